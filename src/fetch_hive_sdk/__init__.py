@@ -1,0 +1,3 @@
+"""A typed Python client for the Fetch Hive API."""
+
+from .models import *
