@@ -1,3 +1,170 @@
-"""A typed Python client for the Fetch Hive API."""
+"""A typed Python client for the Fetch Hive API.
 
-from .models import *
+    from fetch_hive_sdk import FetchHive
+
+    client = FetchHive()
+    result = client.invoke_prompt(deployment="summarise", inputs={"text": "..."})
+    print(result.response)
+
+Importing the package is free; a name is loaded when it is asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .client import (
+        FetchHive,
+    )
+    from .errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ConflictError,
+        FetchHiveError,
+        InternalServerError,
+        NotFoundError,
+        OutputValidationError,
+        PaymentRequiredError,
+        PermissionDeniedError,
+        RateLimitError,
+        ResponseDecodeError,
+        ResponseError,
+        ResponseTooLargeError,
+        ResponseValidationError,
+        StreamError,
+        StreamFailedError,
+        StreamInterruptedError,
+        StreamTimeoutError,
+        UnexpectedContentTypeError,
+        UnprocessableEntityError,
+    )
+    from .models import (
+        CompletionTokens,
+        ErrorEvent,
+        InvokeRequest,
+        InvokeResponse,
+        MetadataValue,
+        PartialAnswer,
+        PromptTokens,
+        ReasoningEvent,
+        ResponseEvent,
+        StreamEvent,
+        UnknownEvent,
+        Usage,
+        UsageEvent,
+    )
+    from .streams import (
+        AsyncPromptStream,
+        PromptStream,
+    )
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncPromptStream",
+    "AuthenticationError",
+    "BadRequestError",
+    "CompletionTokens",
+    "ConfigurationError",
+    "ConflictError",
+    "ErrorEvent",
+    "FetchHive",
+    "FetchHiveError",
+    "InternalServerError",
+    "InvokeRequest",
+    "InvokeResponse",
+    "MetadataValue",
+    "NotFoundError",
+    "OutputValidationError",
+    "PartialAnswer",
+    "PaymentRequiredError",
+    "PermissionDeniedError",
+    "PromptStream",
+    "PromptTokens",
+    "RateLimitError",
+    "ReasoningEvent",
+    "ResponseDecodeError",
+    "ResponseError",
+    "ResponseEvent",
+    "ResponseTooLargeError",
+    "ResponseValidationError",
+    "StreamError",
+    "StreamEvent",
+    "StreamFailedError",
+    "StreamInterruptedError",
+    "StreamTimeoutError",
+    "UnexpectedContentTypeError",
+    "UnknownEvent",
+    "UnprocessableEntityError",
+    "Usage",
+    "UsageEvent",
+    "__version__",
+]
+
+_HOMES = {
+    "client": ["FetchHive"],
+    "errors": [
+        "APIConnectionError",
+        "APIStatusError",
+        "APITimeoutError",
+        "AuthenticationError",
+        "BadRequestError",
+        "ConfigurationError",
+        "ConflictError",
+        "FetchHiveError",
+        "InternalServerError",
+        "NotFoundError",
+        "OutputValidationError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ResponseDecodeError",
+        "ResponseError",
+        "ResponseTooLargeError",
+        "ResponseValidationError",
+        "StreamError",
+        "StreamFailedError",
+        "StreamInterruptedError",
+        "StreamTimeoutError",
+        "UnexpectedContentTypeError",
+        "UnprocessableEntityError",
+    ],
+    "models": [
+        "CompletionTokens",
+        "ErrorEvent",
+        "InvokeRequest",
+        "InvokeResponse",
+        "MetadataValue",
+        "PartialAnswer",
+        "PromptTokens",
+        "ReasoningEvent",
+        "ResponseEvent",
+        "StreamEvent",
+        "UnknownEvent",
+        "Usage",
+        "UsageEvent",
+    ],
+    "streams": ["AsyncPromptStream", "PromptStream"],
+}
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        for home, names in _HOMES.items():
+            if name in names:
+                from importlib import import_module  # noqa: PLC0415 - not needed before the first name is asked for
+
+                value = getattr(import_module(f".{home}", __name__), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

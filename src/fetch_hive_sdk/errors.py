@@ -101,6 +101,7 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
     """There is no usable answer: the service could not be reached, or the connection broke.
 
     `maybe_processed` says whether the request may have arrived. The exception of httpx is in `__cause__`.
+    What had come of an answer that broke off is in `body`.
 
     Args:
         message: What happened, in one sentence.
@@ -108,6 +109,9 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
         request_id: The service's id of the run, if one is known.
         maybe_processed: True if the run may have happened, and may have been billed.
     """
+
+    body: bytes
+    """What had come of the answer when it broke off; empty if nothing had, and for streams, which have `partial`."""
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
     ) -> None:
         FetchHiveError.__init__(self, message, request_id=request_id, maybe_processed=maybe_processed)
         self._request = request
+        self.body = b""
 
 
 class APITimeoutError(APIConnectionError, httpx.TimeoutException):
@@ -311,6 +316,7 @@ class StreamInterruptedError(StreamError, APIConnectionError):
     ) -> None:
         StreamError.__init__(self, message, partial=partial, request_id=request_id)
         self._request = request
+        self.body = b""
 
 
 class StreamTimeoutError(StreamInterruptedError, APITimeoutError):

@@ -351,9 +351,7 @@ class InvokeResponse(_Received):
             OutputValidationError: The text does not fit. Its `response` is this answer.
 
         """
-        adapter: TypeAdapter[T] = (
-            cast("TypeAdapter[T]", output_type) if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
-        )
+        adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
         text = _without_fence(self.response)
         try:
             return adapter.validate_json(text)
@@ -447,7 +445,7 @@ class UnknownEvent(_Event):
     @classmethod
     def _read_type(cls, value: object) -> object:
         if not isinstance(value, dict) or "wire_type" in value:
-            return cast("object", value)
+            return value
         fields = cast("dict[str, object]", value)
         if fields.get("type") in KNOWN_EVENT_TYPES:
             raise PydanticCustomError("known_event", "is an event of a known type")

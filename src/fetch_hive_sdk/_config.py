@@ -1,0 +1,186 @@
+"""How a client is set up: read from arguments and the environment, checked once, never changed."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Optional, Union, cast
+
+import httpx
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Timeout = Union[float, httpx.Timeout]
+"""Seconds for the whole call, or an `httpx.Timeout` with a limit for each step and none for the whole."""
+
+DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
+DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
+DEFAULT_MAX_RETRIES = 2
+DEFAULT_PROMPT_PATH = "/prompt/invoke"
+
+
+class Secret:
+    """A text that shows itself only to those who ask for it."""
+
+    # Slots: vars() has nothing to show.
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._value
+
+    def hide_in(self, text: str) -> str:
+        """Return the text with the secret masked wherever it stands."""
+        return text.replace(self._value, "***")
+
+    def hide_in_bytes(self, data: bytes) -> bytes:
+        """Return the bytes with the secret masked wherever it stands."""
+        return data.replace(self._value.encode(), b"***")
+
+    def hide_in_value(self, value: object) -> object:
+        """Return a text, bytes or a JSON value with the secret masked wherever it stands."""
+        if isinstance(value, str):
+            return self.hide_in(value)
+        if isinstance(value, bytes):
+            return self.hide_in_bytes(value)
+        if isinstance(value, dict):
+            return {key: self.hide_in_value(item) for key, item in cast("dict[str, object]", value).items()}
+        if isinstance(value, list):
+            return [self.hide_in_value(item) for item in cast("list[object]", value)]
+        return value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What `FetchHive` was told, checked. The fields are its arguments."""
+
+    api_key: Secret = field(repr=False)
+    base_url: str
+    timeout: Timeout
+    idle_timeout: Optional[float]
+    max_retries: int
+    retry_unknown_outcome: bool
+    prompt_path: str
+    allow_http: bool
+
+
+def read_config(
+    *,
+    api_key: Optional[str] = None,
+    base_url: Optional[str] = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    idle_timeout: Optional[float] = None,
+    max_retries: int = DEFAULT_MAX_RETRIES,
+    retry_unknown_outcome: bool = False,
+    prompt_path: str = DEFAULT_PROMPT_PATH,
+    allow_http: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Check the settings of a client, the environment standing in for the key and the URL.
+
+    Raises:
+        ConfigurationError: One of them cannot work. The text names it and never shows the key.
+
+    """
+    return Config(
+        api_key=_read_key(api_key or environ.get("FETCH_HIVE_API_KEY")),
+        base_url=_read_base_url(base_url or environ.get("FETCH_HIVE_BASE_URL") or DEFAULT_BASE_URL, allow_http),
+        timeout=read_timeout(timeout),
+        idle_timeout=_read_idle_timeout(idle_timeout),
+        max_retries=_read_max_retries(max_retries),
+        retry_unknown_outcome=bool(retry_unknown_outcome),
+        prompt_path="/" + prompt_path.strip("/"),
+        allow_http=bool(allow_http),
+    )
+
+
+def _read_key(given: Optional[str]) -> Secret:
+    key = (given or "").strip()
+    if not key:
+        raise ConfigurationError("api_key is required: pass api_key=... or set FETCH_HIVE_API_KEY")
+    # What may stand in a header, RFC 9110 section 5.5, less the blanks that no key has.
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "api_key has a blank, a line break or a character that is not ASCII inside: copy it again"
+        )
+    return Secret(key)
+
+
+def _read_base_url(given: str, allow_http: bool) -> str:
+    # The messages do not quote the URL: it may hold a password.
+    try:
+        url = httpx.URL(given.strip())
+    except (httpx.InvalidURL, TypeError, AttributeError) as exc:
+        raise ConfigurationError("base_url is not a URL") from (None if isinstance(exc, httpx.InvalidURL) else exc)
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError("base_url must begin with https:// and a host name")
+    if url.userinfo or url.query or url.fragment:
+        raise ConfigurationError("base_url must have no user name, password, query or fragment")
+    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
+        raise ConfigurationError(
+            "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
+        )
+    return str(url).rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_timeout(timeout: Timeout) -> Timeout:
+    """Check a time limit given for a client or a call.
+
+    Raises:
+        ConfigurationError: It is neither a positive number of seconds nor an `httpx.Timeout`.
+
+    """
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    if not _is_number(timeout) or not 0 < timeout < math.inf:
+        raise ConfigurationError(
+            "timeout must be a positive number of seconds, or an httpx.Timeout (httpx.Timeout(None) for no limit)"
+        )
+    return float(timeout)
+
+
+def _read_idle_timeout(idle_timeout: Optional[float]) -> Optional[float]:
+    if idle_timeout is None or idle_timeout == math.inf:
+        return None
+    if not _is_number(idle_timeout) or not idle_timeout > 0:
+        raise ConfigurationError("idle_timeout must be a positive number of seconds, or None")
+    return float(idle_timeout)
+
+
+def _read_max_retries(max_retries: int) -> int:
+    if not _is_number(max_retries) or max_retries != int(max_retries) or max_retries < 0:
+        raise ConfigurationError("max_retries must be a whole number, 0 or more")
+    return int(max_retries)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,416 @@
+"""Where requests go out: connections kept open and used again. Does I/O, decides nothing about the API.
+
+httpx's pool looks at every one of its connections for every request. Small pools side by side stay fast however many
+calls are under way; the first one with room is used first, so that the others can go idle and be closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+import urllib.request
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union, cast
+
+import httpcore
+import httpx
+
+from ._time import Patience
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+
+CONNECTIONS_PER_POOL = 4
+KEEPALIVE_SECONDS = 15.0
+
+_tls_lock = threading.Lock()
+
+
+@lru_cache(1)
+def _make_tls_context() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return the one TLS context of the process: making one reads all trusted certificates, for 15 ms."""
+    with _tls_lock:
+        return _make_tls_context()
+
+
+def is_proxied() -> bool:
+    """Whether the environment names a proxy: then httpx does what it always does with it."""
+    return any(scheme in {"http", "https", "all"} for scheme in urllib.request.getproxies())
+
+
+def rebuild(client: Union[httpx.Client, httpx.AsyncClient], request: httpx.Request) -> httpx.Request:
+    """Build the request with an injected client, so that its headers, cookies and parameters apply."""
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        content=request.content,
+        extensions=request.extensions,
+    )
+
+
+# --- Sockets that ask how long they may still wait -------------------------------------------------------------------
+
+# What httpcore declares for socket options; it exports no name for it.
+_SocketOptions = Any
+
+
+def _seconds(timeout: Optional[float]) -> Optional[float]:
+    return timeout.left() if isinstance(timeout, Patience) else timeout
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        return self._stream.read(max_bytes, _seconds(timeout))
+
+    def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
+        self._stream.write(buffer, _seconds(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _seconds(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Network(httpcore.SyncBackend):
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        local_address: Optional[str] = None,
+        socket_options: Optional[Iterable[_SocketOptions]] = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(super().connect_tcp(host, port, _seconds(timeout), local_address, socket_options))
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        return await self._stream.read(max_bytes, _seconds(timeout))
+
+    async def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
+        await self._stream.write(buffer, _seconds(timeout))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, _seconds(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _AsyncNetwork(httpcore.AnyIOBackend):
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        local_address: Optional[str] = None,
+        socket_options: Optional[Iterable[_SocketOptions]] = None,
+    ) -> httpcore.AsyncNetworkStream:
+        return _AsyncStream(await super().connect_tcp(host, port, _seconds(timeout), local_address, socket_options))
+
+
+class _SmallPool(httpx.HTTPTransport):
+    # A real HTTPTransport, so that what patches that class to fake the network (pytest-httpx) goes on working.
+    def __init__(self) -> None:
+        # Not super(): httpx passes no network backend on.
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls_context(),
+            max_connections=CONNECTIONS_PER_POOL,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=_Network(),
+        )
+
+
+class _AsyncSmallPool(httpx.AsyncHTTPTransport):
+    def __init__(self) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls_context(),
+            max_connections=CONNECTIONS_PER_POOL,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=_AsyncNetwork(),
+        )
+
+
+# --- Small pools side by side ----------------------------------------------------------------------------------------
+
+PoolT = TypeVar("PoolT")
+
+
+class _Place(Generic[PoolT]):
+    """A small pool and how many calls are under way in it."""
+
+    def __init__(self, pool: PoolT) -> None:
+        self.pool = pool
+        self.calls = 0
+        self.idle_since = 0.0
+
+
+class _Pools(Generic[PoolT]):
+    """Knows which pool has room. Threads may share it."""
+
+    def __init__(self, make_pool: Callable[[], PoolT]) -> None:
+        self._make_pool = make_pool
+        self._places: list[_Place[PoolT]] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> tuple[_Place[PoolT], list[PoolT]]:
+        """Reserve room for a call; return where, and the pools that have been idle long enough to be closed."""
+        with self._lock:
+            place = next((place for place in self._places if place.calls < CONNECTIONS_PER_POOL), None)
+            if place is None:
+                place = _Place(self._make_pool())
+                self._places.append(place)
+            place.calls += 1
+            return place, self._retire() if len(self._places) > 1 else []
+
+    def leave(self, place: _Place[PoolT]) -> None:
+        with self._lock:
+            place.calls -= 1
+            place.idle_since = time.monotonic()
+
+    def _retire(self) -> list[PoolT]:
+        last_call = time.monotonic() - KEEPALIVE_SECONDS
+        idle = [place for place in self._places if not place.calls and place.idle_since < last_call]
+        for place in idle:
+            self._places.remove(place)
+        return [place.pool for place in idle]
+
+    def abandon(self) -> list[PoolT]:
+        with self._lock:
+            pools, self._places = [place.pool for place in self._places], []
+            return pools
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a response; closing it makes room for the next call."""
+
+    def __init__(self, stream: httpx.SyncByteStream, leave: Callable[[], None]) -> None:
+        self._stream = stream
+        self._leave = leave
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._leave()
+
+
+class _AsyncBody(httpx.AsyncByteStream):
+    """The body of a response; closing it makes room for the next call."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, leave: Callable[[], None]) -> None:
+        self._stream = stream
+        self._leave = leave
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.__aiter__()
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            self._leave()
+
+
+# --- What the shells send with ---------------------------------------------------------------------------------------
+
+# Connections that a forked child shares with its parent: never used, never closed, so never freed.
+_inherited: list[object] = []
+
+
+class Connections:
+    """Sends requests for the blocking shell, and for every client made by `with_options`.
+
+    Args:
+        client: An `httpx.Client` of the caller's, used as it is and never closed; None for connections of our own.
+    """
+
+    def __init__(self, client: Optional[httpx.Client] = None) -> None:
+        self.client = client
+        self._process = 0
+        self._pools: _Pools[_SmallPool] = _Pools(_SmallPool)
+        self._proxied: Optional[httpx.Client] = None
+
+    @property
+    def keep_time(self) -> bool:
+        """Whether the sockets are our own, which ask how long they may still wait."""
+        return self.client is None and self._proxied is None
+
+    def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the response, its body unread."""
+        if self.client is not None:
+            return self.client.send(rebuild(self.client, request), stream=True, follow_redirects=False)
+        if self._process != os.getpid():
+            self._begin_process()
+        if self._proxied is not None:
+            return self._proxied.send(request, stream=True, follow_redirects=False)
+        return self._send_pooled(request)
+
+    def _begin_process(self) -> None:
+        if self._process:
+            _inherited.append((self._pools, self._proxied))
+        self._pools = _Pools(_SmallPool)
+        self._proxied = httpx.Client(verify=tls_context()) if is_proxied() else None
+        self._process = os.getpid()
+
+    def _send_pooled(self, request: httpx.Request) -> httpx.Response:
+        place, idle = self._pools.take()
+        leave = partial(self._pools.leave, place)
+        try:
+            for pool in idle:
+                pool.close()
+            response = place.pool.handle_request(request)
+        except BaseException:
+            leave()
+            raise
+        response.request = request
+        if response.is_closed:  # a fake, which has its body already
+            leave()
+        else:
+            response.stream = _Body(cast("httpx.SyncByteStream", response.stream), leave)
+        return response
+
+    def close(self) -> None:
+        """Close the connections of our own. The next request opens new ones."""
+        if self.client is None and self._process == os.getpid():
+            for pool in self._pools.abandon():
+                pool.close()
+            if self._proxied is not None:
+                self._proxied.close()
+            self._process = 0
+
+
+class AsyncConnections:
+    """Sends requests for the asyncio shell: a set of connections for each event loop, which goes away with it.
+
+    Args:
+        client: An `httpx.AsyncClient` of the caller's, used as it is and never closed; None for connections of our own.
+    """
+
+    def __init__(self, client: Optional[httpx.AsyncClient] = None) -> None:
+        self.client = client
+        self._process = 0
+        self._loops: dict[int, _LoopConnections] = {}
+
+    @property
+    def keep_time(self) -> bool:
+        """Whether the sockets are our own, which ask how long they may still wait."""
+        return self.client is None and not is_proxied()
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the response, its body unread."""
+        if self.client is not None:
+            return await self.client.send(rebuild(self.client, request), stream=True, follow_redirects=False)
+        loop = asyncio.get_running_loop()
+        connections = self._of(loop)
+        if connections is None:
+            connections = self._loops[id(loop)] = _LoopConnections(loop)
+            await connections.close_with_loop()
+        return await connections.send(request)
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> Optional[_LoopConnections]:
+        if self._process != os.getpid():
+            if self._process:
+                _inherited.append(self._loops)
+            self._loops = {}
+            self._process = os.getpid()
+        known = self._loops.get(id(loop))
+        if known is not None and known.loop is loop:
+            return known
+        # A new loop is a rare and good moment to forget those that have ended.
+        self._loops = {key: other for key, other in self._loops.items() if not other.loop.is_closed()}
+        return None
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop. The next request opens new ones."""
+        if self.client is None and self._process == os.getpid():
+            connections = self._loops.pop(id(asyncio.get_running_loop()), None)
+            if connections is not None:
+                await connections.aclose()
+
+
+class _LoopConnections:
+    """The connections of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._pools: _Pools[_AsyncSmallPool] = _Pools(_AsyncSmallPool)
+        self._proxied = httpx.AsyncClient(verify=tls_context()) if is_proxied() else None
+        # Not a method: it would keep this object alive, and its own end is what it is there for.
+        self._guard = _close_at_end(self._pools, self._proxied)
+
+    async def close_with_loop(self) -> None:
+        """Let the event loop close the connections when it ends, or when nobody knows them any more.
+
+        An event loop closes the asynchronous generators that were begun in it: `asyncio.run` does so at its end,
+        and the garbage collector asks for it when a generator is dropped.
+        """
+        await self._guard.__anext__()
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        if self._proxied is not None:
+            return await self._proxied.send(request, stream=True, follow_redirects=False)
+        place, idle = self._pools.take()
+        leave = partial(self._pools.leave, place)
+        try:
+            for pool in idle:
+                await pool.aclose()
+            response = await place.pool.handle_async_request(request)
+        except BaseException:
+            leave()
+            raise
+        response.request = request
+        if response.is_closed:  # a fake, which has its body already
+            leave()
+        else:
+            response.stream = _AsyncBody(cast("httpx.AsyncByteStream", response.stream), leave)
+        return response
+
+    async def aclose(self) -> None:
+        await self._guard.aclose()
+
+
+async def _close_at_end(
+    pools: _Pools[_AsyncSmallPool], proxied: Optional[httpx.AsyncClient]
+) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        for pool in pools.abandon():
+            await pool.aclose()
+        if proxied is not None:
+            await proxied.aclose()

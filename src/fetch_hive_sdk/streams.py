@@ -1,0 +1,218 @@
+"""An answer as it is being written: `PromptStream` and its asyncio twin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Optional
+
+from .models import ErrorEvent, ResponseEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._protocol import Transcript
+    from .models import InvokeResponse, PartialAnswer, StreamEvent
+
+
+class PromptStream:
+    """The events of one run, as they come. Made by `FetchHive.invoke_prompt_stream`.
+
+    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
+    end gives its connection back; use `with` where you may leave early and keep the stream.
+
+    Example:
+        ```python
+        with client.invoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
+            for event in stream:
+                if event.type == "response":
+                    print(event.response, end="", flush=True)
+        ```
+    """
+
+    def __init__(self, begin: Callable[[bool], Generator[StreamEvent, None, None]], transcript: Transcript) -> None:
+        self._begin = begin
+        self._transcript = transcript
+        self._events: Optional[Generator[StreamEvent, None, None]] = None
+
+    def __iter__(self) -> Iterator[StreamEvent]:
+        """Iterate over all events, `error` events included.
+
+        Raises:
+            APIStatusError: The service refused the call.
+            APIConnectionError: The service could not be reached, or did not answer in time.
+            StreamInterruptedError: The stream broke off (`StreamTimeoutError`: fell silent). See its `partial`.
+            ResponseError: The service sent something that is not as promised.
+
+        """
+        # The generator itself: a step through an object of ours would cost each event as much as its decoding.
+        if self._events is None:
+            self._events = self._begin(False)
+        return self._events
+
+    def __next__(self) -> StreamEvent:
+        """Return the next event; raises what iterating raises."""
+        return next(iter(self))
+
+    def text(self) -> Iterator[str]:
+        """Iterate over the pieces of the answer's text alone.
+
+        Raises:
+            StreamFailedError: The service sent an `error` event.
+            FetchHiveError: Whatever iterating over the events raises.
+
+        """
+        for event in self:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                self._raise_failure()
+
+    def collect(self) -> InvokeResponse:
+        """Read to the end and return the answer that `invoke_prompt` would have given.
+
+        What has been iterated over before is part of it.
+
+        Raises:
+            StreamFailedError: The service sent an `error` event.
+            StreamInterruptedError: The stream broke off, or was closed before its end.
+            FetchHiveError: Whatever iterating over the events raises.
+
+        """
+        for _ in self.text():
+            pass
+        return self._transcript.answer()
+
+    @property
+    def partial(self) -> PartialAnswer:
+        """What the stream has given so far."""
+        return self._transcript.partial()
+
+    def close(self) -> None:
+        """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
+        if self._events is None:
+            self._events = self._begin(False)
+        self._events.close()
+
+    def __enter__(self) -> Self:
+        """Send the request; the answer has begun when this returns."""
+        if self._events is None:
+            self._events = self._begin(True)
+            next(self._events)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc_value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def _raise_failure(self) -> None:
+        failure = self._transcript.failure()
+        self.close()
+        if failure:
+            raise failure
+
+
+class AsyncPromptStream:
+    """The events of one run, as they come. Made by `FetchHive.ainvoke_prompt_stream`.
+
+    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
+    end gives its connection back; use `async with` where you may leave early and keep the stream.
+
+    Example:
+        ```python
+        async with client.ainvoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
+            async for event in stream:
+                if event.type == "response":
+                    print(event.response, end="", flush=True)
+        ```
+    """
+
+    def __init__(self, begin: Callable[[bool], AsyncGenerator[StreamEvent, None]], transcript: Transcript) -> None:
+        self._begin = begin
+        self._transcript = transcript
+        self._events: Optional[AsyncGenerator[StreamEvent, None]] = None
+
+    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+        """Iterate over all events, `error` events included.
+
+        Raises:
+            APIStatusError: The service refused the call.
+            APIConnectionError: The service could not be reached, or did not answer in time.
+            StreamInterruptedError: The stream broke off (`StreamTimeoutError`: fell silent). See its `partial`.
+            ResponseError: The service sent something that is not as promised.
+
+        """
+        # The generator itself: a step through an object of ours would cost each event as much as its decoding.
+        if self._events is None:
+            self._events = self._begin(False)
+        return self._events
+
+    async def __anext__(self) -> StreamEvent:
+        """Return the next event; raises what iterating raises."""
+        return await self.__aiter__().__anext__()
+
+    async def text(self) -> AsyncIterator[str]:
+        """Iterate over the pieces of the answer's text alone.
+
+        Raises:
+            StreamFailedError: The service sent an `error` event.
+            FetchHiveError: Whatever iterating over the events raises.
+
+        """
+        async for event in self:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                await self._raise_failure()
+
+    async def collect(self) -> InvokeResponse:
+        """Read to the end and return the answer that `invoke_prompt` would have given.
+
+        What has been iterated over before is part of it.
+
+        Raises:
+            StreamFailedError: The service sent an `error` event.
+            StreamInterruptedError: The stream broke off, or was closed before its end.
+            FetchHiveError: Whatever iterating over the events raises.
+
+        """
+        async for _ in self.text():
+            pass
+        return self._transcript.answer()
+
+    @property
+    def partial(self) -> PartialAnswer:
+        """What the stream has given so far."""
+        return self._transcript.partial()
+
+    async def aclose(self) -> None:
+        """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
+        if self._events is None:
+            self._events = self._begin(False)
+        await self._events.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Send the request; the answer has begun when this returns."""
+        if self._events is None:
+            self._events = self._begin(True)
+            await self._events.__anext__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc_value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.aclose()
+
+    async def _raise_failure(self) -> None:
+        failure = self._transcript.failure()
+        await self.aclose()
+        if failure:
+            raise failure
