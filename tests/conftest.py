@@ -1,0 +1,23 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+from driving import Asyncio, Blocking
+
+
+@pytest.fixture(params=[Blocking(), Asyncio()], ids=["blocking", "asyncio"])
+def drive(request):
+    """The blocking client, then the asyncio client, behind the same verbs."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch):
+    """Tests see no key, no URL and no proxy of the machine that they run on."""
+    for name in ("FETCH_HIVE_API_KEY", "FETCH_HIVE_BASE_URL", "FETCH_HIVE_LOG"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)

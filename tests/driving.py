@@ -1,0 +1,145 @@
+"""The two clients behind one set of verbs, so that every test of the one is a test of the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Callable
+
+import httpx
+
+from fetch_hive_sdk import FetchHive, InvokeResponse, StreamEvent
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+KEY = "fhk_0123456789"
+ANSWER = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens": 3}}
+
+
+class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes in pieces, for both clients. A piece that is an exception is raised."""
+
+    def __init__(self, *pieces: object) -> None:
+        self.pieces = pieces
+        self.is_closed = False
+        self.taken = 0
+
+    def _next(self, piece):
+        self.taken += 1
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+    def __iter__(self):
+        for piece in self.pieces:
+            yield self._next(piece)
+
+    async def __aiter__(self):
+        for piece in self.pieces:
+            yield self._next(piece)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+def sse(*events: object) -> list[bytes]:
+    """Write events as the service does, one piece each; a text goes in as it is."""
+    return [
+        b"data: %s\n\n" % (event.encode() if isinstance(event, str) else json.dumps(event).encode()) for event in events
+    ]
+
+
+def streamed(*pieces: object, media_type: str = "text/event-stream") -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": media_type}, stream=Pieces(*pieces))
+
+
+class Blocking:
+    """Drives `FetchHive` without asyncio."""
+
+    def client(self, handler: Handler, **options: object) -> FetchHive:
+        return FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(handler)), **options)
+
+    def invoke(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
+        return client.invoke_prompt(*args, **fields)
+
+    def events(self, client: FetchHive, into: list[StreamEvent] | None = None, **fields: object) -> list[StreamEvent]:
+        seen = [] if into is None else into
+        seen.extend(client.invoke_prompt_stream(**fields))
+        return seen
+
+    def collect(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
+        return client.invoke_prompt_stream(*args, **fields).collect()
+
+    def text(self, client: FetchHive, **fields: object) -> list[str]:
+        return list(client.invoke_prompt_stream(**fields).text())
+
+    def leave(self, client: FetchHive, events: int, **fields: object) -> list[StreamEvent]:
+        seen = []
+        with client.invoke_prompt_stream(**fields) as stream:
+            while len(seen) < events:
+                seen.append(next(stream))
+        return seen
+
+    def break_off(self, client: FetchHive, **fields: object) -> StreamEvent:
+        for event in client.invoke_prompt_stream(**fields):
+            return event
+        raise AssertionError("no event")
+
+    def close(self, client: FetchHive) -> None:
+        client.close()
+
+
+class Asyncio:
+    """Drives `FetchHive` from asyncio, one event loop a verb."""
+
+    def client(self, handler: Handler, **options: object) -> FetchHive:
+        return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), **options)
+
+    def invoke(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
+        return asyncio.run(client.ainvoke_prompt(*args, **fields))
+
+    def events(self, client: FetchHive, into: list[StreamEvent] | None = None, **fields: object) -> list[StreamEvent]:
+        seen = [] if into is None else into
+
+        async def main() -> None:
+            async for event in client.ainvoke_prompt_stream(**fields):
+                seen.append(event)
+
+        asyncio.run(main())
+        return seen
+
+    def collect(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
+        async def main() -> InvokeResponse:
+            return await client.ainvoke_prompt_stream(*args, **fields).collect()
+
+        return asyncio.run(main())
+
+    def text(self, client: FetchHive, **fields: object) -> list[str]:
+        async def main() -> list[str]:
+            return [piece async for piece in client.ainvoke_prompt_stream(**fields).text()]
+
+        return asyncio.run(main())
+
+    def leave(self, client: FetchHive, events: int, **fields: object) -> list[StreamEvent]:
+        async def main() -> list[StreamEvent]:
+            seen = []
+            async with client.ainvoke_prompt_stream(**fields) as stream:
+                while len(seen) < events:
+                    seen.append(await stream.__anext__())
+            return seen
+
+        return asyncio.run(main())
+
+    def break_off(self, client: FetchHive, **fields: object) -> StreamEvent:
+        async def main() -> StreamEvent:
+            async for event in client.ainvoke_prompt_stream(**fields):
+                return event
+            raise AssertionError("no event")
+
+        return asyncio.run(main())
+
+    def close(self, client: FetchHive) -> None:
+        asyncio.run(client.aclose())

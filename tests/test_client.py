@@ -1,0 +1,287 @@
+"""The face: `FetchHive`, its arguments and what it is made of."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+
+import httpx
+import pytest
+from pydantic import BaseModel, ValidationError
+
+import fetch_hive_sdk
+from driving import ANSWER, KEY, streamed
+from fetch_hive_sdk import ConfigurationError, FetchHive, InvokeRequest, RateLimitError
+
+
+class Recorder:
+    """Answers every call and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if self.body["streaming"]:
+            return streamed(b'data: {"type": "response", "response": "Short."}\n\ndata: [DONE]\n\n')
+        return httpx.Response(200, json=ANSWER)
+
+    @property
+    def body(self) -> dict[str, object]:
+        return json.loads(self.requests[-1].content)
+
+
+class Article(BaseModel):
+    text: str
+    words: int = 50
+
+
+def test_every_keyword_is_sent(drive):
+    """The keywords of a call are the fields of the JSON body."""
+    service = Recorder()
+
+    drive.invoke(
+        drive.client(service),
+        deployment="d",
+        variant="v",
+        inputs=Article(text="long"),
+        user="u1",
+        metadata={"tenant": "t", "seats": 12},
+        extra_body={"seed": 7},
+    )
+
+    assert service.body == {
+        "deployment": "d",
+        "variant": "v",
+        "inputs": {"text": "long", "words": 50},
+        "user": "u1",
+        "metadata": {"tenant": "t", "seats": 12},
+        "streaming": False,
+        "seed": 7,
+    }
+
+
+def test_an_invoke_request_stands_for_the_keywords(drive):
+    """A call can be prepared as a model, and made as often as one likes, streamed or not."""
+    service = Recorder()
+    client = drive.client(service)
+    request = InvokeRequest(deployment="d", inputs={"text": "long"})
+
+    drive.invoke(client, request)
+    assert service.body == request.raw
+
+    drive.collect(client, request)
+    assert service.body == {**request.raw, "streaming": True}
+
+
+def test_the_inputs_are_read_at_the_call():
+    """What the caller does to the inputs after the call, and before the stream is used, changes nothing."""
+    service = Recorder()
+    client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(service)))
+    inputs = {"items": ["a"]}
+
+    stream = client.invoke_prompt_stream(deployment="d", inputs=inputs)
+    inputs["items"].append("b")
+    stream.collect()
+
+    assert service.body["inputs"] == {"items": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("args", "fields", "error_class", "message"),
+    [
+        ((), {}, ValidationError, "deployment"),
+        ((), {"deployment": ""}, ValidationError, "must not be empty"),
+        ((), {"deployment": "d", "varaint": "v"}, TypeError, "varaint"),
+        ((), {"deployment": "d", "metadata": {"a": {"b": 1}}}, ValidationError, "nested"),
+        ((), {"deployment": "d", "inputs": {"a": [math.nan]}}, ValidationError, r"inputs\.a\[0\] is nan"),
+        ((), {"deployment": "d", "inputs": {"a": object()}}, ValidationError, r"inputs\.a is of type object"),
+        ((), {"deployment": "d", "extra_body": {"streaming": True}}, ValueError, "streaming"),
+        ((), {"deployment": "d", "extra_body": {"a": math.inf}}, ValidationError, "a is inf"),
+        ((), {"deployment": "d", "timeout": 0}, ConfigurationError, "timeout"),
+        (("d",), {}, TypeError, "deployment=..."),
+        ((InvokeRequest(deployment="d"),), {"user": "u"}, TypeError, "user, not both"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_sent(drive, args, fields, error_class, message):
+    """A wrong argument is an error at the call, with a sentence that names it."""
+    service = Recorder()
+    client = drive.client(service)
+
+    with pytest.raises(error_class, match=message):
+        drive.invoke(client, *args, **fields)
+    with pytest.raises(error_class, match=message):
+        client.invoke_prompt_stream(*args, **fields)
+    with pytest.raises(error_class, match=message):
+        client.ainvoke_prompt_stream(*args, **fields)
+
+    assert service.requests == []
+
+
+def test_the_key_and_the_url_come_from_the_environment(drive, monkeypatch):
+    """Without arguments the client is set up by FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL."""
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", " fhk_env\n")
+    monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://hive.test/v2/")
+    service = Recorder()
+    transport = httpx.MockTransport(service)
+    client = FetchHive(
+        http_client=httpx.Client(transport=transport), async_http_client=httpx.AsyncClient(transport=transport)
+    )
+
+    drive.invoke(client, deployment="d")
+
+    assert str(service.requests[0].url) == "https://hive.test/v2/prompt/invoke"
+    assert service.requests[0].headers["authorization"] == "Bearer fhk_env"
+
+
+def test_a_missing_key_is_said_at_once():
+    """Without a key there is no client; the error is a ValueError, as in the vendor's SDK."""
+    with pytest.raises(ValueError, match="api_key is required"):
+        FetchHive()
+
+
+def test_the_older_endpoint_can_be_chosen(drive):
+    """Accounts on the older endpoint name its path; there is no automatic fallback."""
+    service = Recorder()
+
+    drive.invoke(drive.client(service, prompt_path="/invoke"), deployment="d")
+
+    assert service.requests[0].url.path == "/v1/invoke"
+
+
+def test_an_injected_client_is_used_as_it_is(drive):
+    """Headers and hooks of an injected client apply, and it is never closed by us."""
+    service = Recorder()
+    client = drive.client(service)
+    injected = client._shared.http_client or client._shared.async_http_client
+    injected.headers["X-Team"] = "ants"
+
+    drive.invoke(client, deployment="d")
+    drive.close(client)
+
+    assert service.requests[0].headers["x-team"] == "ants"
+    assert service.requests[0].headers["user-agent"].startswith("fetch-hive-sdk/")
+    assert not injected.is_closed
+
+
+def test_an_injected_client_must_be_of_the_right_kind():
+    """Mixing up the two injected clients is said at once."""
+    with pytest.raises(ConfigurationError, match=r"must be an httpx\.Client"):
+        FetchHive(KEY, http_client=httpx.AsyncClient())
+    with pytest.raises(ConfigurationError, match=r"must be an httpx\.AsyncClient"):
+        FetchHive(KEY, async_http_client=httpx.Client())
+
+
+def test_with_options_changes_a_copy(drive):
+    """`with_options` gives another client on the same connections; the old one stays as it is."""
+    service = Recorder()
+    client = drive.client(service, idle_timeout=5)
+
+    other = client.with_options(
+        api_key="fhk_other", timeout=3, max_retries=0, prompt_path="invoke", idle_timeout=math.inf
+    )
+    drive.invoke(other, deployment="d")
+    drive.invoke(client, deployment="d")
+
+    assert [request.headers["authorization"] for request in service.requests] == ["Bearer fhk_other", f"Bearer {KEY}"]
+    assert other._shared is client._shared
+    assert (other._config.timeout, client._config.timeout) == (3.0, 120.0)
+    assert (other._config.idle_timeout, client._config.idle_timeout) == (None, 5.0)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        client.with_options(timeout=-1)
+
+
+def test_the_key_is_nowhere_to_be_seen(monkeypatch):
+    """No repr, no vars and no pickle of a client has the key; unpickled, it reads the environment's."""
+    client = FetchHive(KEY, timeout=3)
+
+    seen = [repr(client), str(vars(client)), repr(client._config), str(vars(client._config))]
+    pickled = pickle.dumps(client)
+
+    assert KEY not in "".join(seen)
+    assert KEY.encode() not in pickled
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_env")
+    restored = pickle.loads(pickled)
+    assert restored._config.timeout == 3.0
+    assert restored._config.api_key.reveal() == "fhk_env"
+
+
+def test_an_unpickled_client_needs_a_key():
+    """Where there is no key in the environment, unpickling a client says so."""
+    pickled = pickle.dumps(FetchHive(KEY))
+
+    with pytest.raises(ConfigurationError, match="api_key is required"):
+        pickle.loads(pickled)
+
+
+def test_a_client_with_an_injected_one_is_not_pickled():
+    """Connections do not travel: the error says why."""
+    with pytest.raises(TypeError, match="injected"):
+        pickle.dumps(FetchHive(KEY, http_client=httpx.Client()))
+
+
+def test_copies_of_a_client_share_its_connections():
+    """A copy, deep or not, is a client on the same connections, key included."""
+    client = FetchHive(KEY)
+
+    for other in (copy.copy(client), copy.deepcopy(client)):
+        assert other is not client
+        assert other._shared is client._shared
+        assert other._config == client._config
+
+
+def test_closing_without_a_call_is_fine(drive):
+    """A client that was never used can be closed, and used afterwards."""
+    service = Recorder()
+    with drive.client(service) as client:
+        drive.close(client)
+
+    assert drive.invoke(client, deployment="d").response == "Short."
+
+
+async def test_async_with_gives_the_client():
+    """`async with` is there for those who close what they open."""
+    service = Recorder()
+    injected = httpx.AsyncClient(transport=httpx.MockTransport(service))
+
+    async with FetchHive(KEY, async_http_client=injected) as client:
+        result = await client.ainvoke_prompt(deployment="d")
+
+    assert result.response == "Short."
+
+
+def test_respx_routes_apply(drive, respx_mock):
+    """Tests that fake the network with respx need no injected client."""
+    route = respx_mock.post("https://api.fetchhive.com/v1/prompt/invoke").mock(
+        return_value=httpx.Response(429, headers={"retry-after": "3600"}, json={"error": "slow down"})
+    )
+    client = FetchHive(KEY)
+
+    with pytest.raises(RateLimitError, match="slow down") as caught:
+        drive.invoke(client, deployment="d")
+
+    assert caught.value.retry_after == 3600
+    assert route.call_count == 1
+    drive.close(client)
+
+
+def test_pytest_httpx_responses_apply(drive, httpx_mock):
+    """Tests that fake the network with pytest-httpx need no injected client."""
+    httpx_mock.add_response(json=ANSWER)
+    client = FetchHive(KEY)
+
+    result = drive.invoke(client, deployment="d")
+
+    assert result.response == "Short."
+    drive.close(client)
+
+
+def test_the_package_knows_its_names():
+    """Every public name is loaded when it is asked for, and no other."""
+    for name in fetch_hive_sdk.__all__:
+        assert getattr(fetch_hive_sdk, name) is not None
+    assert set(fetch_hive_sdk.__all__) <= set(dir(fetch_hive_sdk))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = fetch_hive_sdk.Nothing

@@ -1,0 +1,217 @@
+"""`PromptStream` and `AsyncPromptStream`, beyond what the shells' tests show."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+
+import httpx
+import pytest
+
+from driving import KEY, Pieces, sse
+from fetch_hive_sdk import AsyncPromptStream, FetchHive, PromptStream, StreamInterruptedError
+
+EVENTS = [
+    {"type": "reasoning", "response": "Hm.", "request_id": "req_1", "model": "m"},
+    {"type": "response", "response": "Hello", "request_id": "req_1", "model": "m"},
+    {"type": "response", "response": " world", "request_id": "req_1", "model": "m"},
+    {
+        "type": "usage",
+        "usage": {"total_tokens": 3, "duration": 1.5},
+        "request_id": "req_1",
+        "stop_reason": "completed",
+    },
+]
+
+
+class Service:
+    """Answers every call with the same stream and keeps the bodies, to see whether they were closed."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces or sse(*EVENTS, "[DONE]")
+        self.bodies: list[Pieces] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(Pieces(*self.pieces))
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=self.bodies[-1])
+
+    def client(self) -> FetchHive:
+        transport = httpx.MockTransport(self)
+        return FetchHive(
+            KEY, http_client=httpx.Client(transport=transport), async_http_client=httpx.AsyncClient(transport=transport)
+        )
+
+
+@pytest.fixture
+def service():
+    return Service()
+
+
+def test_collect_gives_the_answer_of_a_plain_call(drive, service):
+    """The collected answer has the shape of an answer in one piece, its duration beside the usage."""
+    result = drive.collect(service.client(), deployment="d")
+
+    assert result.raw == {
+        "request_id": "req_1",
+        "model": "m",
+        "duration": 1.5,
+        "reasoning": "Hm.",
+        "response": "Hello world",
+        "usage": {"total_tokens": 3},
+        "stop_reason": "completed",
+    }
+    assert (result.response, result.duration, result.usage.total_tokens) == ("Hello world", 1.5, 3)
+
+
+def test_text_is_the_answer_alone(drive, service):
+    """`text()` gives the pieces of the answer, without reasoning and usage."""
+    assert drive.text(service.client(), deployment="d") == ["Hello", " world"]
+
+
+def test_a_stream_can_be_read_in_turns(service):
+    """What has been iterated over is part of what is collected, and seen in `partial`."""
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    first = next(stream)
+    second = next(iter(stream))
+    partial = stream.partial
+    result = stream.collect()
+
+    assert [first.type, second.type] == ["reasoning", "response"]
+    assert (partial.text, partial.reasoning, partial.usage) == ("Hello", "Hm.", None)
+    assert result.response == "Hello world"
+    assert stream.partial.usage == result.usage.model_copy(update={"duration": 1.5})
+    assert list(stream) == []
+
+
+async def test_an_asyncio_stream_can_be_read_in_turns(service):
+    """The twin does the same."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+
+    first = await stream.__anext__()
+    partial = stream.partial
+    result = await stream.collect()
+
+    assert first.type == "reasoning"
+    assert (partial.text, partial.reasoning) == ("", "Hm.")
+    assert result.response == "Hello world"
+
+
+def test_a_closed_stream_is_no_answer(service):
+    """Collecting a stream that was closed before its end is an error, not a short answer."""
+    stream = service.client().invoke_prompt_stream(deployment="d")
+    next(stream)
+    stream.close()
+
+    with pytest.raises(StreamInterruptedError, match="closed before its end") as caught:
+        stream.collect()
+
+    assert caught.value.partial.reasoning == "Hm."
+
+
+async def test_a_closed_asyncio_stream_is_no_answer(service):
+    """The twin does the same."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+    await stream.__anext__()
+    await stream.aclose()
+
+    with pytest.raises(StreamInterruptedError, match="closed before its end"):
+        await stream.collect()
+
+
+async def test_a_stream_that_is_closed_unused_sends_nothing(service):
+    """Closing comes before the request: there is none."""
+    client = service.client()
+
+    client.invoke_prompt_stream(deployment="d").close()
+    await client.ainvoke_prompt_stream(deployment="d").aclose()
+
+    assert service.bodies == []
+
+
+def test_entering_twice_sends_once(service):
+    """`with` around a stream that is already open goes on where it was."""
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    with stream:
+        next(stream)
+    with stream:
+        rest = list(stream)
+
+    assert rest == []
+    assert len(service.bodies) == 1
+
+
+async def test_entering_an_asyncio_stream_twice_sends_once(service):
+    """The twin does the same."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+
+    async with stream:
+        await stream.__anext__()
+    async with stream:
+        rest = [event async for event in stream]
+
+    assert rest == []
+    assert len(service.bodies) == 1
+
+
+def test_a_dropped_stream_closes_its_connection(service):
+    """A stream that nobody holds any more is closed at once, by counting references, not by the collector."""
+    gc.disable()
+    try:
+        stream = service.client().invoke_prompt_stream(deployment="d")
+        next(stream)
+        del stream
+        text = service.client().invoke_prompt_stream(deployment="d").text()
+        next(text)
+        del text
+
+        assert [body.is_closed for body in service.bodies] == [True, True]
+    finally:
+        gc.enable()
+
+
+def test_a_dropped_asyncio_stream_closes_its_connection(service):
+    """The event loop closes a stream that nobody holds any more; at its end at the latest."""
+
+    async def main() -> None:
+        async for _ in service.client().ainvoke_prompt_stream(deployment="d").text():
+            break
+
+    asyncio.run(main())
+
+    assert [body.is_closed for body in service.bodies] == [True]
+
+
+def test_an_exception_in_the_loop_closes_the_connection(drive, service):
+    """An exception of the caller's leaves the loop, and `with` closes the stream."""
+    with pytest.raises(ZeroDivisionError):
+        fail_in_with(drive, service.client())
+
+    assert service.bodies[0].is_closed
+
+
+def fail_in_with(drive, client):
+    if type(drive).__name__ == "Blocking":
+        with client.invoke_prompt_stream(deployment="d") as stream:
+            for _ in stream:
+                _ = 1 / 0
+
+    async def main() -> None:
+        async with client.ainvoke_prompt_stream(deployment="d") as stream:
+            async for _ in stream:
+                _ = 1 / 0
+
+    asyncio.run(main())
+
+
+def test_the_twins_have_the_same_methods():
+    """What one stream has, the other has: close and aclose, and the dunder methods in their asyncio form."""
+    renamed = {"aclose": "close", "__aiter__": "__iter__", "__anext__": "__next__", "__aenter__": "__enter__"}
+    renamed["__aexit__"] = "__exit__"
+
+    def methods(cls: type) -> list[str]:
+        return [renamed.get(name, name) for name, value in vars(cls).items() if inspect.isroutine(value)]
+
+    assert methods(AsyncPromptStream) == methods(PromptStream)
