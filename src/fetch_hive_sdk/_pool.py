@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import urllib.request
+import weakref
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union, cast
 
@@ -128,7 +129,11 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _AsyncNetwork(httpcore.AnyIOBackend):
+class _AsyncNetwork(httpcore.AsyncNetworkBackend):
+    def __init__(self) -> None:
+        # httpcore declares a stand-in of the same name for where anyio is missing; httpx never lets it be missing.
+        self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
     async def connect_tcp(
         self,
         host: str,
@@ -137,7 +142,8 @@ class _AsyncNetwork(httpcore.AnyIOBackend):
         local_address: Optional[str] = None,
         socket_options: Optional[Iterable[_SocketOptions]] = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _AsyncStream(await super().connect_tcp(host, port, _seconds(timeout), local_address, socket_options))
+        stream = await self._network.connect_tcp(host, port, _seconds(timeout), local_address, socket_options)
+        return _AsyncStream(stream)
 
 
 class _SmallPool(httpx.HTTPTransport):
@@ -286,6 +292,8 @@ class Connections:
         self._pools = _Pools(_SmallPool)
         self._proxied = httpx.Client(verify=tls_context()) if is_proxied() else None
         self._process = os.getpid()
+        # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
+        weakref.finalize(self, _close_all, self._pools, self._proxied, self._process)
 
     def _send_pooled(self, request: httpx.Request) -> httpx.Response:
         place, idle = self._pools.take()
@@ -306,12 +314,18 @@ class Connections:
 
     def close(self) -> None:
         """Close the connections of our own. The next request opens new ones."""
-        if self.client is None and self._process == os.getpid():
-            for pool in self._pools.abandon():
-                pool.close()
-            if self._proxied is not None:
-                self._proxied.close()
+        if self.client is None:
+            _close_all(self._pools, self._proxied, self._process)
             self._process = 0
+
+
+def _close_all(pools: _Pools[_SmallPool], proxied: Optional[httpx.Client], process: int) -> None:
+    if process != os.getpid():  # another's sockets, and locks that a thread of the other may have held
+        return
+    for pool in pools.abandon():
+        pool.close()
+    if proxied is not None:
+        proxied.close()
 
 
 class AsyncConnections:

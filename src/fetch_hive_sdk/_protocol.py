@@ -69,7 +69,9 @@ from .models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
+
+    from typing_extensions import TypeGuard
 
     from ._config import Config, Secret, Timeout
     from .errors import Phase
@@ -107,7 +109,7 @@ def merge_body(fields: Mapping[str, object], extra_body: Optional[Mapping[str, o
         pydantic.ValidationError: `extra_body` has a value that JSON cannot carry.
 
     """
-    extra = InvokeRequest(deployment="extra_body", inputs=extra_body).inputs if extra_body else {}
+    extra = InvokeRequest(deployment="extra_body", inputs=extra_body or {}).inputs
     known = sorted(InvokeRequest.model_fields.keys() & extra.keys())
     if known:
         raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
@@ -286,9 +288,9 @@ def parse_object(model: type[ReceivedT], value: object) -> ReceivedT:
         ResponseValidationError: A promised field is missing or of the wrong kind.
 
     """
-    raw = as_object(value)
-    if not raw and not isinstance(value, dict):
+    if not is_object(value):
         raise ResponseValidationError("the answer is JSON, but not an object", body=value)
+    raw = value
     try:
         return keep_raw(model.model_validate(raw), raw)
     except ValidationError as exc:
@@ -298,9 +300,14 @@ def parse_object(model: type[ReceivedT], value: object) -> ReceivedT:
     )
 
 
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
 def as_object(value: object) -> dict[str, Any]:
     """Return a JSON object as it is, and anything else as an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def text_or_none(value: object) -> Optional[str]:
@@ -801,7 +808,7 @@ class Call(Generic[AnswerT]):
         return content_type(self._head)
 
     @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self) -> Generator[None, None, None]:
         """Turn what the network raises into errors of ours."""
         try:
             yield
@@ -816,7 +823,7 @@ class Call(Generic[AnswerT]):
             raise translated from self._clean(exc)
 
     @contextlib.contextmanager
-    def stream_errors(self) -> Iterator[None]:
+    def stream_errors(self) -> Generator[None, None, None]:
         """Turn what the network raises into errors that keep what the stream has given."""
         try:
             with self.errors():

@@ -94,4 +94,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     cause = error.__cause__
     while cause is not None:
         yield cause
-        cause = cause.__cause__
+        # httpcore hides what it was told by the system behind "from None".
+        cause = cause.__cause__ or cause.__context__

@@ -49,7 +49,7 @@ def _read_inputs(value: object) -> object:
     if not isinstance(value, (Mapping, BaseModel)):
         raise PydanticCustomError("inputs_type", "must be a mapping or a Pydantic model")
     try:
-        return _to_json_value(value, "inputs", ())
+        return _to_json_value(cast("object", value), "inputs", ())
     except _NotJSONError as exc:
         raise PydanticCustomError("inputs_json", "{reason}", {"reason": str(exc)}) from None
 
@@ -444,9 +444,11 @@ class UnknownEvent(_Event):
     @model_validator(mode="before")
     @classmethod
     def _read_type(cls, value: object) -> object:
-        if not isinstance(value, dict) or "wire_type" in value:
+        if not isinstance(value, dict):
             return value
         fields = cast("dict[str, object]", value)
+        if "wire_type" in fields:
+            return fields
         if fields.get("type") in KNOWN_EVENT_TYPES:
             raise PydanticCustomError("known_event", "is an event of a known type")
         return {**fields, "type": "unknown", "wire_type": fields.get("type")}
