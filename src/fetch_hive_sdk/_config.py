@@ -24,14 +24,19 @@ DEFAULT_MAX_RETRIES = 2
 DEFAULT_PROMPT_PATH = "/prompt/invoke"
 
 
+_SHORTEST_KEY = 6  # characters
+
+
 class Secret:
     """A text that shows itself only to those who ask for it."""
 
     # Slots: vars() has nothing to show.
-    __slots__ = ("_value",)
+    __slots__ = ("_is_rare", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        # "test" or "key" is no secret, and masking it would take words out of what the service says.
+        self._is_rare = len(value) >= _SHORTEST_KEY
 
     def reveal(self) -> str:
         """Return the text itself."""
@@ -39,11 +44,11 @@ class Secret:
 
     def hide_in(self, text: str) -> str:
         """Return the text with the secret masked wherever it stands."""
-        return text.replace(self._value, "***")
+        return text.replace(self._value, "***") if self._is_rare else text
 
     def hide_in_bytes(self, data: bytes) -> bytes:
         """Return the bytes with the secret masked wherever it stands."""
-        return data.replace(self._value.encode(), b"***")
+        return data.replace(self._value.encode(), b"***") if self._is_rare else data
 
     def hide_in_value(self, value: object) -> object:
         """Return a text, bytes or a JSON value with the secret masked wherever it stands."""

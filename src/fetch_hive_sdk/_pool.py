@@ -267,33 +267,36 @@ class Connections:
 
     def __init__(self, client: Optional[httpx.Client] = None) -> None:
         self.client = client
+        self.keep_time = client is None and not is_proxied()
+        """Whether the sockets are our own, which ask how long they may still wait."""
         self._process = 0
+        self._lock = threading.Lock()
         self._pools: _Pools[_SmallPool] = _Pools(_SmallPool)
         self._proxied: Optional[httpx.Client] = None
-
-    @property
-    def keep_time(self) -> bool:
-        """Whether the sockets are our own, which ask how long they may still wait."""
-        return self.client is None and self._proxied is None
+        self._end: Optional[weakref.finalize[..., Connections]] = None
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
         if self.client is not None:
             return self.client.send(rebuild(self.client, request), stream=True, follow_redirects=False)
         if self._process != os.getpid():
-            self._begin_process()
+            with self._lock:
+                self._begin_process()
         if self._proxied is not None:
             return self._proxied.send(request, stream=True, follow_redirects=False)
         return self._send_pooled(request)
 
     def _begin_process(self) -> None:
+        process = os.getpid()
+        if self._process == process:  # another thread was faster
+            return
         if self._process:
             _inherited.append((self._pools, self._proxied))
         self._pools = _Pools(_SmallPool)
-        self._proxied = httpx.Client(verify=tls_context()) if is_proxied() else None
-        self._process = os.getpid()
+        self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
         # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
-        weakref.finalize(self, _close_all, self._pools, self._proxied, self._process)
+        self._end = weakref.finalize(self, _close_all, self._pools, self._proxied, process)
+        self._process = process
 
     def _send_pooled(self, request: httpx.Request) -> httpx.Response:
         place, idle = self._pools.take()
@@ -314,8 +317,9 @@ class Connections:
 
     def close(self) -> None:
         """Close the connections of our own. The next request opens new ones."""
-        if self.client is None:
-            _close_all(self._pools, self._proxied, self._process)
+        with self._lock:
+            if self._end is not None:
+                self._end()
             self._process = 0
 
 
@@ -337,37 +341,35 @@ class AsyncConnections:
 
     def __init__(self, client: Optional[httpx.AsyncClient] = None) -> None:
         self.client = client
-        self._process = 0
-        self._loops: dict[int, _LoopConnections] = {}
-
-    @property
-    def keep_time(self) -> bool:
+        self.keep_time = client is None and not is_proxied()
         """Whether the sockets are our own, which ask how long they may still wait."""
-        return self.client is None and not is_proxied()
+        self._process = 0
+        self._lock = threading.Lock()
+        self._loops: dict[int, _LoopConnections] = {}
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
         if self.client is not None:
             return await self.client.send(rebuild(self.client, request), stream=True, follow_redirects=False)
         loop = asyncio.get_running_loop()
-        connections = self._of(loop)
-        if connections is None:
-            connections = self._loops[id(loop)] = _LoopConnections(loop)
+        connections = self._loops.get(id(loop))
+        if connections is None or connections.loop is not loop or self._process != os.getpid():
+            with self._lock:
+                connections = self._meet(loop)
             await connections.close_with_loop()
         return await connections.send(request)
 
-    def _of(self, loop: asyncio.AbstractEventLoop) -> Optional[_LoopConnections]:
+    def _meet(self, loop: asyncio.AbstractEventLoop) -> _LoopConnections:
         if self._process != os.getpid():
             if self._process:
                 _inherited.append(self._loops)
             self._loops = {}
             self._process = os.getpid()
-        known = self._loops.get(id(loop))
-        if known is not None and known.loop is loop:
-            return known
         # A new loop is a rare and good moment to forget those that have ended.
-        self._loops = {key: other for key, other in self._loops.items() if not other.loop.is_closed()}
-        return None
+        for key in [key for key, other in self._loops.items() if other.loop.is_closed()]:
+            del self._loops[key]
+        connections = self._loops[id(loop)] = _LoopConnections(loop, is_direct=self.keep_time)
+        return connections
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The next request opens new ones."""
@@ -380,10 +382,10 @@ class AsyncConnections:
 class _LoopConnections:
     """The connections of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_direct: bool) -> None:
         self.loop = loop
         self._pools: _Pools[_AsyncSmallPool] = _Pools(_AsyncSmallPool)
-        self._proxied = httpx.AsyncClient(verify=tls_context()) if is_proxied() else None
+        self._proxied = None if is_direct else httpx.AsyncClient(verify=tls_context())
         # Not a method: it would keep this object alive, and its own end is what it is there for.
         self._guard = _close_at_end(self._pools, self._proxied)
 

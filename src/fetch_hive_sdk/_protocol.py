@@ -832,12 +832,12 @@ class Call(Generic[AnswerT]):
             error.partial = self.transcript.partial()
             error.request_id = error.request_id or self.transcript.request_id
             raise
-        except StreamInterruptedError as error:
-            error.request = self._safe_request
-            raise
         except APIConnectionError as error:
             if self.transcript.is_complete:
                 return
+            if isinstance(error, StreamInterruptedError):
+                error.request = self._safe_request
+                raise
             interruption = self._interruption(error)
             interruption.attempts = self._attempts
             raise interruption from error.__cause__
