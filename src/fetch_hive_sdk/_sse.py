@@ -8,7 +8,7 @@ data is none.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Union
 
 from .errors import ResponseTooLargeError
 
@@ -31,10 +31,11 @@ class EventDecoder:
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        # Beginnings are kept in a buffer that is copied once, when the rest is there:
-        # `pending + chunk` would copy a long line again for every chunk.
+        # The beginning of a line is kept in a buffer that is copied once, when the rest is there:
+        # `beginning + chunk` would copy a long line again for every chunk.
         self._line = BytesIO()
-        self._data: Optional[BytesIO] = None
+        # The data of the event so far. The first line is kept as it is; only a second one needs a buffer.
+        self._data: Union[bytes, BytesIO, None] = None
         self._after_cr = False
         self._first_line = True
 
@@ -45,25 +46,34 @@ class EventDecoder:
             ResponseTooLargeError: An event is longer than `max_event_bytes`.
 
         """
-        chunk = self._with_line_feeds(chunk)
-        if b"\n" not in chunk:
-            self._keep(chunk)
-            return
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._with_line_feeds(chunk)
         *lines, rest = chunk.split(b"\n")
-        if self._line.tell():
+        if lines and self._line.tell():
             self._keep(lines[0])
             lines[0] = self._take_line()
+        if lines and self._first_line:
+            self._first_line = False
+            lines[0] = _without_mark(lines[0])
         for line in lines:
-            payload = self._read_line(line)
-            if payload:
-                yield payload
-        self._keep(rest)
+            if line.startswith(b"data:"):
+                self._add_data(line[6:] if line.startswith(b"data: ") else line[5:])
+            elif not line:
+                payload = self._take_data()
+                if payload:
+                    yield payload
+            elif line == b"data":
+                self._add_data(b"")
+        if rest:
+            self._keep(rest)
 
     def finish(self) -> bytes:
         """Return the data of an event that the end of the stream cut short, empty if there is none."""
         line = self._take_line()
         if line:
-            self._read_line(line)
+            # Were the line to end here, it would be read like any other, and the event would go on.
+            for _ in self.feed(line + b"\n"):
+                pass
         return self._take_data()
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
@@ -71,41 +81,25 @@ class EventDecoder:
         if self._after_cr and chunk.startswith(b"\n"):
             chunk = chunk[1:]
             self._after_cr = False
-        if b"\r" in chunk:
+        if chunk:
             self._after_cr = chunk.endswith(b"\r")
-            return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        self._after_cr = self._after_cr and not chunk
-        return chunk
-
-    def _read_line(self, line: bytes) -> bytes:
-        """Take a whole line; return a payload if the line ended an event that has one."""
-        if self._first_line:
-            self._first_line = False
-            if line.startswith(_BYTE_ORDER_MARK):
-                line = line[3:]
-        if not line:
-            return self._take_data()
-        if line.startswith(b"data:"):
-            self._add_data(line[6:] if line[5:6] == b" " else line[5:])
-        elif line == b"data":
-            self._add_data(b"")
-        return b""
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _add_data(self, value: bytes) -> None:
         if self._data is None:
-            # BytesIO shares the bytes it is made of until they are changed: one line of data is never copied.
-            self._data = BytesIO(value)
-            self._data.seek(len(value))
-        else:
-            self._check_size(len(value) + 1)
-            self._data.write(b"\n")
-            self._data.write(value)
+            self._data = value
+            return
+        self._check_size(len(value) + 1)
+        if isinstance(self._data, bytes):
+            several = BytesIO()
+            several.write(self._data)
+            self._data = several
+        self._data.write(b"\n")
+        self._data.write(value)
 
     def _take_data(self) -> bytes:
-        if self._data is None:
-            return b""
-        data, self._data = self._data.getvalue(), None
-        return data
+        data, self._data = self._data, None
+        return data.getvalue() if isinstance(data, BytesIO) else data or b""
 
     def _keep(self, part: bytes) -> None:
         self._check_size(len(part))
@@ -116,10 +110,15 @@ class EventDecoder:
         return line
 
     def _check_size(self, more: int) -> None:
-        held = self._line.tell() + (self._data.tell() if self._data else 0)
+        data = self._data
+        held = self._line.tell() + (data.tell() if isinstance(data, BytesIO) else len(data or b""))
         if held + more > self._max_event_bytes:
-            beginning = self._data or self._line
+            beginning = data.getvalue() if isinstance(data, BytesIO) else data or self._line.getvalue()
             raise ResponseTooLargeError(
                 f"an event of the stream is longer than {self._max_event_bytes:,} bytes",
-                body=bytes(beginning.getbuffer()[:_EXCERPT_BYTES]),
+                body=beginning[:_EXCERPT_BYTES],
             )
+
+
+def _without_mark(first_line: bytes) -> bytes:
+    return first_line[3:] if first_line.startswith(_BYTE_ORDER_MARK) else first_line

@@ -31,14 +31,18 @@ Arguments that are refused before anything is sent raise `pydantic.ValidationErr
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Literal, Optional
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar
 
 import httpx
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from typing_extensions import Self
+
     from .models import InvokeResponse, PartialAnswer
+
+ErrorT = TypeVar("ErrorT", bound="FetchHiveError")
 
 Phase = Literal["connect", "write", "read", "pool", "total", "idle"]
 """What a call was waiting for when its time ran out; `total` is the call as a whole, `idle` the next event."""
@@ -71,21 +75,32 @@ class FetchHiveError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what the constructor does not take: all attributes and the cause."""
-        return _rebuild, (type(self), self.args, dict(self.__dict__), _picklable(self.__cause__))
+        chain = (_travelling(self.__cause__), self.__suppress_context__)
+        return _blank, (type(self), self.args), {"attributes": self.__dict__, "chain": chain}
+
+    def __setstate__(self, state: Optional[dict[str, Any]]) -> None:
+        kept = state or {}
+        self.__dict__.update(kept["attributes"])
+        self.__cause__, self.__suppress_context__ = kept["chain"]
+
+    def __copy__(self) -> Self:
+        copied = _blank(type(self), self.args)
+        copied.__dict__.update(self.__dict__)
+        copied.__cause__ = self.__cause__
+        copied.__suppress_context__ = self.__suppress_context__
+        return copied
 
 
-def _rebuild(
-    cls: type[FetchHiveError], args: tuple[object, ...], state: dict[str, object], cause: Optional[BaseException]
-) -> FetchHiveError:
+def _blank(cls: type[ErrorT], args: tuple[object, ...]) -> ErrorT:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
-    if cause is not None:
-        error.__cause__ = cause
     return error
 
 
-def _picklable(cause: Optional[BaseException]) -> Optional[BaseException]:
+def _travelling(cause: Optional[BaseException]) -> Optional[BaseException]:
+    """Return a cause that can be pickled, or None."""
+    if isinstance(cause, FetchHiveError):
+        return cause
     try:
         pickle.loads(pickle.dumps(cause))  # noqa: S301 - our own bytes, a moment old
     except Exception:  # noqa: BLE001 - whatever a foreign class raises here, it cannot travel

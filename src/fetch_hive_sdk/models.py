@@ -11,13 +11,12 @@ from __future__ import annotations
 import copy
 import json
 import math
-import re
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union, cast, overload
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union, cast, get_args, overload
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -78,24 +77,52 @@ def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[object]", value)
         return [_to_json_value(item, f"{path}[{index}]", parents) for index, item in enumerate(items)]
+    if isinstance(value, BaseModel):
+        # A model may be set to write null for NaN: it is refused here before the model can hide it.
+        _refuse_infinite(_dump(value, path), path)
     return _to_json_value(_as_json(value, path), path, parents)
 
 
 _MAX_DEPTH = 100
 
 
+def _refuse_infinite(value: object, path: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NotJSONError(f"{path} is {value}, which JSON cannot carry")
+    if isinstance(value, dict):
+        for name, item in cast("dict[object, object]", value).items():
+            _refuse_infinite(item, f"{path}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            _refuse_infinite(item, f"{path}[{index}]")
+
+
+def _dump(model: BaseModel, path: str) -> object:
+    try:
+        return model.model_dump(by_alias=True)
+    except (ValueError, RecursionError):
+        raise _NotJSONError(f"{path} is of type {type(model).__name__}, which JSON cannot carry") from None
+
+
 def _to_json_object(value: Mapping[object, object], path: str, parents: tuple[int, ...]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, item in value.items():
         name = _to_json_key(key, path)
+        if name in result:
+            raise _NotJSONError(f"{path} has the key {name} twice, once as a text and once as something else")
         result[name] = _to_json_value(item, f"{path}.{name}", parents)
     return result
 
 
 def _to_json_key(key: object, path: str) -> str:
-    if type(key) is not str:
-        (key,) = cast("dict[str, None]", _as_json({key: None}, f"a key of {path}"))
-    return _to_json_text(key, f"a key of {path}")
+    where = f"a key of {path}"
+    if isinstance(key, str) and not isinstance(key, Enum):
+        return _to_json_text(str.__str__(key), where)
+    try:
+        (name,) = cast("dict[str, None]", to_jsonable_python({key: None}))
+    except (ValueError, TypeError):
+        raise _NotJSONError(f"{where} is of type {type(key).__name__}, which JSON cannot carry") from None
+    return _to_json_text(name, where)
 
 
 def _to_json_text(text: str, path: str) -> str:
@@ -111,6 +138,17 @@ def _as_json(value: object, path: str) -> object:
         return cast("object", to_jsonable_python(value))
     except (ValueError, RecursionError):
         raise _NotJSONError(f"{path} is of type {type(value).__name__}, which JSON cannot carry") from None
+
+
+def _check_text(text: str) -> str:
+    try:
+        return _to_json_text(text, "it")
+    except _NotJSONError as exc:
+        raise PydanticCustomError("text_json", "{reason}", {"reason": str(exc)}) from None
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+_MetadataText = Union[Text, int, float, bool, None]
 
 
 def _not_empty(deployment: str) -> str:
@@ -150,15 +188,15 @@ class InvokeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    deployment: Annotated[str, AfterValidator(_not_empty)]
+    deployment: Annotated[Text, AfterValidator(_not_empty)]
     """The name of the prompt deployment."""
-    variant: Optional[str] = None
+    variant: Optional[Text] = None
     """The name of the variant. Left out when empty: the service then runs the default variant."""
     inputs: Annotated[Mapping[str, object], BeforeValidator(_read_inputs)] = Field(default_factory=dict)
     """Values for the prompt's variables: a mapping or a Pydantic model of anything that Pydantic can turn into JSON."""
-    user: Optional[str] = None
+    user: Optional[Text] = None
     """Your own opaque id of the person who calls, shown in the dashboard's user tracking."""
-    metadata: Annotated[Mapping[str, MetadataValue], BeforeValidator(_check_metadata)] = Field(default_factory=dict)
+    metadata: Annotated[Mapping[Text, _MetadataText], BeforeValidator(_check_metadata)] = Field(default_factory=dict)
     """Flat data of your own for audit and log filtering. The model does not see it."""
     streaming: bool = False
     """Whether the answer comes as events. The method you call decides this, whatever stands here."""
@@ -167,7 +205,7 @@ class InvokeRequest(BaseModel):
     def raw(self) -> dict[str, object]:
         """The JSON object that will be sent. Fields that are empty are left out."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: value for name, value in fields.items() if value not in (None, "", {})}
+        return {name: copy.deepcopy(value) for name, value in fields.items() if value not in (None, "", {})}
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------
@@ -180,15 +218,15 @@ class _Received(BaseModel):
 
     # What the service sent: JSON bytes until somebody asks, the dict from then on. In a slot, because a private
     # attribute of Pydantic costs a microsecond an event and takes part in equality.
-    __slots__ = ("_source",)
+    __slots__ = ("_raw_source",)
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The very dict from the wire. Of a model that you built yourself: the dict that would have made it."""
-        source: Union[bytes, dict[str, Any], None] = getattr(self, "_source", None)
+        """The very dict from the wire. Of a model that you built yourself: its fields, without those that are None."""
+        source: Union[bytes, dict[str, Any], None] = getattr(self, "_raw_source", None)
         if not isinstance(source, dict):
             source = self._written_out() if source is None else cast("dict[str, Any]", json.loads(source))
-            object.__setattr__(self, "_source", source)
+            object.__setattr__(self, "_raw_source", source)
         return source
 
     def _written_out(self) -> dict[str, Any]:
@@ -222,7 +260,9 @@ class _Received(BaseModel):
     # Copies and pickles know nothing of slots: what the service sent goes along by hand.
 
     def __copy__(self) -> Self:
-        return keep_raw(super().__copy__(), self.raw)
+        copied = super().__copy__()
+        object.__setattr__(copied, "_raw_source", self.raw)
+        return copied
 
     def __deepcopy__(self, memo: Optional[dict[int, Any]] = None) -> Self:
         return keep_raw(super().__deepcopy__(memo), copy.deepcopy(self.raw, memo))
@@ -238,7 +278,7 @@ class _Received(BaseModel):
         """Copy the model. A copy with changes has a `raw` of its own."""
         copied = super().model_copy(update=dict(update) if update else None, deep=deep)
         if update:
-            object.__setattr__(copied, "_source", None)
+            object.__setattr__(copied, "_raw_source", None)
         return copied
 
 
@@ -247,7 +287,7 @@ ReceivedT = TypeVar("ReceivedT", bound=_Received)
 
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
     """Let `model.raw` be the dict that the model was made of, and that of its parts the parts of the dict."""
-    object.__setattr__(model, "_source", raw)
+    object.__setattr__(model, "_raw_source", raw)
     for name, part in model.__dict__.items():
         inner = raw.get(name)
         if isinstance(part, _Received) and isinstance(inner, dict):
@@ -257,7 +297,7 @@ def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
 
 def keep_raw_json(model: _Received, payload: bytes) -> None:
     """Let `model.raw` be the object in `payload`, decoded when somebody asks."""
-    object.__setattr__(model, "_source", payload)
+    object.__setattr__(model, "_raw_source", payload)
 
 
 def _read_counts(value: object) -> object:
@@ -336,8 +376,8 @@ class InvokeResponse(_Received):
     def output_as(self, output_type: Union[type[T], TypeAdapter[T]]) -> T:
         """Read the text of the answer as a type of yours.
 
-        The text is read as JSON, a Markdown code fence around it removed. A text that is not JSON is taken for the
-        value itself, so that `Literal` types, enumerations and dates can be read from a bare word.
+        The text is read as JSON, a Markdown code fence around it removed. A text that is not JSON, or not of that
+        type, is tried as the value itself, so that `Literal` types, enumerations and dates can be a bare word.
 
         Args:
             output_type: What you asked the model for: a Pydantic model, a dataclass, a TypedDict, `list[int]`, or
@@ -362,24 +402,42 @@ class InvokeResponse(_Received):
         except ValidationError:
             # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
             pass
-        wanted = getattr(output_type, "__name__", None) or "the output type"
-        raise OutputValidationError(f"the answer does not fit {wanted}: {reason}", response=self)
+        raise OutputValidationError(f"the answer does not fit {_name_of(output_type)}: {reason}", response=self)
 
 
-_FENCE = re.compile(r"\s*```[^\n`]*\n(.*?)\n?\s*```\s*", re.DOTALL)
+def _name_of(output_type: object) -> str:
+    if isinstance(output_type, TypeAdapter):
+        return "the output type"
+    if isinstance(output_type, type) and not get_args(output_type):
+        return str(output_type.__name__)
+    return str(output_type)
 
 
 def _without_fence(text: str) -> str:
-    fenced = _FENCE.fullmatch(text)
-    return fenced.group(1) if fenced else text.strip()
+    text = text.strip()
+    opening, _, rest = text.partition("\n")
+    if opening.startswith("```") and "`" not in opening[3:] and rest.endswith("```"):
+        return rest[:-3].strip()
+    return text
 
 
 def describe(error: ValidationError) -> str:
-    """Say in one line what does not fit, without a word of the data."""
+    """Say in one line what does not fit, without a value of the data."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"]))) for item in details[:3]]
+    shown = [
+        ": ".join(filter(None, (".".join(map(str, item["loc"])), _QUOTING.get(item["type"], item["msg"]))))
+        for item in details[:3]
+    ]
     more = len(details) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+# Errors of Pydantic whose messages have a value in them, or whatever the validator of a user's type says.
+_QUOTING = {
+    "union_tag_invalid": "Input has a tag that is none of the expected",
+    "value_error": "Value error",
+    "assertion_error": "Assertion failed",
+}
 
 
 class _Event(_Received):
@@ -429,8 +487,18 @@ class ErrorEvent(_Event):
     """What went wrong, in the language of the account: show it, do not compare it."""
     message: Optional[str] = None
     """The same, from newer versions of the service."""
-    error_code: Optional[str] = Field(default=None, validation_alias=AliasChoices("error_code", "code"))
+    error_code: Optional[str] = None
     """The service's machine-readable code, if it sent one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_code(cls, value: object) -> object:
+        """`code` is the older name of `error_code`."""
+        if not isinstance(value, dict):
+            return value
+        fields = cast("dict[str, object]", value)
+        code = fields.get("error_code") or fields.get("code")
+        return {**fields, "error_code": code} if code else fields
 
 
 class UnknownEvent(_Event):
@@ -447,11 +515,12 @@ class UnknownEvent(_Event):
         if not isinstance(value, dict):
             return value
         fields = cast("dict[str, object]", value)
-        if "wire_type" in fields:
+        wire_type = fields.get("type")
+        if "type" not in fields or (wire_type == "unknown" and "wire_type" in fields):
             return fields
-        if fields.get("type") in KNOWN_EVENT_TYPES:
+        if isinstance(wire_type, str) and wire_type in KNOWN_EVENT_TYPES:
             raise PydanticCustomError("known_event", "is an event of a known type")
-        return {**fields, "type": "unknown", "wire_type": fields.get("type")}
+        return {**fields, "type": "unknown", "wire_type": wire_type}
 
     def _written_out(self) -> dict[str, Any]:
         fields = super()._written_out()
@@ -474,7 +543,7 @@ StreamEvent = Union[ReasoningEvent, ResponseEvent, UsageEvent, ErrorEvent, Unkno
 class PartialAnswer(BaseModel):
     """What a stream had given when it broke off: nothing that was paid for is lost."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: str = ""
     """The text of the answer so far."""

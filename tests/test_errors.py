@@ -1,0 +1,411 @@
+"""What the package raises: one tree, at home in httpx, and fit to travel between processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import errors
+from fetch_hive_sdk.models import InvokeResponse, PartialAnswer, Usage
+
+REQUEST = httpx.Request("POST", "https://api.fetchhive.com/v1/prompt/invoke")
+PARTIAL = PartialAnswer(text="Once upon", reasoning="A tale.", usage=Usage(total_tokens=7), request_id="req_1")
+ANSWER = InvokeResponse(response="Once upon a time", request_id="req_1")
+
+STATUSES = {
+    errors.APIStatusError: 418,
+    errors.BadRequestError: 400,
+    errors.AuthenticationError: 401,
+    errors.PaymentRequiredError: 402,
+    errors.PermissionDeniedError: 403,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.UnprocessableEntityError: 422,
+    errors.RateLimitError: 429,
+    errors.InternalServerError: 500,
+}
+
+
+def refusal(status: int) -> httpx.Response:
+    return httpx.Response(status, request=REQUEST, json={"error": "no"})
+
+
+FEWEST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
+    errors.FetchHiveError: {},
+    errors.ConfigurationError: {},
+    errors.APIConnectionError: {},
+    errors.APITimeoutError: {"phase": "connect"},
+    **{kind: {"response": refusal(status)} for kind, status in STATUSES.items()},
+    errors.ResponseError: {"body": b"<html>"},
+    errors.ResponseDecodeError: {"body": b"<html>"},
+    errors.UnexpectedContentTypeError: {"body": b"<html>"},
+    errors.ResponseTooLargeError: {"body": b"<html>"},
+    errors.ResponseValidationError: {"body": b"<html>"},
+    errors.StreamError: {"partial": PARTIAL},
+    errors.StreamInterruptedError: {"partial": PARTIAL},
+    errors.StreamTimeoutError: {"partial": PARTIAL, "phase": "idle"},
+    errors.StreamFailedError: {"partial": PARTIAL},
+    errors.OutputValidationError: {"response": ANSWER},
+}
+"""The arguments that each error cannot do without."""
+
+MOST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
+    errors.FetchHiveError: {"request_id": "req_1", "maybe_processed": True},
+    errors.ConfigurationError: {"request_id": "req_1", "maybe_processed": True},
+    errors.APIConnectionError: {"request": REQUEST, "request_id": "req_1", "maybe_processed": True},
+    errors.APITimeoutError: {"phase": "read", "request": REQUEST, "request_id": "req_1", "maybe_processed": True},
+    **{
+        kind: {
+            "response": refusal(status),
+            "body": {"error": "no"},
+            "error_code": "refused",
+            "request_id": "req_1",
+            "retry_after": 2.5,
+            "maybe_processed": True,
+        }
+        for kind, status in STATUSES.items()
+    },
+    **{
+        kind: {"body": {"response": 1}, "request_id": "req_1", "partial": PARTIAL}
+        for kind in (
+            errors.ResponseError,
+            errors.ResponseDecodeError,
+            errors.UnexpectedContentTypeError,
+            errors.ResponseTooLargeError,
+            errors.ResponseValidationError,
+        )
+    },
+    errors.StreamError: {"partial": PARTIAL, "request_id": "req_1"},
+    errors.StreamInterruptedError: {"partial": PARTIAL, "request": REQUEST, "request_id": "req_1"},
+    errors.StreamTimeoutError: {"phase": "idle", "partial": PARTIAL, "request": REQUEST, "request_id": "req_1"},
+    errors.StreamFailedError: {"partial": PARTIAL, "error_code": "overloaded", "request_id": "req_1"},
+    errors.OutputValidationError: {"response": ANSWER},
+}
+"""All the arguments that each error takes."""
+
+
+def name_of(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+with_each_class = pytest.mark.parametrize("kind", FEWEST, ids=name_of)
+with_each_way_to_travel = pytest.mark.parametrize(
+    "travel",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda error: pickle.loads(pickle.dumps(error, 0)),
+        lambda error: pickle.loads(pickle.dumps(error)),
+    ],
+    ids=["copy", "deepcopy", "oldest pickle", "pickle"],
+)
+
+
+# --- The tree --------------------------------------------------------------------------------------------------------
+
+
+def drawn_tree() -> dict[type, set[type]]:
+    """Read the bases of each class from the tree in the module's docstring."""
+    bases: dict[type, set[type]] = {}
+    parents: list[type] = [Exception]
+    for indent, name, words in re.findall(r"^( *)\* (\w+) *(.*)$", errors.__doc__, re.MULTILINE):
+        depth = len(indent) // 4 + 1
+        kind = getattr(errors, name)
+        also = re.search(r"\(also an? ([\w.]+)\)", words)
+        bases[kind] = {parents[depth - 1], *([class_named(also.group(1))] if also else [])}
+        parents[depth:] = [kind]
+    return bases
+
+
+def class_named(name: str) -> type:
+    if name.startswith("httpx."):
+        return getattr(httpx, name[len("httpx.") :])
+    return getattr(errors, name, ValueError)
+
+
+def test_draws_every_class_of_its_tree():
+    """The tree in the docstring has all classes of the module."""
+    public = {
+        value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+
+    assert drawn_tree().keys() == public
+
+
+@pytest.mark.parametrize(("kind", "bases"), drawn_tree().items(), ids=name_of)
+def test_has_the_bases_that_it_draws(kind, bases):
+    """Each class has the parent under which it is drawn, the one that it also is, and no other."""
+    assert set(kind.__bases__) == bases
+
+
+@pytest.mark.parametrize(
+    ("kind", "drawn"),
+    [(kind, "5xx" if status == 500 else status) for kind, status in STATUSES.items() if status != 418],
+    ids=name_of,
+)
+def test_draws_each_status_beside_its_class(kind, drawn):
+    """The tree says which status raises which class."""
+    assert re.search(rf"\* {kind.__name__} +{drawn}$", errors.__doc__, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign"),
+    [
+        (errors.RateLimitError, httpx.HTTPStatusError),
+        (errors.RateLimitError, httpx.HTTPError),
+        (errors.APIConnectionError, httpx.TransportError),
+        (errors.APIConnectionError, httpx.RequestError),
+        (errors.APITimeoutError, httpx.TimeoutException),
+        (errors.StreamInterruptedError, httpx.TransportError),
+        (errors.StreamTimeoutError, httpx.TimeoutException),
+        (errors.ConfigurationError, ValueError),
+        (errors.OutputValidationError, ValueError),
+    ],
+    ids=name_of,
+)
+def test_is_caught_by_code_that_knows_nothing_of_it(kind, foreign):
+    """Code written against httpx, or against ValueError, keeps working."""
+    error = kind("no luck", **FEWEST[kind])
+
+    with pytest.raises(foreign, match="no luck") as caught:
+        raise error
+
+    assert caught.value is error
+
+
+# --- What an error tells ---------------------------------------------------------------------------------------------
+
+
+@with_each_class
+def test_says_its_message_and_no_more(kind):
+    """The text of an error is the sentence that it was given."""
+    error = kind("It did not work.", **MOST[kind])
+
+    assert str(error) == "It did not work."
+
+
+@with_each_class
+def test_keeps_what_its_constructor_was_told(kind):
+    """Each argument is an attribute of the same name."""
+    error = kind("It did not work.", **MOST[kind])
+
+    assert {name: getattr(error, name) for name in MOST[kind]} == MOST[kind]
+
+
+@with_each_class
+def test_counts_its_attempts_from_zero(kind):
+    """How often the request was sent is for the one to say who sent it."""
+    error = kind("It did not work.", **FEWEST[kind])
+
+    assert error.attempts == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "maybe"),
+    [
+        (errors.FetchHiveError, False),
+        (errors.ConfigurationError, False),
+        (errors.APIConnectionError, False),
+        (errors.APITimeoutError, False),
+        (errors.APIStatusError, False),
+        (errors.ResponseError, True),
+        (errors.StreamError, True),
+        (errors.StreamInterruptedError, True),
+        (errors.StreamTimeoutError, True),
+        (errors.StreamFailedError, True),
+        (errors.OutputValidationError, True),
+    ],
+    ids=name_of,
+)
+def test_knows_whether_the_run_may_have_happened(kind, maybe):
+    """Where an answer had begun the run has happened; elsewhere nobody says so unless told."""
+    error = kind("It did not work.", **FEWEST[kind])
+
+    assert error.maybe_processed is maybe
+
+
+@pytest.mark.parametrize(
+    ("kind", "defaults"),
+    [
+        (errors.APIConnectionError, {"request_id": None, "body": b""}),
+        (errors.APITimeoutError, {"request_id": None, "body": b""}),
+        (errors.APIStatusError, {"request_id": None, "body": None, "error_code": None, "retry_after": None}),
+        (errors.ResponseError, {"request_id": None, "partial": None}),
+        (errors.StreamError, {"request_id": None}),
+        (errors.StreamInterruptedError, {"request_id": None, "body": b""}),
+        (errors.StreamTimeoutError, {"request_id": None, "body": b""}),
+        (errors.StreamFailedError, {"request_id": None, "error_code": None}),
+    ],
+    ids=name_of,
+)
+def test_has_every_attribute_even_where_nothing_is_known(kind, defaults):
+    """What was not told can be read all the same."""
+    error = kind("It did not work.", **FEWEST[kind])
+
+    assert {name: getattr(error, name) for name in defaults} == defaults
+
+
+@pytest.mark.parametrize("phase", ["connect", "write", "read", "pool", "total", "idle"])
+@pytest.mark.parametrize("kind", [errors.APITimeoutError, errors.StreamTimeoutError])
+def test_tells_what_it_was_waiting_for(kind, phase):
+    """A timeout has a phase."""
+    error = kind("Too late.", **{**FEWEST[kind], "phase": phase})
+
+    assert error.phase == phase
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUSES.items(), ids=name_of)
+def test_tells_the_status_and_the_request_of_a_refusal(kind, status):
+    """What httpx has on an HTTPStatusError is there: the response, its request, the status."""
+    response = refusal(status)
+
+    error = kind("No.", response=response)
+
+    assert error.status_code == status
+    assert error.response is response
+    assert error.request is REQUEST
+
+
+@pytest.mark.parametrize("kind", [errors.APIConnectionError, errors.APITimeoutError, errors.StreamTimeoutError])
+def test_has_no_request_where_none_was_made(kind):
+    """Asking for a request that nobody made fails as it does in httpx."""
+    error = kind("No way through.", **FEWEST[kind])
+
+    with pytest.raises(RuntimeError):
+        _ = error.request
+
+
+def test_knows_the_run_of_an_answer_that_does_not_fit():
+    """An OutputValidationError takes the request id from the answer."""
+    error = errors.OutputValidationError("No list.", response=ANSWER)
+
+    assert error.request_id == "req_1"
+
+
+# --- Travelling ------------------------------------------------------------------------------------------------------
+
+
+def told(error: errors.FetchHiveError) -> dict[str, Any]:
+    """List what an error tells; requests and responses, which have no equality, by their contents."""
+    return {name: contents(value) for name, value in vars(error).items()}
+
+
+def contents(value: object) -> object:
+    if isinstance(value, httpx.Request):
+        return value.method, value.url, value.headers
+    if isinstance(value, httpx.Response):
+        return value.status_code, value.headers, value.text, contents(value.request)
+    return value
+
+
+@with_each_way_to_travel
+@with_each_class
+def test_travels_with_everything_it_tells(kind, travel):
+    """A copy, and an error from another process, is of the same class and tells the same."""
+    error = kind("It did not work.", **MOST[kind])
+    error.attempts = 3
+
+    arrived = travel(error)
+
+    assert type(arrived) is kind
+    assert arrived.args == ("It did not work.",)
+    assert told(arrived) == told(error)
+
+
+@with_each_way_to_travel
+@with_each_class
+def test_travels_with_its_cause(kind, travel):
+    """The exception of httpx that lies beneath comes along."""
+    error = kind("It did not work.", **FEWEST[kind])
+    error.__cause__ = httpx.ConnectError("no route", request=REQUEST)
+
+    arrived = travel(error)
+
+    assert type(arrived.__cause__) is httpx.ConnectError
+    assert str(arrived.__cause__) == "no route"
+
+
+@with_each_way_to_travel
+def test_travels_without_a_cause_where_there_was_none(travel):
+    """Nothing is made up on the way."""
+    error = errors.ConfigurationError("No key.")
+
+    arrived = travel(error)
+
+    assert arrived.__cause__ is None
+    assert arrived.__suppress_context__ is False
+
+
+def test_leaves_behind_a_cause_that_cannot_be_pickled():
+    """An error reaches another process even if its cause cannot."""
+    error = errors.APIConnectionError("No way through.")
+    error.__cause__ = OSError(threading.Lock())
+
+    arrived = pickle.loads(pickle.dumps(error))
+
+    assert str(arrived) == "No way through."
+    assert arrived.__cause__ is None
+
+
+def test_leaves_behind_a_cause_that_cannot_be_unpickled():
+    """An error reaches another process even if its cause would break there."""
+    error = errors.APIConnectionError("No way through.")
+    error.__cause__ = httpx.HTTPStatusError(
+        "needs more arguments than it pickles", request=REQUEST, response=refusal(400)
+    )
+
+    arrived = pickle.loads(pickle.dumps(error))
+
+    assert str(arrived) == "No way through."
+    assert arrived.__cause__ is None
+
+
+def test_copies_a_subclass_as_itself():
+    """A caller's own subclass with a constructor of its own travels, too."""
+
+    class MyError(errors.FetchHiveError):
+        def __init__(self, code: int) -> None:
+            super().__init__(f"error {code}")
+            self.code = code
+
+    arrived = copy.copy(MyError(7))
+
+    assert type(arrived) is MyError
+    assert arrived.code == 7
+    assert str(arrived) == "error 7"
+
+
+def test_pickles_a_long_chain_in_linear_time():
+    """Each link of a chain of causes is pickled once: with twice the work a link, this one would take days."""
+    error = None
+    for _ in range(60):
+        link = errors.ConfigurationError("x")
+        link.__cause__ = error
+        error = link
+
+    restored = pickle.loads(pickle.dumps(error))
+
+    assert restored.__cause__.__cause__.args == ("x",)
+
+
+def test_keeps_an_unpicklable_cause_in_a_copy():
+    """A copy stays in the process: it keeps the cause whatever it is."""
+    error = errors.APIConnectionError("x")
+    error.__cause__ = OSError(threading.Lock())
+
+    assert copy.copy(error).__cause__ is error.__cause__
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_remembers_that_a_cause_is_not_to_be_shown(duplicate):
+    """`raise ... from None` survives copies and pickles."""
+    error = errors.ConfigurationError("x")
+    error.__suppress_context__ = True
+
+    assert duplicate(error).__suppress_context__

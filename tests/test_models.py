@@ -1,0 +1,1290 @@
+"""The words: what is sent is checked before it is sent, what is received is kept as it came."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import enum
+import json
+import math
+import pickle
+from collections import OrderedDict
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, List, Literal, Optional, Union  # noqa: UP035 - one of the forms that users write
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_serializer
+from typing_extensions import TypedDict
+
+from fetch_hive_sdk import models
+from fetch_hive_sdk.errors import OutputValidationError
+from fetch_hive_sdk.models import (
+    CompletionTokens,
+    ErrorEvent,
+    InvokeRequest,
+    InvokeResponse,
+    KnownEvent,
+    PartialAnswer,
+    PromptTokens,
+    ReasoningEvent,
+    ResponseEvent,
+    UnknownEvent,
+    Usage,
+    UsageEvent,
+    keep_raw,
+    keep_raw_json,
+)
+
+NAN = float("nan")
+
+
+# --- What we send ----------------------------------------------------------------------------------------------------
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Ratio(float):
+    __slots__ = ()
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    next: Optional[Point] = None
+
+
+class Ticket(BaseModel):
+    title: str
+    due: Optional[date] = None
+    weight: Optional[float] = None
+    parent: Any = None
+
+
+def inputs_sent(inputs: object) -> object:
+    return InvokeRequest(deployment="d", inputs=inputs).raw["inputs"]
+
+
+def refusal(**fields: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        InvokeRequest(**{"deployment": "d", **fields})
+    return str(caught.value)
+
+
+def lists_in_lists(levels: int) -> object:
+    value: object = "the innermost"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_sends_what_it_was_given():
+    """A request becomes the JSON object that the vendor's page describes."""
+    request = InvokeRequest(
+        deployment="summarise",
+        variant="short",
+        inputs={"text": "Once upon a time"},
+        user="u-17",
+        metadata={"team": "tales"},
+        streaming=True,
+    )
+
+    assert request.raw == {
+        "deployment": "summarise",
+        "variant": "short",
+        "inputs": {"text": "Once upon a time"},
+        "user": "u-17",
+        "metadata": {"team": "tales"},
+        "streaming": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {},
+        {"variant": None, "inputs": None, "user": None, "metadata": None},
+        {"variant": "", "inputs": {}, "user": "", "metadata": {}},
+    ],
+    ids=["missing", "none", "empty"],
+)
+def test_leaves_out_what_is_empty(empty):
+    """An empty field is not sent; `streaming` always is."""
+    request = InvokeRequest(deployment="d", **empty)
+
+    assert request.raw == {"deployment": "d", "streaming": False}
+
+
+def test_refuses_a_field_that_does_not_exist():
+    """A typo fails at the call."""
+    text = refusal(varriant="short")
+
+    assert "varriant" in text
+
+
+def test_refuses_a_request_without_a_deployment():
+    """There is no default deployment."""
+    with pytest.raises(ValidationError, match="deployment\n  Field required"):
+        InvokeRequest()
+
+
+@pytest.mark.parametrize("deployment", ["", " ", "\t\n"])
+def test_refuses_an_empty_deployment(deployment):
+    """White space is no name, and the error says what to do."""
+    text = refusal(deployment=deployment)
+
+    assert "must not be empty: pass the name of a prompt deployment" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [("text", "text"), (Name("text"), "text"), (7, 7), (0.5, 0.5), (True, True), (None, None)],
+)
+def test_sends_flat_metadata(value, written):
+    """Texts, numbers, booleans and None go as they are, and keep their type."""
+    request = InvokeRequest(deployment="d", metadata={"key": value})
+
+    sent = request.raw["metadata"]
+
+    assert sent == {"key": written}
+    assert isinstance(sent["key"], type(written))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ("text", "must be a mapping"),
+        ([("key", 1)], "must be a mapping"),
+        ({"": 1}, "every key must be a text that is not empty"),
+        ({7: 1}, "every key must be a text that is not empty"),
+        ({"key": {}}, "the value of key must be a string, a number, a boolean or None"),
+        ({"key": []}, "the service refuses nested metadata"),
+        ({"key": NAN}, "the value of key is not a finite number"),
+        ({"key": float("-inf")}, "the value of key is not a finite number"),
+    ],
+)
+def test_refuses_metadata_that_the_service_would_refuse(metadata, reason):
+    """Metadata is flat; the error names the key."""
+    text = refusal(metadata=metadata)
+
+    assert "metadata\n" in text
+    assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, None),
+        (True, True),
+        (7, 7),
+        (10**30, 10**30),
+        (0.5, 0.5),
+        ("naïve ☃ 😀", "naïve ☃ 😀"),
+        (Name("text"), "text"),
+        (Level.HIGH, 3),
+        (Ratio(0.5), 0.5),
+        (Colour.RED, "red"),
+        (datetime(2024, 5, 17, 12, 30, tzinfo=timezone.utc), "2024-05-17T12:30:00Z"),
+        (date(2024, 5, 17), "2024-05-17"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Decimal("1.10"), "1.10"),
+        (b"text", "text"),
+        ([1, [2]], [1, [2]]),
+        ((1, (2,)), [1, [2]]),
+        ({1}, [1]),
+        (frozenset({Colour.RED}), ["red"]),
+        ((number for number in (1, 2)), [1, 2]),
+        (OrderedDict(a={"b": 1}), {"a": {"b": 1}}),
+        (Point(1.5, Point(2)), {"x": 1.5, "next": {"x": 2, "next": None}}),
+        (Ticket(title="t", due=date(2024, 5, 17)), {"title": "t", "due": "2024-05-17", "weight": None, "parent": None}),
+        ([{"at": (date(2024, 5, 17),)}], [{"at": ["2024-05-17"]}]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_writes_inputs_as_json(value, written):
+    """Whatever Pydantic can turn into JSON may be an input, at any depth; JSON's own kinds stay plain."""
+    sent = inputs_sent({"value": value})
+
+    assert sent == {"value": written}
+    assert type(sent["value"]) is type(written)
+
+
+def test_takes_a_model_as_the_inputs():
+    """The fields of a Pydantic model are the variables of the prompt."""
+    ticket = Ticket(title="t", due=date(2024, 5, 17), parent=Point(1))
+
+    sent = inputs_sent(ticket)
+
+    assert sent == {"title": "t", "due": "2024-05-17", "weight": None, "parent": {"x": 1, "next": None}}
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        (Name("key"), "key"),
+        (7, "7"),
+        (True, "true"),
+        (Colour.RED, "red"),
+        (date(2024, 5, 17), "2024-05-17"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_writes_the_keys_of_inputs_as_texts(key, written):
+    """A key that is no text becomes one, as Pydantic writes it."""
+    sent = inputs_sent({key: 1, "deeper": {key: 2}})
+
+    assert sent == {written: 1, "deeper": {written: 2}}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({"a": NAN}, "inputs.a is nan"),
+        ({"a": [0, {"b": float("-inf")}]}, "inputs.a[1].b is -inf"),
+        ({"a": Ratio("inf")}, "inputs.a is inf"),
+        ({"a": Point(NAN)}, "inputs.a.x is nan"),
+        ({"a": (Ticket(title="t", weight=NAN),)}, "inputs.a[0].weight is nan"),
+        (Ticket(title="t", weight=NAN), "inputs.weight is nan"),
+        ({"a": [object()]}, "inputs.a[0] is of type object"),
+        ({"a": {object(): 1}}, "a key of inputs.a "),
+        ({"a": b"\xff"}, "inputs.a is of type bytes"),
+        ({"a": "\ud83d"}, "inputs.a has half of a surrogate pair"),
+        ({"a": {"\ud83d": 1}}, "a key of inputs.a has half of a surrogate pair"),
+        ({"a": Name("\ud83d")}, "inputs.a "),
+    ],
+)
+def test_refuses_inputs_that_json_cannot_carry(inputs, reason):
+    """The error says which value, by its path."""
+    text = refusal(inputs=inputs)
+
+    assert f"inputs\n  {reason}" in text
+    assert "cannot carry" in text
+
+
+def itself_in_a_dict() -> object:
+    value: dict[str, object] = {}
+    value["again"] = [value]
+    return value
+
+
+def itself_in_a_list() -> object:
+    value: list[object] = []
+    value.append(value)
+    return value
+
+
+def itself_in_a_model() -> object:
+    value = Ticket(title="t")
+    value.parent = value
+    return value
+
+
+def itself_in_a_dataclass() -> object:
+    value = Point(1)
+    value.next = value
+    return value
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (itself_in_a_dict, "inputs.a.again[0] contains itself"),
+        (itself_in_a_list, "inputs.a[0] contains itself"),
+        (itself_in_a_model, "inputs.a is of type Ticket, which JSON cannot carry"),
+        (itself_in_a_dataclass, "inputs.a is of type Point, which JSON cannot carry"),
+    ],
+)
+def test_refuses_inputs_that_contain_themselves(make, reason):
+    """A cycle has no end, and is refused where it closes."""
+    text = refusal(inputs={"a": make()})
+
+    assert reason in text
+
+
+def test_sends_the_same_part_twice():
+    """What stands in two places is no cycle."""
+    part = {"b": [1]}
+
+    sent = inputs_sent({"first": part, "second": [part, part]})
+
+    assert sent == {"first": {"b": [1]}, "second": [{"b": [1]}, {"b": [1]}]}
+
+
+def test_sends_inputs_of_a_hundred_levels():
+    """Nesting that anybody needs is sent."""
+    value = lists_in_lists(99)
+
+    sent = inputs_sent({"a": value})
+
+    assert sent == {"a": value}
+
+
+@pytest.mark.parametrize("levels", [100, 100_000])
+def test_refuses_inputs_that_are_nested_too_deep(levels):
+    """However deep, the answer is an error that can be read, not a crash."""
+    text = refusal(inputs={"a": lists_in_lists(levels)})
+
+    assert "inputs.a[0][0]" in text
+    assert "... is nested more than 100 levels deep" in text
+    assert len(text) < 300
+
+
+def test_refuses_objects_that_are_nested_too_deep():
+    """What Pydantic gives up on is refused, too."""
+    point = Point(0)
+    for _ in range(1000):
+        point = Point(0, point)
+
+    text = refusal(inputs={"a": point})
+
+    assert "inputs.a is of type Point, which JSON cannot carry" in text
+
+
+@pytest.mark.parametrize("inputs", ["text", [("a", 1)], 7, Point(1)], ids=lambda value: type(value).__name__)
+def test_refuses_inputs_that_have_no_names(inputs):
+    """Inputs are a mapping or a Pydantic model."""
+    text = refusal(inputs=inputs)
+
+    assert "must be a mapping or a Pydantic model" in text
+
+
+def test_reads_its_arguments_once():
+    """What the caller changes later changes nothing."""
+    inputs = {"a": {"b": [1]}}
+    metadata = {"key": "before"}
+    request = InvokeRequest(deployment="d", inputs=inputs, metadata=metadata)
+
+    inputs["a"]["b"].append(2)
+    inputs["c"] = {}
+    metadata["key"] = "after"
+
+    assert request.raw["inputs"] == {"a": {"b": [1]}}
+    assert request.raw["metadata"] == {"key": "before"}
+
+
+class Confidential:
+    def __repr__(self):
+        return "s3cret"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deployment": ["s3cret"]},
+        {"variant": ["s3cret"]},
+        {"user": ["s3cret"]},
+        {"streaming": "s3cret"},
+        {"inputs": "s3cret"},
+        {"inputs": {"a": Confidential(), "b": "s3cret"}},
+        {"inputs": {"a": "s3cret\ud83d"}},
+        {"inputs": Ticket(title="s3cret", weight=NAN)},
+        {"metadata": "s3cret"},
+        {"metadata": {"a": ["s3cret"]}},
+        {"metadata": {Confidential(): 1}},
+        {"surplus": "s3cret"},
+    ],
+    ids=str,
+)
+def test_never_quotes_what_the_caller_wrote(fields):
+    """The text of a refusal can be logged."""
+    text = refusal(**fields)
+
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("name", sorted(InvokeRequest.model_fields))
+def test_keeps_a_request_as_it_was_validated(name):
+    """Fields of a request cannot be set."""
+    request = InvokeRequest(deployment="d")
+
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(request, name, "changed")
+
+
+# --- What we receive -------------------------------------------------------------------------------------------------
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def sample(name: str) -> dict[str, Any]:
+    return json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+WIRE: dict[type[BaseModel], dict[str, Any]] = {
+    PromptTokens: {"total_tokens": 24, "cached_tokens": None, "new": {"deep": [1]}},
+    CompletionTokens: {"reasoning_tokens": 64, "total_tokens": 170, "new": {"deep": [1]}},
+    Usage: {**sample("usage_event")["usage"], "new": {"deep": [1]}},
+    InvokeResponse: {**sample("invoke_response"), "new": {"deep": [1]}},
+    ReasoningEvent: {**sample("reasoning_event"), "new": {"deep": [1]}},
+    ResponseEvent: {**sample("response_event"), "new": {"deep": [1]}},
+    UsageEvent: {**sample("usage_event"), "new": {"deep": [1]}},
+    ErrorEvent: {"type": "error", "error": "overloaded", "code": "busy", "message": None, "new": {"deep": [1]}},
+    UnknownEvent: {"type": "tool_call", "request_id": "req_1", "new": {"deep": [1]}},
+}
+"""An object of the service for each model, with a field that the model does not know."""
+
+
+def received(model_type: type[models.ReceivedT]) -> models.ReceivedT:
+    wire = copy.deepcopy(WIRE[model_type])
+    return keep_raw(model_type.model_validate(wire), wire)
+
+
+def name_of(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+with_each_model = pytest.mark.parametrize("model_type", WIRE, ids=name_of)
+with_each_way_to_copy = pytest.mark.parametrize(
+    "copy_of",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda model: model.model_copy(),
+        lambda model: model.model_copy(deep=True),
+        lambda model: pickle.loads(pickle.dumps(model, 2)),
+        lambda model: pickle.loads(pickle.dumps(model)),
+    ],
+    ids=["copy", "deepcopy", "model_copy", "deep model_copy", "old pickle", "pickle"],
+)
+
+
+def test_knows_the_models_that_it_receives():
+    """Every model of the module is specified here."""
+    ours = {value for value in vars(models).values() if isinstance(value, type) and value.__module__ == models.__name__}
+    public = {kind for kind in ours if issubclass(kind, BaseModel) and not kind.__name__.startswith("_")}
+
+    assert public == {*WIRE, InvokeRequest, PartialAnswer}
+
+
+def test_reads_the_answer_of_the_vendors_page():
+    """The fields of "Run with API" have the types that it shows."""
+    answer = InvokeResponse.model_validate(sample("invoke_response"))
+
+    assert answer.request_id == "req_019d528660dd7e22b15e5b13a1931c50"
+    assert answer.model == "gpt-5-nano-2025-08-07"
+    assert answer.duration == 4.641960144042969
+    assert answer.reasoning.startswith("**Clarifying summary request**\n\nI need")
+    assert answer.response.startswith("I\u2019m missing the text")
+    assert answer.usage.prompt_tokens.total_tokens == 24
+    assert answer.usage.prompt_tokens.cached_tokens == 0
+    assert answer.usage.completion_tokens.total_tokens == 187
+    assert answer.usage.completion_tokens.reasoning_tokens == 64
+    assert answer.usage.total_tokens == 211
+    assert answer.usage.duration is None
+    assert answer.stop_reason == "completed"
+    assert not answer.model_extra
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        (
+            "reasoning_event",
+            ReasoningEvent(request_id="req_019d52846ea37682b03522fd0695cc43", model="gpt-5-nano", response=" seems"),
+        ),
+        (
+            "response_event",
+            ResponseEvent(request_id="req_019d52846ea37682b03522fd0695cc43", model="gpt-5-nano", response=" too"),
+        ),
+        (
+            "usage_event",
+            UsageEvent(
+                request_id="req_019d52846ea37682b03522fd0695cc43",
+                usage=Usage(
+                    duration=4.79230260848999,
+                    prompt_tokens=PromptTokens(total_tokens=24, cached_tokens=0),
+                    completion_tokens=CompletionTokens(total_tokens=170, reasoning_tokens=64),
+                    total_tokens=194,
+                ),
+                stop_reason="completed",
+            ),
+        ),
+    ],
+    ids=name_of,
+)
+def test_tells_the_events_of_the_vendors_page_apart(name, event):
+    """`type` decides which model an event is."""
+    wire = sample(name)
+
+    parsed = TypeAdapter(KnownEvent).validate_python(wire)
+
+    assert type(parsed) is type(event)
+    assert parsed == event
+
+
+def test_takes_no_unknown_event_for_a_known_one():
+    """Only the four documented types are known."""
+    wire = {"type": "tool_call", "response": "text"}
+
+    with pytest.raises(ValidationError, match="does not match any of the expected tags"):
+        TypeAdapter(KnownEvent).validate_python(wire)
+
+
+# Missing, null, malformed, surplus
+
+
+@pytest.mark.parametrize(
+    ("model_type", "least"),
+    [
+        (PromptTokens, {}),
+        (CompletionTokens, {}),
+        (Usage, {}),
+        (InvokeResponse, {"response": ""}),
+        (ReasoningEvent, {"type": "reasoning", "response": ""}),
+        (ResponseEvent, {"type": "response", "response": ""}),
+        (UsageEvent, {"type": "usage"}),
+        (ErrorEvent, {"type": "error"}),
+        (UnknownEvent, {"type": "tool_call"}),
+    ],
+    ids=name_of,
+)
+def test_reads_null_as_missing_and_missing_as_none(model_type, least):
+    """Of what is not promised nothing needs to come; a part that did not come is an empty one."""
+    parts = {"usage": Usage(), "prompt_tokens": PromptTokens(), "completion_tokens": CompletionTokens()}
+    optional = model_type.model_fields.keys() - least.keys() - {"wire_type"}
+
+    missing = model_type.model_validate(least)
+    null = model_type.model_validate({**dict.fromkeys(optional), **least})
+
+    assert missing == null
+    assert {name: getattr(missing, name) for name in optional} == {name: parts.get(name) for name in optional}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "wire", "place"),
+    [
+        (InvokeResponse, {}, "response"),
+        (InvokeResponse, {"response": None}, "response"),
+        (InvokeResponse, {"response": ["s3cret"]}, "response"),
+        (InvokeResponse, {"response": "s3cret", "usage": "s3cret"}, "usage"),
+        (InvokeResponse, {"response": "s3cret", "usage": {"total_tokens": "s3cret"}}, "usage.total_tokens"),
+        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens"),
+        (Usage, {"completion_tokens": {"total_tokens": ["s3cret"]}}, "completion_tokens.total_tokens"),
+        (ReasoningEvent, {"type": "reasoning"}, "response"),
+        (ResponseEvent, {"type": "reasoning", "response": "s3cret"}, "type"),
+        (ErrorEvent, {"type": "error", "error": {"s3cret": 1}}, "error"),
+        (UnknownEvent, {"type": None}, "wire_type"),
+        (UnknownEvent, {"new": "s3cret"}, "wire_type"),
+    ],
+    ids=name_of,
+)
+def test_reports_the_malformed_without_quoting_it(model_type, wire, place):
+    """A promised field that is absent or of the wrong kind is an error that names the field and no value."""
+    with pytest.raises(ValidationError) as caught:
+        model_type.model_validate(wire)
+
+    assert [".".join(map(str, error["loc"])) for error in caught.value.errors()] == [place]
+    assert "s3cret" not in str(caught.value)
+
+
+@with_each_model
+def test_keeps_fields_that_it_does_not_know(model_type):
+    """Tomorrow's fields can be read today, as attributes and in every dump."""
+    model = received(model_type)
+
+    assert model.new == {"deep": [1]}
+    assert model.model_dump()["new"] == {"deep": [1]}
+    assert json.loads(model.model_dump_json())["new"] == {"deep": [1]}
+
+
+@pytest.mark.parametrize(
+    ("counts", "total"),
+    [({"total_tokens": 24}, 24), (24, 24), (0, 0), ({}, None), (None, None)],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_reads_token_counts_in_both_forms(name, counts, total):
+    """Nested (the page "Run with API") or a plain integer (the reference): the shape is the same."""
+    usage = Usage.model_validate({name: counts})
+
+    assert getattr(usage, name).total_tokens == total
+
+
+@pytest.mark.parametrize("name", ["error_code", "code"])
+def test_finds_the_code_of_an_error_event(name):
+    """The service's code is in `error_code`, whichever of its two names the service used."""
+    event = ErrorEvent.model_validate({"type": "error", name: "busy"})
+
+    assert event.error_code == "busy"
+
+
+# The dict from the wire
+
+
+@with_each_model
+def test_keeps_the_very_dict_from_the_wire(model_type):
+    """`raw` is no copy: it is what was decoded, null and unknown fields included."""
+    wire = copy.deepcopy(WIRE[model_type])
+
+    model = keep_raw(model_type.model_validate(wire), wire)
+
+    assert model.raw is wire
+    assert wire == WIRE[model_type]
+
+
+@pytest.mark.parametrize("model_type", [InvokeResponse, UsageEvent])
+def test_keeps_the_very_dicts_of_the_parts(model_type):
+    """The `raw` of a part is the part of the `raw`."""
+    model = received(model_type)
+
+    assert model.usage.raw is model.raw["usage"]
+    assert model.usage.prompt_tokens.raw is model.raw["usage"]["prompt_tokens"]
+    assert model.usage.completion_tokens.raw is model.raw["usage"]["completion_tokens"]
+
+
+def test_writes_the_part_that_did_not_come_as_a_dict():
+    """A count that came as a plain integer has a `raw` of its own."""
+    wire = {"prompt_tokens": 24}
+
+    usage = keep_raw(Usage.model_validate(wire), wire)
+
+    assert usage.raw == {"prompt_tokens": 24}
+    assert usage.prompt_tokens.raw == {"total_tokens": 24}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        list,
+        dict,
+        lambda m: {**m},
+        lambda m: list(m.keys()),
+        lambda m: list(m.values()),
+        lambda m: list(m.items()),
+        lambda m: [m[key] for key in m],
+        lambda m: [m.get(key) for key in m],
+        lambda m: m.get("absent"),
+        lambda m: m.get("absent", "default"),
+        lambda m: ("new" in m, "absent" in m, 7 in m),
+    ],
+    ids=["list", "dict", "**", "keys", "values", "items", "[]", "get", "get absent", "default", "in"],
+)
+@with_each_model
+def test_reads_like_the_dict(model_type, read):
+    """What legacy code does to the dict gives the same on the model, in the same order."""
+    model = received(model_type)
+
+    assert read(model) == read(WIRE[model_type])
+
+
+@with_each_model
+def test_misses_a_key_as_a_dict_does(model_type):
+    """A field that the service did not send is a KeyError, even where the attribute is None."""
+    model = received(model_type)
+
+    with pytest.raises(KeyError, match="absent"):
+        _ = model["absent"]
+
+
+@with_each_model
+def test_is_no_dict(model_type):
+    """A model is a model: no dict, and no name is an attribute unless it is a field."""
+    model = received(model_type)
+
+    assert not isinstance(model, dict)
+    assert not any("__getattr__" in vars(kind) for kind in model_type.__mro__ if kind.__module__ == models.__name__)
+    assert not hasattr(model, "absent")
+
+
+@with_each_model
+def test_is_only_for_reading(model_type):
+    """Neither the attributes nor the items of what was received can be set."""
+    model = received(model_type)
+
+    with pytest.raises(ValidationError, match="frozen"):
+        model.request_id = "changed"
+    with pytest.raises(TypeError, match="item assignment"):
+        model["request_id"] = "changed"
+
+
+def test_reads_a_field_named_like_a_method():
+    """A wire field never hides a method; it can be read as an item."""
+    wire = {"response": "text", "get": 1, "keys": 2, "items": 3, "raw": 4}
+
+    answer = keep_raw(InvokeResponse.model_validate(wire), wire)
+
+    assert answer.raw is wire
+    assert [answer.get("get"), answer["keys"], answer["items"], answer["raw"]] == [1, 2, 3, 4]
+
+
+def test_decodes_the_dict_when_somebody_asks():
+    """Of a thousand events nobody reads the dicts: they cost nothing until then."""
+    event = ResponseEvent(response="text")
+
+    keep_raw_json(event, b'{"type": "response", ')
+
+    with pytest.raises(json.JSONDecodeError):
+        _ = event.raw
+
+
+@with_each_way_to_copy
+def test_keeps_the_undecoded_dict(copy_of):
+    """A dict that nobody has asked for yet is there all the same, word for word, in copies too."""
+    event = ResponseEvent(response="text")
+    keep_raw_json(event, b'{"response": "text", "type": "response", "new": null}')
+
+    copied = copy_of(event)
+
+    assert list(copied.items()) == [("response", "text"), ("type", "response"), ("new", None)]
+
+
+def test_decodes_the_dict_once():
+    """`raw` is the same dict each time."""
+    event = ResponseEvent(response="text")
+    keep_raw_json(event, b'{"response": "text", "type": "response"}')
+
+    assert event.raw is event.raw
+
+
+@with_each_model
+def test_writes_the_dict_of_a_model_that_you_built(model_type):
+    """A model without a wire has the `raw` that would have made it, and keeps it."""
+    model = model_type.model_validate(WIRE[model_type])
+
+    assert model_type.model_validate(model.raw) == model
+    assert model.raw is model.raw
+
+
+# Equality, copies, pickles
+
+
+@with_each_model
+def test_compares_what_was_said(model_type):
+    """Models are equal if their fields are, unknown ones included; `raw` plays no part."""
+    model = received(model_type)
+
+    assert model == model_type.model_validate(WIRE[model_type])
+    assert model != model_type.model_validate({**WIRE[model_type], "new": "other"})
+
+
+@with_each_way_to_copy
+@with_each_model
+def test_copies_with_all_it_received(model_type, copy_of):
+    """Copies and pickles are equal, of the same class, and have the same `raw`."""
+    model = received(model_type)
+
+    copied = copy_of(model)
+
+    assert type(copied) is model_type
+    assert copied == model
+    assert copied.raw == WIRE[model_type]
+
+
+@with_each_way_to_copy
+def test_copies_the_parts_with_their_dicts(copy_of):
+    """In a copy, too, the `raw` of a part is the part of the `raw`."""
+    answer = received(InvokeResponse)
+
+    copied = copy_of(answer)
+
+    assert copied.usage.raw is copied.raw["usage"]
+    assert copied.usage.prompt_tokens.raw is copied.raw["usage"]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda model: model.model_copy(deep=True)])
+def test_copies_deeply(copy_of):
+    """Changing the dict of a deep copy leaves the original alone."""
+    answer = received(InvokeResponse)
+
+    copy_of(answer).raw["usage"]["total_tokens"] = -1
+
+    assert answer.raw == WIRE[InvokeResponse]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_writes_the_dict_of_a_changed_copy_anew(deep):
+    """A copy with changes tells them in its `raw`; the original's stays."""
+    answer = received(InvokeResponse)
+
+    changed = answer.model_copy(update={"response": "changed"}, deep=deep)
+
+    assert changed.response == changed.raw["response"] == "changed"
+    assert changed.raw["new"] == {"deep": [1]}
+    assert answer.raw == WIRE[InvokeResponse]
+
+
+def test_keeps_the_dict_of_a_copy_without_changes():
+    """An empty update is none."""
+    answer = received(InvokeResponse)
+
+    assert answer.model_copy(update={}).raw is answer.raw
+
+
+# Unknown events
+
+
+def test_passes_an_unknown_event_on():
+    """An event type from the future reaches the caller, word for word."""
+    wire = {"type": "tool_call", "tool": "search", "request_id": "req_1"}
+
+    event = keep_raw(UnknownEvent.model_validate(wire), wire)
+
+    assert event.type == "unknown"
+    assert event.wire_type == "tool_call"
+    assert event.request_id == "req_1"
+    assert event.tool == "search"
+    assert event.raw == {"type": "tool_call", "tool": "search", "request_id": "req_1"}
+
+
+def test_writes_an_unknown_event_as_the_service_would():
+    """The `raw` of one that you built has the service's word in `type`."""
+    event = UnknownEvent(wire_type="tool_call", tool="search")
+
+    assert event.raw == {"type": "tool_call", "tool": "search"}
+
+
+def test_passes_on_an_event_whose_type_is_unknown():
+    """Even `unknown` is a type that the service may send one day."""
+    event = UnknownEvent.model_validate({"type": "unknown"})
+
+    assert event.wire_type == "unknown"
+
+
+@pytest.mark.parametrize("known", ["reasoning", "response", "usage", "error"])
+def test_takes_no_known_event_for_an_unknown_one(known):
+    """A known event that is broken is reported, not passed on."""
+    with pytest.raises(ValidationError, match="is an event of a known type"):
+        UnknownEvent.model_validate({"type": known})
+
+
+def test_takes_no_event_that_is_no_object():
+    """An event is a JSON object."""
+    with pytest.raises(ValidationError):
+        UnknownEvent.model_validate(["tool_call"])
+
+
+# What is left of a broken stream
+
+
+def test_has_nothing_before_the_first_event():
+    """A stream that broke off at once left no text, no reasoning, and no usage to count."""
+    partial = PartialAnswer()
+
+    assert partial.model_dump() == {
+        "text": "",
+        "reasoning": "",
+        "usage": None,
+        "request_id": None,
+        "model": None,
+        "stop_reason": None,
+    }
+
+
+@with_each_way_to_copy
+def test_copies_what_is_left_of_a_stream(copy_of):
+    """A partial answer travels with its usage, `raw` included."""
+    usage = received(Usage)
+    partial = PartialAnswer(text="Once upon", usage=usage)
+
+    copied = copy_of(partial)
+
+    assert copied == partial
+    assert copied.usage.raw == usage.raw
+
+
+# --- Round trips -----------------------------------------------------------------------------------------------------
+
+texts = st.text(max_size=20)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=5,
+)
+surplus = st.dictionaries(texts.map("x-{}".format), json_values, max_size=3)
+maybe_text = st.none() | texts
+maybe_count = st.none() | st.integers()
+
+
+def objects(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Generate JSON objects with all of `required`, some of `optional`, and what we do not know."""
+    known = st.fixed_dictionaries(required, optional=optional)
+    return st.builds(lambda fields, more: {**more, **fields}, known, surplus)
+
+
+prompt_tokens = objects({}, total_tokens=maybe_count, cached_tokens=maybe_count)
+completion_tokens = objects({}, total_tokens=maybe_count, reasoning_tokens=maybe_count)
+usages = objects(
+    {},
+    prompt_tokens=maybe_count | prompt_tokens,
+    completion_tokens=maybe_count | completion_tokens,
+    total_tokens=maybe_count,
+    duration=st.none() | numbers,
+)
+pieces = {"response": texts}
+about_the_run = {"request_id": maybe_text, "model": maybe_text}
+wires = {
+    PromptTokens: prompt_tokens,
+    CompletionTokens: completion_tokens,
+    Usage: usages,
+    InvokeResponse: objects(
+        pieces,
+        **about_the_run,
+        duration=st.none() | numbers,
+        reasoning=maybe_text,
+        usage=st.none() | usages,
+        stop_reason=maybe_text,
+    ),
+    ReasoningEvent: objects({"type": st.just("reasoning"), **pieces}, **about_the_run),
+    ResponseEvent: objects({"type": st.just("response"), **pieces}, **about_the_run),
+    UsageEvent: objects(
+        {"type": st.just("usage")}, request_id=maybe_text, usage=st.none() | usages, stop_reason=maybe_text
+    ),
+    ErrorEvent: objects(
+        {"type": st.just("error")}, request_id=maybe_text, error=maybe_text, message=maybe_text, code=maybe_text
+    ),
+    UnknownEvent: objects(
+        {"type": texts.filter(lambda text: text not in models.KNOWN_EVENT_TYPES)}, request_id=maybe_text
+    ),
+}
+requests = st.builds(
+    InvokeRequest,
+    deployment=texts.filter(str.strip),
+    variant=maybe_text,
+    inputs=st.dictionaries(texts, json_values, max_size=3),
+    user=maybe_text,
+    metadata=st.dictionaries(
+        texts.filter(bool), st.none() | st.booleans() | st.integers() | numbers | texts, max_size=3
+    ),
+    streaming=st.booleans(),
+)
+anything = st.one_of(*(wire.map(model_type.model_validate) for model_type, wire in wires.items()), requests)
+
+
+@given(anything)
+def test_reads_what_it_dumped(model):
+    """Dumping a model and reading the dump gives an equal one."""
+    dumped = model.model_dump()
+
+    assert type(model).model_validate(dumped) == model
+
+
+@given(anything)
+def test_reads_the_json_that_it_dumped(model):
+    """The same by way of JSON."""
+    dumped = model.model_dump_json()
+
+    assert type(model).model_validate_json(dumped) == model
+
+
+@given(st.one_of(*(st.tuples(st.just(model_type), wire) for model_type, wire in wires.items())))
+def test_reads_every_object_of_the_service_word_for_word(received_object):
+    """Whatever comes, `raw` has it all, and a pickle of it too."""
+    model_type, wire = received_object
+
+    model = pickle.loads(pickle.dumps(keep_raw(model_type.model_validate(wire), wire)))
+
+    assert list(model.items()) == list(wire.items())
+
+
+@given(requests)
+def test_sends_what_json_can_carry(request):
+    """What passed validation is JSON."""
+    assert json.loads(json.dumps(request.raw, allow_nan=False)) == request.raw
+
+
+@given(requests)
+def test_reads_the_request_that_it_sends(request):
+    """`raw` makes an equal request, but for what is empty."""
+    again = InvokeRequest.model_validate(request.raw)
+
+    assert again.raw == request.raw
+
+
+# --- The answer as a type of yours -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class City:
+    name: str
+    people: int = 0
+
+
+class Place(TypedDict):
+    name: str
+
+
+class Town(BaseModel):
+    name: str
+    people: int = 0
+
+
+def answer(text: str) -> InvokeResponse:
+    return InvokeResponse(response=text, request_id="req_1")
+
+
+@pytest.mark.parametrize(
+    ("text", "output_type", "value"),
+    [
+        ('{"name": "Ulm", "people": 7}', Town, Town(name="Ulm", people=7)),
+        ('{"name": "Ulm", "people": 7}', City, City("Ulm", 7)),
+        ('{"name": "Ulm"}', Place, {"name": "Ulm"}),
+        (" [1, 2]\n", List[int], [1, 2]),
+        ("7", int, 7),
+        ("null", TypeAdapter(Optional[int]), None),
+        ('{"name": "Ulm"}', TypeAdapter(Union[int, Town]), Town(name="Ulm")),
+        ('"no"', TypeAdapter(Literal["yes", "no"]), "no"),
+        ('"red"', Colour, Colour.RED),
+        ('"a \\"word\\""', str, 'a "word"'),
+    ],
+)
+def test_reads_json_as_the_type_you_ask_for(text, output_type, value):
+    """Whatever Pydantic can validate is read from the text of the answer."""
+    assert answer(text).output_as(output_type) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "output_type", "value"),
+    [
+        ("no", TypeAdapter(Literal["yes", "no"]), "no"),
+        (" red\n", Colour, Colour.RED),
+        ("2024-05-17", date, date(2024, 5, 17)),
+        ("yes", bool, True),
+        ("A tale of two cities.", str, "A tale of two cities."),
+        ("7", str, "7"),
+        ("", str, ""),
+    ],
+)
+def test_reads_a_bare_word_as_the_value_itself(text, output_type, value):
+    """A model that leaves out the quotes has said enough."""
+    assert answer(text).output_as(output_type) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '```json\n{"name": "Ulm"}\n```',
+        '```\n{"name": "Ulm"}\n```',
+        '\n\n  ```JSON\n{"name": "Ulm"}\n  ```\n\n',
+        '```json\r\n{"name": "Ulm"}\r\n```\r\n',
+        '```json\n{"name": "Ulm"}```',
+        '```json title="the town"\n\n{\n  "name": "Ulm"\n}\n\n```',
+    ],
+)
+def test_looks_inside_a_code_fence(text):
+    """Models like to wrap JSON in Markdown, with or without the name of the language."""
+    assert answer(text).output_as(Town) == Town(name="Ulm")
+
+
+def test_looks_inside_a_code_fence_for_a_bare_word():
+    """What is in the fence need not be JSON."""
+    assert answer("```\nred\n```").output_as(Colour) is Colour.RED
+
+
+def test_keeps_a_code_fence_inside_a_value():
+    """Only a fence around the whole text is removed."""
+    text = "See:\n```\nred\n```"
+
+    assert answer(text).output_as(str) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "output_type", "message"),
+    [
+        ("s3cret", Town, "the answer does not fit Town: Invalid JSON: expected value at line 1 column 1"),
+        ('{"name": "s3cret"', Town, "the answer does not fit Town: Invalid JSON: EOF"),
+        ('{"people": "s3cret"}', Town, "the answer does not fit Town: name: Field required; people: Input should be"),
+        ('{"name": ["s3cret"]}', City, "the answer does not fit City: name: Input should be a valid string"),
+        ('{"s3cret": 1}', Place, "the answer does not fit Place: name: Field required"),
+        ('["s3cret"]', List[int], ": 0: Input should be a valid integer"),
+        ('["a", "b", "c", "d", "s3cret"]', List[int], "; and 2 more"),
+        ("s3cret", TypeAdapter(Literal["yes", "no"]), "the answer does not fit the output type: Invalid JSON"),
+        ("```\ns3cret\n```", int, "the answer does not fit int: Invalid JSON"),
+        ("", int, "the answer does not fit int: Invalid JSON"),
+    ],
+)
+def test_says_what_does_not_fit_without_quoting_it(text, output_type, message):
+    """The error says where and why in one line, which can be logged, and has the answer, which has been paid for."""
+    paid_for = answer(text)
+
+    with pytest.raises(OutputValidationError) as caught:
+        paid_for.output_as(output_type)
+
+    assert message in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.response is paid_for
+    assert caught.value.request_id == "req_1"
+
+
+def test_leaves_no_trace_of_the_text_in_a_traceback():
+    """No error of Pydantic, which would quote the text, hangs on ours."""
+    with pytest.raises(OutputValidationError) as caught:
+        answer("s3cret").output_as(Town)
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+# --- Found by probing ------------------------------------------------------------------------------------------------
+
+
+class AnyTicket(BaseModel):
+    parent: Any = None
+
+
+class Hidden(BaseModel):
+    parent: Any = None
+
+    @model_serializer
+    def dump(self) -> Any:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "path"),
+    [
+        ({"a": AnyTicket(parent=math.nan)}, "inputs.a.parent is nan"),
+        (AnyTicket(parent={"b": [math.inf]}), r"inputs.parent.b\[0\] is inf"),
+        ({"a": Hidden()}, "inputs.a is of type Hidden"),
+    ],
+)
+def test_sees_what_a_model_would_hide(inputs, path):
+    """Pydantic writes null for NaN in a field of type Any; the library refuses it, with the path."""
+    with pytest.raises(ValidationError, match=path):
+        InvokeRequest(deployment="d", inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"deployment": "\ud800"},
+        {"variant": "a\ud800"},
+        {"user": "\ud800"},
+        {"metadata": {"a": "\ud800"}},
+        {"metadata": {"\ud800": "a"}},
+    ],
+)
+def test_refuses_texts_that_cannot_be_sent(fields):
+    """Half of a surrogate pair is refused at the call, wherever it stands."""
+    with pytest.raises(ValidationError):
+        InvokeRequest(**{"deployment": "d", **fields})
+
+
+def test_lets_finite_numbers_in_a_model_pass():
+    """What is looked at for NaN is sent as it is."""
+    request = InvokeRequest(deployment="d", inputs=AnyTicket(parent=[1.5, ("a",)]))
+
+    assert request.inputs == {"parent": [1.5, ["a"]]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({1: "a", "1": "b"}, "inputs has the key 1 twice"),
+        ({object(): 1}, "a key of inputs is of type object"),
+        ({"a": {Path: 1}}, "a key of inputs.a is of type"),
+    ],
+)
+def test_refuses_keys_that_json_cannot_tell(inputs, message):
+    """Every key must become a text of its own."""
+    with pytest.raises(ValidationError, match=message):
+        InvokeRequest(deployment="d", inputs=inputs)
+
+
+def test_gives_a_raw_of_its_own():
+    """Writing into the `raw` of a request does not change the request."""
+    request = InvokeRequest(deployment="d", inputs={"a": {"b": 1}})
+
+    request.raw["inputs"]["a"]["b"] = 2
+
+    assert request.raw["inputs"] == {"a": {"b": 1}}
+
+
+def test_passes_on_an_event_with_a_field_named_like_ours():
+    """A field `wire_type` of the service stands in `raw`; ours tells the type."""
+    event = UnknownEvent.model_validate({"type": "tool_call", "wire_type": "x"})
+
+    assert event.wire_type == "tool_call"
+
+
+@pytest.mark.parametrize("value", [{"type": ["x"]}, {"type": "response"}, {}, 5])
+def test_reports_what_is_no_unknown_event(value):
+    """A type that is no text, or one that is known, is no unknown event."""
+    with pytest.raises(ValidationError):
+        UnknownEvent.model_validate(value)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"code": "busy"}, {"error_code": None, "code": "busy"}, {"error_code": "busy", "code": "x"}]
+)
+def test_reads_the_older_name_of_the_error_code(fields):
+    """`error_code` counts, and where there is none, `code`."""
+    assert ErrorEvent.model_validate({"type": "error", **fields}).error_code == "busy"
+
+
+def test_reports_what_is_no_error_event():
+    """An error event is an object."""
+    with pytest.raises(ValidationError):
+        ErrorEvent.model_validate("error")
+
+
+def test_copies_leave_the_parts_of_the_original():
+    """A shallow copy shares its parts with the original, and does not touch them."""
+    wire = {"total_tokens": 1, "duration": None}
+    usage = keep_raw(Usage.model_validate(wire), wire)
+
+    copy.copy(InvokeResponse(response="x", usage=usage))
+
+    assert usage.raw is wire
+
+
+@pytest.mark.parametrize("value", [5, {"a": 1}])
+def test_is_not_confused_by_fields_of_the_service(value):
+    """Whatever the service names a field, `raw` is the dict."""
+    answer = InvokeResponse.model_validate({"response": "x", "_source": value})
+
+    assert answer.raw["response"] == "x"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Picky(BaseModel):
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def check(cls, value):
+        raise ValueError(f"bad {value}")
+
+
+@pytest.mark.parametrize(
+    ("text", "output_type"),
+    [
+        ('{"kind": "s3cret"}', TypeAdapter(Annotated[Union[Cat, Dog], Field(discriminator="kind")])),
+        ('{"text": "s3cret"}', Picky),
+    ],
+)
+def test_quotes_nothing_even_where_pydantic_does(text, output_type):
+    """Messages of Pydantic, or of validators of the caller's, that hold a value are replaced."""
+    with pytest.raises(OutputValidationError) as caught:
+        InvokeResponse(response=text).output_as(output_type)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_names_a_generic_type_in_full():
+    """What was asked for stands in the message."""
+    with pytest.raises(OutputValidationError, match=r"does not fit list\[int\]"):
+        InvokeResponse(response="x").output_as(list[int])
