@@ -22,6 +22,7 @@ DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
 DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
 DEFAULT_MAX_RETRIES = 2
 DEFAULT_PROMPT_PATH = "/prompt/invoke"
+_LAST_PORT = 65535
 
 
 _SHORTEST_KEY = 6  # characters
@@ -57,7 +58,8 @@ class Secret:
         if isinstance(value, bytes):
             return self.hide_in_bytes(value)
         if isinstance(value, dict):
-            return {key: self.hide_in_value(item) for key, item in cast("dict[str, object]", value).items()}
+            fields = cast("dict[str, object]", value)
+            return {self.hide_in(name): self.hide_in_value(item) for name, item in fields.items()}
         if isinstance(value, list):
             return [self.hide_in_value(item) for item in cast("list[object]", value)]
         return value
@@ -139,8 +141,11 @@ def _read_base_url(given: str, allow_http: bool) -> str:
         raise ConfigurationError("base_url is not a URL") from (None if isinstance(exc, httpx.InvalidURL) else exc)
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError("base_url must begin with https:// and a host name")
-    if url.userinfo or url.query or url.fragment:
+    # In the text, too: httpx keeps an empty query, and the path of the endpoint would become part of it.
+    if url.userinfo or "?" in given or "#" in given:
         raise ConfigurationError("base_url must have no user name, password, query or fragment")
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        raise ConfigurationError(f"base_url has a port that cannot be: 1 to {_LAST_PORT} can")
     if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
         raise ConfigurationError(
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
@@ -182,7 +187,7 @@ def _read_idle_timeout(idle_timeout: Optional[float]) -> Optional[float]:
 
 
 def _read_max_retries(max_retries: int) -> int:
-    if not _is_number(max_retries) or max_retries != int(max_retries) or max_retries < 0:
+    if not _is_number(max_retries) or not 0 <= max_retries < math.inf or max_retries != int(max_retries):
         raise ConfigurationError("max_retries must be a whole number, 0 or more")
     return int(max_retries)
 

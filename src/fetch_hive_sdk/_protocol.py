@@ -356,11 +356,10 @@ def _parse_uncommon_event(data: bytes) -> StreamEvent:
     if isinstance(raw.get("type"), str) and raw["type"] not in KNOWN_EVENT_TYPES:
         return parse_object(UnknownEvent, raw)
     try:
-        _KNOWN_EVENT.validate_python(value)
+        # JSON that only the stricter reader refused: it begins with a byte order mark, or has a field twice.
+        return keep_raw(_KNOWN_EVENT.validate_python(value), raw)
     except ValidationError as exc:
         reason = describe(exc)
-    else:
-        reason = "it cannot be read"
     raise ResponseValidationError(
         f"an event of the stream is not as promised: {reason}",
         body=value,
@@ -482,7 +481,7 @@ class EventReader:
         self._is_event_stream = media_type in {"", "text/event-stream"}
         self._inflate = Inflater(encoding)
         self._decoder = EventDecoder()
-        self._body = BodyReader()
+        self._body = BodyReader(encoding)
 
     def feed(self, chunk: bytes) -> Iterator[StreamEvent]:
         """Take the next bytes and yield every event that they complete. `is_done` tells that no more will come.
@@ -493,7 +492,7 @@ class EventReader:
 
         """
         if not self._is_event_stream:
-            self._body.feed(b"".join(self._inflate.feed(chunk)))
+            self._body.feed(chunk)
             return
         had_event = False
         for piece in self._inflate.feed(chunk):
@@ -506,7 +505,9 @@ class EventReader:
         if had_event:
             self._deadlines.await_event()
         elif self._deadlines.reading.is_over():
-            raise self.transcript.interruption("the stream sent no event within idle_timeout", phase="idle")
+            if not self.transcript.is_complete:
+                raise self.transcript.interruption("the stream sent no event within idle_timeout", phase="idle")
+            self._finish_stream()
 
     def finish(self) -> Iterator[StreamEvent]:
         """The body has ended: yield what the end completes.
@@ -594,7 +595,7 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
         now: Tells the time in seconds since 1970, for a `Retry-After` that is a date.
 
     """
-    body = api_key.hide_in_bytes(body)
+    body = _mask(body, api_key)
     evidence = _detach(response, body, api_key)
     value = _json_or_text(evidence, body)
     fields = as_object(value)
@@ -602,7 +603,7 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
     request_id = text_or_none(fields.get("request_id"))
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
     said = text_or_none(fields.get("message")) or text_or_none(fields.get("error")) or _excerpt(value)
-    status = f"{response.status_code} {response.reason_phrase}".strip()
+    status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
     is_server_error = response.status_code >= 500  # noqa: PLR2004 - 5xx
     error_class = _STATUS_ERRORS.get(response.status_code, InternalServerError if is_server_error else APIStatusError)
     return error_class(
@@ -616,6 +617,17 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
     )
 
 
+def _mask(body: bytes, api_key: Secret) -> bytes:
+    body = api_key.hide_in_bytes(body)
+    try:
+        value = cast("object", from_json(body))
+    except ValueError:
+        return body
+    # JSON can write one text in many ways, "\\/" for "/": the key may be in there without its bytes.
+    masked = api_key.hide_in_value(value)
+    return body if masked == value else to_json(masked)
+
+
 def _detach(response: httpx.Response, body: bytes, api_key: Secret) -> httpx.Response:
     """Return a response that has its body, can be pickled, and knows neither key nor connection."""
     described_the_wire = {"content-encoding", "content-length", "transfer-encoding"}
@@ -624,14 +636,30 @@ def _detach(response: httpx.Response, body: bytes, api_key: Secret) -> httpx.Res
         for name, value in response.headers.multi_items()
         if name.lower() not in described_the_wire
     ]
-    kept = {name: value for name, value in response.extensions.items() if name in {"http_version", "reason_phrase"}}
-    return httpx.Response(
+    kept = {
+        name: api_key.hide_in_value(value)
+        for name, value in response.extensions.items()
+        if name in {"http_version", "reason_phrase"}
+    }
+    detached = httpx.Response(
         response.status_code,
         headers=headers,
         content=body,
         extensions=kept,
         request=without_secrets(response.request),
     )
+    _make_readable(detached)
+    return detached
+
+
+def _make_readable(response: httpx.Response) -> None:
+    """Take the body for UTF-8 if the charset that the service claims cannot be."""
+    try:
+        # Python knows encodings that are none of text: "zlib" would inflate the body. Writing with them is an error.
+        " ".encode(response.encoding or "utf-8")
+        _ = response.text
+    except Exception:  # noqa: BLE001 - each of a hundred codecs has its own way to fail
+        response.encoding = "utf-8"
 
 
 def _json_or_text(response: httpx.Response, body: bytes) -> object:
@@ -641,7 +669,7 @@ def _json_or_text(response: httpx.Response, body: bytes) -> object:
         return response.text
 
 
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|\Z)|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
 def _excerpt(value: object) -> str:
@@ -666,11 +694,11 @@ def read_retry_after(value: Optional[str], now: Clock = time.time) -> Optional[f
     if not value:
         return None
     text = value.strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
@@ -734,6 +762,7 @@ class Call(Generic[AnswerT]):
         self._sent: httpx.Request
         self._head: httpx.Response
         self._deadlines: Deadlines
+        self._is_answered = False
         self._is_accepted = False
         self._attempts = 0
         self._body = BodyReader()
@@ -744,6 +773,7 @@ class Call(Generic[AnswerT]):
         if not self._attempts:
             self._deadlines = Deadlines(self._timeout, self._config.idle_timeout)
         self._attempts += 1
+        self._is_answered = False
         self._sent = build_request(
             self._config,
             self._endpoint.path,
@@ -755,6 +785,7 @@ class Call(Generic[AnswerT]):
 
     def accept(self, response: httpx.Response) -> bool:
         """Take the head of an answer; tell whether it is the wanted one, which has been paid for."""
+        self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
         self._body = BodyReader(content_encoding(response), MAX_BODY_BYTES if self._is_accepted else _MAX_REFUSAL_BYTES)
@@ -856,17 +887,19 @@ class Call(Generic[AnswerT]):
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):
             return ResponseDecodeError("the answer is not compressed as its header says", body=b"")
+        # Where an answer has begun, the request has arrived, whatever went wrong later.
+        sent = self._is_answered or not isinstance(exc, _NOT_SENT)
         if isinstance(exc, httpx.TimeoutException):
             is_total = self._is_accepted and self._deadlines.has_total
             phase: Phase = "total" if is_total else _PHASES.get(type(exc), "read")
-            return self._timed_out(phase, sent=not isinstance(exc, _NOT_SENT))
-        if self._is_accepted:
+            return self._timed_out(phase, sent=sent)
+        if self._is_answered:
             message = "the connection broke before the answer was complete"
-        elif isinstance(exc, _NOT_SENT):
-            message = f"could not connect: {exc}"
-        else:
+        elif sent:
             message = f"the connection broke before the answer: {exc}"
-        return self._disconnected(message, sent=not isinstance(exc, _NOT_SENT))
+        else:
+            message = f"could not connect: {exc}"
+        return self._disconnected(message, sent=sent)
 
     def _timed_out(self, phase: Phase, *, sent: bool = True) -> APITimeoutError:
         seconds = f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds"
@@ -877,7 +910,7 @@ class Call(Generic[AnswerT]):
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._body.so_far()
+        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
         return error
 
     def _disconnected(self, message: str, *, sent: bool) -> APIConnectionError:
@@ -887,7 +920,7 @@ class Call(Generic[AnswerT]):
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._body.so_far()
+        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
         return error
 
     @property
@@ -901,8 +934,12 @@ class Call(Generic[AnswerT]):
         """Take from a cause what knows the key: its request, its texts, and the frames in which headers were sent."""
         link: Optional[BaseException] = exc
         while link is not None:
-            if isinstance(link, httpx.RequestError):
+            if isinstance(link, (httpx.RequestError, httpx.HTTPStatusError)):
                 link.request = self._safe_request
+            if isinstance(link, httpx.HTTPStatusError):
+                # An event hook of an injected client called raise_for_status().
+                link.response.request = self._safe_request
+                link.response = _detach(link.response, b"", self._config.api_key)
             link.args = tuple(self._config.api_key.hide_in_value(arg) for arg in link.args)
             link.__traceback__ = None
             link = link.__cause__ or link.__context__

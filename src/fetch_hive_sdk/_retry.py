@@ -30,6 +30,7 @@ DAILY_CAP = "api_rate_limit_exceeded"
 LONGEST_WAIT = 60.0  # seconds: beyond this the caller knows better what to do with the time
 _FIRST_BACKOFF = 0.5  # seconds
 _LONGEST_BACKOFF = 8.0  # seconds
+_DOUBLINGS = 4  # lead from the first to the longest
 
 # What will be no better in a second: an untrusted certificate, a host name that cannot be, a request that cannot be
 # written.
@@ -79,7 +80,7 @@ class RetryPolicy:
         if retry_after is not None:
             return retry_after if retry_after <= LONGEST_WAIT else None
         # Full jitter: callers that failed together do not come back together.
-        return jitter() * float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** (attempt - 1)))
+        return jitter() * min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(attempt - 1, _DOUBLINGS))
 
     def _may_repeat(self, error: FetchHiveError) -> bool:
         if error.maybe_processed and not self.retry_unknown_outcome:

@@ -71,9 +71,8 @@ class EventDecoder:
         """Return the data of an event that the end of the stream cut short, empty if there is none."""
         line = self._take_line()
         if line:
-            # Were the line to end here, it would be read like any other, and the event would go on.
-            for _ in self.feed(line + b"\n"):
-                pass
+            # Were the line to end here, it would be read like any other, and the event would go on: no payload yet.
+            list(self.feed(line + b"\n"))
         return self._take_data()
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:

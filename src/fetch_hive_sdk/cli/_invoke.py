@@ -1,0 +1,180 @@
+"""`fetch-hive invoke`: run a deployment from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, cast
+
+from pydantic import ValidationError
+
+from fetch_hive_sdk import (
+    APIConnectionError,
+    APIStatusError,
+    ConfigurationError,
+    FetchHive,
+    FetchHiveError,
+    InvokeRequest,
+    StreamError,
+)
+
+if TYPE_CHECKING:
+    from fetch_hive_sdk import InvokeResponse, Usage
+
+EPILOG = """\
+examples:
+  fetch-hive invoke summarise --variant prod --input text="A long text."
+  fetch-hive invoke summarise --input-json inputs.json --stream
+  echo '{"text": "A long text."}' | fetch-hive invoke summarise --input-json - --json
+
+exit codes:
+  0  answered                        5  no usable answer: not reached, or not in time
+  2  an argument is wrong            6  an answer that is not as the API promises
+  3  no key, or a bad base URL       7  the stream broke off or failed; what came is on stdout
+  4  refused by the service          130, 141  Ctrl-C, closed pipe
+"""
+
+
+def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "invoke",
+        help="run a prompt deployment",
+        description="Run a prompt deployment: the text to stdout, the usage to stderr.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("deployment", help="the name of the deployment")
+    parser.add_argument("--variant", help="the name of the variant")
+    parser.add_argument(
+        "--input",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="a variable of the prompt; may be repeated",
+    )
+    parser.add_argument(
+        "--input-json", type=_json_object, default={}, metavar="FILE", help="a JSON object of variables; - for stdin"
+    )
+    parser.add_argument(
+        "--metadata",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="data for the logs; numbers, true, false and null are read as such; may be repeated",
+    )
+    parser.add_argument("--user", help="your id of the person who calls")
+    parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="for the whole call; 120")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--stream", action="store_true", help="print the text as it is being written")
+    form.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name, value
+
+
+def _json_object(path: str) -> dict[str, object]:
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        value: object = json.loads(text)
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{path} is not JSON") from None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{path} must hold a JSON object")
+    return cast("dict[str, object]", value)
+
+
+def _scalar(text: str) -> object:
+    """Read a number, true, false or null as such, and anything else as the text that it is."""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value if value is None or isinstance(value, (int, float)) else text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the deployment; return the exit code."""
+    request = _read_request(options)
+    try:
+        # Before the call: a name that is not on the list, a key that is not set.
+        client = FetchHive(base_url=options.base_url, timeout=options.timeout)
+        if options.stream:
+            _stream(client, request)
+        else:
+            _print(client.invoke_prompt(request), as_json=options.json)
+    except FetchHiveError as exc:
+        print(f"fetch-hive: {_in_one_line(exc)}", file=sys.stderr)
+        return _exit_code(exc)
+    return 0
+
+
+def _read_request(options: argparse.Namespace) -> InvokeRequest:
+    try:
+        return InvokeRequest.model_validate(
+            {
+                "deployment": options.deployment,
+                "variant": options.variant,
+                "inputs": {**options.input_json, **dict(options.input)},
+                "user": options.user,
+                "metadata": {name: _scalar(value) for name, value in options.metadata},
+            }
+        )
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False, include_input=False)[0]
+        parser: argparse.ArgumentParser = options.parser
+        parser.error(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+
+
+def _print(answer: InvokeResponse, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer.raw, ensure_ascii=False, indent=2))
+        return
+    print(answer.response)
+    _print_usage(answer.usage)
+
+
+def _stream(client: FetchHive, request: InvokeRequest) -> None:
+    with client.invoke_prompt_stream(request) as stream:
+        try:
+            for piece in stream.text():
+                print(piece, end="", flush=True)
+        finally:
+            # What has been paid for stays on the screen, on lines of its own.
+            if stream.partial.text and not stream.partial.text.endswith("\n"):
+                print(flush=True)
+        if stream.partial.usage:
+            _print_usage(stream.partial.usage)
+
+
+def _print_usage(usage: Usage) -> None:
+    if usage.total_tokens is not None:
+        prompt, completion = usage.prompt_tokens.total_tokens, usage.completion_tokens.total_tokens
+        print(f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})", file=sys.stderr)
+
+
+def _in_one_line(error: FetchHiveError) -> str:
+    billed = "; it may have been processed and billed" if error.maybe_processed else ""
+    return " ".join(str(error).split()) + billed
+
+
+def _exit_code(error: FetchHiveError) -> int:
+    kinds: list[tuple[type[FetchHiveError], int]] = [
+        (ConfigurationError, 3),
+        (APIStatusError, 4),
+        (StreamError, 7),
+        (APIConnectionError, 5),
+    ]
+    return next((code for kind, code in kinds if isinstance(error, kind)), 6)

@@ -1,0 +1,12 @@
+"""For the tests of programs that use Fetch Hive: a service that says what it is told to say.
+
+from fetch_hive_sdk.testing import FakeServer
+
+fake = FakeServer()
+fake.answers("summarise", "Short.")
+client = fake.client()
+"""
+
+from ._fake import TEST_KEY, Answer, FakeServer, Refusal
+
+__all__ = ["TEST_KEY", "Answer", "FakeServer", "Refusal"]

@@ -1,0 +1,369 @@
+"""A service that says what it is told to say. Knows no sockets: a request in, a response out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Union
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from fetch_hive_sdk import FetchHive, InvokeRequest, StreamEvent
+
+from ._server import serve
+
+TEST_KEY = "fhk_test"
+"""The key that `FakeServer.client` sends."""
+
+DEFAULT_MODEL = "fake-model"
+
+Usage = Mapping[str, object]
+Event = Union[str, StreamEvent, Mapping[str, object]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a fake deployment says.
+
+    Args:
+        text: The text of the answer.
+        reasoning: What the model thought before, if anything.
+        usage: The `usage` object; None to count the words.
+        model: The name of the model.
+        pieces: The text as it is cut for a stream; None to cut it at its words.
+        stop_reason: Why the model stopped.
+        duration: Seconds that the run took.
+        error: The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is
+            refused with 502, as the service does when its provider fails.
+        error_code: The code of that error.
+    """
+
+    text: str = ""
+    reasoning: Optional[str] = None
+    usage: Optional[Usage] = None
+    model: str = DEFAULT_MODEL
+    pieces: Optional[Sequence[str]] = None
+    stop_reason: str = "completed"
+    duration: float = 0.5
+    error: Optional[str] = None
+    error_code: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is not 2xx, in the shape that the API documents.
+
+    Args:
+        status: The HTTP status.
+        message: What the service says.
+        error_code: The machine-readable code, if any.
+        headers: Further headers, `Retry-After` for one.
+    """
+
+    status: int
+    message: str = "The fake service was told to fail"
+    error_code: Optional[str] = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class _Script:
+    """The events of a stream, word for word."""
+
+    events: Sequence[Event]
+
+
+Reply = Union[str, Answer, Refusal]
+Behaviour = Union[Reply, _Script, Callable[[InvokeRequest], Reply]]
+
+
+class FakeServer:
+    """Answers like the service, from what it is told to say, with no network and no bill.
+
+    Use it in process, through `client()` or as the handler of an `httpx.MockTransport`, or on a loopback port with
+    `serve()`. It may be used from several threads.
+
+    Args:
+        default: What deployments answer that nobody has described: a text, an `Answer`, a `Refusal`, or a function of
+            the request that returns one of them. None: 404, as the service does.
+        api_key: The only key that is let in; None for any.
+        delay: Seconds between two events of a stream.
+
+    Example:
+        ```python
+        fake = FakeServer()
+        fake.answers("summarise", "Short.")
+        assert fake.client().invoke_prompt(deployment="summarise").response == "Short."
+        ```
+    """
+
+    calls: list[InvokeRequest]
+    """The requests that were let in, in the order in which they came."""
+
+    def __init__(
+        self,
+        default: Union[Reply, Callable[[InvokeRequest], Reply], None] = None,
+        *,
+        api_key: Optional[str] = None,
+        delay: float = 0.0,
+    ) -> None:
+        self.calls = []
+        self.delay = delay
+        self._default: Optional[Behaviour] = default
+        self._api_key = api_key
+        self._behaviours: dict[tuple[str, Optional[str]], Behaviour] = {}
+
+    def answers(
+        self,
+        deployment: str,
+        answer: Union[str, Answer, Callable[[InvokeRequest], Reply]] = "",
+        *,
+        variant: Optional[str] = None,
+        reasoning: Optional[str] = None,
+        usage: Optional[Usage] = None,
+        model: str = DEFAULT_MODEL,
+        pieces: Optional[Sequence[str]] = None,
+        error: Optional[str] = None,
+        error_code: Optional[str] = None,
+    ) -> None:
+        """Tell what a deployment answers, in one piece or as a stream.
+
+        Args:
+            deployment: The name of the deployment.
+            answer: The text; an `Answer`, which has all that follows; or a function of the request that returns a
+                text, an `Answer` or a `Refusal`.
+            variant: The variant that says so; None for all that nobody has described.
+            reasoning: What the model thought before.
+            usage: The `usage` object; None to count the words.
+            model: The name of the model.
+            pieces: The text as it is cut for a stream. It is the text, too, if that is empty.
+            error: The text of an `error` event with which a stream ends.
+            error_code: The code of that error.
+
+        """
+        if isinstance(answer, str):
+            text = answer or "".join(pieces or ())
+            answer = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
+        self._behaviours[deployment, variant] = answer
+
+    def fails(
+        self,
+        deployment: str,
+        status: int,
+        *,
+        variant: Optional[str] = None,
+        message: str = Refusal.message,
+        error_code: Optional[str] = None,
+        headers: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        """Tell that a deployment is refused.
+
+        Args:
+            deployment: The name of the deployment.
+            status: The HTTP status, 429 for one.
+            variant: The variant that is refused; None for all that nobody has described.
+            message: What the service says.
+            error_code: The machine-readable code, if any.
+            headers: Further headers, `{"Retry-After": "1"}` for one.
+
+        """
+        self._behaviours[deployment, variant] = Refusal(status, message, error_code, headers or {})
+
+    def streams(self, deployment: str, events: Sequence[Event], *, variant: Optional[str] = None) -> None:
+        """Tell the events of a deployment's stream, one by one.
+
+        Args:
+            deployment: The name of the deployment.
+            events: Pieces of text, which become `response` events, events as dicts or models, and texts in the form
+                `data: ...`, which are sent word for word. After pieces of text alone, usage and `[DONE]` follow; else
+                the stream ends where you end it.
+            variant: The variant that says so; None for all that nobody has described.
+
+        """
+        pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
+        is_text = len(pieces) == len(events)
+        self._behaviours[deployment, variant] = Answer("".join(pieces), pieces=pieces) if is_text else _Script(events)
+
+    def client(self, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
+        """Return a client whose calls this server answers in process, blocking and asyncio.
+
+        Args:
+            api_key: The key that it sends.
+            **options: Further arguments of `FetchHive`.
+
+        """
+        transport = httpx.MockTransport(self.handle)
+        return FetchHive(
+            api_key=api_key,
+            http_client=httpx.Client(transport=transport),
+            async_http_client=httpx.AsyncClient(transport=transport),
+            **options,
+        )
+
+    @contextmanager
+    def serve(self, port: int = 0) -> Generator[str, None, None]:
+        """Serve on a loopback port until the block is left.
+
+        Args:
+            port: The port; 0 for a free one.
+
+        Returns:
+            The URL to give to a client as `base_url`.
+
+        Raises:
+            OSError: The port is taken.
+
+        """
+        with serve(self.handle, port) as address:
+            yield f"{address}/v1"
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request: the handler for an `httpx.MockTransport`.
+
+        Args:
+            request: The request of a client.
+
+        Returns:
+            What the service would answer.
+
+        """
+        refusal = self._check(request)
+        if refusal is not None:
+            return _refuse(refusal)
+        try:
+            call = InvokeRequest.model_validate_json(request.read())
+        except ValidationError as exc:
+            problem = exc.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in problem["loc"]) or "the body"
+            return _refuse(Refusal(422, f"{where}: {problem['msg']}", "validation_error"))
+        self.calls.append(call)
+        return self._answer(call)
+
+    def _check(self, request: httpx.Request) -> Optional[Refusal]:
+        if not request.url.path.endswith("/invoke"):
+            return Refusal(404, "There is no such endpoint")
+        if request.method != "POST":
+            return Refusal(405, "Use POST")
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or not key or self._api_key not in {None, key}:
+            return Refusal(401, "The API key is missing or wrong", "validation_error")
+        return None
+
+    def _answer(self, call: InvokeRequest) -> httpx.Response:
+        behaviour = self._behaviour_for(call)
+        if isinstance(behaviour, Refusal):
+            return _refuse(behaviour)
+        if isinstance(behaviour, _Script):
+            return self._stream([_as_wire(event) for event in behaviour.events])
+        answer = Answer(behaviour) if isinstance(behaviour, str) else behaviour
+        if call.streaming:
+            return self._stream([_as_wire(event) for event in _events_of(answer, call)])
+        if answer.error is not None:
+            return _refuse(Refusal(502, answer.error, answer.error_code))
+        return httpx.Response(200, json=_json_of(answer, call))
+
+    def _behaviour_for(self, call: InvokeRequest) -> Union[Reply, _Script]:
+        described = self._behaviours.get((call.deployment, call.variant or None))
+        if described is None:
+            described = self._behaviours.get((call.deployment, None), self._default)
+        if described is None:
+            return Refusal(404, f"There is no deployment {call.deployment!r}")
+        return described(call) if callable(described) else described
+
+    def _stream(self, events: Sequence[bytes]) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(events, self.delay))
+
+
+class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes piece by piece, to both kinds of client."""
+
+    def __init__(self, pieces: Sequence[bytes], delay: float) -> None:
+        self._pieces = pieces
+        self._delay = delay
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number, piece in enumerate(self._pieces):
+            if number and self._delay:
+                time.sleep(self._delay)
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for number, piece in enumerate(self._pieces):
+            if number and self._delay:
+                await asyncio.sleep(self._delay)
+            yield piece
+
+
+def _refuse(refusal: Refusal) -> httpx.Response:
+    body = {"error": refusal.message, "message": refusal.message, "error_code": refusal.error_code}
+    known = {name: value for name, value in body.items() if value is not None}
+    return httpx.Response(refusal.status, headers=dict(refusal.headers), json=known)
+
+
+def _as_wire(event: Event) -> bytes:
+    if isinstance(event, str) and event.startswith("data:"):
+        return event.encode()
+    if isinstance(event, str):
+        event = {"type": "response", "response": event}
+    value = event.raw if isinstance(event, BaseModel) else event
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
+
+
+def _events_of(answer: Answer, call: InvokeRequest) -> Iterator[Event]:
+    facts = {"request_id": _new_request_id(), "model": answer.model}
+    if answer.reasoning:
+        for piece in _words_of(answer.reasoning):
+            yield {**facts, "type": "reasoning", "response": piece}
+    for piece in _words_of(answer.text) if answer.pieces is None else answer.pieces:
+        yield {**facts, "type": "response", "response": piece}
+    if answer.error is not None:
+        failure = {"type": "error", "error": answer.error, "message": answer.error, "error_code": answer.error_code}
+        yield {**facts, **{name: value for name, value in failure.items() if value is not None}}
+    else:
+        usage = {**_usage_of(answer, call), "duration": answer.duration}
+        request_id = facts["request_id"]
+        yield {"request_id": request_id, "type": "usage", "usage": usage, "stop_reason": answer.stop_reason}
+    yield "data: [DONE]\n\n"
+
+
+def _json_of(answer: Answer, call: InvokeRequest) -> dict[str, object]:
+    fields = {
+        "request_id": _new_request_id(),
+        "model": answer.model,
+        "duration": answer.duration,
+        "reasoning": answer.reasoning,
+        "response": answer.text,
+        "usage": _usage_of(answer, call),
+        "stop_reason": answer.stop_reason,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _usage_of(answer: Answer, call: InvokeRequest) -> Mapping[str, object]:
+    """Count words for tokens, where nobody has said what to answer."""
+    if answer.usage is not None:
+        return answer.usage
+    asked = len(_words_of(json.dumps(call.raw.get("inputs", {}))))
+    thought = len(_words_of(answer.reasoning or ""))
+    said = len(_words_of(answer.text))
+    return {
+        "prompt_tokens": {"total_tokens": asked, "cached_tokens": 0},
+        "completion_tokens": {"total_tokens": thought + said, "reasoning_tokens": thought},
+        "total_tokens": asked + thought + said,
+    }
+
+
+def _words_of(text: str) -> list[str]:
+    """Cut a text at its words; put together again, the pieces are the text."""
+    return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
+
+
+def _new_request_id() -> str:
+    return f"req_{uuid.uuid4().hex}"

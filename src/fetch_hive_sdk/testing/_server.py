@@ -1,0 +1,113 @@
+"""A loopback server for a handler of httpx requests, with the standard library alone."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SHUT_RDWR, socket
+from typing import TYPE_CHECKING, Any, Callable, cast
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+@contextmanager
+def serve(handler: Handler, port: int = 0) -> Generator[str, None, None]:
+    """Serve on a loopback port until the block is left; yield the address."""
+    with _Server(handler, port) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Calls may come many at once.
+    request_queue_size = 128
+
+    def __init__(self, handler: Handler, port: int) -> None:
+        self.handler = handler
+        self._open: set[socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(("127.0.0.1", port), _Visit)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        # Clients keep connections open; the threads that wait on them end when they are cut.
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(SHUT_RDWR)
+        super().server_close()
+
+
+class _Visit(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "FakeFetchHive"
+    disable_nagle_algorithm = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the standard library
+        """Say nothing: a test's output is its own."""
+
+    def handle(self) -> None:
+        # A client may go away at any time, which is nobody's fault.
+        with suppress(ConnectionError):
+            super().handle()
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        # The standard library looks for do_GET, do_POST and so on: the handler knows what to do with each.
+        if name.startswith("do_"):
+            return self._answer
+        raise AttributeError(name)
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        request = httpx.Request(
+            self.command,
+            f"http://{self.headers.get('Host', 'localhost')}{self.path}",
+            headers=list(self.headers.items()),
+            content=self.rfile.read(length),
+        )
+        response = cast("_Server", self.server).handler(request)
+        if response.is_stream_consumed:
+            self._send_whole(response)
+        else:
+            self._send_in_pieces(response)
+
+    def _send_head(self, response: httpx.Response) -> None:
+        self.send_response(response.status_code)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+
+    def _send_whole(self, response: httpx.Response) -> None:
+        self._send_head(response)
+        self.end_headers()
+        self.wfile.write(response.content)
+
+    def _send_in_pieces(self, response: httpx.Response) -> None:
+        self._send_head(response)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in response.iter_raw():
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")

@@ -1,0 +1,317 @@
+"""How a client is set up. Plain values; the environment is an argument."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import traceback
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._config import DEFAULT_BASE_URL, Secret, read_config, read_timeout
+
+KEY = "fh_live_0123456789"
+
+
+def config(**settings):
+    return read_config(**{"api_key": KEY, "environ": {}, **settings})
+
+
+# --- The key ---------------------------------------------------------------------------------------------------------
+
+
+def test_key_is_required():
+    """The message says both ways to give one."""
+    with pytest.raises(ConfigurationError, match=r"api_key=\.\.\. or set FETCH_HIVE_API_KEY"):
+        read_config(environ={})
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_blank_key_is_no_key(blank):
+    """A variable that was set to nothing is as good as none."""
+    with pytest.raises(ConfigurationError, match="api_key is required"):
+        read_config(environ={"FETCH_HIVE_API_KEY": blank})
+
+
+def test_key_comes_from_the_environment():
+    """`FETCH_HIVE_API_KEY` stands in for the argument."""
+    found = read_config(environ={"FETCH_HIVE_API_KEY": KEY})
+
+    assert found.api_key.reveal() == KEY
+
+
+def test_argument_wins_over_the_environment():
+    """What is written in the program counts more than what stands around it."""
+    found = config(
+        environ={"FETCH_HIVE_API_KEY": "other", "FETCH_HIVE_BASE_URL": "https://other.test"}, base_url="https://a.test"
+    )
+
+    assert found.api_key.reveal() == KEY
+    assert found.base_url == "https://a.test"
+
+
+def test_white_space_around_a_key_is_stripped():
+    """A key read from a file often ends with a line break."""
+    found = config(api_key=f" \t{KEY}\r\n")
+
+    assert found.api_key.reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "bad", ["fh secret", "fh\nsecret", "fh\tsecret", "fh\x00secret", "fh\x7fsecret", "fhé-secret", "fh\u2028secret"]
+)
+def test_key_that_no_header_can_carry_is_refused_unseen(bad):
+    """The error does not show the key, in no part of its traceback."""
+    with pytest.raises(ConfigurationError, match="copy it again") as caught:
+        config(api_key=bad)
+
+    assert "secret" not in "".join(traceback.format_exception_only(type(caught.value), caught.value))
+    assert caught.value.__cause__ is None
+
+
+def test_config_does_not_show_the_key():
+    """Neither as text nor as a pickle."""
+    found = config()
+
+    assert KEY not in repr(found)
+    assert KEY not in repr(vars(found))
+    with pytest.raises(TypeError, match="a secret is not pickled"):
+        pickle.dumps(found)
+
+
+def test_config_is_never_changed():
+    """A client in use by many threads stays what it was."""
+    found = config()
+
+    with pytest.raises(AttributeError):
+        found.timeout = 1.0
+
+
+# --- A secret --------------------------------------------------------------------------------------------------------
+
+
+def test_secret_shows_itself_only_when_asked():
+    """`reveal` is the one way to its text."""
+    secret = Secret(KEY)
+
+    assert secret.reveal() == KEY
+    assert KEY not in f"{secret} {secret!r} {[secret]}"
+
+
+@pytest.mark.parametrize("look", [vars, pickle.dumps, copy.copy, copy.deepcopy])
+def test_secret_does_not_leave_its_place(look):
+    """What shows, stores or doubles objects cannot do so with a secret."""
+    with pytest.raises(TypeError):
+        look(Secret(KEY))
+
+
+def test_secrets_compare_by_their_text():
+    """So do the clients' settings that hold them."""
+    assert Secret("a") == Secret("a")
+    assert hash(Secret("a")) == hash(Secret("a"))
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        (f"Bearer {KEY}!", "Bearer ***!"),
+        (f"Bearer {KEY}!".encode(), b"Bearer ***!"),
+        ({KEY: KEY, "a": [1, {"b": KEY}]}, {"***": "***", "a": [1, {"b": "***"}]}),
+        (7, 7),
+        (None, None),
+    ],
+)
+def test_secret_is_masked_wherever_it_stands(value, masked):
+    """In texts, in bytes, and at every depth of a JSON value, names included."""
+    assert Secret(KEY).hide_in_value(value) == masked
+
+
+# --- The base URL ----------------------------------------------------------------------------------------------------
+
+
+def test_base_url_has_a_default():
+    """The service itself."""
+    assert config().base_url == DEFAULT_BASE_URL
+
+
+def test_base_url_comes_from_the_environment():
+    """`FETCH_HIVE_BASE_URL` stands in for the argument; empty, it counts as not set."""
+    assert config(environ={"FETCH_HIVE_BASE_URL": "https://a.test/v2"}).base_url == "https://a.test/v2"
+    assert config(environ={"FETCH_HIVE_BASE_URL": ""}).base_url == DEFAULT_BASE_URL
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("https://a.test", "https://a.test"),
+        ("https://a.test/", "https://a.test"),
+        ("https://a.test/v1//", "https://a.test/v1"),
+        (" https://a.test/v1\n", "https://a.test/v1"),
+        ("https://a.test:8443/v1", "https://a.test:8443/v1"),
+        ("https://[2001:db8::1]/v1", "https://[2001:db8::1]/v1"),
+        ("HTTPS://A.test/v1", "https://a.test/v1"),
+    ],
+)
+def test_base_url_is_tidied(given, read):
+    """Slashes at the end and white space around do not matter."""
+    assert config(base_url=given).base_url == read
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a.test",
+        "a.test/v1",
+        "/v1",
+        "https://",
+        "https:///v1",
+        "https://[::1",
+        "https://a\nb.test",
+        "https://a.test:port",
+    ],
+)
+def test_base_url_must_be_one(url):
+    """Another scheme, no host, or no URL at all."""
+    with pytest.raises(ConfigurationError, match="base_url"):
+        config(base_url=url)
+
+
+@pytest.mark.parametrize("no_text", [7, b"https://a.test", httpx.URL("https://a.test")])
+def test_base_url_must_be_a_text(no_text):
+    """Anything else is the caller's mistake, and named as such."""
+    with pytest.raises(ConfigurationError, match="base_url is not a URL"):
+        config(base_url=no_text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:hunter2@a.test/v1",
+        "https://user:hunter2@a.test:port/",
+        "https://a.test/v1?token=hunter2",
+        "https://a.test/v1#hunter2",
+        "http://user:hunter2@localhost",
+    ],
+)
+def test_base_url_with_a_password_is_refused_unseen(url):
+    """The message does not quote the URL, and neither does its cause."""
+    with pytest.raises(ConfigurationError) as caught:
+        config(base_url=url)
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["https://a.test/v1?", "https://a.test/v1#", "https://a.test/?#"])
+def test_base_url_has_no_empty_query(url):
+    """The path of the endpoint would become part of it."""
+    with pytest.raises(ConfigurationError, match="query or fragment"):
+        config(base_url=url)
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_base_url_has_a_port_that_can_be(port):
+    """A socket would raise an OverflowError for it."""
+    with pytest.raises(ConfigurationError, match="port"):
+        config(base_url=f"https://a.test:{port}")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST", "api.localhost", "127.0.0.1", "127.8.9.10", "[::1]", "localhost:8000", "[::1]:8000"],
+)
+def test_plain_http_is_for_this_machine(host):
+    """The key does not leave it."""
+    assert config(base_url=f"http://{host}").base_url == f"http://{host.lower()}"
+
+
+@pytest.mark.parametrize(
+    "host", ["a.test", "10.0.0.1", "localhost.a.test", "127.0.0.1.a.test", "[2001:db8::1]", "notlocalhost", "0.0.0.0"]
+)
+def test_plain_http_to_other_machines_has_to_be_allowed(host):
+    """The key would travel unencrypted."""
+    with pytest.raises(ConfigurationError, match="allow_http=True"):
+        config(base_url=f"http://{host}")
+
+    assert config(base_url=f"http://{host}", allow_http=True).base_url == f"http://{host}"
+
+
+# --- Time limits -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [0, -1, -0.5, math.nan, math.inf, -math.inf, True, False, None, "30", [30]])
+def test_timeout_must_be_a_positive_number(bad):
+    """Whoever wants no limit says so with an httpx.Timeout."""
+    with pytest.raises(ConfigurationError, match=r"httpx\.Timeout\(None\) for no limit"):
+        config(timeout=bad)
+
+
+@pytest.mark.parametrize("seconds", [30, 0.25, 1e6])
+def test_timeout_in_seconds_is_a_float(seconds):
+    """Whole numbers will do."""
+    found = read_timeout(seconds)
+
+    assert found == seconds
+    assert type(found) is float
+
+
+@pytest.mark.parametrize("timeout", [httpx.Timeout(5), httpx.Timeout(None)])
+def test_timeout_of_httpx_is_taken_as_it_is(timeout):
+    """It has limits of its own."""
+    assert config(timeout=timeout).timeout is timeout
+
+
+@pytest.mark.parametrize("unlimited", [None, math.inf])
+def test_idle_timeout_may_be_none(unlimited):
+    """Then a stream may be silent between two events as long as bytes arrive."""
+    assert config(idle_timeout=unlimited).idle_timeout is None
+
+
+def test_idle_timeout_is_in_seconds():
+    """Whole numbers will do."""
+    assert config(idle_timeout=5).idle_timeout == 5.0
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, -math.inf, True, "30"])
+def test_idle_timeout_must_be_a_positive_number(bad):
+    """The message names it."""
+    with pytest.raises(ConfigurationError, match="idle_timeout"):
+        config(idle_timeout=bad)
+
+
+# --- Retries and the endpoint ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "read"), [(0, 0), (5, 5), (3.0, 3)])
+def test_max_retries_is_a_whole_number(given, read):
+    """0 is for callers who repeat themselves."""
+    found = config(max_retries=given).max_retries
+
+    assert found == read
+    assert type(found) is int
+
+
+@pytest.mark.parametrize("bad", [-1, 1.5, math.nan, math.inf, -math.inf, True, None, "2"])
+def test_max_retries_is_nothing_else(bad):
+    """The message names it."""
+    with pytest.raises(ConfigurationError, match="max_retries"):
+        config(max_retries=bad)
+
+
+@pytest.mark.parametrize("path", ["/invoke", "invoke", "invoke/", "//invoke//"])
+def test_prompt_path_begins_with_one_slash(path):
+    """However it was written."""
+    assert config(prompt_path=path).prompt_path == "/invoke"
+
+
+def test_configuration_error_is_a_value_error():
+    """Nothing was sent, and nothing will be."""
+    with pytest.raises(ValueError, match="timeout") as caught:
+        config(timeout=0)
+
+    assert caught.value.maybe_processed is False

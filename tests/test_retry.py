@@ -1,0 +1,252 @@
+"""Whether a failed call is made again, and when. The errors are built by hand, randomness is a number."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetch_hive_sdk import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    ConfigurationError,
+    FetchHiveError,
+    RateLimitError,
+    ResponseDecodeError,
+    StreamFailedError,
+)
+from fetch_hive_sdk._retry import DAILY_CAP, LONGEST_WAIT, RetryPolicy, is_unprocessed
+from fetch_hive_sdk.models import PartialAnswer
+
+REQUEST = httpx.Request("POST", "https://api.test/v1/prompt/invoke")
+
+
+def refused(status, *, error_code=None, retry_after=None):
+    """An error as `refuse` would build it."""
+    return APIStatusError(
+        "refused",
+        response=httpx.Response(status, request=REQUEST),
+        error_code=error_code,
+        retry_after=retry_after,
+        maybe_processed=not is_unprocessed(status, retry_after),
+    )
+
+
+def caused(error, *causes):
+    """The error with a chain of causes."""
+    link = error
+    for cause in causes:
+        link.__cause__ = cause
+        link = cause
+    return error
+
+
+def is_repeated(error, *, unknown=False):
+    policy = RetryPolicy(max_retries=2, retry_unknown_outcome=unknown)
+    return policy.wait_before_retry(1, error, jitter=lambda: 1.0) is not None
+
+
+# --- What says that no run was started -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 402, 403, 404, 408, 409, 422, 425, 429])
+def test_refusal_below_500_has_started_no_run(status):
+    """The service decided before it ran anything."""
+    assert is_unprocessed(status, None)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
+def test_server_error_may_have_started_a_run(status):
+    """It says that something failed, and not when."""
+    assert not is_unprocessed(status, None)
+
+
+def test_only_503_is_made_harmless_by_retry_after():
+    """Service Unavailable with a time to come back is a door that was closed."""
+    assert is_unprocessed(503, 1.0)
+    assert not is_unprocessed(500, 1.0)
+
+
+# --- What is repeated ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 425, 429])
+def test_call_that_was_not_processed_is_repeated(status):
+    """The service says that it did not run."""
+    assert is_repeated(refused(status))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 402, 403, 404, 409, 410, 418, 422])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_refusal_that_will_stay_one_is_not_repeated(status, unknown):
+    """The same request would be refused again."""
+    assert not is_repeated(refused(status), unknown=unknown)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
+def test_unknown_outcome_is_repeated_only_if_asked_for(status):
+    """A second call may be a second bill."""
+    assert not is_repeated(refused(status))
+    assert is_repeated(refused(status), unknown=True)
+
+
+def test_503_with_retry_after_is_repeated():
+    """After the time that it named."""
+    wait = RetryPolicy().wait_before_retry(1, refused(503, retry_after=3.0))
+
+    assert wait == 3.0
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("retry_after", [None, 1.0])
+@pytest.mark.parametrize("unknown", [False, True])
+def test_daily_cap_is_not_repeated(status, retry_after, unknown):
+    """It resets at midnight UTC: no wait of ours helps."""
+    error = refused(status, error_code=DAILY_CAP, retry_after=retry_after)
+
+    assert not is_repeated(error, unknown=unknown)
+
+
+def test_other_error_codes_change_nothing():
+    """`too_many_requests` passes in a moment."""
+    assert is_repeated(refused(429, error_code="too_many_requests"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        APIConnectionError("could not connect"),
+        APITimeoutError("could not connect in time", phase="connect"),
+        APITimeoutError("no connection became free", phase="pool"),
+    ],
+)
+def test_call_that_was_not_sent_is_repeated(error):
+    """No byte of it has left."""
+    assert is_repeated(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        APIConnectionError("reset", maybe_processed=True),
+        APITimeoutError("no answer", phase="read", maybe_processed=True),
+        APITimeoutError("stuck", phase="write", maybe_processed=True),
+    ],
+)
+def test_call_that_may_have_arrived_is_repeated_only_if_asked_for(error):
+    """A second call may be a second bill."""
+    assert not is_repeated(error)
+    assert is_repeated(error, unknown=True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FetchHiveError("anything else"),
+        ConfigurationError("no key"),
+        ResponseDecodeError("not JSON", body=b"{"),
+        StreamFailedError("the provider failed", partial=PartialAnswer()),
+    ],
+)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_no_other_failure_is_repeated(error, unknown):
+    """They are no trouble of the network, or the run has been paid for."""
+    assert not is_repeated(error, unknown=unknown)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ssl.SSLCertVerificationError("self-signed certificate"),
+        UnicodeError("label too long"),
+        httpx.InvalidURL("no such host can be"),
+        httpx.UnsupportedProtocol("ftp"),
+        httpx.LocalProtocolError("an illegal header"),
+    ],
+)
+@pytest.mark.parametrize("unknown", [False, True])
+def test_hopeless_causes_are_not_tried_again(cause, unknown):
+    """They will be no better in a second, however deep they lie."""
+    direct = caused(APIConnectionError("could not connect"), cause)
+    deep = caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), OSError("failed"), cause)
+
+    assert not is_repeated(direct, unknown=unknown)
+    assert not is_repeated(deep, unknown=unknown)
+
+
+@pytest.mark.parametrize("cause", [ConnectionRefusedError(), ssl.SSLError("handshake"), OSError("name not found")])
+def test_other_causes_are_tried_again(cause):
+    """A service that is being restarted refuses connections for a moment."""
+    assert is_repeated(caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), cause))
+
+
+# --- How often -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("max_retries", "repeated"), [(0, []), (1, [1]), (2, [1, 2]), (5, [1, 2, 3, 4, 5])])
+def test_call_is_repeated_max_retries_times(max_retries, repeated):
+    """The first attempt is none of the retries."""
+    policy = RetryPolicy(max_retries)
+
+    attempts = [n for n in range(1, 10) if policy.wait_before_retry(n, refused(429)) is not None]
+
+    assert attempts == repeated
+
+
+# --- When ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (5, 8.0), (6, 8.0), (100, 8.0), (5000, 8.0)]
+)
+def test_backoff_doubles_up_to_eight_seconds(attempt, longest):
+    """And stays there, however many attempts were allowed."""
+    policy = RetryPolicy(max_retries=10_000)
+
+    assert policy.wait_before_retry(attempt, refused(429), jitter=lambda: 1.0) == longest
+    assert policy.wait_before_retry(attempt, refused(429), jitter=lambda: 0.5) == longest / 2
+    assert policy.wait_before_retry(attempt, refused(429), jitter=lambda: 0.0) == 0.0
+
+
+@given(attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
+def test_backoff_is_never_out_of_bounds(attempt, jitter):
+    """Full jitter: anything from 0 to the longest."""
+    wait = RetryPolicy(10_000).wait_before_retry(attempt, APIConnectionError("refused"), jitter=lambda: jitter)
+
+    assert wait is not None
+    assert 0.0 <= wait <= 8.0
+
+
+def test_jitter_is_random_by_default():
+    """Callers that failed together do not come back together."""
+    waits = {RetryPolicy().wait_before_retry(1, APIConnectionError("refused")) for _ in range(20)}
+
+    assert len(waits) > 1
+
+
+@pytest.mark.parametrize("retry_after", [0.0, 0.5, 1.0, 59.9, LONGEST_WAIT])
+def test_retry_after_is_obeyed(retry_after):
+    """To the second: the service knows best."""
+    wait = RetryPolicy().wait_before_retry(1, refused(429, retry_after=retry_after), jitter=lambda: 0.1)
+
+    assert wait == retry_after
+
+
+@pytest.mark.parametrize("retry_after", [60.1, 3600.0, float("inf")])
+def test_long_retry_after_is_left_to_the_caller(retry_after):
+    """Beyond a minute the caller knows better what to do with the time."""
+    error = refused(429, retry_after=retry_after)
+
+    assert RetryPolicy().wait_before_retry(1, error) is None
+    assert error.retry_after == retry_after
+
+
+def test_rate_limit_without_a_time_has_our_own_backoff():
+    """As after a connection error."""
+    error = RateLimitError("slow down", response=httpx.Response(429, request=REQUEST))
+
+    assert RetryPolicy().wait_before_retry(2, error, jitter=lambda: 1.0) == 1.0
