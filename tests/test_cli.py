@@ -1,0 +1,285 @@
+"""The command line, called in process where that shows all, and as a program where it does not."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fetch_hive_sdk import __version__
+from fetch_hive_sdk.cli import main
+from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer
+
+PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A service that the command line finds by its environment."""
+    fake = FakeServer()
+    fake.answers("d", "Short.", reasoning="Hm.", usage={"total_tokens": 3, "prompt_tokens": 1, "completion_tokens": 2})
+    with fake.serve() as url:
+        monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        yield fake
+
+
+def test_demo_shows_everything(capsys, monkeypatch):
+    """The demo runs without key and network, whatever the environment says, and shows its own source."""
+    monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://nowhere.test")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    code = main(["demo"])
+
+    shown = capsys.readouterr().out
+    assert code == 0
+    assert 'client.invoke_prompt(deployment="summarise"' in shown
+    assert "[reasoning] Five words will do.\n[response] Fetch Hive helps teams ship.\n[usage] 13 tokens" in shown
+    assert "asyncio.run(main())" in shown
+    assert "NotFoundError: 404 Not Found" in shown
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_prints_text_and_usage(fake, capsys, form):
+    """The text goes to stdout, the usage to stderr."""
+    code = main(["invoke", "d", *form])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out, seen.err) == (0, "Short.\n", "3 tokens (prompt 1, completion 2)\n")
+
+
+def test_invoke_prints_json(fake, capsys):
+    """`--json` prints the answer as it came."""
+    code = main(["invoke", "d", "--json"])
+
+    seen = capsys.readouterr()
+    assert (code, seen.err) == (0, "")
+    assert json.loads(seen.out)["response"] == "Short."
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_can_do_without_usage(fake, capsys, form):
+    """A service that tells no usage leaves stderr empty."""
+    fake.answers("d", "Short.\n", usage={})
+
+    code = main(["invoke", "d", *form])
+
+    seen = capsys.readouterr()
+    assert (code, seen.err) == (0, "")
+    assert seen.out.startswith("Short.\n")
+
+
+def test_invoke_sends_what_it_is_given(fake, tmp_path):
+    """Every option is a field of the request; single inputs count before those of the file."""
+    file = tmp_path / "inputs.json"
+    file.write_text('{"text": "old", "items": [1, 2]}', "utf-8")
+
+    metadata = [
+        "--metadata",
+        "seats=12",
+        "--metadata",
+        "trial=true",
+        "--metadata",
+        "region=null",
+        "--metadata",
+        "id=[1]",
+    ]
+
+    main(
+        ["invoke", "d", "--variant", "v", "--input-json", str(file), "--input", "text=a=b", "--user", "u", *metadata],
+    )
+
+    (call,) = fake.calls
+    assert call.raw == {
+        "deployment": "d",
+        "variant": "v",
+        "inputs": {"text": "a=b", "items": [1, 2]},
+        "user": "u",
+        "metadata": {"seats": 12, "trial": True, "region": None, "id": "[1]"},
+        "streaming": False,
+    }
+
+
+def test_invoke_reads_inputs_from_stdin(fake, monkeypatch):
+    """`--input-json -` reads the standard input."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": "piped"}'))
+
+    main(["invoke", "d", "--input-json", "-"])
+
+    assert fake.calls[0].inputs == {"text": "piped"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "COMMAND"),
+        (["invoke"], "deployment"),
+        (["invoke", ""], "must not be empty"),
+        (["invoke", "d", "--input", "text"], "NAME=VALUE"),
+        (["invoke", "d", "--input", "=text"], "NAME=VALUE"),
+        (["invoke", "d", "--input-json", "missing.json"], "cannot read missing.json"),
+        (["invoke", "d", "--metadata", "n=NaN"], "finite"),
+        (["invoke", "d", "--stream", "--json"], "not allowed"),
+        (["invoke", "d", "--api-key", "k"], "unrecognized"),
+        (["serve", "--port", "70000"], "0 to 65535"),
+        (["serve", "--delay", "-1"], "0 to 3600"),
+        (["nothing"], "invalid choice"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(capsys, arguments, complaint):
+    """A wrong argument is told with the usage, and exit code 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    seen = capsys.readouterr()
+    assert caught.value.code == 2
+    assert seen.err.startswith("usage: fetch-hive")
+    assert complaint in seen.err
+
+
+@pytest.mark.parametrize("content", ["[1]", "{"])
+def test_inputs_must_be_an_object(capsys, tmp_path, content):
+    """The file of inputs holds one JSON object."""
+    file = tmp_path / "inputs.json"
+    file.write_text(content, "utf-8")
+
+    with pytest.raises(SystemExit) as caught:
+        main(["invoke", "d", "--input-json", str(file)])
+
+    assert caught.value.code == 2
+    assert "JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_a_refusal_is_one_line(fake, capsys, form):
+    """A refusal is one line on stderr and exit code 4."""
+    fake.fails("d", 429, message="slow\ndown", error_code="api_rate_limit_exceeded")
+
+    code = main(["invoke", "d", *form])
+
+    seen = capsys.readouterr()
+    line = "fetch-hive: 429 Too Many Requests: slow down (error_code: api_rate_limit_exceeded)\n"
+    assert (code, seen.out, seen.err) == (4, "", line)
+
+
+def test_a_broken_stream_keeps_what_came(fake, capsys):
+    """What has been paid for stays on stdout; the failure is exit code 7."""
+    fake.answers("d", "Once upon", error="provider failed")
+
+    code = main(["invoke", "d", "--stream"])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out) == (7, "Once upon\n")
+    assert seen.err.startswith("fetch-hive: provider failed")
+    assert seen.err.count("\n") == 1
+
+
+def test_no_key_is_a_failure_of_its_own(capsys):
+    """Without a key the exit code is 3."""
+    code = main(["invoke", "d"])
+
+    assert code == 3
+    assert capsys.readouterr().err.startswith("fetch-hive: api_key is required")
+
+
+def test_nobody_at_home_is_a_failure_of_its_own(capsys, monkeypatch):
+    """Without a connection the exit code is 5."""
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
+    with FakeServer().serve() as url:
+        pass
+
+    code = main(["invoke", "d", "--base-url", url, "--timeout", "0.2"])
+
+    assert code == 5
+    assert capsys.readouterr().err.startswith("fetch-hive: could not connect")
+
+
+def test_a_false_answer_is_a_failure_of_its_own(fake, capsys):
+    """An answer that is not as promised is exit code 6, and says that it may have been billed."""
+    fake.streams("d", ["data: {\n\n"])
+
+    code = main(["invoke", "d", "--stream"])
+
+    assert code == 6
+    assert "billed" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys):
+    """`--version` and `--help` answer and leave."""
+    for option, answer in [("--version", f"fetch-hive {__version__}"), ("--help", "examples:")]:
+        with pytest.raises(SystemExit) as caught:
+            main([option])
+        assert caught.value.code == 0
+        assert answer in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_quietly(fake, capsys):
+    """Ctrl-C in a call ends without a traceback, with the exit code of shells."""
+
+    def interrupt(request):
+        os.kill(os.getpid(), signal.SIGINT)
+        return "never read"
+
+    fake.answers("d", interrupt)
+
+    assert main(["invoke", "d"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_closed_pipe_ends_quietly(fake):
+    """A reader that has enough ends the program without a traceback."""
+    fake.answers("d", Answer("words " * 50_000))
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run([*PROGRAM, "invoke", "d", "--stream"], stdout=writing, stderr=subprocess.PIPE, check=False)
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_debug_lines_on_demand(fake):
+    """`FETCH_HIVE_LOG=debug` tells every request on stderr, without the key."""
+    environment = {**os.environ, "FETCH_HIVE_LOG": "debug"}
+
+    done = subprocess.run([*PROGRAM, "invoke", "d"], capture_output=True, text=True, env=environment, check=True)
+
+    assert re.search(r"fetch_hive_sdk: POST http://127\.0\.0\.1:\d+/v1/prompt/invoke: 200", done.stderr)
+    assert TEST_KEY not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_answers_until_it_is_stopped(number):
+    """The server prints what to paste, tells what it was asked, and ends quietly when told to."""
+    server = subprocess.Popen([*PROGRAM, "serve"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = [server.stdout.readline() for _ in range(4)]
+    exports = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
+
+    done = subprocess.run(
+        [*PROGRAM, "invoke", "d", "--variant", "v", "--input", "text=long"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **exports},
+        check=True,
+    )
+    server.send_signal(number)
+    rest = server.communicate(timeout=30)
+
+    assert done.stdout == 'd (variant v) was asked with {"text": "long"}.\n'
+    assert (server.returncode, rest[1]) == (0, "")
+
+
+def test_serve_says_that_a_port_is_taken(capsys):
+    """A port that is taken is one line on stderr."""
+    with FakeServer().serve() as url:
+        port = re.search(r":(\d+)/", url).group(1)
+        code = main(["serve", "--port", port])
+
+    assert code == 1
+    assert capsys.readouterr().err.startswith(f"fetch-hive: cannot serve on port {port}")

@@ -1,0 +1,283 @@
+"""The fake service: in process and on a loopback port, for both clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import (
+    APIStatusError,
+    AuthenticationError,
+    FetchHive,
+    InternalServerError,
+    InvokeRequest,
+    NotFoundError,
+    RateLimitError,
+    ResponseEvent,
+    StreamFailedError,
+    StreamInterruptedError,
+    UnknownEvent,
+)
+from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer, Refusal
+
+
+@pytest.fixture
+def fake():
+    return FakeServer()
+
+
+@pytest.fixture(params=["in process", "on a port"])
+def reach(request, fake):
+    """A client of the fake service, in process or over a real connection."""
+    if request.param == "in process":
+        yield fake.client
+        return
+    with fake.serve() as url:
+        clients = []
+
+        def connect(**options: object) -> FetchHive:
+            clients.append(FetchHive(TEST_KEY, url, **options))
+            return clients[-1]
+
+        yield connect
+        for client in clients:
+            client.close()
+
+
+def test_answers_as_told(drive, fake, reach):
+    """A deployment answers with the text, reasoning, usage and model that it was given."""
+    fake.answers("d", "Short.", reasoning="Hm.", usage={"total_tokens": 3}, model="m")
+
+    result = drive.invoke(reach(), deployment="d", inputs={"text": "long"})
+
+    assert (result.response, result.reasoning, result.model) == ("Short.", "Hm.", "m")
+    assert result.usage.total_tokens == 3
+    assert result.stop_reason == "completed"
+    assert result.request_id.startswith("req_")
+
+
+def test_streams_the_same_answer(drive, fake, reach):
+    """A stream has the same text, reasoning, usage and end as the answer in one piece."""
+    fake.answers("d", "It is\n\nshort. ", reasoning="Let me see.")
+    client = reach()
+
+    whole = drive.invoke(client, deployment="d")
+    collected = drive.collect(client, deployment="d")
+
+    assert {**collected.raw, "request_id": ""} == {**whole.raw, "request_id": ""}
+
+
+def test_counts_words_where_nobody_said_the_usage(drive, fake, reach):
+    """Usage that was not given is counted, so that a program has numbers to show."""
+    fake.answers("d", "one two", reasoning="three")
+
+    usage = drive.invoke(reach(), deployment="d", inputs={"a": "b"}).usage
+
+    assert usage.completion_tokens.total_tokens == 3
+    assert usage.completion_tokens.reasoning_tokens == 1
+    assert usage.total_tokens == usage.prompt_tokens.total_tokens + 3
+
+
+def test_cuts_the_text_as_told(drive, fake, reach):
+    """Pieces are streamed as they were given, and are the text of the answer in one piece."""
+    fake.answers("d", pieces=["Sh", "ort."])
+    client = reach()
+
+    assert drive.text(client, deployment="d") == ["Sh", "ort."]
+    assert drive.invoke(client, deployment="d").response == "Short."
+
+
+def test_streams_pieces_and_events(drive, fake, reach):
+    """A stream can be told event by event: texts, dicts, models, and words for the wire."""
+    fake.streams("pieces", ["Sh", "ort."])
+    fake.streams("events", ["Sh", {"type": "tool_call"}, ResponseEvent(response="ort."), "data: [DONE]\n\n"])
+    client = reach()
+
+    assert drive.collect(client, deployment="pieces").response == "Short."
+    events = drive.events(client, deployment="events")
+
+    assert [event.raw.get("response") for event in events] == ["Sh", None, "ort."]
+    assert isinstance(events[1], UnknownEvent)
+
+
+def test_ends_a_stream_where_told(drive, fake, reach):
+    """A stream of events that has no end is one that breaks off."""
+    fake.streams("d", [{"type": "response", "response": "Sh"}])
+
+    with pytest.raises(StreamInterruptedError) as caught:
+        drive.collect(reach(), deployment="d")
+
+    assert caught.value.partial.text == "Sh"
+
+
+def test_fails_in_the_middle(drive, fake, reach):
+    """An error ends a stream with an event, and refuses a call in one piece, as the service does."""
+    fake.answers("d", "Once upon", error="provider failed", error_code="provider_error")
+    client = reach()
+
+    with pytest.raises(StreamFailedError, match="provider failed") as caught:
+        drive.collect(client, deployment="d")
+    assert caught.value.partial.text == "Once upon"
+    assert caught.value.error_code == "provider_error"
+
+    with pytest.raises(InternalServerError, match="502"):
+        drive.invoke(client, deployment="d")
+
+
+def test_refuses_as_told(drive, fake, reach):
+    """A refusal has its status, code, message and headers."""
+    fake.fails("d", 429, error_code="too_many_requests", message="slow down", headers={"Retry-After": "3600"})
+
+    with pytest.raises(RateLimitError, match="slow down") as caught:
+        drive.invoke(reach(), deployment="d")
+
+    assert caught.value.error_code == "too_many_requests"
+    assert caught.value.retry_after == 3600
+
+
+def test_answers_by_a_function(drive, fake, reach):
+    """A function of the request says what to answer: a text, an answer or a refusal."""
+
+    def behave(request: InvokeRequest):
+        if not request.user:
+            return Refusal(403, "who are you?")
+        return Answer("Hello", model="m") if request.user == "ann" else f"Hello, {request.user}"
+
+    fake.answers("d", behave)
+    client = reach()
+
+    assert drive.invoke(client, deployment="d", user="ann").model == "m"
+    assert drive.invoke(client, deployment="d", user="bob").response == "Hello, bob"
+    with pytest.raises(APIStatusError, match="403"):
+        drive.invoke(client, deployment="d")
+
+
+def test_tells_variants_apart(drive, fake, reach):
+    """What was said for a variant counts before what was said for the deployment."""
+    fake.answers("d", "any")
+    fake.answers("d", "prod", variant="prod")
+    client = reach()
+
+    assert drive.invoke(client, deployment="d", variant="prod").response == "prod"
+    assert drive.invoke(client, deployment="d", variant="test").response == "any"
+    assert drive.invoke(client, deployment="d").response == "any"
+
+
+def test_remembers_the_requests(drive, fake, reach):
+    """Each request that was let in is kept, as the model that the caller could have sent."""
+    fake.answers("d", "Short.")
+
+    drive.invoke(reach(), deployment="d", inputs={"text": "long"}, user="u")
+
+    assert fake.calls == [InvokeRequest(deployment="d", inputs={"text": "long"}, user="u", streaming=False)]
+
+
+def test_does_not_know_other_deployments(drive, fake, reach):
+    """A deployment that nobody has described is not found, unless there is a default."""
+    with pytest.raises(NotFoundError, match="'d'"):
+        drive.invoke(reach(), deployment="d")
+
+    assert drive.invoke(FakeServer("Anything.").client(), deployment="d").response == "Anything."
+
+
+def test_lets_only_the_key_in(drive):
+    """A server with a key refuses all others."""
+    fake = FakeServer("Short.", api_key="fhk_right")
+
+    assert drive.invoke(fake.client("fhk_right"), deployment="d").response == "Short."
+    with pytest.raises(AuthenticationError):
+        drive.invoke(fake.client("fhk_wrong"), deployment="d")
+    assert len(fake.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (httpx.Request("POST", "https://x.test/v1/prompt/invoke", json={"deployment": "d"}), 401),
+        (httpx.Request("GET", "https://x.test/v1/prompt/invoke"), 405),
+        (httpx.Request("POST", "https://x.test/v1/agent"), 404),
+        (httpx.Request("POST", "https://x.test/v1/invoke", headers={"authorization": "Bearer k"}, content=b"{"), 422),
+        (httpx.Request("POST", "https://x.test/v1/invoke", headers={"authorization": "Bearer k"}, json={}), 422),
+    ],
+)
+def test_refuses_what_the_service_would(fake, request_, status):
+    """Requests that are wrong are refused in the API's own shape."""
+    response = fake.handle(request_)
+
+    assert response.status_code == status
+    assert response.json()["error"] == response.json()["message"]
+    assert fake.calls == []
+
+
+def test_waits_between_events(drive):
+    """`delay` is the pace of a stream, in process, too."""
+    fake = FakeServer("one two", delay=0.001)
+
+    assert drive.text(fake.client(), deployment="d") == ["one", " two"]
+
+
+def test_sends_events_as_they_come():
+    """On a port, an event leaves when it is there, not when the stream is over."""
+    gate = iter(["first", "second"])
+    seen = []
+
+    class Slow(httpx.SyncByteStream):
+        def __iter__(self):
+            for word in gate:
+                seen.append(f"made {word}")
+                yield f'data: {{"type": "response", "response": "{word}"}}\n\n'.encode()
+            yield b"data: [DONE]\n\n"
+
+    fake = FakeServer()
+    fake.handle = lambda request: httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Slow())
+    with fake.serve() as url, FetchHive(TEST_KEY, url) as client:
+        text = list(client.invoke_prompt_stream(deployment="d").text())
+
+    assert text == ["first", "second"]
+    assert seen == ["made first", "made second"]
+
+
+def test_survives_clients_that_go_away(fake, capfd):
+    """A client that leaves in the middle, or says nothing, is nobody's fault and prints nothing."""
+    fake.streams("d", ["piece "] * 2000)
+    with fake.serve() as url:
+        address = httpx.URL(url)
+        for data in (b"", b"POST /v1/invoke HTTP/1.1\r\nContent-Length: 10\r\n\r\n"):
+            with socket.create_connection((address.host, address.port)) as connection:
+                connection.sendall(data)
+        with FetchHive(TEST_KEY, url) as client:
+            for _ in range(5):
+                for _event in client.invoke_prompt_stream(deployment="d"):
+                    break
+
+    assert capfd.readouterr().err == ""
+
+
+def test_stops_with_connections_open(fake):
+    """Leaving the block does not wait for clients that keep their connections."""
+    fake.answers("d", "Short.")
+    client = None
+    with fake.serve() as url:
+        client = FetchHive(TEST_KEY, url)
+        client.invoke_prompt(deployment="d")
+
+    with pytest.raises(httpx.TransportError):
+        client.with_options(max_retries=0).invoke_prompt(deployment="d")
+    client.close()
+
+
+def test_serves_many_at_once(fake):
+    """Calls from one event loop are answered side by side."""
+    fake.answers("d", lambda request: json.dumps(request.inputs["n"]))
+
+    async def main(url: str) -> list[str]:
+        async with FetchHive(TEST_KEY, url) as client:
+            calls = [client.ainvoke_prompt(deployment="d", inputs={"n": number}) for number in range(20)]
+            return [result.response for result in await asyncio.gather(*calls)]
+
+    with fake.serve() as url:
+        assert asyncio.run(main(url)) == [str(number) for number in range(20)]
