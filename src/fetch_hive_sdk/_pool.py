@@ -148,10 +148,10 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
 
 class _SmallPool(httpx.HTTPTransport):
     # A real HTTPTransport, so that what patches that class to fake the network (pytest-httpx) goes on working.
-    def __init__(self) -> None:
+    def __init__(self, *, is_secure: bool) -> None:
         # Not super(): httpx passes no network backend on.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=tls_context(),
+            ssl_context=tls_context() if is_secure else None,
             max_connections=CONNECTIONS_PER_POOL,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=_Network(),
@@ -159,13 +159,17 @@ class _SmallPool(httpx.HTTPTransport):
 
 
 class _AsyncSmallPool(httpx.AsyncHTTPTransport):
-    def __init__(self) -> None:
+    def __init__(self, *, is_secure: bool) -> None:
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(),
+            ssl_context=tls_context() if is_secure else None,
             max_connections=CONNECTIONS_PER_POOL,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=_AsyncNetwork(),
         )
+
+    @property
+    def connections(self) -> list[httpcore.AsyncConnectionInterface]:
+        return self._pool.connections
 
 
 # --- Small pools side by side ----------------------------------------------------------------------------------------
@@ -176,26 +180,31 @@ PoolT = TypeVar("PoolT")
 class _Place(Generic[PoolT]):
     """A small pool and how many calls are under way in it."""
 
-    def __init__(self, pool: PoolT) -> None:
+    def __init__(self, pool: PoolT, *, is_secure: bool) -> None:
         self.pool = pool
+        self.is_secure = is_secure
         self.calls = 0
         self.idle_since = 0.0
+
+    def has_room(self, *, is_secure: bool) -> bool:
+        return self.calls < CONNECTIONS_PER_POOL and self.is_secure is is_secure
 
 
 class _Pools(Generic[PoolT]):
     """Knows which pool has room. Threads may share it."""
 
-    def __init__(self, make_pool: Callable[[], PoolT]) -> None:
+    def __init__(self, make_pool: Callable[..., PoolT]) -> None:
         self._make_pool = make_pool
         self._places: list[_Place[PoolT]] = []
         self._lock = threading.Lock()
 
-    def take(self) -> tuple[_Place[PoolT], list[PoolT]]:
+    def take(self, url: httpx.URL) -> tuple[_Place[PoolT], list[PoolT]]:
         """Reserve room for a call; return where, and the pools that have been idle long enough to be closed."""
+        is_secure = url.scheme == "https"
         with self._lock:
-            place = next((place for place in self._places if place.calls < CONNECTIONS_PER_POOL), None)
+            place = next((place for place in self._places if place.has_room(is_secure=is_secure)), None)
             if place is None:
-                place = _Place(self._make_pool())
+                place = _Place(self._make_pool(is_secure=is_secure), is_secure=is_secure)
                 self._places.append(place)
             place.calls += 1
             return place, self._retire() if len(self._places) > 1 else []
@@ -299,7 +308,7 @@ class Connections:
         self._process = process
 
     def _send_pooled(self, request: httpx.Request) -> httpx.Response:
-        place, idle = self._pools.take()
+        place, idle = self._pools.take(request.url)
         leave = partial(self._pools.leave, place)
         try:
             for pool in idle:
@@ -400,7 +409,7 @@ class _LoopConnections:
     async def send(self, request: httpx.Request) -> httpx.Response:
         if self._proxied is not None:
             return await self._proxied.send(request, stream=True, follow_redirects=False)
-        place, idle = self._pools.take()
+        place, idle = self._pools.take(request.url)
         leave = partial(self._pools.leave, place)
         try:
             for pool in idle:
@@ -426,7 +435,16 @@ async def _close_at_end(
     try:
         yield
     finally:
-        for pool in pools.abandon():
-            await pool.aclose()
+        # One by one: `asyncio.run` cancels whatever is still going on at its end, this included, and before Python 3.13
+        # a generator that is cancelled while it closes is told to exit once more. A close that is broken off has
+        # closed its connection, but a loop that is broken off would leave the others open.
+        cancelled: Union[asyncio.CancelledError, GeneratorExit, None] = None
+        for connection in [connection for pool in pools.abandon() for connection in pool.connections]:
+            try:
+                await connection.aclose()
+            except (asyncio.CancelledError, GeneratorExit) as exc:
+                cancelled = exc
         if proxied is not None:
             await proxied.aclose()
+        if cancelled is not None:
+            raise cancelled
