@@ -298,6 +298,61 @@ def test_a_fork_gets_connections_of_its_own(site):
     assert site.connections == 2 + 3
 
 
+@pytest.mark.parametrize("calls", [1, 3, 9])
+def test_nothing_has_to_be_closed(site, calls):
+    """A program ends without a warning, whatever it leaves: idle connections, streams half read, tasks that wait."""
+    code = f"""
+        import asyncio, gc
+        from fetch_hive_sdk import FetchHive
+
+        async def main():
+            client = FetchHive({KEY!r}, {site.url!r})
+            await asyncio.gather(*[client.ainvoke_prompt(deployment="d") for _ in range({calls})])
+            async for event in client.ainvoke_prompt_stream(deployment="d"):
+                break
+
+            async def wait():
+                async for event in client.ainvoke_prompt_stream(deployment="d"):
+                    await asyncio.sleep(60)
+
+            tasks = [asyncio.create_task(wait()) for _ in range({calls})]
+            await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+        gc.collect()
+        asyncio.run(main())
+        client = FetchHive({KEY!r}, {site.url!r})
+        client.invoke_prompt(deployment="d")
+        for event in client.invoke_prompt_stream(deployment="d"):
+            break
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    # In its debug mode asyncio also tells what took long, which is not what this is about.
+    warned = [line for line in done.stderr.decode().splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, warned) == (0, [])
+
+
+def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
+    """The TLS context is made for the first https call, and no http call waits for it."""
+    monkeypatch.setattr(_pool, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
+    client = site.client()
+    client.invoke_prompt(deployment="d")
+    monkeypatch.undo()
+
+    with pytest.raises(APIConnectionError):
+        client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
+
+    assert [place.is_secure for place in client._shared.connections._pools._places] == [False, True]
+    client.close()
+
+
 def test_there_is_one_tls_context():
     """All clients of the process share one TLS context."""
     assert _pool.tls_context() is _pool.tls_context()

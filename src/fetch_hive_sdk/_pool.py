@@ -442,7 +442,7 @@ async def _close_at_end(
         for connection in [connection for pool in pools.abandon() for connection in pool.connections]:
             try:
                 await connection.aclose()
-            except (asyncio.CancelledError, GeneratorExit) as exc:
+            except (asyncio.CancelledError, GeneratorExit) as exc:  # noqa: PERF203 - each of them counts
                 cancelled = exc
         if proxied is not None:
             await proxied.aclose()
