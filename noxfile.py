@@ -1,0 +1,112 @@
+"""What must hold, one session each: `nox` runs all, `nox -s lint` one, `nox -l` lists them."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.reuse_venv = "yes"
+# Not everybody has every interpreter: what is missing is skipped, and said so.
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
+OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+TOOLS = {re.split(r"[^\w-]", line)[0]: line for line in PROJECT["optional-dependencies"]["dev"]}
+TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox", "pyright", "ruff"}]
+# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest.
+OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
+OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx"))]
+LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
+
+# Where every branch is tested: the words and the protocol.
+PURE = ["models", "errors", "_config", "_time", "_protocol", "_sse", "_retry"]
+
+
+@nox.session
+def demo(session):
+    """Install the package as a user does, and run its demo."""
+    session.install(".")
+    session.run("fetch-hive", "demo")
+
+
+@nox.session(python=PYTHONS)
+def tests(session):
+    """Run the tests on every interpreter that is present."""
+    session.install(".", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def lowest(session):
+    """Run the tests with the oldest dependencies that pyproject.toml allows."""
+    session.install(".", *LOWEST, *OLDER_TOOLS)
+    # The oldest httpx imports asyncio by itself.
+    missing = "pytest_httpx or importing_the_package_loads_nothing"
+    session.run("python", "-m", "pytest", "-k", f"not ({missing})", *session.posargs)
+
+
+@nox.session
+def coverage(session):
+    """Measure the branches that the tests take: all of the words and the protocol, nearly all of the rest."""
+    session.install("-e", ".", *TEST_TOOLS)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report", "--fail-under=98")
+    session.run(
+        "coverage",
+        "report",
+        "--fail-under=100",
+        f"--include={','.join(f'*/fetch_hive_sdk/{name}.py' for name in PURE)}",
+    )
+
+
+@nox.session
+def types(session):
+    """Check the types: the source and what callers see, with mypy and pyright, and that nothing public has none."""
+    # Not editable: --verifytypes looks at the package as it is installed.
+    session.install(".", TOOLS["mypy"], TOOLS["pyright"])
+    session.run("mypy", f"--python-version={NEWEST}")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "fetch_hive_sdk", "--ignoreexternal")
+
+
+@nox.session(python=OLDEST)
+def types_oldest(session):
+    """Check the types on the oldest Python, with the last mypy that runs there."""
+    session.install(".", "mypy==1.19.*")
+    session.run("mypy")
+
+
+@nox.session
+def lint(session):
+    """Check the style and the format."""
+    session.install(TOOLS["ruff"])
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def docs(session):
+    """Run what the README and the docs show, and build the pages strictly."""
+    session.install(".[docs]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_seeds.py")
+    session.run("mkdocs", "build", "--strict", "--site-dir", session.create_tmp(), env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def build(session):
+    """Build wheel and sdist, and check what is in them."""
+    session.install("build", "twine")
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    for old in dist.glob("*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    (wheel,) = dist.glob("*.whl")
+    if "fetch_hive_sdk/py.typed" not in zipfile.ZipFile(wheel).namelist():
+        session.error("the wheel has no py.typed")

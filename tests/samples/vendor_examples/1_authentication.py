@@ -1,0 +1,3 @@
+from fetch_hive_sdk import FetchHive
+
+client = FetchHive()

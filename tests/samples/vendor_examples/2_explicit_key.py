@@ -1,0 +1,1 @@
+client = FetchHive(api_key="fhk_...")

@@ -1,0 +1,183 @@
+"""What the README and the docs show is true: their code runs, their commands exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+import fetch_hive_sdk
+from fetch_hive_sdk import testing
+from fetch_hive_sdk.cli import build_parser
+from fetch_hive_sdk.testing import FakeServer
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
+
+
+@dataclass
+class Block:
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+    line: int
+    between: str
+    """What stands between the block before it and this one."""
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text("utf-8")
+    blocks, end = [], 0
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        line = text.count("\n", 0, found.start()) + 2
+        blocks.append(Block(found[1], found[2], line, text[end : found.start()]))
+        end = found.end()
+    return blocks
+
+
+def code_of(page: Path, block: Block) -> object:
+    # As many empty lines before it as stand above it on the page, so that a traceback shows the right line.
+    return compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
+
+
+def is_test_module(block: Block) -> bool:
+    return block.language == "python" and "\ndef test_" in f"\n{block.text}".replace("async def", "def")
+
+
+def succeed(module: str, *arguments: str) -> None:
+    """Run a module of this Python as a program; fail with what it says if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def _service(monkeypatch):
+    """A service behind the environment's URL, as `fetch-hive serve` would be, with a few deployments of its own."""
+    fake = FakeServer(default="As you asked.")
+    # What is not simply answered:
+    fake.answers("extract-ticket", '```json\n{"title": "The shop is down", "priority": 1}\n```')
+    fake.fails("no-such-prompt", 404, message="There is no such deployment")
+    fake.answers("fails-halfway", pieces=["Once ", "upon "], error="The provider failed")
+    with fake.serve() as url:
+        monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_docs")
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        yield
+    logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
+
+
+@every_page
+@pytest.mark.usefixtures("_service")
+def test_python_blocks_run(page):
+    """The Python blocks of a page run one after the other in one program, and print what the page says."""
+    program = {"__name__": "__main__"}
+    printed = None
+    for block in blocks_of(page):
+        if block.language == "text" and printed is not None and not block.between.strip():
+            assert printed == block.text, f"{page.name}:{block.line}"
+        printed = None
+        if block.language == "python" and not is_test_module(block):
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(code_of(page, block), program)
+            printed = output.getvalue()
+    program.clear()
+    gc.collect()  # what is left open is said here, and not in the test of another page
+
+
+@every_page
+def test_test_blocks_pass(page, tmp_path):
+    """A block that defines tests is a whole test module, and its tests pass."""
+    blocks = [block for block in blocks_of(page) if is_test_module(block)]
+    if not blocks:
+        return
+    for number, block in enumerate(blocks):
+        (tmp_path / f"test_block_{number}.py").write_text(block.text, "utf-8")
+
+    options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
+    succeed("pytest", *options, str(tmp_path))
+
+
+def test_blocks_are_typed(tmp_path):
+    """The Python blocks of each page pass mypy in strict mode."""
+    pytest.importorskip("mypy", reason="the types are checked where mypy is")
+    for page in PAGES:
+        blocks = [block for block in blocks_of(page) if block.language == "python"]
+        program = "\n".join(block.text for block in blocks if not is_test_module(block))
+        (tmp_path / f"{page.stem.replace('-', '_').lower()}.py").write_text(program, "utf-8")
+        for number, block in enumerate(filter(is_test_module, blocks)):
+            (tmp_path / f"test_{page.stem.lower()}_{number}.py").write_text(block.text, "utf-8")
+
+    # A page may define `main` more than once.
+    succeed("mypy", "--disable-error-code=no-redef", *map(str, sorted(tmp_path.glob("*.py"))))
+
+
+@every_page
+def test_commands_exist(page):
+    """Every `fetch-hive` command of a shell block is understood by the command line's own parser."""
+    for block in blocks_of(page):
+        if block.language == "bash":
+            for command in re.split(r"&&|\||\n", block.text.replace("\\\n", " ")):
+                words = shlex.split(command, comments=True)
+                if words and Path(words[0]).name == "fetch-hive":
+                    build_parser().parse_args(words[1:])
+
+
+@every_page
+def test_nothing_is_installed_by_name(page):
+    """No command installs `fetch-hive-sdk` from an index: that name is the vendor's."""
+    for block in blocks_of(page):
+        assert not re.search(r"pip install\s.*\bfetch.hive.sdk(?!.*\.whl)", block.text), f"{page.name}:{block.line}"
+
+
+def anchors_of(page: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    """Every link from page to page leads to a file, and to a heading of it."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (page.parent / name) if name else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors_of(other), target
+
+
+def test_the_reference_is_complete():
+    """The reference names every public name, every method and every field."""
+    reference = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    words = set(re.findall(r"\w+", reference))
+
+    for module in (fetch_hive_sdk, testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            members = [*getattr(value, "model_fields", ()), *vars(value)] if isinstance(value, type) else []
+            own = {member for member in members if not member.startswith("_") and member != "model_config"}
+            assert {name} | own - set(dir(BaseModel)) <= words, name
+
+
+def test_the_changelog_has_this_version():
+    """The version of the package has an entry in the changelog."""
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+    assert re.search(rf"^## {re.escape(fetch_hive_sdk.__version__)} - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
