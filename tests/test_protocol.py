@@ -1211,7 +1211,7 @@ def test_refusal_is_read_whatever_charset_it_claims(charset):
     assert pickle.loads(pickle.dumps(error)).response.text == error.response.text
 
 
-@pytest.mark.parametrize("charset", ["latin-1", "utf-8", "utf-16"])
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8", "windows-1252"])
 def test_refusal_is_read_in_its_charset(charset):
     """If it can be."""
     error = refusal(500, "Grüße".encode(charset), {"content-type": f"text/plain; charset={charset}"})

@@ -26,8 +26,7 @@ async def run(call: Call[AnswerT], connections: AsyncConnections) -> AnswerT:
     response = await _open(call, connections)
     try:
         with call.errors():
-            async for chunk in _chunks(response):
-                call.read(chunk)
+            await _read(call, response)
             return call.parse()
     finally:
         await response.aclose()
@@ -87,11 +86,16 @@ async def _attempt(call: Call[AnswerT], connections: AsyncConnections) -> httpx.
     # What has come of a refusal says enough, whatever happens to the rest.
     try:
         with suppress(FetchHiveError, *NETWORK_ERRORS):
-            async for chunk in _chunks(response):
-                call.read(chunk)
+            await _read(call, response)
     finally:
         await response.aclose()
     raise call.refusal()
+
+
+async def _read(call: Call[AnswerT], response: httpx.Response) -> None:
+    # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
+    async for chunk in _chunks(response):
+        call.read(chunk)
 
 
 def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def run(call: Call[AnswerT], connections: Connections) -> AnswerT:
     """Make a call and return its answer."""
     with closing(_open(call, connections)) as response, call.errors():
-        for chunk in _chunks(response):
-            call.read(chunk)
+        _read(call, response)
         return call.parse()
 
 
@@ -75,9 +74,14 @@ def _attempt(call: Call[AnswerT], connections: Connections) -> httpx.Response:
         return response
     # What has come of a refusal says enough, whatever happens to the rest.
     with closing(response), suppress(FetchHiveError, *NETWORK_ERRORS):
-        for chunk in _chunks(response):
-            call.read(chunk)
+        _read(call, response)
     raise call.refusal()
+
+
+def _read(call: Call[AnswerT], response: httpx.Response) -> None:
+    # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
+    for chunk in _chunks(response):
+        call.read(chunk)
 
 
 def _chunks(response: httpx.Response) -> Iterable[bytes]:

@@ -137,16 +137,19 @@ def _read_base_url(given: str, allow_http: bool) -> str:
     # The messages do not quote the URL: it may hold a password.
     try:
         url = httpx.URL(given.strip())
-    except (httpx.InvalidURL, TypeError, AttributeError) as exc:
-        raise ConfigurationError("base_url is not a URL") from (None if isinstance(exc, httpx.InvalidURL) else exc)
-    if url.scheme not in {"http", "https"} or not url.host:
+        host = url.host  # decodes a name in Punycode
+    except (httpx.InvalidURL, UnicodeError):
+        raise ConfigurationError("base_url is not a URL") from None
+    except (TypeError, AttributeError) as exc:
+        raise ConfigurationError("base_url is not a URL") from exc
+    if url.scheme not in {"http", "https"} or not host:
         raise ConfigurationError("base_url must begin with https:// and a host name")
     # In the text, too: httpx keeps an empty query, and the path of the endpoint would become part of it.
     if url.userinfo or "?" in given or "#" in given:
         raise ConfigurationError("base_url must have no user name, password, query or fragment")
     if url.port is not None and not 0 < url.port <= _LAST_PORT:
         raise ConfigurationError(f"base_url has a port that cannot be: 1 to {_LAST_PORT} can")
-    if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
+    if url.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
         )

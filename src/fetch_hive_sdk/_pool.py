@@ -142,6 +142,8 @@ class _AsyncNetwork(httpcore.AsyncNetworkBackend):
         local_address: Optional[str] = None,
         socket_options: Optional[Iterable[_SocketOptions]] = None,
     ) -> httpcore.AsyncNetworkStream:
+        # A name that cannot be is a UnicodeError, as to a blocking socket; anyio would have the resolver look for it.
+        host.encode("idna")
         stream = await self._network.connect_tcp(host, port, _seconds(timeout), local_address, socket_options)
         return _AsyncStream(stream)
 

@@ -377,7 +377,7 @@ class Transcript:
         self._error: Optional[ErrorEvent] = None
         self.request_id: Optional[str] = None
         self.model: Optional[str] = None
-        self.is_complete = False
+        self.is_complete: bool = False
 
     def add(self, event: StreamEvent) -> None:
         """Take the next event."""
@@ -652,13 +652,13 @@ def _detach(response: httpx.Response, body: bytes, api_key: Secret) -> httpx.Res
     return detached
 
 
+# Any bytes can be read in these. Python knows a hundred more, each with its own way to fail, and "zlib" would inflate.
+_CHARSETS = {"utf-8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "windows-1252"}
+
+
 def _make_readable(response: httpx.Response) -> None:
-    """Take the body for UTF-8 if the charset that the service claims cannot be."""
-    try:
-        # Python knows encodings that are none of text: "zlib" would inflate the body. Writing with them is an error.
-        " ".encode(response.encoding or "utf-8")
-        _ = response.text
-    except Exception:  # noqa: BLE001 - each of a hundred codecs has its own way to fail
+    """Take the body for UTF-8 unless it claims a charset of the few that cannot fail."""
+    if (response.charset_encoding or "").lower() not in _CHARSETS:
         response.encoding = "utf-8"
 
 

@@ -81,14 +81,18 @@ class FetchHiveError(Exception):
     def __setstate__(self, state: Optional[dict[str, Any]]) -> None:
         kept = state or {}
         self.__dict__.update(kept["attributes"])
-        self.__cause__, self.__suppress_context__ = kept["chain"]
+        _set_chain(self, *kept["chain"])
 
     def __copy__(self) -> Self:
         copied = _blank(type(self), self.args)
         copied.__dict__.update(self.__dict__)
-        copied.__cause__ = self.__cause__
-        copied.__suppress_context__ = self.__suppress_context__
+        _set_chain(copied, self.__cause__, self.__suppress_context__)
         return copied
+
+
+def _set_chain(error: FetchHiveError, cause: Optional[BaseException], suppress: bool) -> None:
+    error.__cause__ = cause
+    error.__suppress_context__ = suppress
 
 
 def _blank(cls: type[ErrorT], args: tuple[object, ...]) -> ErrorT:
@@ -344,6 +348,9 @@ class StreamTimeoutError(StreamInterruptedError, APITimeoutError):
         request: The request, without its key and its body.
         request_id: The service's id of the run, if one is known.
     """
+
+    phase: Phase
+    """What the call was waiting for: `read` or `idle`."""
 
     def __init__(
         self,

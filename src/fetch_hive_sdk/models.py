@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union, cast, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, TypeVar, Union, cast, get_args, overload
 
 from pydantic import (
     AfterValidator,
@@ -186,7 +186,7 @@ class InvokeRequest(BaseModel):
         pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     deployment: Annotated[Text, AfterValidator(_not_empty)]
     """The name of the prompt deployment."""
@@ -214,7 +214,7 @@ class InvokeRequest(BaseModel):
 class _Received(BaseModel):
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
 
     # What the service sent: JSON bytes until somebody asks, the dict from then on. In a slot, because a private
     # attribute of Pydantic costs a microsecond an event and takes part in equality.
@@ -543,7 +543,7 @@ StreamEvent = Union[ReasoningEvent, ResponseEvent, UsageEvent, ErrorEvent, Unkno
 class PartialAnswer(BaseModel):
     """What a stream had given when it broke off: nothing that was paid for is lost."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     text: str = ""
     """The text of the answer so far."""

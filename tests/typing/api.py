@@ -74,7 +74,8 @@ def outputs(result: InvokeResponse) -> None:
     assert_type(result.output_as(Point), Point)
     assert_type(result.output_as(Row), Row)
     assert_type(result.output_as(list[int]), "list[int]")
-    assert_type(result.output_as(TypeAdapter(Union[int, str])), Union[int, str])
+    adapter: TypeAdapter[Union[int, str]] = TypeAdapter(Union[int, str])
+    assert_type(result.output_as(adapter), Union[int, str])
 
 
 def streams(client: FetchHive) -> None:
