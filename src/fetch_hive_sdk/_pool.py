@@ -13,16 +13,16 @@ import time
 import urllib.request
 import weakref
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Callable, Generic, Optional, TypeVar, Union, cast
 
 import httpcore
 import httpx
 
-from ._time import Patience
+from ._sockets import AsyncNetwork, Network
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 CONNECTIONS_PER_POOL = 4
 KEEPALIVE_SECONDS = 15.0
@@ -57,97 +57,6 @@ def rebuild(client: Union[httpx.Client, httpx.AsyncClient], request: httpx.Reque
     )
 
 
-# --- Sockets that ask how long they may still wait -------------------------------------------------------------------
-
-# What httpcore declares for socket options; it exports no name for it.
-_SocketOptions = Any
-
-
-def _seconds(timeout: Optional[float]) -> Optional[float]:
-    return timeout.left() if isinstance(timeout, Patience) else timeout
-
-
-class _Stream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        return self._stream.read(max_bytes, _seconds(timeout))
-
-    def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
-        self._stream.write(buffer, _seconds(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: Optional[str] = None,
-        timeout: Optional[float] = None,
-    ) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _seconds(timeout)))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _Network(httpcore.SyncBackend):
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: Optional[float] = None,
-        local_address: Optional[str] = None,
-        socket_options: Optional[Iterable[_SocketOptions]] = None,
-    ) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(host, port, _seconds(timeout), local_address, socket_options))
-
-
-class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        return await self._stream.read(max_bytes, _seconds(timeout))
-
-    async def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
-        await self._stream.write(buffer, _seconds(timeout))
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: Optional[str] = None,
-        timeout: Optional[float] = None,
-    ) -> httpcore.AsyncNetworkStream:
-        return _AsyncStream(await self._stream.start_tls(ssl_context, server_hostname, _seconds(timeout)))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _AsyncNetwork(httpcore.AsyncNetworkBackend):
-    def __init__(self) -> None:
-        # httpcore declares a stand-in of the same name for where anyio is missing; httpx never lets it be missing.
-        self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: Optional[float] = None,
-        local_address: Optional[str] = None,
-        socket_options: Optional[Iterable[_SocketOptions]] = None,
-    ) -> httpcore.AsyncNetworkStream:
-        # A name that cannot be is a UnicodeError, as to a blocking socket; anyio would have the resolver look for it.
-        host.encode("idna")
-        stream = await self._network.connect_tcp(host, port, _seconds(timeout), local_address, socket_options)
-        return _AsyncStream(stream)
-
-
 class _SmallPool(httpx.HTTPTransport):
     # A real HTTPTransport, so that what patches that class to fake the network (pytest-httpx) goes on working.
     def __init__(self, *, is_secure: bool) -> None:
@@ -156,7 +65,7 @@ class _SmallPool(httpx.HTTPTransport):
             ssl_context=tls_context() if is_secure else None,
             max_connections=CONNECTIONS_PER_POOL,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=_Network(),
+            network_backend=Network(),
         )
 
 
@@ -166,7 +75,7 @@ class _AsyncSmallPool(httpx.AsyncHTTPTransport):
             ssl_context=tls_context() if is_secure else None,
             max_connections=CONNECTIONS_PER_POOL,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=_AsyncNetwork(),
+            network_backend=AsyncNetwork(),
         )
 
     @property
@@ -257,6 +166,10 @@ class _AsyncBody(httpx.AsyncByteStream):
         return self._stream.__aiter__()
 
     async def aclose(self) -> None:
+        # A cancellation in the middle would leave the connection in use for ever: httpcore knows only those of anyio.
+        await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
         try:
             await self._stream.aclose()
         finally:

@@ -170,11 +170,15 @@ class BodyReader:
             ResponseDecodeError: They are not compressed as the header says.
 
         """
-        for piece in self._inflate.feed(chunk):
-            if self._body.tell() + len(piece) > self._max_bytes:
-                excerpt = bytes(self._body.getbuffer()[:_PIECE_BYTES])
-                raise ResponseTooLargeError(f"the answer is longer than {self._max_bytes:,} bytes", body=excerpt)
-            self._body.write(piece)
+        try:
+            for piece in self._inflate.feed(chunk):
+                if self._body.tell() + len(piece) > self._max_bytes:
+                    excerpt = bytes(self._body.getbuffer()[:_PIECE_BYTES])
+                    raise ResponseTooLargeError(f"the answer is longer than {self._max_bytes:,} bytes", body=excerpt)
+                self._body.write(piece)
+        except ResponseDecodeError as error:
+            error.body = self.so_far() or error.body  # rather what could be read than where it broke
+            raise
 
     def finish(self) -> bytes:
         """Return the whole body.
@@ -378,6 +382,7 @@ class Transcript:
         self.request_id: Optional[str] = None
         self.model: Optional[str] = None
         self.is_complete: bool = False
+        self.attempts = 0
 
     def add(self, event: StreamEvent) -> None:
         """Take the next event."""
@@ -412,12 +417,14 @@ class Transcript:
         if self._error is None:
             return None
         code = self._error.error_code
-        return StreamFailedError(
+        failure = StreamFailedError(
             _say(self._error.message or self._error.error or "the run failed", code, self.request_id),
             partial=self.partial(),
             error_code=code,
             request_id=self.request_id,
         )
+        failure.attempts = self.attempts
+        return failure
 
     def answer(self) -> InvokeResponse:
         """Return the answer that a call without a stream would have given.
@@ -452,11 +459,14 @@ class Transcript:
         self, message: str, *, phase: Optional[Phase] = None, request: Optional[httpx.Request] = None
     ) -> StreamInterruptedError:
         """Return the error of a stream that broke off, or fell silent if a phase is given."""
-        if phase is None:
-            return StreamInterruptedError(message, partial=self.partial(), request=request, request_id=self.request_id)
-        return StreamTimeoutError(
-            message, phase=phase, partial=self.partial(), request=request, request_id=self.request_id
+        partial, request_id = self.partial(), self.request_id
+        error = (
+            StreamInterruptedError(message, partial=partial, request=request, request_id=request_id)
+            if phase is None
+            else StreamTimeoutError(message, phase=phase, partial=partial, request=request, request_id=request_id)
         )
+        error.attempts = self.attempts
+        return error
 
 
 OPENED = UnknownEvent(wire_type="opened")
@@ -471,9 +481,17 @@ class EventReader:
         encoding: Its `Content-Encoding`, or empty.
         transcript: Where to keep what the stream gives.
         deadlines: The time limits of the call.
+        body: Where to keep an answer that is no event stream; None for a place of its own.
     """
 
-    def __init__(self, media_type: str, encoding: str, transcript: Transcript, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        media_type: str,
+        encoding: str,
+        transcript: Transcript,
+        deadlines: Deadlines,
+        body: Optional[BodyReader] = None,
+    ) -> None:
         self.transcript = transcript
         self.is_done = False
         self._media_type = media_type
@@ -481,7 +499,7 @@ class EventReader:
         self._is_event_stream = media_type in {"", "text/event-stream"}
         self._inflate = Inflater(encoding)
         self._decoder = EventDecoder()
-        self._body = BodyReader(encoding)
+        self._body = body or BodyReader(encoding)
 
     def feed(self, chunk: bytes) -> Iterator[StreamEvent]:
         """Take the next bytes and yield every event that they complete. `is_done` tells that no more will come.
@@ -773,6 +791,8 @@ class Call(Generic[AnswerT]):
         if not self._attempts:
             self._deadlines = Deadlines(self._timeout, self._config.idle_timeout)
         self._attempts += 1
+        self.transcript.attempts = self._attempts
+        self._body = BodyReader()  # what an earlier attempt was refused with is no part of this one
         self._is_answered = False
         self._sent = build_request(
             self._config,
@@ -831,8 +851,9 @@ class Call(Generic[AnswerT]):
         return None if wait is None or wait >= self._deadlines.left() else wait
 
     def event_reader(self, response: httpx.Response) -> EventReader:
-        """Return the reader for the body of a streamed answer."""
-        return EventReader(self._media_type, content_encoding(response), self.transcript, self._deadlines)
+        """Return the reader for the body of a streamed answer. Its first event is waited for from now on."""
+        self._deadlines.await_event()
+        return EventReader(self._media_type, content_encoding(response), self.transcript, self._deadlines, self._body)
 
     @property
     def _media_type(self) -> str:
@@ -870,7 +891,9 @@ class Call(Generic[AnswerT]):
                 error.request = self._safe_request
                 raise
             interruption = self._interruption(error)
-            interruption.attempts = self._attempts
+            # Of an answer in one piece, which no event has been made of.
+            interruption.body = error.body
+            interruption.request_id = interruption.request_id or error.request_id
             raise interruption from error.__cause__
         finally:
             self._log("stream ended" if self.transcript.is_complete else "stream left", self.transcript.request_id)
@@ -929,6 +952,8 @@ class Call(Generic[AnswerT]):
 
     def _complete(self, error: ResponseError) -> None:
         error.body = self._config.api_key.hide_in_value(error.body)
+        if error.request_id is None and isinstance(error.body, bytes):
+            error.request_id = find_request_id(error.body)
 
     def _clean(self, exc: Exception) -> Exception:
         """Take from a cause what knows the key: its request, its texts, and the frames in which headers were sent."""

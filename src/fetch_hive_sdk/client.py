@@ -73,17 +73,22 @@ class FetchHive:
         http_client: Optional[httpx.Client] = None,
         async_http_client: Optional[httpx.AsyncClient] = None,
     ) -> None:
-        self._config = read_config(
-            api_key=api_key,
-            base_url=base_url,
-            timeout=timeout,
-            idle_timeout=idle_timeout,
-            max_retries=max_retries,
-            retry_unknown_outcome=retry_unknown_outcome,
-            prompt_path=prompt_path,
-            allow_http=allow_http,
-        )
-        self._shared = _Shared(http_client, async_http_client)
+        try:
+            self._config = read_config(
+                api_key=api_key,
+                base_url=base_url,
+                timeout=timeout,
+                idle_timeout=idle_timeout,
+                max_retries=max_retries,
+                retry_unknown_outcome=retry_unknown_outcome,
+                prompt_path=prompt_path,
+                allow_http=allow_http,
+            )
+            self._shared = _Shared(http_client, async_http_client)
+        except ConfigurationError as error:
+            # A crash report shows the variables of all frames: none of ours that it can see knows the key.
+            del api_key
+            raise error.with_traceback(None) from error.__cause__
 
     @overload
     def invoke_prompt(
@@ -403,16 +408,21 @@ class FetchHive:
 
         """
         old = self._config
-        config = read_config(
-            api_key=api_key or old.api_key.reveal(),
-            base_url=base_url or old.base_url,
-            timeout=old.timeout if timeout is None else timeout,
-            idle_timeout=old.idle_timeout if idle_timeout is None else idle_timeout,
-            max_retries=old.max_retries if max_retries is None else max_retries,
-            retry_unknown_outcome=old.retry_unknown_outcome if retry_unknown_outcome is None else retry_unknown_outcome,
-            prompt_path=old.prompt_path if prompt_path is None else prompt_path,
-            allow_http=old.allow_http if allow_http is None else allow_http,
-        )
+        unknown = old.retry_unknown_outcome if retry_unknown_outcome is None else retry_unknown_outcome
+        try:
+            config = read_config(
+                api_key=api_key or old.api_key.reveal(),
+                base_url=base_url or old.base_url,
+                timeout=old.timeout if timeout is None else timeout,
+                idle_timeout=old.idle_timeout if idle_timeout is None else idle_timeout,
+                max_retries=old.max_retries if max_retries is None else max_retries,
+                retry_unknown_outcome=unknown,
+                prompt_path=old.prompt_path if prompt_path is None else prompt_path,
+                allow_http=old.allow_http if allow_http is None else allow_http,
+            )
+        except ConfigurationError as error:
+            del api_key  # as in __init__
+            raise error.with_traceback(None) from error.__cause__
         other = type(self).__new__(type(self))
         other.__dict__.update(_config=config, _shared=self._shared)
         return other
@@ -448,6 +458,8 @@ class FetchHive:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if "_config" not in self.__dict__:  # in a crash report, when it could not be made
+            return f"{type(self).__name__}()"
         return f"{type(self).__name__}(base_url={self._config.base_url!r}, timeout={self._config.timeout!r})"
 
     def __copy__(self) -> FetchHive:

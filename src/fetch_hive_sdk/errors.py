@@ -130,7 +130,7 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
     """
 
     body: bytes
-    """What had come of the answer when it broke off; empty if nothing had, and for streams, which have `partial`."""
+    """What had come of the answer when it broke off; empty if nothing had, and for events, which are in `partial`."""
 
     def __init__(
         self,

@@ -1,0 +1,250 @@
+"""Sockets that ask how long they may still wait. Does I/O, decides nothing.
+
+What httpcore brings takes a number of seconds when a body begins and keeps it to the end, so that a server that drips
+could stretch a call. And its asyncio sockets, those of anyio, can lose a cancellation that comes while they connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+import httpcore
+
+from ._time import Patience
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+# What httpcore declares for socket options; it exports no name for it.
+SocketOptions = Any
+
+_MAX_UNREAD_BYTES = 256 * 1024
+
+
+def _seconds(timeout: Optional[float]) -> Optional[float]:
+    return timeout.left() if isinstance(timeout, Patience) else timeout
+
+
+# --- Blocking --------------------------------------------------------------------------------------------------------
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        return self._stream.read(max_bytes, _seconds(timeout))
+
+    def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
+        self._stream.write(buffer, _seconds(timeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> httpcore.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, _seconds(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class Network(httpcore.SyncBackend):
+    """Opens sockets for the blocking shell."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        local_address: Optional[str] = None,
+        socket_options: Optional[Iterable[SocketOptions]] = None,
+    ) -> httpcore.NetworkStream:
+        """Open a connection."""
+        return _Stream(super().connect_tcp(host, port, _seconds(timeout), local_address, socket_options))
+
+
+# --- asyncio ---------------------------------------------------------------------------------------------------------
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
+    """One connection. Waits on futures that end by data or by the clock, so that a cancellation is only ever itself."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._unread = bytearray()
+        self._ended = False
+        self._error: Optional[Exception] = None
+        self._is_full = False
+        self._reading: Optional[asyncio.Future[None]] = None
+        self._writing: Optional[asyncio.Future[None]] = None
+
+    # What the event loop tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unread += data
+        if len(self._unread) > _MAX_UNREAD_BYTES:
+            self._transport.pause_reading()
+        _wake(self._reading)
+
+    def eof_received(self) -> None:
+        self._ended = True
+        _wake(self._reading)
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._ended = True
+        self._error = self._error or exc
+        _wake(self._reading)
+        _wake(self._writing)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        _wake(self._writing)
+
+    # What httpcore asks.
+
+    async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        if not self._unread and not self._ended:
+            self._reading = self._loop.create_future()
+            await _until(self._reading, timeout, httpcore.ReadTimeout)
+        if self._unread:
+            data = bytes(self._unread[:max_bytes])
+            del self._unread[:max_bytes]
+            self._transport.resume_reading()
+            return data
+        if self._error is not None:
+            raise httpcore.ReadError(str(self._error)) from self._error
+        return b""
+
+    async def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(buffer)
+        if self._is_full and not self._ended:
+            self._writing = self._loop.create_future()
+            await _until(self._writing, timeout, httpcore.WriteTimeout)
+        if self._transport.is_closing():
+            raise httpcore.WriteError(str(self._error or "the connection is closed")) from self._error
+
+    async def aclose(self) -> None:
+        self._transport.close()
+        # Time to say goodbye, for TLS; then without the other side.
+        await asyncio.sleep(0)
+        self._transport.abort()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: Optional[str] = None,
+        timeout: Optional[float] = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            transport = await self._loop.start_tls(
+                self._transport,
+                self,
+                ssl_context,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=_seconds(timeout),
+            )
+        except ConnectionAbortedError as exc:  # what asyncio says when the handshake takes too long
+            raise httpcore.ConnectTimeout(str(exc)) from exc
+        except OSError as exc:
+            raise httpcore.ConnectError(str(exc)) from exc
+        if transport is None:
+            raise httpcore.ConnectError("the connection broke in the TLS handshake")
+        self._transport = transport
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return self._ended or bool(self._unread) or _has_news(self._transport.get_extra_info("socket").fileno())
+        return self._transport.get_extra_info({"client_addr": "sockname", "server_addr": "peername"}.get(info, info))
+
+
+class AsyncNetwork(httpcore.AsyncNetworkBackend):
+    """Opens sockets for the asyncio shell."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: Optional[float] = None,
+        local_address: Optional[str] = None,  # noqa: ARG002 - our pools set none
+        socket_options: Optional[Iterable[SocketOptions]] = None,  # noqa: ARG002 - our pools set none
+    ) -> httpcore.AsyncNetworkStream:
+        """Open a connection."""
+        loop = asyncio.get_running_loop()
+        connecting = loop.create_task(loop.create_connection(_AsyncStream, host, port))
+        try:
+            # Unlike wait_for(), this leaves its task alone, and no cancellation is mistaken for another.
+            await asyncio.wait({connecting}, timeout=_seconds(timeout))
+        except BaseException:
+            _give_up(connecting)
+            raise
+        if not connecting.done():
+            _give_up(connecting)
+            raise httpcore.ConnectTimeout("connecting took too long")
+        try:
+            return connecting.result()[1]
+        except OSError as exc:
+            raise httpcore.ConnectError(str(exc)) from exc
+
+
+_Connecting = asyncio.Task["tuple[asyncio.Transport, _AsyncStream]"]
+
+
+def _give_up(connecting: _Connecting) -> None:
+    connecting.add_done_callback(_discard)
+    connecting.cancel()
+
+
+def _discard(connecting: _Connecting) -> None:
+    """Close a connection that came too late."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result()[0].abort()
+
+
+def _wake(waiter: Optional[asyncio.Future[None]]) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+async def _until(waiter: asyncio.Future[None], timeout: Optional[float], error: type[Exception]) -> None:
+    """Wait until the event loop wakes us, or the time is over."""
+    seconds = _seconds(timeout)
+    timer = None if seconds is None else waiter.get_loop().call_later(seconds, _expire, waiter, error)
+    try:
+        await waiter
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()  # seen, even if a cancellation came first
+
+
+def _expire(waiter: asyncio.Future[None], error: type[Exception]) -> None:
+    if not waiter.done():
+        waiter.set_exception(error("the time is over"))
+
+
+def _has_news(descriptor: int) -> bool:
+    """Whether a socket that should be silent has something to say: that the other side has closed it."""
+    if not hasattr(select, "poll"):  # pragma: no cover - Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
