@@ -68,6 +68,10 @@ class _SmallPool(httpx.HTTPTransport):
             network_backend=Network(),
         )
 
+    @property
+    def connections(self) -> list[httpcore.ConnectionInterface]:
+        return self._pool.connections
+
 
 class _AsyncSmallPool(httpx.AsyncHTTPTransport):
     def __init__(self, *, is_secure: bool) -> None:
@@ -85,7 +89,7 @@ class _AsyncSmallPool(httpx.AsyncHTTPTransport):
 
 # --- Small pools side by side ----------------------------------------------------------------------------------------
 
-PoolT = TypeVar("PoolT")
+PoolT = TypeVar("PoolT", _SmallPool, _AsyncSmallPool)
 
 
 class _Place(Generic[PoolT]):
@@ -96,9 +100,18 @@ class _Place(Generic[PoolT]):
         self.is_secure = is_secure
         self.calls = 0
         self.idle_since = 0.0
+        self.is_leaky = False
 
     def has_room(self, *, is_secure: bool) -> bool:
-        return self.calls < CONNECTIONS_PER_POOL and self.is_secure is is_secure
+        return self.calls < CONNECTIONS_PER_POOL and self.is_secure is is_secure and not self.is_leaky
+
+    def leave(self) -> None:
+        self.calls -= 1
+        self.idle_since = time.monotonic()
+        if not self.calls:
+            # A cancellation between two steps of httpcore can leave a connection in use with nobody using it.
+            connections = self.pool.connections
+            self.is_leaky = not all(connection.is_idle() or connection.is_closed() for connection in connections)
 
 
 class _Pools(Generic[PoolT]):
@@ -110,7 +123,7 @@ class _Pools(Generic[PoolT]):
         self._lock = threading.Lock()
 
     def take(self, url: httpx.URL) -> tuple[_Place[PoolT], list[PoolT]]:
-        """Reserve room for a call; return where, and the pools that have been idle long enough to be closed."""
+        """Reserve room for a call; return where, and the pools to close: idle for long enough, or with a leak."""
         is_secure = url.scheme == "https"
         with self._lock:
             place = next((place for place in self._places if place.has_room(is_secure=is_secure)), None)
@@ -122,19 +135,23 @@ class _Pools(Generic[PoolT]):
 
     def leave(self, place: _Place[PoolT]) -> None:
         with self._lock:
-            place.calls -= 1
-            place.idle_since = time.monotonic()
+            place.leave()
 
     def _retire(self) -> list[PoolT]:
         last_call = time.monotonic() - KEEPALIVE_SECONDS
-        idle = [place for place in self._places if not place.calls and place.idle_since < last_call]
+        unused = [place for place in self._places if not place.calls]
+        idle = [place for place in unused if place.is_leaky or place.idle_since < last_call]
         for place in idle:
             self._places.remove(place)
         return [place.pool for place in idle]
 
+    def all(self) -> list[PoolT]:
+        """Return the pools, without the lock."""
+        return [place.pool for place in self._places]
+
     def abandon(self) -> list[PoolT]:
         with self._lock:
-            pools, self._places = [place.pool for place in self._places], []
+            pools, self._places = self.all(), []
             return pools
 
 
@@ -178,7 +195,7 @@ class _AsyncBody(httpx.AsyncByteStream):
 
 # --- What the shells send with ---------------------------------------------------------------------------------------
 
-# Connections that a forked child shares with its parent: never used, never closed, so never freed.
+# What a forked child has of its parent's event loops and httpx clients: never used, never closed, so never freed.
 _inherited: list[object] = []
 
 
@@ -214,8 +231,9 @@ class Connections:
         process = os.getpid()
         if self._process == process:  # another thread was faster
             return
-        if self._process:
-            _inherited.append((self._pools, self._proxied))
+        if self._process and self._end is not None:
+            self._end()
+            _inherited.append(self._proxied)
         self._pools = _Pools(_SmallPool)
         self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
         # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
@@ -248,7 +266,11 @@ class Connections:
 
 
 def _close_all(pools: _Pools[_SmallPool], proxied: Optional[httpx.Client], process: int) -> None:
-    if process != os.getpid():  # another's sockets, and locks that a thread of the other may have held
+    if process != os.getpid():
+        # A forked child closes its copies of the sockets, which its parent does not notice, and asks for no lock: a
+        # thread of the parent may have held it.
+        for connection in [connection for pool in pools.all() for connection in pool.connections]:
+            connection.close()
         return
     for pool in pools.abandon():
         pool.close()

@@ -16,7 +16,7 @@ from ._time import Patience
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
 # What httpcore declares for socket options; it exports no name for it.
 SocketOptions = Any
@@ -152,22 +152,26 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         server_hostname: Optional[str] = None,
         timeout: Optional[float] = None,
     ) -> httpcore.AsyncNetworkStream:
+        # asyncio waits for ever on a connection that was lost before the handshake began.
+        if self._transport.is_closing():
+            raise httpcore.ConnectError("the connection broke before the TLS handshake")
+        return await _connect(self._begin_tls(ssl_context, server_hostname), timeout)
+
+    async def _begin_tls(self, ssl_context: ssl.SSLContext, server_hostname: Optional[str]) -> _AsyncStream:
+        plain = self._transport
         try:
-            transport = await self._loop.start_tls(
-                self._transport,
-                self,
-                ssl_context,
-                server_hostname=server_hostname,
-                ssl_handshake_timeout=_seconds(timeout),
-            )
-        except ConnectionAbortedError as exc:  # what asyncio says when the handshake takes too long
-            raise httpcore.ConnectTimeout(str(exc)) from exc
-        except OSError as exc:
-            raise httpcore.ConnectError(str(exc)) from exc
-        if transport is None:
+            secured = await self._loop.start_tls(plain, self, ssl_context, server_hostname=server_hostname)
+        except BaseException:
+            plain.abort()
+            raise
+        if secured is None:
             raise httpcore.ConnectError("the connection broke in the TLS handshake")
-        self._transport = transport
+        self._transport = secured
         return self
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._transport.abort()
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
@@ -187,35 +191,41 @@ class AsyncNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Optional[Iterable[SocketOptions]] = None,  # noqa: ARG002 - our pools set none
     ) -> httpcore.AsyncNetworkStream:
         """Open a connection."""
-        loop = asyncio.get_running_loop()
-        connecting = loop.create_task(loop.create_connection(_AsyncStream, host, port))
-        try:
-            # Unlike wait_for(), this leaves its task alone, and no cancellation is mistaken for another.
-            await asyncio.wait({connecting}, timeout=_seconds(timeout))
-        except BaseException:
-            _give_up(connecting)
-            raise
-        if not connecting.done():
-            _give_up(connecting)
-            raise httpcore.ConnectTimeout("connecting took too long")
-        try:
-            return connecting.result()[1]
-        except OSError as exc:
-            raise httpcore.ConnectError(str(exc)) from exc
+        return await _connect(_open(host, port), timeout)
 
 
-_Connecting = asyncio.Task["tuple[asyncio.Transport, _AsyncStream]"]
+async def _open(host: str, port: int) -> _AsyncStream:
+    _, stream = await asyncio.get_running_loop().create_connection(_AsyncStream, host, port)
+    return stream
 
 
-def _give_up(connecting: _Connecting) -> None:
+async def _connect(work: Coroutine[Any, Any, _AsyncStream], timeout: Optional[float]) -> _AsyncStream:
+    """Do a part of connecting in time, or leave nothing open."""
+    connecting = asyncio.get_running_loop().create_task(work)
+    try:
+        # Unlike wait_for(), this leaves its task alone, and no cancellation is mistaken for another.
+        await asyncio.wait({connecting}, timeout=_seconds(timeout))
+    except BaseException:
+        _give_up(connecting)
+        raise
+    if not connecting.done():
+        _give_up(connecting)
+        raise httpcore.ConnectTimeout("connecting took too long")
+    try:
+        return connecting.result()
+    except OSError as exc:
+        raise httpcore.ConnectError(str(exc)) from exc
+
+
+def _give_up(connecting: asyncio.Task[_AsyncStream]) -> None:
     connecting.add_done_callback(_discard)
     connecting.cancel()
 
 
-def _discard(connecting: _Connecting) -> None:
+def _discard(connecting: asyncio.Task[_AsyncStream]) -> None:
     """Close a connection that came too late."""
     if not connecting.cancelled() and connecting.exception() is None:
-        connecting.result()[0].abort()
+        connecting.result().abort()
 
 
 def _wake(waiter: Optional[asyncio.Future[None]]) -> None:
