@@ -89,7 +89,7 @@ class _AsyncSmallPool(httpx.AsyncHTTPTransport):
 
 # --- Small pools side by side ----------------------------------------------------------------------------------------
 
-PoolT = TypeVar("PoolT", _SmallPool, _AsyncSmallPool)
+PoolT = TypeVar("PoolT", bound=Union[_SmallPool, _AsyncSmallPool])
 
 
 class _Place(Generic[PoolT]):
