@@ -1,4 +1,4 @@
-"""What must hold, one session each: `nox` runs all, `nox -s lint` one, `nox -l` lists them."""
+"""What must hold, one session each: `nox` runs all of the daily ones, `nox -s lint` one, `nox -l` lists them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
+nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage", "docs", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
@@ -88,6 +89,22 @@ def lint(session):
     session.install(TOOLS["ruff"])
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+
+
+@nox.session
+def soak(session):
+    """Make ten thousand calls that go wrong, and see that nothing is left behind. Takes minutes; not a part of CI."""
+    session.install(".", *TEST_TOOLS)
+    session.run("python", "tests/faults/soak.py", *session.posargs)
+
+
+@nox.session
+def fuzz(session):
+    """Feed the decoder and the event parser with what a fuzzer makes up, for ten minutes. Not a part of CI."""
+    session.install(".", "atheris")
+    corpus = session.create_tmp()
+    options = session.posargs or ["-max_total_time=600"]
+    session.run("python", "tests/fuzz/fuzz_events.py", "-dict=tests/fuzz/events.dict", "-max_len=400", *options, corpus)
 
 
 @nox.session
