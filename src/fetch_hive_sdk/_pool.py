@@ -145,13 +145,14 @@ class _Pools(Generic[PoolT]):
             self._places.remove(place)
         return [place.pool for place in idle]
 
-    def all(self) -> list[PoolT]:
-        """Return the pools, without the lock."""
-        return [place.pool for place in self._places]
+    def at_end(self) -> Iterator[tuple[PoolT, bool]]:
+        """Yield the pools and whether calls are under way in them, without the lock."""
+        for place in list(self._places):
+            yield place.pool, place.calls > 0
 
     def abandon(self) -> list[PoolT]:
         with self._lock:
-            pools, self._places = self.all(), []
+            pools, self._places = [place.pool for place in self._places], []
             return pools
 
 
@@ -237,7 +238,7 @@ class Connections:
         self._pools = _Pools(_SmallPool)
         self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
         # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
-        self._end = weakref.finalize(self, _close_all, self._pools, self._proxied, process)
+        self._end = weakref.finalize(self, _end, self._pools, self._proxied, process)
         self._process = process
 
     def _send_pooled(self, request: httpx.Request) -> httpx.Response:
@@ -260,21 +261,25 @@ class Connections:
     def close(self) -> None:
         """Close the connections of our own. The next request opens new ones."""
         with self._lock:
-            if self._end is not None:
-                self._end()
-            self._process = 0
+            if self._end is not None and self._process == os.getpid():
+                self._end.detach()
+                for pool in self._pools.abandon():
+                    pool.close()
+                if self._proxied is not None:
+                    self._proxied.close()
+                self._process = 0
 
 
-def _close_all(pools: _Pools[_SmallPool], proxied: Optional[httpx.Client], process: int) -> None:
-    if process != os.getpid():
-        # A forked child closes its copies of the sockets, which its parent does not notice, and asks for no lock: a
-        # thread of the parent may have held it.
-        for connection in [connection for pool in pools.all() for connection in pool.connections]:
-            connection.close()
-        return
-    for pool in pools.abandon():
-        pool.close()
-    if proxied is not None:
+def _end(pools: _Pools[_SmallPool], proxied: Optional[httpx.Client], process: int) -> None:
+    # Asks for no lock: in a forked child, a thread of the parent may have held it. The child closes its copies of the
+    # sockets, which the parent does not notice. At the end of the program a thread may still be reading: it goes with
+    # the program, without an exception of its own.
+    is_child = process != os.getpid()
+    for pool, is_used in pools.at_end():
+        for connection in pool.connections:
+            if is_child or not is_used or connection.is_idle():
+                connection.close()
+    if proxied is not None and not is_child:
         proxied.close()
 
 

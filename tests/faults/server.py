@@ -1,0 +1,289 @@
+"""A service that misbehaves: raw sockets on loopback, every byte written by hand.
+
+A fault is data: the steps that the server takes once it has read a whole POST. Knows nothing of the package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import struct
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Callable, Optional, Union
+
+if TYPE_CHECKING:
+    import ssl
+
+    from typing_extensions import Self
+
+LOOPBACK = "127.0.0.1"
+_JOIN_SECONDS = 10.0
+
+
+class Do(Enum):
+    """What the server can do besides sending and pausing."""
+
+    RESET = auto()
+    CLOSE = auto()
+    HALF_CLOSE = auto()
+    STALL = auto()
+    HANG = auto()
+    """Stall, and take no notice of what comes."""
+    LISTEN = auto()
+    """Read what comes, and go on."""
+
+
+RESET, CLOSE, HALF_CLOSE, STALL, HANG, LISTEN = Do
+
+
+@dataclass(frozen=True)
+class Drip:
+    """Bytes sent one at a time, each after a pause."""
+
+    data: bytes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Flood:
+    """The same bytes again and again, until the client has gone."""
+
+    data: bytes
+    seconds: float = 0.0
+
+
+Step = Union[bytes, float, Do, Drip, Flood, Callable[[], bytes]]
+"""Bytes are sent; a number is a pause in seconds; a function gives the bytes when they are due."""
+
+
+class Fault:
+    """What the server does about one POST. After the last step the connection waits for the next request.
+
+    Args:
+        steps: What to do, in this order.
+        refuses: Whether it says that no run was started: all else counts as a started run.
+    """
+
+    def __init__(self, *steps: Step, refuses: bool = False) -> None:
+        self.steps = steps
+        self.refuses = refuses
+
+
+class _GoneError(Exception):
+    """The client has closed the connection, or the server stops."""
+
+
+class FaultServer:
+    """Takes its faults one after the other, the last one for ever; counts POSTs, started runs and connections.
+
+    Args:
+        faults: What to do about the POSTs, in this order; those in `scripts` have a list of their own.
+        tls: The context to speak TLS with.
+        greeting: Steps taken before anything is read, TLS included.
+    """
+
+    def __init__(self, *faults: Fault, tls: Optional[ssl.SSLContext] = None, greeting: tuple[Step, ...] = ()) -> None:
+        self.scripts: dict[str, list[Fault]] = {}
+        self.posts: Counter[str] = Counter()
+        self.runs: Counter[str] = Counter()
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.open_connections = 0
+        self._faults = list(faults)
+        self._tls = tls
+        self._greeting = greeting
+        self._changed = threading.Condition()
+        self._visitors: dict[threading.Thread, socket.socket] = {}
+        # Never read: from the moment of stopping it is readable to everybody who waits.
+        self.stopped, self._stopper = socket.socketpair()
+        self._listener = socket.create_server((LOOPBACK, 0), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self._door = threading.Thread(target=self._open_door, name="door")
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.port}/v1" if self._tls else f"http://{LOOPBACK}:{self.port}/v1"
+
+    @property
+    def total_posts(self) -> int:
+        return sum(self.posts.values())
+
+    def wait_until(self, predicate: Callable[[], bool], seconds: float = 5.0) -> bool:
+        """Wait for the counters to fulfil a condition; tell whether they did."""
+        with self._changed:
+            return self._changed.wait_for(predicate, seconds)
+
+    def __enter__(self) -> Self:
+        self._door.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stopper.close()
+        self._door.join(_JOIN_SECONDS)
+        with self._changed:
+            visitors = dict(self._visitors)
+        for sock in visitors.values():
+            # Wakes whoever is sending. Not SSLSocket's own method, which is not for two threads.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        for thread in visitors:
+            thread.join(_JOIN_SECONDS)
+        self._listener.close()
+        self.stopped.close()
+        assert not any(thread.is_alive() for thread in (self._door, *visitors)), "the server does not stop"
+
+    def _open_door(self) -> None:
+        while not _readable(self._listener, self.stopped)[1]:
+            sock, _ = self._listener.accept()
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            thread = threading.Thread(target=self._welcome, args=(sock,), name="visitor")
+            with self._changed:
+                self.connections += 1
+                self.open_connections += 1
+                self._visitors[thread] = sock
+                self._changed.notify_all()
+            thread.start()
+
+    def _welcome(self, sock: socket.socket) -> None:
+        visit = _Visit(self, sock)
+        try:
+            visit.take(self._greeting)
+            if self._tls:
+                visit.sock = self._tls.wrap_socket(sock, server_side=True)
+                with self._changed:
+                    self._visitors[threading.current_thread()] = visit.sock
+            while True:
+                visit.take(self._receive(visit).steps)
+        except (OSError, _GoneError):
+            pass
+        finally:
+            visit.sock.close()
+            with self._changed:
+                self.open_connections -= 1
+                del self._visitors[threading.current_thread()]
+                self._changed.notify_all()
+
+    def _receive(self, visit: _Visit) -> Fault:
+        head, body = visit.read_request()
+        call = json.loads(body)["deployment"]
+        with self._changed:
+            script = self.scripts.get(call, self._faults)
+            fault = script.pop(0) if len(script) > 1 else script[0]
+            self.heads.append(head)
+            self.posts[call] += 1
+            self.runs[call] += not fault.refuses
+            self._changed.notify_all()
+        return fault
+
+
+class _Visit:
+    """One connection."""
+
+    def __init__(self, server: FaultServer, sock: socket.socket) -> None:
+        self.server = server
+        self.sock = sock
+
+    def read_request(self) -> tuple[bytes, bytes]:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += self._read()
+        head, _, body = received.partition(b"\r\n\r\n")
+        (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        while len(body) < length:
+            body += self._read()
+        return head, body
+
+    def _read(self) -> bytes:
+        data = self.sock.recv(65536)
+        if not data:
+            raise _GoneError
+        return data
+
+    def take(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            if isinstance(step, bytes):
+                self.sock.sendall(step)
+            elif isinstance(step, (int, float)):
+                self._pause(step)
+            elif isinstance(step, Drip):
+                for number in range(len(step.data)):
+                    self._pause(step.seconds)
+                    self.sock.sendall(step.data[number : number + 1])
+            elif isinstance(step, Flood):
+                while True:
+                    self.sock.sendall(step.data)
+                    self._pause(step.seconds)
+            elif isinstance(step, Do):
+                self._do(step)
+            else:
+                self.sock.sendall(step())
+
+    def _do(self, what: Do) -> None:
+        if what is LISTEN:
+            self._read()
+            return
+        if what is STALL:
+            self._pause(None)
+        elif what is HALF_CLOSE:
+            self.sock.shutdown(socket.SHUT_WR)
+            self._pause(None)
+        elif what is HANG:
+            while not _readable(self.sock, self.server.stopped)[1]:
+                self._read()
+        elif what is RESET:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise _GoneError
+
+    def _pause(self, seconds: Optional[float]) -> None:
+        if any(_readable(self.sock, self.server.stopped, seconds=seconds)):
+            raise _GoneError
+
+
+def _readable(*socks: socket.socket, seconds: Optional[float] = None) -> list[bool]:
+    # Not select(): it knows no file descriptor above 1024.
+    poll = select.poll()
+    for sock in socks:
+        poll.register(sock, select.POLLIN)
+    ready = {number for number, _ in poll.poll(None if seconds is None else seconds * 1000)}
+    return [sock.fileno() in ready for sock in socks]
+
+
+# --- What is written by hand -----------------------------------------------------------------------------------------
+
+
+def answer(
+    body: Union[bytes, str, dict[str, object], list[object]] = b"",
+    *headers: str,
+    status: str = "200 OK",
+    media_type: str = "application/json",
+    length: Optional[int] = None,
+) -> bytes:
+    """Write an answer in one piece; a false `length` is sent as it is."""
+    content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+    types = (f"Content-Type: {media_type}",) if media_type else ()
+    size = len(content) if length is None else length
+    lines = (f"HTTP/1.1 {status}", *types, f"Content-Length: {size}", *headers, "", "")
+    return "\r\n".join(lines).encode() + content
+
+
+def begin(*headers: str, media_type: str = "text/event-stream", status: str = "200 OK") -> bytes:
+    """Write the head of an answer in chunks."""
+    lines = (f"HTTP/1.1 {status}", f"Content-Type: {media_type}", "Transfer-Encoding: chunked", *headers, "", "")
+    return "\r\n".join(lines).encode()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+END = b"0\r\n\r\n"
+
+
+def event(payload: Union[str, dict[str, object]]) -> bytes:
+    """Write an event as the service does, in a chunk of its own."""
+    return chunk(b"data: %s\n\n" % (payload if isinstance(payload, str) else json.dumps(payload)).encode())

@@ -1,0 +1,192 @@
+"""Ten thousand faulty calls, and nothing of them left behind: a script for `nox -s soak`, not for pytest.
+
+Run it as `python tests/faults/soak.py [calls]`. It ends with 1 if file descriptors, threads, tasks
+or memory have grown between the first fifth, in which caches fill, and the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest finds them, too
+
+from driving import KEY
+from faults.server import FaultServer
+from faults.test_invariant import REFUSALS, call_fault, make_plan
+from fetch_hive_sdk import FetchHive, FetchHiveError
+
+ROUNDS = 10
+AT_ONCE = 10
+WARM_ROUNDS = 2
+MAX_GROWTH_KIB = 4096
+SECONDS = 0.3
+ABORT_SECONDS = 900.0
+
+
+@dataclass
+class State:
+    """What must not grow."""
+
+    descriptors: int
+    threads: int
+    tasks: int
+    connections: int
+    memory_kib: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.descriptors} descriptors, {self.threads} threads, {self.tasks} tasks, "
+            f"{self.connections} connections, {self.memory_kib} KiB"
+        )
+
+
+def look(server: FaultServer, tasks: int) -> State:
+    gc.collect()
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    memory = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    return State(descriptors, threading.active_count(), tasks, server.open_connections, memory)
+
+
+class Soak:
+    """Faulty calls, each by a plan of its own, from one client."""
+
+    def __init__(self, server: FaultServer, client: FetchHive) -> None:
+        self.server = server
+        self.client = client
+        self.dice = random.Random(5)
+        self.numbers = count()
+        self.lock = threading.Lock()
+
+    def prepare(self) -> tuple[str, str, float]:
+        """Tell the server what to do about the next call; return its name, its kind and a moment to give it up."""
+        with self.lock:
+            kind = self.dice.choice(["call", "stream", "left", "dropped"])
+            plan = make_plan(self.dice, next(self.numbers), "call" if kind == "call" else "stream")
+            self.server.scripts[plan.name] = plan.faults
+            return plan.name, kind, self.dice.choice([0.0005, 0.002, 0.01, 60, 60, 60, 60])
+
+    def forget(self, name: str) -> None:
+        with self.lock:
+            runs = self.server.runs.pop(name, 0)
+            self.server.posts.pop(name, None)
+            # The name stays known for a request that is still on its way.
+            self.server.scripts[name] = LATE
+            self.server.heads.clear()
+        if runs > 1:
+            raise SystemExit(f"{name} was run {runs} times")
+
+    def call(self) -> None:
+        name, kind, _ = self.prepare()
+        with suppress(FetchHiveError):
+            if kind == "call":
+                self.client.invoke_prompt(deployment=name)
+            elif kind == "stream":
+                self.client.invoke_prompt_stream(deployment=name).collect()
+            elif kind == "left":
+                with self.client.invoke_prompt_stream(deployment=name) as stream:
+                    next(iter(stream), None)
+            else:
+                next(iter(self.client.invoke_prompt_stream(deployment=name)), None)
+        self.forget(name)
+
+    async def acall(self) -> None:
+        name, kind, patience = self.prepare()
+        with suppress(FetchHiveError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._acall(name, kind), patience)
+        self.forget(name)
+
+    async def _acall(self, name: str, kind: str) -> None:
+        if kind == "call":
+            await self.client.ainvoke_prompt(deployment=name)
+        elif kind == "stream":
+            await self.client.ainvoke_prompt_stream(deployment=name).collect()
+        elif kind == "left":
+            async with self.client.ainvoke_prompt_stream(deployment=name) as stream:
+                async for _ in stream:
+                    break
+        else:
+            async for _ in self.client.ainvoke_prompt_stream(deployment=name):
+                break
+
+    def run_blocking(self, calls: int) -> None:
+        """Make calls from some threads."""
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                for _ in range(calls // AT_ONCE):
+                    self.call()
+            except BaseException as exc:  # noqa: BLE001 - raised again below
+                errors.append(exc)
+
+        threads = [threading.Thread(target=work) for _ in range(AT_ONCE)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for error in errors:
+            raise error
+
+    async def run_asyncio(self, calls: int) -> int:
+        """Make calls from some tasks; return how many tasks are left over."""
+
+        async def work() -> None:
+            for _ in range(calls // AT_ONCE):
+                await self.acall()
+
+        await asyncio.gather(*[work() for _ in range(AT_ONCE)])
+        for _ in range(100):
+            gc.collect()
+            if len(asyncio.all_tasks()) == 1:
+                break
+            await asyncio.sleep(0.01)
+        tasks = len(asyncio.all_tasks()) - 1
+        await self.client.aclose()
+        return tasks
+
+
+LATE = [REFUSALS[0]]
+
+
+def main(calls: int) -> int:
+    # A guard against a call that never ends: this thread is not part of what is counted.
+    guard = threading.Timer(ABORT_SECONDS, os._exit, [2])
+    guard.daemon = True
+    guard.start()
+    states: list[State] = []
+    with FaultServer(call_fault(random.Random(1))) as server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
+        soak = Soak(server, client)
+        for number in range(ROUNDS):
+            soak.run_blocking(calls // ROUNDS // 2)
+            client.close()
+            tasks = asyncio.run(soak.run_asyncio(calls // ROUNDS // 2))
+            server.scripts.clear()
+            server.wait_until(lambda: server.open_connections == 0)
+            states.append(look(server, tasks))
+            print(f"round {number + 1}: {states[-1]}", flush=True)  # noqa: T201 - a script
+    guard.cancel()
+    return compare(states[WARM_ROUNDS - 1], states[-1])
+
+
+def compare(warm: State, end: State) -> int:
+    grown = [name for name in ("descriptors", "threads", "tasks") if getattr(end, name) > getattr(warm, name)]
+    if end.connections:
+        grown.append("connections")
+    if end.memory_kib > warm.memory_kib + MAX_GROWTH_KIB:
+        grown.append("memory")
+    print(f"grown: {', '.join(grown)}" if grown else "nothing has grown")  # noqa: T201 - a script
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))

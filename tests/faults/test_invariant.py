@@ -1,0 +1,222 @@
+"""Whatever goes wrong, a call is paid once, ends as a result or as an error of ours, and keeps what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import Optional
+
+import pytest
+
+from driving import KEY
+from faults.calls import ANSWER, FAILED, HELLO, THINK, USAGE, WORLD
+from faults.server import CLOSE, END, HALF_CLOSE, RESET, STALL, Drip, Fault, FaultServer, answer, begin, chunk, event
+from fetch_hive_sdk import (
+    APIConnectionError,
+    APIStatusError,
+    FetchHive,
+    FetchHiveError,
+    InvokeResponse,
+    StreamEvent,
+    StreamFailedError,
+)
+
+CALLS = 500  # for each of the four kinds
+AT_ONCE = 10
+SECONDS = 0.5
+
+
+@dataclass
+class Plan:
+    """What the server will do about one call, and what the caller must get of it."""
+
+    name: str
+    faults: list[Fault] = field(default_factory=list)
+    text: str = ""
+    has_usage: bool = False
+    request_id: Optional[str] = None
+
+
+def make_plan(dice: random.Random, number: int, kind: str) -> Plan:
+    plan = Plan(f"{kind}-{number}")
+    while dice.random() < 0.3 and len(plan.faults) < 4:
+        plan.faults.append(dice.choice(REFUSALS))
+    plan.faults.append(stream_fault(dice, plan) if kind == "stream" else call_fault(dice))
+    return plan
+
+
+REFUSALS = [
+    Fault(answer({"error": "x"}, "Retry-After: 0", status=f"{status} No"), *rest, refuses=True)
+    for status in (408, 425, 429, 503)
+    for rest in ((), (CLOSE,), (RESET,))
+]
+BODY = answer({**ANSWER, "request_id": "req_1"})
+ENDS = [(CLOSE,), (RESET,), (HALF_CLOSE,), (STALL,), (b"\0\xffnonsense\r\n\r\n", CLOSE)]
+
+
+def call_fault(dice: random.Random) -> Fault:
+    """Cut an answer anywhere, change a byte of it, let it drip or refuse the call."""
+    cut = dice.randrange(len(BODY) + 1)
+    place = dice.randrange(len(BODY))
+    return dice.choice(
+        [
+            Fault(BODY),
+            Fault(BODY, CLOSE),
+            Fault(BODY[:cut], *dice.choice(ENDS)),
+            Fault(BODY[:cut], *dice.choice(ENDS)),
+            Fault(BODY[:place] + bytes([dice.randrange(256)]) + BODY[place + 1 :], CLOSE),
+            Fault(BODY[:cut], Drip(BODY[cut:], dice.choice([0.0, 0.0005, 0.05]))),
+            Fault(*dice.choice(ENDS)),
+            Fault(answer({"error": "x"}, status=f"{dice.choice([500, 502, 503, 504])} No")),
+            Fault(answer({"error": "x"}, status=f"{dice.choice([400, 401, 404, 422])} No"), refuses=True),
+            Fault(answer({"request_id": "req_1"})),
+        ]
+    )
+
+
+def stream_fault(dice: random.Random, plan: Plan) -> Fault:
+    """Send a stream up to some event, then let it end in one of many ways; note in the plan what it gave."""
+    if dice.random() < 0.2:
+        return call_fault(dice)
+    events = [THINK, *(HELLO, WORLD) * dice.randrange(3), USAGE]
+    given = events[: dice.randrange(len(events) + 1)]
+    plan.text = "".join(item["response"] for item in given if item["type"] == "response")
+    plan.has_usage = USAGE in given
+    plan.request_id = "req_1" if given else None
+    # A server that resets may take back what the client has not read yet: the bytes are sent one event at a time.
+    steps = [begin(), *(step for item in given for step in dice.choice([(PING, event(item)), (event(item),)]))]
+    return Fault(
+        *steps,
+        *dice.choice(
+            [
+                (END,),
+                (event("[DONE]"), END),
+                (event("[DONE]"), STALL),
+                (event(FAILED), END),
+                (event("broken"), END),
+                (event({"type": "response"}), END),
+                (event({"type": "tool"}), END),
+                (chunk(b'data: {"type": "respo'), END),
+                (b"zz\r\n",),
+                *ENDS,
+            ]
+        ),
+    )
+
+
+PING = chunk(b": ping\n\n")
+
+
+def judge(plan: Plan, server: FaultServer, end: object, seen: list[StreamEvent]) -> None:
+    """Compare how a call ended with what the server did."""
+    assert server.runs[plan.name] <= 1, plan
+    assert isinstance(end, (InvokeResponse, FetchHiveError)), plan
+    if server.posts[plan.name] < len(plan.faults) and not isinstance(end, InvokeResponse):
+        # An earlier call left a connection that died in the hands of this one, or the time was over.
+        assert isinstance(end, (APIConnectionError, APIStatusError)), plan
+        assert end.attempts >= server.posts[plan.name], plan
+        return
+    text = "".join(item.response for item in seen if item.type == "response")
+    assert text.startswith(plan.text), plan
+    if isinstance(end, InvokeResponse):
+        assert server.runs[plan.name] == 1, plan
+        assert end.response.startswith(plan.text), plan
+        assert plan.request_id in {None, end.request_id}, plan
+        return
+    assert end.attempts >= server.posts[plan.name], plan
+    assert end.maybe_processed >= server.runs[plan.name], plan
+    assert plan.request_id in {None, end.request_id}, plan
+    if plan.text:
+        assert end.partial.text == plan.text, plan
+    if plan.has_usage:
+        assert end.partial.usage.total_tokens == 3, plan
+
+
+def run_blocking(client: FetchHive, plan: Plan, kind: str, seen: list[StreamEvent]) -> object:
+    try:
+        if kind == "call":
+            return client.invoke_prompt(deployment=plan.name)
+        stream = client.invoke_prompt_stream(deployment=plan.name)
+        seen.extend(stream)
+        return stream.collect()
+    except FetchHiveError as error:
+        return error
+
+
+async def run_asyncio(client: FetchHive, plan: Plan, kind: str, seen: list[StreamEvent]) -> object:
+    try:
+        if kind == "call":
+            return await client.ainvoke_prompt(deployment=plan.name)
+        stream = client.ainvoke_prompt_stream(deployment=plan.name)
+        async for item in stream:
+            seen.append(item)  # noqa: PERF401 - what came before an exception, too
+        return await stream.collect()
+    except FetchHiveError as error:
+        return error
+
+
+def settings(kind: str, seed: int) -> tuple[FaultServer, list[Plan]]:
+    dice = random.Random(seed)
+    plans = [make_plan(dice, number, kind) for number in range(CALLS)]
+    server = FaultServer()
+    server.scripts.update((plan.name, list(plan.faults)) for plan in plans)
+    return server, plans
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("call", 1), ("stream", 2)])
+def test_a_blocking_call_is_paid_once_and_ends(kind, seed):
+    """Five hundred calls from ten threads, one client."""
+    server, plans = settings(kind, seed)
+    waiting, verdicts = list(plans), []
+
+    def work() -> None:
+        while waiting:
+            plan, seen = waiting.pop(), []
+            try:
+                judge(plan, server, run_blocking(client, plan, kind, seen), seen)
+            except BaseException as exc:  # noqa: BLE001 - raised again where pytest sees it
+                verdicts.append(exc)
+
+    with server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
+        threads = [threading.Thread(target=work) for _ in range(AT_ONCE)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    for verdict in verdicts:
+        raise verdict
+    assert len(server.posts) > 0.9 * CALLS
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("call", 3), ("stream", 4)])
+async def test_an_asyncio_call_is_paid_once_and_ends(kind, seed):
+    """Five hundred calls from ten tasks, one client."""
+    server, plans = settings(kind, seed)
+    waiting = list(plans)
+
+    async def work() -> None:
+        while waiting:
+            plan, seen = waiting.pop(), []
+            judge(plan, server, await run_asyncio(client, plan, kind, seen), seen)
+
+    with server:
+        async with FetchHive(KEY, server.url, timeout=SECONDS) as client:
+            await asyncio.gather(*[work() for _ in range(AT_ONCE)])
+
+    assert len(server.posts) > 0.9 * CALLS
+
+
+def test_an_error_event_keeps_what_came(drive):
+    """A run that failed is a run: its error has text, usage and request id."""
+    with FaultServer(Fault(begin(), *map(event, (HELLO, USAGE, FAILED)), END)) as server:
+        client = FetchHive(KEY, server.url, timeout=5)
+        with pytest.raises(StreamFailedError) as caught:
+            drive.collect(client, deployment="d")
+        drive.close(client)
+
+    error = caught.value
+    assert (error.partial.text, error.partial.usage.total_tokens, error.request_id) == ("Hello", 3, "req_1")
+    assert (error.attempts, error.maybe_processed, server.runs["d"]) == (1, True, 1)
