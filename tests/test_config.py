@@ -315,3 +315,27 @@ def test_configuration_error_is_a_value_error():
         config(timeout=0)
 
     assert caught.value.maybe_processed is False
+
+
+@pytest.mark.parametrize("name", ["retry_unknown_outcome", "allow_http"])
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_switches_are_true_or_false(name, value):
+    """Switches that cost money, or send the key in the clear, are not turned on by the word "no"."""
+    with pytest.raises(ConfigurationError, match=f"{name} must be True or False"):
+        read_config(api_key="fhk_key", **{name: value})
+
+
+@pytest.mark.parametrize("path", ["", "/", "/invoke?x=1", "/a b", "/../x", "/a//b", "#", None, 5])
+def test_prompt_path_is_a_path(path):
+    """The path of an endpoint is nothing else."""
+    with pytest.raises(ConfigurationError, match="prompt_path"):
+        read_config(api_key="fhk_key", prompt_path=path)
+
+
+@pytest.mark.parametrize("key", [b"fhk_secret", 5])
+def test_key_is_a_text(key):
+    """Anything else is refused without being shown."""
+    with pytest.raises(ConfigurationError, match="api_key must be a text") as caught:
+        read_config(api_key=key)
+
+    assert "fhk_secret" not in str(caught.value)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import json
 
 import httpx
 import pytest
 
 from driving import KEY, Pieces, sse
-from fetch_hive_sdk import AsyncPromptStream, FetchHive, PromptStream, StreamInterruptedError
+from fetch_hive_sdk import AsyncPromptStream, FetchHive, NotFoundError, PromptStream, StreamInterruptedError
 
 EVENTS = [
     {"type": "reasoning", "response": "Hm.", "request_id": "req_1", "model": "m"},
@@ -121,25 +122,74 @@ async def test_a_closed_asyncio_stream_is_no_answer(service):
 
 
 async def test_a_stream_that_is_closed_unused_sends_nothing(service):
-    """Closing comes before the request: there is none."""
+    """Closing comes before the request: there is none, and no bill."""
     client = service.client()
+    stream = client.invoke_prompt_stream(deployment="d")
+    twin = client.ainvoke_prompt_stream(deployment="d")
 
-    client.invoke_prompt_stream(deployment="d").close()
-    await client.ainvoke_prompt_stream(deployment="d").aclose()
+    stream.close()
+    await twin.aclose()
+    with pytest.raises(StreamInterruptedError) as caught:
+        stream.collect()
+    with pytest.raises(StreamInterruptedError) as caught_twin:
+        await twin.collect()
 
     assert service.bodies == []
+    assert not caught.value.maybe_processed
+    assert not caught_twin.value.maybe_processed
+
+
+def test_a_refused_stream_stays_refused():
+    """What a stream ended with is what everybody is told who comes later."""
+    fake = httpx.MockTransport(lambda request: httpx.Response(404, json={"error": "no such deployment"}))
+    stream = FetchHive(KEY, http_client=httpx.Client(transport=fake)).invoke_prompt_stream(deployment="d")
+
+    for read in (list, lambda stream: "".join(stream.text()), PromptStream.collect):
+        with pytest.raises(NotFoundError) as caught:
+            read(stream)
+        assert not caught.value.maybe_processed
+
+
+def test_a_stream_belongs_to_its_loop(service):
+    """A stream begun in one event loop ends with it, and the next is told so."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+    asyncio.run(stream.__anext__())
+
+    async def rest() -> list[object]:
+        return [event async for event in stream]
+
+    with pytest.raises(StreamInterruptedError):
+        asyncio.run(rest())
+
+
+async def test_asyncio_calls_read_their_inputs_at_the_call():
+    """What the caller does to the inputs between the call and its await changes nothing."""
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(json.loads(request.content)["inputs"]["i"])
+        return httpx.Response(200, json={"response": "a"})
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    inputs: dict[str, object] = {}
+    calls = []
+    for number in range(3):
+        inputs["i"] = number
+        calls.append(client.ainvoke_prompt(deployment="d", inputs=inputs))
+    await asyncio.gather(*calls)
+
+    assert sorted(seen) == [0, 1, 2]
 
 
 def test_entering_twice_sends_once(service):
-    """`with` around a stream that is already open goes on where it was."""
+    """A stream that was left is over, and says so: it must not look like an empty answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     with stream:
         next(stream)
-    with stream:
-        rest = list(stream)
+    with stream, pytest.raises(StreamInterruptedError, match="closed before its end"):
+        list(stream)
 
-    assert rest == []
     assert len(service.bodies) == 1
 
 
@@ -150,9 +200,9 @@ async def test_entering_an_asyncio_stream_twice_sends_once(service):
     async with stream:
         await stream.__anext__()
     async with stream:
-        rest = [event async for event in stream]
+        with pytest.raises(StreamInterruptedError, match="closed before its end"):
+            _ = [event async for event in stream]
 
-    assert rest == []
     assert len(service.bodies) == 1
 
 

@@ -38,24 +38,25 @@ async def stream(
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    response = await _open(call, connections)
-    try:
-        if announce:
-            yield OPENED
-        reader = call.event_reader(response)
-        chunks = _chunks(response)
-        with call.stream_errors():
-            async for chunk in chunks:
-                for event in reader.feed(chunk):
+    with call.transcript.recording():
+        response = await _open(call, connections)
+        try:
+            if announce:
+                yield OPENED
+            reader = call.event_reader(response)
+            chunks = _chunks(response)
+            with call.stream_errors():
+                async for chunk in chunks:
+                    for event in reader.feed(chunk):
+                        yield event
+                    if reader.is_done:
+                        break
+                for event in reader.finish():
                     yield event
-                if reader.is_done:
-                    break
-            for event in reader.finish():
-                yield event
-        if reader.is_done and connections.keep_time:
-            await _await_end(reader, chunks)
-    finally:
-        await response.aclose()
+            if reader.is_done and connections.keep_time:
+                await _await_end(reader, chunks)
+        finally:
+            await response.aclose()
 
 
 async def _await_end(reader: EventReader, chunks: AsyncIterator[bytes]) -> None:

@@ -32,7 +32,7 @@ def stream(call: Call[InvokeResponse], connections: Connections, announce: bool)
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with closing(_open(call, connections)) as response:
+    with call.transcript.recording(), closing(_open(call, connections)) as response:
         if announce:
             yield OPENED
         reader = call.event_reader(response)

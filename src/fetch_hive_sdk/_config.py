@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Union, cast
 
@@ -115,13 +116,15 @@ def read_config(
         timeout=read_timeout(timeout),
         idle_timeout=_read_idle_timeout(idle_timeout),
         max_retries=_read_max_retries(max_retries),
-        retry_unknown_outcome=bool(retry_unknown_outcome),
-        prompt_path="/" + prompt_path.strip("/"),
-        allow_http=bool(allow_http),
+        retry_unknown_outcome=_read_switch("retry_unknown_outcome", retry_unknown_outcome),
+        prompt_path=_read_path(prompt_path),
+        allow_http=_read_switch("allow_http", allow_http),
     )
 
 
 def _read_key(given: Optional[str]) -> Secret:
+    if given is not None and not isinstance(cast("object", given), str):
+        raise ConfigurationError("api_key must be a text")
     key = (given or "").strip()
     if not key:
         raise ConfigurationError("api_key is required: pass api_key=... or set FETCH_HIVE_API_KEY")
@@ -154,6 +157,20 @@ def _read_base_url(given: str, allow_http: bool) -> str:
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
         )
     return str(url).rstrip("/")
+
+
+def _read_path(given: str) -> str:
+    path = given.strip("/") if isinstance(cast("object", given), str) else ""
+    if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII) or ".." in path:
+        raise ConfigurationError("prompt_path must be a path such as /prompt/invoke, without a query")
+    return f"/{path}"
+
+
+def _read_switch(name: str, given: bool) -> bool:
+    # "no" is true to Python, and these switches cost money or send the key in the clear.
+    if not isinstance(cast("object", given), bool):
+        raise ConfigurationError(f"{name} must be True or False")
+    return given
 
 
 def _is_loopback(host: str) -> bool:

@@ -66,6 +66,7 @@ from .models import (
     describe,
     keep_raw,
     keep_raw_json,
+    read_json_object,
 )
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def merge_body(fields: Mapping[str, object], extra_body: Optional[Mapping[str, o
 
     Raises:
         ValueError: `extra_body` has a field that has an argument of its own.
-        pydantic.ValidationError: `extra_body` has a value that JSON cannot carry.
+        ValueError: `extra_body` has a value that JSON cannot carry.
 
     """
-    extra = InvokeRequest(deployment="extra_body", inputs=extra_body or {}).inputs
+    extra = read_json_object(extra_body or {}, "extra_body")
     known = sorted(InvokeRequest.model_fields.keys() & extra.keys())
     if known:
         raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
@@ -277,12 +278,21 @@ def decode_json(body: bytes, what: str) -> object:
     """
     if not body.strip():
         raise ResponseDecodeError(f"{what} is empty", body=body)
+    text = body[3:] if body.startswith(b"\xef\xbb\xbf") else body
     try:
-        return cast("object", from_json(body[3:] if body.startswith(b"\xef\xbb\xbf") else body))
+        return cast("object", from_json(text))
     except ValueError as exc:
         # Not chained: a decoding error of the standard library would hold the text.
         reason = str(exc)
+    with contextlib.suppress(ValueError, RecursionError):
+        return cast("object", from_json(_without_lone_surrogates(text)))
     raise ResponseDecodeError(f"{what} is not JSON: {reason}", body=body, request_id=find_request_id(body))
+
+
+def _without_lone_surrogates(text: bytes) -> bytes:
+    """Put U+FFFD for halves of surrogate pairs: an emoji that was cut between two events is no reason to lose both."""
+    written = json.dumps(json.loads(text), ensure_ascii=False)
+    return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def parse_object(model: type[ReceivedT], value: object) -> ReceivedT:
@@ -358,7 +368,7 @@ def _parse_uncommon_event(data: bytes) -> StreamEvent:
     value = decode_json(data, "an event of the stream")
     raw = as_object(value)
     if isinstance(raw.get("type"), str) and raw["type"] not in KNOWN_EVENT_TYPES:
-        return parse_object(UnknownEvent, raw)
+        return _pass_on(raw)
     try:
         # JSON that only the stricter reader refused: it begins with a byte order mark, or has a field twice.
         return keep_raw(_KNOWN_EVENT.validate_python(value), raw)
@@ -369,6 +379,11 @@ def _parse_uncommon_event(data: bytes) -> StreamEvent:
         body=value,
         request_id=text_or_none(raw.get("request_id")),
     )
+
+
+def _pass_on(raw: dict[str, Any]) -> UnknownEvent:
+    fields = {**raw, "type": "unknown", "wire_type": raw["type"], "request_id": text_or_none(raw.get("request_id"))}
+    return keep_raw(UnknownEvent.model_validate(fields), raw)
 
 
 class Transcript:
@@ -382,6 +397,9 @@ class Transcript:
         self.request_id: Optional[str] = None
         self.model: Optional[str] = None
         self.is_complete: bool = False
+        self.is_over: bool = False
+        self.is_unused: bool = False
+        self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
 
     def add(self, event: StreamEvent) -> None:
@@ -437,9 +455,32 @@ class Transcript:
         failure = self.failure()
         if failure:
             raise failure
+        self.check_end()
+        return parse_object(InvokeResponse, self._answer_object())
+
+    def check_end(self) -> None:
+        """Check that a stream from which nothing more will come has come to its end.
+
+        Raises:
+            FetchHiveError: What it ended with.
+            StreamInterruptedError: It was closed before its end.
+
+        """
+        if self.cause is not None:
+            raise self.cause
         if not self.is_complete:
             raise self.interruption("the stream was closed before its end")
-        return parse_object(InvokeResponse, self._answer_object())
+
+    @contextlib.contextmanager
+    def recording(self) -> Generator[None, None, None]:
+        """Remember how the stream ends: it must not look like a whole one to those who come later."""
+        try:
+            yield
+        except FetchHiveError as error:
+            self.cause = error
+            raise
+        finally:
+            self.is_over = True
 
     def _answer_object(self) -> dict[str, Any]:
         usage = dict(as_object(self._usage.raw.get("usage"))) if self._usage else None
@@ -466,6 +507,7 @@ class Transcript:
             else StreamTimeoutError(message, phase=phase, partial=partial, request=request, request_id=request_id)
         )
         error.attempts = self.attempts
+        error.maybe_processed = not self.is_unused
         return error
 
 
@@ -497,6 +539,7 @@ class EventReader:
         self._media_type = media_type
         self._deadlines = deadlines
         self._is_event_stream = media_type in {"", "text/event-stream"}
+        self._is_untold = not media_type
         self._inflate = Inflater(encoding)
         self._decoder = EventDecoder()
         self._body = body or BodyReader(encoding)
@@ -509,6 +552,9 @@ class EventReader:
             StreamTimeoutError: There was no event for `idle_timeout` seconds.
 
         """
+        if self._is_untold and chunk.strip():
+            # No event stream begins like this: its lines begin with the name of a field.
+            self._is_untold, self._is_event_stream = False, not chunk.lstrip().startswith(b"{")
         if not self._is_event_stream:
             self._body.feed(chunk)
             return

@@ -16,7 +16,7 @@ from .models import InvokeRequest, InvokeResponse, MetadataValue
 from .streams import AsyncPromptStream, PromptStream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from types import TracebackType
 
     from pydantic import BaseModel
@@ -85,7 +85,7 @@ class FetchHive:
                 allow_http=allow_http,
             )
             self._shared = _Shared(http_client, async_http_client)
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             # A crash report shows the variables of all frames: none of ours that it can see knows the key.
             del api_key
             raise error.with_traceback(None) from error.__cause__
@@ -219,7 +219,7 @@ class FetchHive:
 
         Raises:
             pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            ConfigurationError: The timeout is none.
+            ConfigurationError: The timeout is not a positive number of seconds.
 
         """
         call = self._call(
@@ -232,17 +232,17 @@ class FetchHive:
         return PromptStream(partial(_blocking.stream, call, self._shared.connections), call.transcript)
 
     @overload
-    async def ainvoke_prompt(
+    def ainvoke_prompt(
         self,
         request: InvokeRequest,
         /,
         *,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse: ...
+    ) -> Coroutine[Any, Any, InvokeResponse]: ...
 
     @overload
-    async def ainvoke_prompt(
+    def ainvoke_prompt(
         self,
         /,
         *,
@@ -253,9 +253,9 @@ class FetchHive:
         metadata: Optional[Mapping[str, MetadataValue]] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse: ...
+    ) -> Coroutine[Any, Any, InvokeResponse]: ...
 
-    async def ainvoke_prompt(
+    def ainvoke_prompt(
         self,
         request: Optional[InvokeRequest] = None,
         /,
@@ -267,7 +267,7 @@ class FetchHive:
         metadata: Optional[Mapping[str, MetadataValue]] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse:
+    ) -> Coroutine[Any, Any, InvokeResponse]:
         """Run a prompt deployment and wait for its answer.
 
         A request that may have started a run is never sent twice, unless the client was told `retry_unknown_outcome`.
@@ -303,7 +303,8 @@ class FetchHive:
             timeout=timeout,
             extra_body=extra_body,
         )
-        return await _asyncio.run(call, self._shared.async_connections)
+        # Not an async method: its arguments are read and checked at the call, not when somebody awaits it.
+        return _asyncio.run(call, self._shared.async_connections)
 
     @overload
     def ainvoke_prompt_stream(
@@ -362,7 +363,7 @@ class FetchHive:
 
         Raises:
             pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            ConfigurationError: The timeout is none.
+            ConfigurationError: The timeout is not a positive number of seconds.
 
         """
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
@@ -411,8 +412,8 @@ class FetchHive:
         unknown = old.retry_unknown_outcome if retry_unknown_outcome is None else retry_unknown_outcome
         try:
             config = read_config(
-                api_key=api_key or old.api_key.reveal(),
-                base_url=base_url or old.base_url,
+                api_key=old.api_key.reveal() if api_key is None else api_key,
+                base_url=old.base_url if base_url is None else base_url,
                 timeout=old.timeout if timeout is None else timeout,
                 idle_timeout=old.idle_timeout if idle_timeout is None else idle_timeout,
                 max_retries=old.max_retries if max_retries is None else max_retries,
@@ -420,7 +421,7 @@ class FetchHive:
                 prompt_path=old.prompt_path if prompt_path is None else prompt_path,
                 allow_http=old.allow_http if allow_http is None else allow_http,
             )
-        except ConfigurationError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             del api_key  # as in __init__
             raise error.with_traceback(None) from error.__cause__
         other = type(self).__new__(type(self))

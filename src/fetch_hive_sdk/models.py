@@ -53,6 +53,21 @@ def _read_inputs(value: object) -> object:
         raise PydanticCustomError("inputs_json", "{reason}", {"reason": str(exc)}) from None
 
 
+def read_json_object(value: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return a mapping as JSON values of our own.
+
+    Raises:
+        ValueError: It has a value that JSON cannot carry; the text says where.
+
+    """
+    if not isinstance(cast("object", value), Mapping):
+        raise ValueError(f"{name} must be a mapping")  # noqa: TRY004 - to callers all refused arguments are ValueErrors
+    try:
+        return cast("dict[str, object]", _to_json_value(dict(value), name, ()))
+    except _NotJSONError as exc:
+        raise ValueError(str(exc)) from None
+
+
 class _NotJSONError(Exception):
     """A value that JSON cannot carry; its text says where and why."""
 
@@ -187,6 +202,19 @@ class InvokeRequest(BaseModel):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    if TYPE_CHECKING:
+        # What may be passed is more than what the fields are once it has been read.
+        def __init__(
+            self,
+            *,
+            deployment: str,
+            variant: Optional[str] = None,
+            inputs: Union[Mapping[str, object], BaseModel, None] = None,
+            user: Optional[str] = None,
+            metadata: Optional[Mapping[str, MetadataValue]] = None,
+            streaming: bool = False,
+        ) -> None: ...
 
     deployment: Annotated[Text, AfterValidator(_not_empty)]
     """The name of the prompt deployment."""

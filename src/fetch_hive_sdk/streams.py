@@ -37,7 +37,7 @@ class PromptStream:
         self._events: Optional[Generator[StreamEvent, None, None]] = None
 
     def __iter__(self) -> Iterator[StreamEvent]:
-        """Iterate over all events, `error` events included.
+        """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
 
         Raises:
             APIStatusError: The service refused the call.
@@ -49,13 +49,15 @@ class PromptStream:
         # The generator itself: a step through an object of ours would cost each event as much as its decoding.
         if self._events is None:
             self._events = self._begin(False)
+        elif self._transcript.is_over:
+            self._transcript.check_end()
         return self._events
 
     def __next__(self) -> StreamEvent:
         """Return the next event; raises what iterating raises."""
         return next(iter(self))
 
-    def text(self) -> Iterator[str]:
+    def text(self) -> Generator[str, None, None]:
         """Iterate over the pieces of the answer's text alone.
 
         Raises:
@@ -93,7 +95,9 @@ class PromptStream:
         """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
         if self._events is None:
             self._events = self._begin(False)
+            self._transcript.is_unused = True
         self._events.close()
+        self._transcript.is_over = True
 
     def __enter__(self) -> Self:
         """Send the request; the answer has begun when this returns."""
@@ -138,7 +142,7 @@ class AsyncPromptStream:
         self._events: Optional[AsyncGenerator[StreamEvent, None]] = None
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        """Iterate over all events, `error` events included.
+        """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
 
         Raises:
             APIStatusError: The service refused the call.
@@ -150,13 +154,15 @@ class AsyncPromptStream:
         # The generator itself: a step through an object of ours would cost each event as much as its decoding.
         if self._events is None:
             self._events = self._begin(False)
+        elif self._transcript.is_over:
+            self._transcript.check_end()
         return self._events
 
     async def __anext__(self) -> StreamEvent:
         """Return the next event; raises what iterating raises."""
         return await self.__aiter__().__anext__()
 
-    async def text(self) -> AsyncIterator[str]:
+    async def text(self) -> AsyncGenerator[str, None]:
         """Iterate over the pieces of the answer's text alone.
 
         Raises:
@@ -194,7 +200,9 @@ class AsyncPromptStream:
         """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
         if self._events is None:
             self._events = self._begin(False)
+            self._transcript.is_unused = True
         await self._events.aclose()
+        self._transcript.is_over = True
 
     async def __aenter__(self) -> Self:
         """Send the request; the answer has begun when this returns."""

@@ -60,6 +60,7 @@ def calls(client: FetchHive) -> None:
 
     client.invoke_prompt(deployment="d", inputs=Ticket(title="t"), timeout=3, extra_body={"seed": 1})
     client.invoke_prompt(InvokeRequest(deployment="d"), timeout=httpx.Timeout(5))
+    client.invoke_prompt(InvokeRequest(deployment="d", inputs=Ticket(title="t"), metadata=None))
     strings: dict[str, str] = {}
     client.invoke_prompt(deployment="d", inputs=strings, metadata=strings)
     client.invoke_prompt()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
