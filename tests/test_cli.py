@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -12,9 +13,9 @@ import sys
 
 import pytest
 
-from fetch_hive_sdk import __version__
+from fetch_hive_sdk import FetchHive, __version__
 from fetch_hive_sdk.cli import main
-from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer
+from fetch_hive_sdk.testing import TEST_KEY, FakeServer
 
 PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
 
@@ -30,10 +31,12 @@ def fake(monkeypatch):
         yield fake
 
 
-def test_demo_shows_everything(capsys, monkeypatch):
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense:::"])
+def test_demo_shows_everything(capsys, monkeypatch, proxy):
     """The demo runs without key and network, whatever the environment says, and shows its own source."""
     monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://nowhere.test")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("ALL_PROXY", proxy)
 
     code = main(["demo"])
 
@@ -43,6 +46,17 @@ def test_demo_shows_everything(capsys, monkeypatch):
     assert "[reasoning] Five words will do.\n[response] Fetch Hive helps teams ship.\n[usage] 13 tokens" in shown
     assert "asyncio.run(main())" in shown
     assert "NotFoundError: 404 Not Found" in shown
+
+
+@pytest.mark.parametrize("before", [{}, {"NO_PROXY": "intern.test"}])
+def test_demo_leaves_the_environment_as_it_was(monkeypatch, before):
+    """What keeps proxies away is gone when the demo is over."""
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+
+    main(["demo"])
+
+    assert {name: value for name, value in os.environ.items() if name.upper() == "NO_PROXY"} == before
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
@@ -63,6 +77,39 @@ def test_invoke_prints_json(fake, capsys):
     assert json.loads(seen.out)["response"] == "Short."
 
 
+def narrow_output(monkeypatch):
+    """Give the program a standard output that knows ASCII only; return what is written to it."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    return written
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_prints_what_the_terminal_does_not_know(fake, monkeypatch, form):
+    """A character that the output cannot encode is escaped: a paid answer is not lost to it."""
+    fake.answers("d", "caf\u00e9")
+    narrow = narrow_output(monkeypatch)
+
+    assert main(["invoke", "d", *form]) == 0
+    assert narrow.getvalue() == b"caf\\xe9\n"
+
+
+def test_invoke_prints_json_that_the_terminal_does_not_know(fake, monkeypatch):
+    """What goes to a narrow output is JSON all the same."""
+    fake.answers("d", "caf\u00e9")
+    narrow = narrow_output(monkeypatch)
+
+    assert main(["invoke", "d", "--json"]) == 0
+    assert json.loads(narrow.getvalue())["response"] == "caf\u00e9"
+
+
+def test_invoke_runs_without_an_output(fake, monkeypatch):
+    """A program without a standard output, started in the background, does not fail for it."""
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(["invoke", "d"]) == 0
+
+
 @pytest.mark.parametrize("form", [[], ["--stream"]])
 def test_invoke_can_do_without_usage(fake, capsys, form):
     """A service that tells no usage leaves stderr empty."""
@@ -73,6 +120,16 @@ def test_invoke_can_do_without_usage(fake, capsys, form):
     seen = capsys.readouterr()
     assert (code, seen.err) == (0, "")
     assert seen.out.startswith("Short.\n")
+
+
+def test_invoke_can_do_without_the_event_of_usage(fake, capsys):
+    """A stream that ends without telling the usage is a whole answer, too."""
+    fake.streams("d", [{"type": "response", "response": "Short."}, "data: [DONE]\n\n"])
+
+    code = main(["invoke", "d", "--stream"])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out, seen.err) == (0, "Short.\n", "")
 
 
 def test_invoke_sends_what_it_is_given(fake, tmp_path):
@@ -106,13 +163,37 @@ def test_invoke_sends_what_it_is_given(fake, tmp_path):
     }
 
 
-def test_invoke_reads_inputs_from_stdin(fake, monkeypatch):
-    """`--input-json -` reads the standard input."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": "piped"}'))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_invoke_reads_inputs_from_stdin(fake, monkeypatch, encoding):
+    """`--input-json -` reads the standard input, in every encoding that JSON may have and whatever the locale is."""
+    data = '{"text": "caf\u00e9"}'.encode(encoding)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
 
     main(["invoke", "d", "--input-json", "-"])
 
-    assert fake.calls[0].inputs == {"text": "piped"}
+    assert fake.calls[0].inputs == {"text": "caf\u00e9"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("1.5", 1.5),
+        ("false", False),
+        ("null", None),
+        ('"12"', "12"),
+        ("twelve", "twelve"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+        ("{}", "{}"),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
+def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
+    """A value that is a scalar of JSON is read as one; all else is the text that it is, NaN included."""
+    assert main(["invoke", "d", "--metadata", f"name={text}"]) == 0
+
+    assert fake.calls[0].metadata == {"name": value}
 
 
 @pytest.mark.parametrize(
@@ -124,10 +205,15 @@ def test_invoke_reads_inputs_from_stdin(fake, monkeypatch):
         (["invoke", "d", "--input", "text"], "NAME=VALUE"),
         (["invoke", "d", "--input", "=text"], "NAME=VALUE"),
         (["invoke", "d", "--input-json", "missing.json"], "cannot read missing.json"),
-        (["invoke", "d", "--metadata", "n=NaN"], "finite"),
+        (["invoke", "d", "--metadata", "n=1e999"], "finite"),
+        (["invoke", "d", "--timeout", "0"], "positive number"),
+        (["invoke", "d", "--timeout", "nan"], "positive number"),
+        (["invoke", "d", "--timeout", "soon"], "invalid seconds value"),
         (["invoke", "d", "--stream", "--json"], "not allowed"),
         (["invoke", "d", "--api-key", "k"], "unrecognized"),
         (["serve", "--port", "70000"], "0 to 65535"),
+        (["serve", "--port", "http"], "invalid port value"),
+        (["serve", "--delay", "long"], "invalid seconds value"),
         (["serve", "--delay", "-1"], "0 to 3600"),
         (["nothing"], "invalid choice"),
     ],
@@ -143,7 +229,7 @@ def test_wrong_arguments_are_usage_errors(capsys, arguments, complaint):
     assert complaint in seen.err
 
 
-@pytest.mark.parametrize("content", ["[1]", "{"])
+@pytest.mark.parametrize("content", ["[1]", "{", "[" * 100_000])
 def test_inputs_must_be_an_object(capsys, tmp_path, content):
     """The file of inputs holds one JSON object."""
     file = tmp_path / "inputs.json"
@@ -154,6 +240,15 @@ def test_inputs_must_be_an_object(capsys, tmp_path, content):
 
     assert caught.value.code == 2
     assert "JSON" in capsys.readouterr().err
+
+
+def test_a_failure_cannot_steer_the_terminal(fake, capsys):
+    """Escape sequences in what a service says do not reach the terminal."""
+    fake.fails("d", 400, message="\x1b[31mred\x07")
+
+    main(["invoke", "d"])
+
+    assert capsys.readouterr().err == "fetch-hive: 400 Bad Request: [31mred\n"
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
@@ -232,25 +327,95 @@ def test_ctrl_c_ends_quietly(fake, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_closed_pipe_ends_quietly(fake):
-    """A reader that has enough ends the program without a traceback."""
-    fake.answers("d", Answer("words " * 50_000))
+def test_ctrl_c_ends_the_wait_for_inputs(capsys, monkeypatch):
+    """Ctrl-C while the program waits for somebody to type ends quietly, too."""
+
+    class Nobody(io.BytesIO):
+        def read(self, size=-1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Nobody()))
+
+    assert main(["invoke", "d", "--input-json", "-"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def closed_pipe():
+    """The end to write to of a pipe that nobody reads from."""
     reading, writing = os.pipe()
     os.close(reading)
-
-    done = subprocess.run([*PROGRAM, "invoke", "d", "--stream"], stdout=writing, stderr=subprocess.PIPE, check=False)
-
+    yield writing
     os.close(writing)
+
+
+@pytest.fixture
+def buffered(monkeypatch):
+    """Output is buffered, as it is for users: what fails, fails late."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["serve"], ["demo"], ["invoke", "d"], ["invoke", "d", "--json"], ["invoke", "d", "--stream"]],
+)
+@pytest.mark.usefixtures("buffered", "fake")
+def test_a_closed_pipe_ends_quietly(closed_pipe, arguments):
+    """A reader that has enough ends the program without a word, at its very end, too."""
+    done = subprocess.run([*PROGRAM, *arguments], stdout=closed_pipe, stderr=subprocess.PIPE, check=False)
+
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_debug_lines_on_demand(fake):
-    """`FETCH_HIVE_LOG=debug` tells every request on stderr, without the key."""
+def test_a_closed_pipe_has_an_exit_code(fake, closed_pipe, monkeypatch):
+    """`main` answers with the exit code, and leaves nothing that could not be flushed at the end."""
+    with os.fdopen(os.dup(closed_pipe), "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+
+        assert main(["invoke", "d"]) == 141
+
+
+@pytest.mark.usefixtures("buffered", "fake")
+def test_a_closed_stderr_does_not_cost_the_answer(closed_pipe):
+    """What has been paid for is on stdout, although the usage cannot be told."""
+    done = subprocess.run([*PROGRAM, "invoke", "d"], stdout=subprocess.PIPE, stderr=closed_pipe, check=False)
+
+    assert (done.returncode, done.stdout) == (141, b"Short.\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110 - a device
+@pytest.mark.parametrize("form", [[], ["--stream"], ["--json"]])
+def test_a_full_disk_is_one_line(fake, capsys, monkeypatch, form):
+    """An answer that cannot be written is one line on stderr and exit code 1."""
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr(sys, "stdout", full)
+
+        code = main(["invoke", "d", *form])
+
+    assert code == 1
+    assert capsys.readouterr().err == "fetch-hive: cannot write: No space left on device\n"
+
+
+def test_debug_lines_on_demand(fake, caplog, monkeypatch):
+    """`FETCH_HIVE_LOG=debug` tells every request, without the key."""
+    caplog.set_level(logging.DEBUG, "fetch_hive_sdk")  # takes the level back after the test
+    logging.getLogger("fetch_hive_sdk").setLevel(logging.WARNING)
+    monkeypatch.setenv("FETCH_HIVE_LOG", "debug")
+
+    main(["invoke", "d"])
+
+    assert re.search(r"POST http://127\.0\.0\.1:\d+/v1/prompt/invoke: 200", caplog.text)
+    assert TEST_KEY not in caplog.text
+
+
+def test_debug_lines_go_to_stderr(fake):
+    """The lines are on stderr, and stdout has the answer alone."""
     environment = {**os.environ, "FETCH_HIVE_LOG": "debug"}
 
     done = subprocess.run([*PROGRAM, "invoke", "d"], capture_output=True, text=True, env=environment, check=True)
 
-    assert re.search(r"fetch_hive_sdk: POST http://127\.0\.0\.1:\d+/v1/prompt/invoke: 200", done.stderr)
+    assert done.stdout == "Short.\n"
+    assert re.search(r"^fetch_hive_sdk: POST ", done.stderr, re.MULTILINE)
     assert TEST_KEY not in done.stderr
 
 
@@ -273,6 +438,29 @@ def test_serve_answers_until_it_is_stopped(number):
 
     assert done.stdout == 'd (variant v) was asked with {"text": "long"}.\n'
     assert (server.returncode, rest[1]) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_gives_the_signals_back(monkeypatch, number):
+    """The server answers while it runs, and its handlers are gone when it has been stopped."""
+    before = signal.getsignal(number)
+    answers = []
+
+    class Reader(io.StringIO):
+        """Does what a user would do with what is printed, then stops the server."""
+
+        def flush(self):
+            exports = dict(re.findall(r"export (\w+)=(\S+)", self.getvalue()))
+            if exports and not answers:
+                with FetchHive(exports["FETCH_HIVE_API_KEY"], exports["FETCH_HIVE_BASE_URL"]) as client:
+                    answers.append(client.invoke_prompt(deployment="d").response)
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(sys, "stdout", Reader())
+
+    assert main(["serve", "--delay", "0"]) == 0
+    assert answers == ["d was asked with {}."]
+    assert signal.getsignal(number) is before
 
 
 def test_serve_says_that_a_port_is_taken(capsys):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
 
 import httpx
 import pytest
@@ -21,6 +23,7 @@ from fetch_hive_sdk import (
     StreamFailedError,
     StreamInterruptedError,
     UnknownEvent,
+    UnprocessableEntityError,
 )
 from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer, Refusal
 
@@ -60,9 +63,10 @@ def test_answers_as_told(drive, fake, reach):
     assert result.request_id.startswith("req_")
 
 
-def test_streams_the_same_answer(drive, fake, reach):
+@pytest.mark.parametrize("usage", [None, {"total_tokens": 3, "duration": 9.0}])
+def test_streams_the_same_answer(drive, fake, reach, usage):
     """A stream has the same text, reasoning, usage and end as the answer in one piece."""
-    fake.answers("d", "It is\n\nshort. ", reasoning="Let me see.")
+    fake.answers("d", "It is\n\nshort. ", reasoning="Let me see.", usage=usage)
     client = reach()
 
     whole = drive.invoke(client, deployment="d")
@@ -91,6 +95,20 @@ def test_cuts_the_text_as_told(drive, fake, reach):
     assert drive.invoke(client, deployment="d").response == "Short."
 
 
+def test_refuses_pieces_that_are_not_the_text(fake):
+    """An answer that would be another one as a stream is a mistake, told at once."""
+    assert Answer(pieces=["Sh", "ort."]).text == "Short."
+    with pytest.raises(ValueError, match="not the text"):
+        fake.answers("d", "Short.", pieces=["Lo", "ng."])
+
+
+@pytest.mark.parametrize("answer", [Answer("Short."), lambda request: "Short."])
+def test_refuses_details_that_would_be_lost(fake, answer):
+    """What goes with a text cannot be added to an `Answer` or a function, and is not dropped in silence."""
+    with pytest.raises(TypeError, match="put them into the Answer"):
+        fake.answers("d", answer, reasoning="Hm.")
+
+
 def test_streams_pieces_and_events(drive, fake, reach):
     """A stream can be told event by event: texts, dicts, models, and words for the wire."""
     fake.streams("pieces", ["Sh", "ort."])
@@ -112,6 +130,14 @@ def test_ends_a_stream_where_told(drive, fake, reach):
         drive.collect(reach(), deployment="d")
 
     assert caught.value.partial.text == "Sh"
+
+
+def test_has_no_answer_in_one_piece_where_told_events(drive, fake, reach):
+    """A deployment that was told its events refuses a call that asks for no stream, and says so."""
+    fake.streams("d", [{"type": "response", "response": "Sh"}])
+
+    with pytest.raises(UnprocessableEntityError, match="the events of a stream"):
+        drive.invoke(reach(), deployment="d")
 
 
 def test_fails_in_the_middle(drive, fake, reach):
@@ -176,6 +202,17 @@ def test_remembers_the_requests(drive, fake, reach):
     assert fake.calls == [InvokeRequest(deployment="d", inputs={"text": "long"}, user="u", streaming=False)]
 
 
+def test_remembers_fields_from_the_future(drive, fake, reach):
+    """`extra_body` is let in, as it is meant for what this version does not know, and is in `raw`."""
+    fake.answers("d", "Short.")
+
+    drive.invoke(reach(), deployment="d", extra_body={"beta": [1]})
+
+    (call,) = fake.calls
+    assert call.raw == {"deployment": "d", "streaming": False, "beta": [1]}
+    assert call != InvokeRequest(deployment="d")
+
+
 def test_does_not_know_other_deployments(drive, fake, reach):
     """A deployment that nobody has described is not found, unless there is a default."""
     with pytest.raises(NotFoundError, match="'d'"):
@@ -198,6 +235,7 @@ def test_lets_only_the_key_in(drive):
     ("request_", "status"),
     [
         (httpx.Request("POST", "https://x.test/v1/prompt/invoke", json={"deployment": "d"}), 401),
+        (httpx.Request("POST", "https://x.test/v1/invoke", headers={"authorization": "Basic k"}), 401),
         (httpx.Request("GET", "https://x.test/v1/prompt/invoke"), 405),
         (httpx.Request("POST", "https://x.test/v1/agent"), 404),
         (httpx.Request("POST", "https://x.test/v1/invoke", headers={"authorization": "Bearer k"}, content=b"{"), 422),
@@ -213,32 +251,100 @@ def test_refuses_what_the_service_would(fake, request_, status):
     assert fake.calls == []
 
 
-def test_waits_between_events(drive):
-    """`delay` is the pace of a stream, in process, too."""
-    fake = FakeServer("one two", delay=0.001)
+@pytest.fixture
+def naps(monkeypatch):
+    """The waits of both kinds, which are noted and not waited for."""
+    naps = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(asyncio, "sleep", nap)
+    return naps
+
+
+def test_waits_between_events(drive, naps):
+    """`delay` is the pace of a stream, in process, too: two pieces, usage and the end have three waits in between."""
+    fake = FakeServer("one two", delay=7)
 
     assert drive.text(fake.client(), deployment="d") == ["one", " two"]
+    assert naps == [7, 7, 7]
+
+
+def test_serves_at_a_pace_of_its_own(drive, naps):
+    """The pace that `serve` is given counts on the port."""
+    fake = FakeServer("one two", delay=7)
+
+    with fake.serve(delay=3) as url, FetchHive(TEST_KEY, url) as client:
+        drive.text(client, deployment="d")
+
+    assert [nap for nap in naps if nap] == [3, 3, 3]
 
 
 def test_sends_events_as_they_come():
-    """On a port, an event leaves when it is there, not when the stream is over."""
-    gate = iter(["first", "second"])
-    seen = []
+    """On a port, an event leaves when it is there: the second is not made before the first has been read."""
+    is_read = threading.Event()
 
     class Slow(httpx.SyncByteStream):
         def __iter__(self):
-            for word in gate:
-                seen.append(f"made {word}")
-                yield f'data: {{"type": "response", "response": "{word}"}}\n\n'.encode()
+            yield b'data: {"type": "response", "response": "first"}\n\n'
+            assert is_read.wait(10)
+            yield b'data: {"type": "response", "response": "second"}\n\n'
             yield b"data: [DONE]\n\n"
 
     fake = FakeServer()
     fake.handle = lambda request: httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Slow())
     with fake.serve() as url, FetchHive(TEST_KEY, url) as client:
-        text = list(client.invoke_prompt_stream(deployment="d").text())
+        text = client.invoke_prompt_stream(deployment="d").text()
+        first = next(text)
+        is_read.set()
 
-    assert text == ["first", "second"]
-    assert seen == ["made first", "made second"]
+        assert [first, *text] == ["first", "second"]
+
+
+def talk(url: str, data: bytes) -> bytes:
+    """Send bytes, half-close, and read until the server closes, too."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: ten",
+        b"Content-Length: -1",
+        b"Transfer-Encoding: chunked",
+        b"Host: [::",
+    ],
+)
+def test_refuses_requests_that_cannot_be_read(fake, capfd, head):
+    """A request that is not HTTP as the server knows it is answered with 400, and prints nothing."""
+    with fake.serve() as url:
+        answer = talk(url, b"POST /v1/invoke HTTP/1.1\r\n%s\r\n\r\n" % head)
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert capfd.readouterr().err == ""
+
+
+def test_sends_no_body_where_none_may_be(fake):
+    """The answer to HEAD has none, so that the next answer on the connection can be read."""
+    with fake.serve() as url, httpx.Client(trust_env=False) as client:
+        statuses = [client.request(method, f"{url}/invoke").status_code for method in ("HEAD", "POST")]
+
+    assert statuses == [405, 401]
+
+
+def test_asks_no_name_service(fake, monkeypatch):
+    """A loopback server does not ask the network what the loopback is called."""
+    monkeypatch.setattr(socket, "getfqdn", None)
+    fake.answers("d", "Short.")
+
+    with fake.serve() as url, FetchHive(TEST_KEY, url) as client:
+        assert client.invoke_prompt(deployment="d").response == "Short."
 
 
 def test_survives_clients_that_go_away(fake, capfd):

@@ -36,6 +36,8 @@ class Plan:
     faults: list[Fault] = field(default_factory=list)
     text: str = ""
     has_usage: bool = False
+    is_whole: bool = True
+    """Whether an answer may be made of it."""
     request_id: Optional[str] = None
 
 
@@ -87,23 +89,21 @@ def stream_fault(dice: random.Random, plan: Plan) -> Fault:
     plan.request_id = "req_1" if given else None
     # A server that resets may take back what the client has not read yet: the bytes are sent one event at a time.
     steps = [begin(), *(step for item in given for step in dice.choice([(PING, event(item)), (event(item),)]))]
-    return Fault(
-        *steps,
-        *dice.choice(
-            [
-                (END,),
-                (event("[DONE]"), END),
-                (event("[DONE]"), STALL),
-                (event(FAILED), END),
-                (event("broken"), END),
-                (event({"type": "response"}), END),
-                (event({"type": "tool"}), END),
-                (chunk(b'data: {"type": "respo'), END),
-                (b"zz\r\n",),
-                *ENDS,
-            ]
-        ),
-    )
+    ends = [
+        (END,),
+        (event("[DONE]"), END),
+        (event("[DONE]"), STALL),
+        (event(FAILED), END),
+        (event("broken"), END),
+        (event({"type": "response"}), END),
+        (event({"type": "tool"}), END),
+        (chunk(b'data: {"type": "respo'), END),
+        (b"zz\r\n",),
+        *ENDS,
+    ]
+    end = dice.choice(ends)
+    plan.is_whole = plan.has_usage or event("[DONE]") in end
+    return Fault(*steps, *end)
 
 
 PING = chunk(b": ping\n\n")
@@ -123,6 +123,7 @@ def judge(plan: Plan, server: FaultServer, end: object, seen: list[StreamEvent])
     if isinstance(end, InvokeResponse):
         assert server.runs[plan.name] == 1, plan
         assert end.response.startswith(plan.text), plan
+        assert plan.is_whole, plan
         assert plan.request_id in {None, end.request_id}, plan
         return
     assert end.attempts >= server.posts[plan.name], plan

@@ -6,13 +6,16 @@ import argparse
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Optional
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, TextIO, cast
 
 from fetch_hive_sdk import __version__
 
 from . import _demo, _invoke, _serve
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Sequence
 
 EPILOG = """\
@@ -41,20 +44,51 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         SystemExit: For `--help`, `--version` and arguments that are refused (2).
 
     """
+    _print_whatever_comes()
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # What --help has printed, too. Unlike sys.stdout.flush, print does nothing where there is no stdout.
+            print(end="", flush=True)
+    except KeyboardInterrupt:
+        return 130
+    except OSError as exc:
+        return _give_up_writing(exc)
+
+
+def _run(argv: Optional[Sequence[str]]) -> int:
     options = build_parser().parse_args(argv)
     if os.environ.get("FETCH_HIVE_LOG", "").lower() == "debug":
         logging.basicConfig(format="%(name)s: %(message)s")
         logging.getLogger("fetch_hive_sdk").setLevel(logging.DEBUG)
-    try:
-        code: int = options.run(options)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader has enough. Nobody is left to flush to at exit, either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    code: int = options.run(options)
     return code
+
+
+def _print_whatever_comes() -> None:
+    # A model may write any character, and a terminal may know few: escapes are better than losing a paid answer.
+    with suppress(AttributeError):  # no stdout, or one of somebody's own making
+        cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
+
+
+def _give_up_writing(error: OSError) -> int:
+    # A reader that has enough is nothing to tell.
+    if not isinstance(error, BrokenPipeError):
+        print(f"fetch-hive: cannot write: {error.strerror}", file=sys.stderr)
+    # Python flushes once more when it ends, and would complain of what is left.
+    for output in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):
+            _drop_what_is_left(output)
+    return 141 if isinstance(error, BrokenPipeError) else 1
+
+
+def _drop_what_is_left(output: TextIO) -> None:
+    try:
+        output.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), output.fileno())
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, cast
@@ -29,11 +31,14 @@ examples:
   fetch-hive invoke summarise --input-json inputs.json --stream
   echo '{"text": "A long text."}' | fetch-hive invoke summarise --input-json - --json
 
+The key comes from FETCH_HIVE_API_KEY; there is no option for it, as commands are kept in histories.
+
 exit codes:
   0  answered                        5  no usable answer: not reached, or not in time
-  2  an argument is wrong            6  an answer that is not as the API promises
-  3  no key, or a bad base URL       7  the stream broke off or failed; what came is on stdout
-  4  refused by the service          130, 141  Ctrl-C, closed pipe
+  1  the answer cannot be written    6  an answer that is not as the API promises
+  2  an argument is wrong            7  the stream broke off or failed; what came is on stdout
+  3  no key, or a bad base URL       130, 141  Ctrl-C, closed pipe
+  4  refused by the service
 """
 
 
@@ -65,15 +70,23 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="data for the logs; numbers, true, false and null are read as such; may be repeated",
+        help="data for the logs; numbers, true, false, null and a text in quotes are read as JSON; may be repeated",
     )
     parser.add_argument("--user", help="your id of the person who calls")
     parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS", help="for the whole call; 120")
+    parser.add_argument("--timeout", type=seconds, default=120.0, metavar="SECONDS", help="for the whole call; 120")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--stream", action="store_true", help="print the text as it is being written")
     form.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     parser.set_defaults(run=run, parser=parser)
+
+
+def seconds(text: str) -> float:
+    """Read a time limit. argparse says "invalid seconds value" of what is no number."""
+    limit = float(text)
+    if not 0 < limit < math.inf:
+        raise argparse.ArgumentTypeError("must be a positive number of seconds")
+    return limit
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -85,11 +98,12 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _json_object(path: str) -> dict[str, object]:
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
-        value: object = json.loads(text)
+        # Bytes: json knows UTF-8 from UTF-16, with a mark at the beginning or not, better than the locale does.
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        value: object = json.loads(data)
     except OSError as exc:
         raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise argparse.ArgumentTypeError(f"{path} is not JSON") from None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{path} must hold a JSON object")
@@ -97,12 +111,16 @@ def _json_object(path: str) -> dict[str, object]:
 
 
 def _scalar(text: str) -> object:
-    """Read a number, true, false or null as such, and anything else as the text that it is."""
+    """Read what is a scalar of JSON as that, and anything else as the text that it is."""
     try:
-        value: object = json.loads(text)
-    except ValueError:
+        value: object = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return text
-    return value if value is None or isinstance(value, (int, float)) else text
+    return value if value is None or isinstance(value, (int, float, str)) else text
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is Python's, not JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -140,10 +158,16 @@ def _read_request(options: argparse.Namespace) -> InvokeRequest:
 
 def _print(answer: InvokeResponse, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(answer.raw, ensure_ascii=False, indent=2))
+        print(json.dumps(answer.raw, ensure_ascii=not _prints_utf8(), indent=2))
         return
-    print(answer.response)
+    # Flushed: the answer has been paid for, and what follows may fail.
+    print(answer.response, flush=True)
     _print_usage(answer.usage)
+
+
+def _prints_utf8() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _stream(client: FetchHive, request: InvokeRequest) -> None:
@@ -167,7 +191,9 @@ def _print_usage(usage: Usage) -> None:
 
 def _in_one_line(error: FetchHiveError) -> str:
     billed = "; it may have been processed and billed" if error.maybe_processed else ""
-    return " ".join(str(error).split()) + billed
+    # A service, or a proxy before it, may say anything: escape sequences are not for the terminal.
+    said = "".join(char if char.isprintable() else " " for char in str(error))
+    return " ".join(said.split()) + billed
 
 
 def _exit_code(error: FetchHiveError) -> int:

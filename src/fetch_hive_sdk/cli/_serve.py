@@ -7,11 +7,13 @@ import json
 import signal
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import FrameType
 
     from fetch_hive_sdk import InvokeRequest
@@ -25,23 +27,25 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         description="Serve a fake of the API on a loopback port until stopped. "
         "Any deployment answers by telling what it was asked.",
     )
-    parser.add_argument("--port", type=_port, default=0, help="the port; a free one if not given")
-    parser.add_argument("--delay", type=_seconds, default=0.0, help="seconds between two events of a stream")
+    parser.add_argument("--port", type=port, default=0, help="the port; a free one if not given")
+    parser.add_argument("--delay", type=seconds, default=0.0, help="seconds between two events of a stream")
     parser.set_defaults(run=run)
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004 - the last port there is
+def port(text: str) -> int:
+    """Read a port. argparse says "invalid port value" of what is no number."""
+    number = int(text)
+    if not 0 <= number <= 65535:  # noqa: PLR2004 - the last port there is
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return port
+    return number
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 3600:  # noqa: PLR2004 - an hour
+def seconds(text: str) -> float:
+    """Read a delay. argparse says "invalid seconds value" of what is no number."""
+    delay = float(text)
+    if not 0 <= delay <= 3600:  # noqa: PLR2004 - an hour
         raise argparse.ArgumentTypeError("a delay is from 0 to 3600 seconds")
-    return seconds
+    return delay
 
 
 def tell(request: InvokeRequest) -> Answer:
@@ -56,8 +60,26 @@ def tell(request: InvokeRequest) -> Answer:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until the process is told to stop."""
+    """Serve until the process is told to stop; return the exit code."""
     fake = FakeServer(tell, delay=options.delay)
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_told_to_stop())
+        try:
+            url = stack.enter_context(fake.serve(options.port))
+        except OSError as exc:
+            print(f"fetch-hive: cannot serve on port {options.port}: {exc.strerror}", file=sys.stderr)
+            return 1
+        print(f"Serving a fake of Fetch Hive on {url} until stopped (Ctrl-C). For your program:\n")
+        print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
+        # In short waits: on some systems a wait without end hears no signals.
+        while not stopped.wait(0.2):
+            pass
+    return 0
+
+
+@contextmanager
+def _told_to_stop() -> Generator[threading.Event, None, None]:
+    """Yield an event that Ctrl-C and SIGTERM set."""
     stopped = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a signal handler is called with
@@ -65,16 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with fake.serve(options.port) as url:
-            print(f"Serving a fake of Fetch Hive on {url} until stopped (Ctrl-C). For your program:\n")
-            print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
-            # In short waits: on some systems a wait without end hears no signals.
-            while not stopped.wait(0.2):
-                pass
-    except OSError as exc:
-        print(f"fetch-hive: cannot serve on port {options.port}: {exc.strerror}", file=sys.stderr)
-        return 1
+        yield stopped
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    return 0

@@ -7,13 +7,14 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union
+from functools import partial
+from typing import Any, Callable, ClassVar, Optional, Union
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fetch_hive_sdk import FetchHive, InvokeRequest, StreamEvent
 
@@ -37,12 +38,15 @@ class Answer:
         reasoning: What the model thought before, if anything.
         usage: The `usage` object; None to count the words.
         model: The name of the model.
-        pieces: The text as it is cut for a stream; None to cut it at its words.
+        pieces: The text as it is cut for a stream; None to cut it at its words. It is the text, too, if that is empty.
         stop_reason: Why the model stopped.
         duration: Seconds that the run took.
         error: The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is
             refused with 502, as the service does when its provider fails.
         error_code: The code of that error.
+
+    Raises:
+        ValueError: The pieces, put together, are not the text.
     """
 
     text: str = ""
@@ -54,6 +58,13 @@ class Answer:
     duration: float = 0.5
     error: Optional[str] = None
     error_code: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        whole = "".join(self.pieces or ())
+        if not self.text:
+            object.__setattr__(self, "text", whole)
+        elif self.pieces is not None and whole != self.text:
+            raise ValueError("the pieces, put together, are not the text: a stream would tell another story")
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,22 @@ class _Script:
     """The events of a stream, word for word."""
 
     events: Sequence[Event]
+
+
+class _ReceivedRequest(InvokeRequest):
+    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
+    @property
+    def raw(self) -> dict[str, object]:
+        return {**super().raw, **(self.model_extra or {})}
+
+    # Tests compare with what they could have sent, which is an InvokeRequest.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, InvokeRequest) and self.raw == other.raw
+
+    __hash__ = InvokeRequest.__hash__
 
 
 Reply = Union[str, Answer, Refusal]
@@ -105,7 +132,7 @@ class FakeServer:
     """
 
     calls: list[InvokeRequest]
-    """The requests that were let in, in the order in which they came."""
+    """The requests that were let in, in the order in which they came. `raw` has the JSON object of each."""
 
     def __init__(
         self,
@@ -147,11 +174,16 @@ class FakeServer:
             error: The text of an `error` event with which a stream ends.
             error_code: The code of that error.
 
+        Raises:
+            ValueError: The pieces, put together, are not the text.
+            TypeError: There is an `Answer` or a function, and also what only goes with a text.
+
         """
-        if isinstance(answer, str):
-            text = answer or "".join(pieces or ())
-            answer = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
-        self._behaviours[deployment, variant] = answer
+        text = answer if isinstance(answer, str) else ""
+        told = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
+        if not isinstance(answer, str) and told != Answer():
+            raise TypeError("reasoning, usage and the like go with a text: put them into the Answer")
+        self._behaviours[deployment, variant] = told if isinstance(answer, str) else answer
 
     def fails(
         self,
@@ -183,7 +215,7 @@ class FakeServer:
             deployment: The name of the deployment.
             events: Pieces of text, which become `response` events, events as dicts or models, and texts in the form
                 `data: ...`, which are sent word for word. After pieces of text alone, usage and `[DONE]` follow; else
-                the stream ends where you end it.
+                the stream ends where you end it, and a call that asks for no stream is refused with 422.
             variant: The variant that says so; None for all that nobody has described.
 
         """
@@ -198,6 +230,9 @@ class FakeServer:
             api_key: The key that it sends.
             **options: Further arguments of `FetchHive`.
 
+        Returns:
+            The client. There is nothing to close.
+
         """
         transport = httpx.MockTransport(self.handle)
         return FetchHive(
@@ -208,11 +243,12 @@ class FakeServer:
         )
 
     @contextmanager
-    def serve(self, port: int = 0) -> Generator[str, None, None]:
+    def serve(self, port: int = 0, delay: Optional[float] = None) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
 
         Args:
             port: The port; 0 for a free one.
+            delay: Seconds between two events of a stream; None for the server's own `delay`.
 
         Returns:
             The URL to give to a client as `base_url`.
@@ -221,7 +257,8 @@ class FakeServer:
             OSError: The port is taken.
 
         """
-        with serve(self.handle, port) as address:
+        handler = self.handle if delay is None else partial(self._handle, delay=delay)
+        with serve(handler, port) as address:
             yield f"{address}/v1"
 
     def handle(self, request: httpx.Request) -> httpx.Response:
@@ -234,17 +271,20 @@ class FakeServer:
             What the service would answer.
 
         """
+        return self._handle(request, self.delay)
+
+    def _handle(self, request: httpx.Request, delay: float) -> httpx.Response:
         refusal = self._check(request)
         if refusal is not None:
             return _refuse(refusal)
         try:
-            call = InvokeRequest.model_validate_json(request.read())
+            call = _ReceivedRequest.model_validate_json(request.read())
         except ValidationError as exc:
             problem = exc.errors(include_url=False)[0]
             where = ".".join(str(part) for part in problem["loc"]) or "the body"
             return _refuse(Refusal(422, f"{where}: {problem['msg']}", "validation_error"))
         self.calls.append(call)
-        return self._answer(call)
+        return self._answer(call, delay)
 
     def _check(self, request: httpx.Request) -> Optional[Refusal]:
         if not request.url.path.endswith("/invoke"):
@@ -256,15 +296,17 @@ class FakeServer:
             return Refusal(401, "The API key is missing or wrong", "validation_error")
         return None
 
-    def _answer(self, call: InvokeRequest) -> httpx.Response:
+    def _answer(self, call: InvokeRequest, delay: float) -> httpx.Response:
         behaviour = self._behaviour_for(call)
         if isinstance(behaviour, Refusal):
             return _refuse(behaviour)
         if isinstance(behaviour, _Script):
-            return self._stream([_as_wire(event) for event in behaviour.events])
+            if not call.streaming:
+                return _refuse(Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one"))
+            return _stream(behaviour.events, delay)
         answer = Answer(behaviour) if isinstance(behaviour, str) else behaviour
         if call.streaming:
-            return self._stream([_as_wire(event) for event in _events_of(answer, call)])
+            return _stream(_events_of(answer, call), delay)
         if answer.error is not None:
             return _refuse(Refusal(502, answer.error, answer.error_code))
         return httpx.Response(200, json=_json_of(answer, call))
@@ -276,9 +318,6 @@ class FakeServer:
         if described is None:
             return Refusal(404, f"There is no deployment {call.deployment!r}")
         return described(call) if callable(described) else described
-
-    def _stream(self, events: Sequence[bytes]) -> httpx.Response:
-        return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(events, self.delay))
 
 
 class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -299,6 +338,11 @@ class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
             if number and self._delay:
                 await asyncio.sleep(self._delay)
             yield piece
+
+
+def _stream(events: Iterable[Event], delay: float) -> httpx.Response:
+    pieces = [_as_wire(event) for event in events]
+    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(pieces, delay))
 
 
 def _refuse(refusal: Refusal) -> httpx.Response:
@@ -327,20 +371,22 @@ def _events_of(answer: Answer, call: InvokeRequest) -> Iterator[Event]:
         failure = {"type": "error", "error": answer.error, "message": answer.error, "error_code": answer.error_code}
         yield {**facts, **{name: value for name, value in failure.items() if value is not None}}
     else:
-        usage = {**_usage_of(answer, call), "duration": answer.duration}
+        usage = {"duration": answer.duration, **_usage_of(answer, call)}
         request_id = facts["request_id"]
         yield {"request_id": request_id, "type": "usage", "usage": usage, "stop_reason": answer.stop_reason}
     yield "data: [DONE]\n\n"
 
 
 def _json_of(answer: Answer, call: InvokeRequest) -> dict[str, object]:
+    usage = dict(_usage_of(answer, call))
     fields = {
         "request_id": _new_request_id(),
         "model": answer.model,
-        "duration": answer.duration,
+        # The service has it up here, and in a stream inside of usage.
+        "duration": usage.pop("duration", answer.duration),
         "reasoning": answer.reasoning,
         "response": answer.text,
-        "usage": _usage_of(answer, call),
+        "usage": usage,
         "stop_reason": answer.stop_reason,
     }
     return {name: value for name, value in fields.items() if value is not None}

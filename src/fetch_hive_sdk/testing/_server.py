@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Callable, cast
 
 import httpx
@@ -39,6 +41,11 @@ class _Server(ThreadingHTTPServer):
         self._open: set[socket] = set()
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Visit)
+
+    def server_bind(self) -> None:
+        # Not super(): http.server asks the name service what 127.0.0.1 is called, which may take seconds.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -81,18 +88,27 @@ class _Visit(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _answer(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        request = httpx.Request(
-            self.command,
-            f"http://{self.headers.get('Host', 'localhost')}{self.path}",
-            headers=list(self.headers.items()),
-            content=self.rfile.read(length),
-        )
+        try:
+            request = self._read_request()
+        except (ValueError, httpx.InvalidURL):
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         response = cast("_Server", self.server).handler(request)
         if response.is_stream_consumed:
             self._send_whole(response)
         else:
             self._send_in_pieces(response)
+
+    def _read_request(self) -> httpx.Request:
+        length = int(self.headers.get("Content-Length") or 0)
+        if length < 0 or "Transfer-Encoding" in self.headers:
+            raise ValueError("a body must come with its length")
+        return httpx.Request(
+            self.command,
+            f"http://{self.headers.get('Host', 'localhost')}{self.path}",
+            headers=list(self.headers.items()),
+            content=self.rfile.read(length),
+        )
 
     def _send_head(self, response: httpx.Response) -> None:
         self.send_response(response.status_code)
@@ -102,7 +118,8 @@ class _Visit(BaseHTTPRequestHandler):
     def _send_whole(self, response: httpx.Response) -> None:
         self._send_head(response)
         self.end_headers()
-        self.wfile.write(response.content)
+        if self.command != "HEAD":
+            self.wfile.write(response.content)
 
     def _send_in_pieces(self, response: httpx.Response) -> None:
         self._send_head(response)
