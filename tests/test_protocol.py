@@ -1962,3 +1962,80 @@ def test_stream_that_was_never_sent_was_never_billed():
 
     assert not unused.interruption("closed").maybe_processed
     assert Transcript().interruption("closed").maybe_processed
+
+
+# --- Asked for by mutants --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("idle_timeout", [None, NO_TIME])
+def test_silent_stream_has_its_request(idle_timeout):
+    """The error of a stream that fell silent has the request and the id of its run, and the attempts."""
+    call = stream_with({**HELLO, "request_id": "req_1", "model": "m"}, idle_timeout=idle_timeout)
+
+    error = raised_in(call.stream_errors(), httpx.ReadTimeout("slow"))
+
+    assert error.request.url.path.endswith("/prompt/invoke")
+    assert (error.request_id, error.attempts) == ("req_1", 1)
+    assert (error.partial.request_id, error.partial.model) == ("req_1", "m")
+
+
+@pytest.mark.parametrize("exc", [httpx.ReadError("reset"), httpx.ReadTimeout("slow")])
+def test_broken_call_has_its_request(exc):
+    """So has that of a call."""
+    error = raised_in(begun_call().errors(), exc)
+
+    assert error.request.url.path.endswith("/prompt/invoke")
+
+
+def test_times_in_messages_are_those_of_the_call():
+    """A call that was over at once took no second."""
+    error = raised_in(begun_call().errors(), httpx.ReadTimeout("slow"))
+
+    assert "after 0.0 seconds" in str(error)
+
+
+def test_model_of_a_later_event_counts():
+    """The model is that of the last event that names one."""
+    transcript = transcript_of(
+        {"type": "reasoning", "response": "a", "model": "m1"},
+        {"type": "response", "response": "b", "model": "m2"},
+        {"type": "response", "response": "c"},
+    )
+
+    assert transcript.partial().model == "m2"
+
+
+def test_error_event_of_a_call_has_its_attempts():
+    """The failure of a stream tells how often the request was sent."""
+    call = stream_with({"type": "error"})
+
+    assert call.transcript.failure().attempts == 1
+
+
+def test_evidence_of_a_refusal_is_whole():
+    """The detached response has the version and the phrase of the wire, and lengths that fit its body."""
+    error = refusal(
+        400,
+        b"{}",
+        {"content-length": "999", "transfer-encoding": "chunked"},
+        http_version=b"HTTP/1.1",
+        reason_phrase=b"Odd",
+        network_stream=object(),
+    )
+
+    assert (error.response.http_version, error.response.reason_phrase) == ("HTTP/1.1", "Odd")
+    assert error.response.headers["content-length"] == "2"
+    assert "transfer-encoding" not in error.response.headers
+    assert set(error.response.extensions) == {"http_version", "reason_phrase"}
+
+
+def test_request_is_a_post():
+    """Written as HTTP writes it."""
+    assert begun_call().begin().method == "POST"
+
+
+def test_text_of_exactly_the_length_is_shown_whole():
+    """A message of two hundred characters is not cut."""
+    error = refusal(502, b"a" * 200, {"content-type": "text/plain"})
+
+    assert str(error).endswith("a" * 200)

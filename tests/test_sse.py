@@ -400,3 +400,8 @@ def test_event_just_within_the_bound_is_read():
     for chunks in ([line, b"\n\n"], [*byte_by_byte(line), b"\n\n"]):
         decoder = EventDecoder(max_event_bytes=100)
         assert [payload for chunk in chunks for payload in decoder.feed(chunk)] == [b"a" * 94]
+
+
+def test_two_lines_of_data_may_fill_the_bound():
+    """The line break between two lines of data counts once."""
+    assert list(EventDecoder(max_event_bytes=9).feed(b"data:abcd\ndata:efgh\n\n")) == [b"abcd\nefgh"]
