@@ -2039,3 +2039,12 @@ def test_text_of_exactly_the_length_is_shown_whole():
     error = refusal(502, b"a" * 200, {"content-type": "text/plain"})
 
     assert str(error).endswith("a" * 200)
+
+
+def test_escaped_letters_arrive_as_they_are():
+    """Answers and events are read right however the service writes its letters; Pydantic before 2.7.3 does not."""
+    answer = parse_answer(InvokeResponse, "application/json", b'{"response": "caf\\u00e9 \\ud83d\\ude00"}')
+    event = parse_event('{"type": "response", "response": "caf\\u00e9"}')
+
+    assert answer.response == "café \U0001f600"
+    assert event.response == "café"

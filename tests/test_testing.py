@@ -75,6 +75,21 @@ def test_streams_the_same_answer(drive, fake, reach, usage):
     assert {**collected.raw, "request_id": ""} == {**whole.raw, "request_id": ""}
 
 
+def test_writes_utf8(fake):
+    """JSON comes unescaped, as the service writes it, whatever the version of httpx makes of it."""
+    fake.answers("d", "caf\u00e9")
+    fake.fails("e", 400, message="caf\u00e9", headers={"content-type": "application/problem+json"})
+
+    def ask(deployment: str) -> httpx.Response:
+        call = {"json": {"deployment": deployment}, "headers": {"authorization": "Bearer k"}}
+        return fake.handle(httpx.Request("POST", "https://x.test/v1/invoke", **call))
+
+    assert "caf\u00e9".encode() in ask("d").content
+    assert ask("d").headers["content-type"] == "application/json"
+    assert "caf\u00e9".encode() in ask("e").content
+    assert ask("e").headers.get_list("content-type") == ["application/problem+json"]
+
+
 def test_counts_words_where_nobody_said_the_usage(drive, fake, reach):
     """Usage that was not given is counted, so that a program has numbers to show."""
     fake.answers("d", "one two", reasoning="three")

@@ -309,7 +309,7 @@ class FakeServer:
             return _stream(_events_of(answer, call), delay)
         if answer.error is not None:
             return _refuse(Refusal(502, answer.error, answer.error_code))
-        return httpx.Response(200, json=_json_of(answer, call))
+        return _send_json(200, _json_of(answer, call))
 
     def _behaviour_for(self, call: InvokeRequest) -> Union[Reply, _Script]:
         described = self._behaviours.get((call.deployment, call.variant or None))
@@ -348,7 +348,14 @@ def _stream(events: Iterable[Event], delay: float) -> httpx.Response:
 def _refuse(refusal: Refusal) -> httpx.Response:
     body = {"error": refusal.message, "message": refusal.message, "error_code": refusal.error_code}
     known = {name: value for name, value in body.items() if value is not None}
-    return httpx.Response(refusal.status, headers=dict(refusal.headers), json=known)
+    return _send_json(refusal.status, known, refusal.headers)
+
+
+def _send_json(status: int, value: Mapping[str, object], further: Optional[Mapping[str, str]] = None) -> httpx.Response:
+    headers = httpx.Headers({"Content-Type": "application/json"})
+    headers.update(dict(further or {}))
+    # Not json=...: the versions of httpx do not agree on whether to escape, and the service does not.
+    return httpx.Response(status, headers=headers, content=json.dumps(value, ensure_ascii=False).encode())
 
 
 def _as_wire(event: Event) -> bytes:
