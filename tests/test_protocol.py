@@ -70,6 +70,7 @@ from fetch_hive_sdk._protocol import (
     refuse,
     without_secrets,
 )
+from fetch_hive_sdk._retry import RetryPolicy
 from fetch_hive_sdk._time import Deadlines
 
 KEY = "fh_live_0123456789/abc"
@@ -2048,3 +2049,11 @@ def test_escaped_letters_arrive_as_they_are():
 
     assert answer.response == "café \U0001f600"
     assert event.response == "café"
+
+
+def test_code_of_a_refusal_is_read_behind_a_byte_order_mark():
+    """A refusal is read like an answer: a daily cap is one whatever stands before it."""
+    error = refusal(429, BOM + b'{"error": "cap", "error_code": "api_rate_limit_exceeded"}')
+
+    assert error.error_code == "api_rate_limit_exceeded"
+    assert RetryPolicy().wait_before_retry(1, error) is None

@@ -106,8 +106,7 @@ def merge_body(fields: Mapping[str, object], extra_body: Optional[Mapping[str, o
     """Write the JSON body of a request, fields added that this version does not know.
 
     Raises:
-        ValueError: `extra_body` has a field that has an argument of its own.
-        ValueError: `extra_body` has a value that JSON cannot carry.
+        ValueError: `extra_body` has a field that has an argument of its own, or a value that JSON cannot carry.
 
     """
     extra = read_json_object(extra_body or {}, "extra_body")
@@ -188,8 +187,9 @@ class BodyReader:
             ResponseDecodeError: The compressed data ended early.
 
         """
-        self._inflate.finish(self.so_far())
-        return self.so_far()
+        body = self.so_far()
+        self._inflate.finish(body)
+        return body
 
     def so_far(self) -> bytes:
         """Return what has been received."""
@@ -278,15 +278,28 @@ def decode_json(body: bytes, what: str) -> object:
     """
     if not body.strip():
         raise ResponseDecodeError(f"{what} is empty", body=body)
-    text = body[3:] if body.startswith(b"\xef\xbb\xbf") else body
     try:
-        return cast("object", from_json(text))
+        return read_json(body)
     except ValueError as exc:
         # Not chained: a decoding error of the standard library would hold the text.
         reason = str(exc)
-    with contextlib.suppress(ValueError, RecursionError):
-        return cast("object", from_json(_without_lone_surrogates(text)))
     raise ResponseDecodeError(f"{what} is not JSON: {reason}", body=body, request_id=find_request_id(body))
+
+
+def read_json(body: bytes) -> object:
+    """Read whatever is JSON, of an answer, an event or a refusal: with a byte order mark, or with half an emoji.
+
+    Raises:
+        ValueError: It is none; the text says where, and quotes nothing.
+
+    """
+    text = body[3:] if body.startswith(b"\xef\xbb\xbf") else body
+    try:
+        return cast("object", from_json(text))
+    except ValueError:
+        with contextlib.suppress(ValueError, RecursionError):
+            return cast("object", from_json(_without_lone_surrogates(text)))
+        raise
 
 
 def _without_lone_surrogates(text: bytes) -> bytes:
@@ -629,7 +642,7 @@ def _as_events(answer: InvokeResponse) -> Iterator[StreamEvent]:
 
 def _is_whole(payload: bytes) -> bool:
     try:
-        from_json(payload)
+        read_json(payload)
     except ValueError:
         return False
     return True
@@ -684,7 +697,7 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
 def _mask(body: bytes, api_key: Secret) -> bytes:
     body = api_key.hide_in_bytes(body)
     try:
-        value = cast("object", from_json(body))
+        value = read_json(body)
     except ValueError:
         return body
     # JSON can write one text in many ways, "\\/" for "/": the key may be in there without its bytes.
@@ -728,7 +741,7 @@ def _make_readable(response: httpx.Response) -> None:
 
 def _json_or_text(response: httpx.Response, body: bytes) -> object:
     try:
-        return cast("object", from_json(body))
+        return read_json(body)
     except ValueError:
         return response.text
 

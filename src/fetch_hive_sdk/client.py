@@ -12,7 +12,7 @@ from . import _blocking
 from ._config import DEFAULT_MAX_RETRIES, DEFAULT_PROMPT_PATH, DEFAULT_TIMEOUT, Timeout, read_config, read_timeout
 from ._protocol import Call, Endpoint, merge_body
 from .errors import ConfigurationError
-from .models import InvokeRequest, InvokeResponse, MetadataValue
+from .models import InvokeRequest, InvokeResponse, MetadataValue, fields_to_send
 from .streams import AsyncPromptStream, PromptStream
 
 if TYPE_CHECKING:
@@ -488,7 +488,7 @@ class FetchHive:
         return Call(
             self._config,
             Endpoint(self._config.prompt_path, InvokeResponse),
-            merge_body({**_read_request(request, fields).raw, "streaming": streaming}, extra_body),
+            merge_body({**fields_to_send(_read_request(request, fields)), "streaming": streaming}, extra_body),
             streaming=streaming,
             timeout=self._config.timeout if timeout is None else read_timeout(timeout),
         )
@@ -503,7 +503,7 @@ def _read_request(request: object, fields: dict[str, object]) -> InvokeRequest:
     if given:
         raise TypeError(f"pass an InvokeRequest or {', '.join(given)}, not both")
     # Once more: a dict inside it may have been changed since.
-    return InvokeRequest.model_validate(request.raw)
+    return InvokeRequest.model_validate(fields_to_send(request))
 
 
 def _unpickle(cls: type[FetchHive], options: dict[str, Any]) -> FetchHive:

@@ -232,8 +232,13 @@ class InvokeRequest(BaseModel):
     @property
     def raw(self) -> dict[str, object]:
         """The JSON object that will be sent. Fields that are empty are left out."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: copy.deepcopy(value) for name, value in fields.items() if value not in (None, "", {})}
+        return copy.deepcopy(fields_to_send(self))
+
+
+def fields_to_send(request: InvokeRequest) -> dict[str, object]:
+    """Return `request.raw` as it is in the request itself, for those who only read it."""
+    fields = {name: getattr(request, name) for name in type(request).model_fields}
+    return {name: value for name, value in fields.items() if value not in (None, "", {})}
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------
