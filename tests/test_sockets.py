@@ -223,3 +223,20 @@ async def test_a_handshake_ends_in_time():
         assert await stream.read(1, timeout=5) == b""
         with pytest.raises(httpcore.ConnectError):
             await stream.start_tls(ssl.create_default_context(), "localhost", timeout=5)
+
+
+async def test_closes_what_has_closed_itself():
+    """A connection that the other side ended while much was unsent, and that then sent it, can still be closed."""
+    loop = asyncio.get_running_loop()
+    async with connected() as (stream, other):
+        writing = asyncio.ensure_future(stream.write(b"a" * 8_000_000, timeout=5))
+        await asyncio.sleep(0)
+        other.shutdown(socket.SHUT_WR)
+        assert await stream.read(1, timeout=5) == b""
+        while await loop.sock_recv(other, 1_000_000):
+            pass
+        with pytest.raises(httpcore.WriteError):
+            await writing
+
+        await stream.aclose()
+        stream.abort()

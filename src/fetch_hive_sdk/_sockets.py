@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 import httpcore
@@ -144,7 +145,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         self._transport.close()
         # Time to say goodbye, for TLS; then without the other side.
         await asyncio.sleep(0)
-        self._transport.abort()
+        self.abort()
 
     async def start_tls(
         self,
@@ -162,7 +163,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         try:
             secured = await self._loop.start_tls(plain, self, ssl_context, server_hostname=server_hostname)
         except BaseException:
-            plain.abort()
+            _abort(plain)
             raise
         if secured is None:
             raise httpcore.ConnectError("the connection broke in the TLS handshake")
@@ -171,7 +172,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        self._transport.abort()
+        _abort(self._transport)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
@@ -215,6 +216,13 @@ async def _connect(work: Coroutine[Any, Any, _AsyncStream], timeout: Optional[fl
         return connecting.result()
     except OSError as exc:
         raise httpcore.ConnectError(str(exc)) from exc
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    # A transport that was told to close and has since written the last of its buffer forgets its event loop, but not
+    # that it might have to abort.
+    with suppress(AttributeError):
+        transport.abort()
 
 
 def _give_up(connecting: asyncio.Task[_AsyncStream]) -> None:
