@@ -26,7 +26,7 @@ OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyn
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # Where every branch is tested: the words and the protocol.
-PURE = ["models", "errors", "_config", "_time", "_protocol", "_sse", "_retry"]
+PURE = ["models", "errors", "_config", "_time", "_protocol", "_answers", "_events", "_sse", "_retry"]
 
 
 @nox.session

@@ -21,7 +21,7 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 FLOORS = [
     {"_version"},
     {"models", "errors", "_config"},
-    {"_protocol", "_sse", "_retry", "_time"},
+    {"_protocol", "_answers", "_events", "_sse", "_retry", "_time"},
     {"_blocking", "_asyncio", "_pool", "_sockets"},
     {"client", "streams"},
 ]

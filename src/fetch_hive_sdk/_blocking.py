@@ -9,7 +9,8 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from ._protocol import NETWORK_ERRORS, OPENED, AnswerT, Call, EventReader
+from ._events import OPENED, EventReader
+from ._protocol import NETWORK_ERRORS, AnswerT, Call
 from .errors import FetchHiveError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._protocol import Transcript
+    from ._events import Transcript
     from .models import InvokeResponse, PartialAnswer, StreamEvent
 
 

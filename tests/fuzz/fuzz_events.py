@@ -13,7 +13,7 @@ import atheris
 
 with atheris.instrument_imports(include=["fetch_hive_sdk"]):
     from fetch_hive_sdk import FetchHiveError
-    from fetch_hive_sdk._protocol import EventReader, Transcript, parse_event
+    from fetch_hive_sdk._events import EventReader, Transcript, parse_event
     from fetch_hive_sdk._time import Deadlines
 
 

@@ -1,0 +1,692 @@
+"""What is made of a body. Plain calls with plain values: no client, no socket, no waiting."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import pickle
+import zlib
+from datetime import timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetch_hive_sdk import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    InternalServerError,
+    InvokeResponse,
+    NotFoundError,
+    PaymentRequiredError,
+    PermissionDeniedError,
+    RateLimitError,
+    ResponseDecodeError,
+    ResponseError,
+    ResponseTooLargeError,
+    ResponseValidationError,
+    UnexpectedContentTypeError,
+    UnprocessableEntityError,
+)
+from fetch_hive_sdk._answers import (
+    BodyReader,
+    Inflater,
+    content_encoding,
+    content_type,
+    find_request_id,
+    is_json,
+    parse_answer,
+    read_retry_after,
+    refuse,
+)
+from fetch_hive_sdk._config import Secret
+from fetch_hive_sdk._retry import RetryPolicy
+from wire import (
+    ANSWER,
+    BOM,
+    KEY,
+    NOW,
+    PIECE,
+    REQUEST,
+    as_json,
+    pieces,
+)
+
+# --- Bodies ----------------------------------------------------------------------------------------------------------
+
+
+def feed_all(reader, chunks):
+    for chunk in chunks:
+        reader.feed(chunk)
+
+
+def read_body(chunks, encoding="", **bound):
+    reader = BodyReader(encoding, **bound)
+    feed_all(reader, chunks)
+    return reader.finish()
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
+def test_plain_body_is_taken_as_it_is(encoding):
+    """In as many chunks as it comes."""
+    assert read_body([b"Hello, ", b"", b"bees"], encoding) == b"Hello, bees"
+    assert read_body([], encoding) == b""
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_gzip_is_undone(encoding, size):
+    """However its bytes are cut."""
+    body = as_json(ANSWER) * 1000
+
+    assert read_body(pieces(gzip.compress(body), size), encoding) == body
+
+
+@pytest.mark.parametrize("missing", [1, 8, 20])
+def test_cut_gzip_is_reported_with_what_came(missing):
+    """Even if only its checksum is missing."""
+    body = as_json(ANSWER)
+
+    with pytest.raises(ResponseDecodeError, match="ended early") as caught:
+        read_body([gzip.compress(body)[:-missing]], "gzip")
+
+    assert body.startswith(caught.value.body)
+
+
+def test_empty_gzip_is_cut_gzip():
+    """Even nothing has a header when it is compressed."""
+    with pytest.raises(ResponseDecodeError, match="ended early"):
+        read_body([], "gzip")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"response": "plain"}',
+        bytes.fromhex("1f8b0800000000000003") + b"\xff" * 50,
+        gzip.compress(b"whole", mtime=0)[:-8] + bytes(8),
+    ],
+    ids=["no gzip", "broken inside", "false checksum"],
+)
+def test_false_gzip_is_reported_with_its_bytes(body):
+    """The header says one thing and the bytes another."""
+    with pytest.raises(ResponseDecodeError, match="not the gzip data that its header says") as caught:
+        read_body([body], "gzip")
+
+    assert caught.value.body == body
+    assert isinstance(caught.value.__cause__, zlib.error)
+
+
+def test_bytes_after_the_gzip_data_are_ignored():
+    """As everybody does."""
+    assert read_body([gzip.compress(b"whole") + b"padding", b"more"], "gzip") == b"whole"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip", "x" * 100])
+def test_compression_that_nobody_asked_for_is_reported(encoding):
+    """Its name is in the message, but not a long one; the bytes are kept."""
+    with pytest.raises(ResponseDecodeError, match="compressed with") as caught:
+        read_body([b"\x00bytes"], encoding)
+
+    assert encoding[:20] in str(caught.value)
+    assert len(str(caught.value)) < 80
+    assert caught.value.body == b"\x00bytes"
+
+
+def test_long_body_is_refused():
+    """Its beginning is kept."""
+    with pytest.raises(ResponseTooLargeError, match="longer than 1,000 bytes") as caught:
+        read_body([b"x" * 600, b"x" * 600], max_bytes=1000)
+
+    assert caught.value.body == b"x" * 600
+    assert read_body([b"x" * 600, b"x" * 400], max_bytes=1000) == b"x" * 1000
+
+
+def test_bomb_is_met_piece_by_piece():
+    """A few bytes that inflate to a thousand times as many never do so at once."""
+    bomb = gzip.compress(b"\x00" * 10_000_000)
+    inflater = Inflater("gzip")
+
+    sizes = [len(piece) for piece in inflater.feed(bomb)]
+
+    assert max(sizes) <= PIECE
+    assert sum(sizes) == 10_000_000
+
+
+@pytest.mark.parametrize("size", [100, 100_000])
+def test_bomb_is_refused_at_the_bound(size):
+    """No more than the bound is ever held."""
+    reader = BodyReader("gzip", max_bytes=100_000)
+
+    with pytest.raises(ResponseTooLargeError):
+        feed_all(reader, pieces(gzip.compress(b"\x00" * 10_000_000), size))
+
+    assert len(reader.so_far()) <= 100_000
+
+
+def test_what_came_can_be_had_before_the_end():
+    """A broken connection leaves it as evidence."""
+    reader = BodyReader()
+    reader.feed(b'{"response": "Hel')
+
+    assert reader.so_far() == b'{"response": "Hel'
+
+
+# --- What a body is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "media_type", "json_like"),
+    [
+        ("application/json", "application/json", True),
+        ("Application/JSON; charset=utf-8", "application/json", True),
+        ("application/problem+json", "application/problem+json", True),
+        ("text/json", "text/json", True),
+        (None, "", True),
+        ("text/html; charset=utf-8", "text/html", False),
+        ("text/event-stream", "text/event-stream", False),
+        ("application/jsonp", "application/jsonp", False),
+    ],
+)
+def test_media_type_is_read_from_the_header(header, media_type, json_like):
+    """Its parameters and capitals do not matter; a body without a type is taken at its word."""
+    response = httpx.Response(200, headers={"content-type": header} if header else {})
+
+    assert content_type(response) == media_type
+    assert is_json(media_type) is json_like
+
+
+def test_response_that_was_read_is_no_longer_compressed():
+    """An event hook of an injected client may have read it."""
+    zipped = gzip.compress(b"{}")
+    unread = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(zipped))
+    read = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(zipped))
+    read.read()
+
+    assert content_encoding(unread) == "gzip"
+    assert content_encoding(read) == ""
+    assert content_encoding(httpx.Response(200)) == ""
+
+
+# --- One answer ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("media_type", ["application/json", ""])
+@pytest.mark.parametrize("before", [b"", BOM, b" \n"])
+def test_answer_is_parsed(media_type, before):
+    """Every field of the vendor's page, and `raw` is the very object."""
+    answer = parse_answer(InvokeResponse, media_type, before + as_json(ANSWER))
+
+    assert answer.response == "Hello, bees."
+    assert answer.usage.completion_tokens.reasoning_tokens == 5
+    assert answer.raw == ANSWER
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"response": ""},
+        {"response": "x", "usage": None},
+        {"response": "x", "stop_reason": "something_new"},
+        {"response": "x", "tomorrow": {"a": [1]}},
+        {"response": "x", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
+    ],
+)
+def test_unknown_is_passed_on(body):
+    """Extra fields, new words, flat counts and missing optional fields are no errors."""
+    assert parse_answer(InvokeResponse, "application/json", as_json(body)).raw == body
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "text/plain", "application/xml"])
+def test_other_content_types_are_reported(media_type):
+    """A page of a proxy, most likely. Its bytes are kept."""
+    page = b"<html>Sign in to the network</html>"
+
+    with pytest.raises(UnexpectedContentTypeError, match=f"is {media_type}, not JSON") as caught:
+        parse_answer(InvokeResponse, media_type, page)
+
+    assert caught.value.body == page
+    assert caught.value.maybe_processed is True
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"  \r\n",
+        b'{"response": "Hel',
+        b"secret word",
+        b'{"response": "secret \xff"}',
+        b'{"response": "secret", }',
+        b"{'response': 'secret'}",
+        BOM,
+        b"[" * 10_000,
+    ],
+)
+def test_broken_json_is_reported_with_its_bytes(body):
+    """The message does not quote them, and no cause does."""
+    with pytest.raises(ResponseDecodeError, match="the answer is") as caught:
+        parse_answer(InvokeResponse, "application/json", body)
+
+    assert caught.value.body == body
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"secret"', b"7", b"null", b"true", b'[{"response": "secret"}]'])
+def test_json_that_is_no_object_is_reported(body):
+    """With the value."""
+    with pytest.raises(ResponseValidationError, match="JSON, but not an object") as caught:
+        parse_answer(InvokeResponse, "application/json", body)
+
+    assert caught.value.body == json.loads(body)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"response": None}, "response"),
+        ({"response": 7}, "response"),
+        ({"response": ["secret"]}, "response"),
+        ({"request_id": 7}, "request_id"),
+        ({"model": ["secret"]}, "model"),
+        ({"duration": "secret"}, "duration"),
+        ({"reasoning": {"secret": 1}}, "reasoning"),
+        ({"stop_reason": 0}, "stop_reason"),
+        ({"usage": "secret"}, "usage"),
+        ({"usage": {"total_tokens": "secret"}}, "usage.total_tokens"),
+        ({"usage": {"prompt_tokens": "secret"}}, "usage.prompt_tokens"),
+        ({"usage": {"prompt_tokens": {"cached_tokens": "secret"}}}, "usage.prompt_tokens.cached_tokens"),
+        ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, "usage.completion_tokens.reasoning_tokens"),
+    ],
+)
+def test_malformed_is_reported(changed, field):
+    """The message names the field and never quotes the data; the object is kept, for it has been paid for."""
+    body = {**ANSWER, **changed}
+
+    with pytest.raises(ResponseValidationError, match="not as promised") as caught:
+        parse_answer(InvokeResponse, "application/json", as_json(body))
+
+    assert f"{field}: " in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.body == body
+    assert caught.value.request_id == (None if field == "request_id" else "req_1")
+    assert caught.value.__context__ is None
+
+
+def test_missing_response_is_reported():
+    """It is the one promise of an answer."""
+    with pytest.raises(ResponseValidationError, match="response: Field required") as caught:
+        parse_answer(InvokeResponse, "application/json", b'{"request_id": "req_1"}')
+
+    assert caught.value.request_id == "req_1"
+
+
+def test_many_mistakes_are_summed_up():
+    """Three of them are named."""
+    body = {"response": 1, "model": 2, "reasoning": 3, "stop_reason": 4, "duration": "x"}
+
+    with pytest.raises(ResponseValidationError, match="; and 2 more"):
+        parse_answer(InvokeResponse, "application/json", as_json(body))
+
+
+@pytest.mark.parametrize(
+    ("body", "request_id"),
+    [
+        (b'{"request_id": "req_1", "response": "Hel', "req_1"),
+        (b'{"response": "Hello" "request_id" \n:\t"0190-af_3"', "0190-af_3"),
+        (b'{"response": "\xff", "request_id":"req_1"}', "req_1"),
+        (b'<pre>{"request_id": "req_1"}</pre>', "req_1"),
+        (b'{"request_id": "req_', None),
+        (b'{"request_id": 7, "a"', None),
+        (b'{"request_id": "not an id", ', None),
+        (b'{"request_id": "' + b"x" * 101 + b'", ', None),
+        (b"", None),
+    ],
+)
+def test_request_id_is_found_in_broken_bodies(body, request_id):
+    """It is what the vendor's support asks for."""
+    assert find_request_id(body) == request_id
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "application/json"])
+def test_error_of_a_broken_body_has_its_request_id(media_type):
+    """Whatever is wrong with the body."""
+    with pytest.raises(ResponseError) as caught:
+        parse_answer(InvokeResponse, media_type, b'{"request_id": "req_1", "response": "Hel')
+
+    assert caught.value.request_id == "req_1"
+
+
+# --- Refusals --------------------------------------------------------------------------------------------------------
+
+
+def refusal(status, body=b"", headers=None, **extensions):
+    response = httpx.Response(status, headers=headers, request=REQUEST, extensions=extensions)
+    data = body if isinstance(body, bytes) else as_json(body)
+    return refuse(response, data, api_key=Secret(KEY), now=NOW.timestamp)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, PaymentRequiredError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (422, UnprocessableEntityError),
+        (429, RateLimitError),
+        (500, InternalServerError),
+        (502, InternalServerError),
+        (503, InternalServerError),
+        (504, InternalServerError),
+        (529, InternalServerError),
+        (301, APIStatusError),
+        (307, APIStatusError),
+        (408, APIStatusError),
+        (410, APIStatusError),
+        (418, APIStatusError),
+        (425, APIStatusError),
+    ],
+)
+def test_status_decides_the_class(status, kind):
+    """And nothing else does."""
+    error = refusal(status, {"message": "No.", "error_code": "rate_limit", "code": "unauthorized"})
+
+    assert type(error) is kind
+    assert error.status_code == status
+    assert error.maybe_processed is (status >= 500)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"message": "No such thing.", "error": "nope"}, "404 Not Found: No such thing."),
+        ({"error": "nope"}, "404 Not Found: nope"),
+        ({"message": "", "error": "nope"}, "404 Not Found: nope"),
+        ({"message": {"a": 1}, "error": None}, "404 Not Found"),
+        ({"message": "m", "error_code": "c"}, "404 Not Found: m (error_code: c)"),
+        ({"message": "m", "code": "c", "request_id": "r"}, "404 Not Found: m (error_code: c, request_id: r)"),
+        ({"request_id": "r"}, "404 Not Found (request_id: r)"),
+        ({}, "404 Not Found"),
+        ([{"message": "m"}], "404 Not Found"),
+        ("gone", "404 Not Found: gone"),
+        (b"", "404 Not Found"),
+        (b"plain words\n here", "404 Not Found: plain words here"),
+        (b'{"message": "cut', '404 Not Found: {"message": "cut'),
+    ],
+)
+def test_refusal_says_what_the_service_said(body, said):
+    """Its message, its code and the request id."""
+    assert str(refusal(404, body)) == said
+
+
+def test_status_without_a_name_is_a_number():
+    """The service may invent some."""
+    assert str(refusal(529, {"error": "overloaded"})) == "529: overloaded"
+
+
+def test_message_of_the_service_is_cut():
+    """A log line is no place for a book."""
+    assert len(str(refusal(400, {"message": "x" * 100_000}))) < 1100
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error_code": "a", "code": "b"}, "a"),
+        ({"code": "b"}, "b"),
+        ({"error_code": "", "code": "b"}, "b"),
+        ({"error_code": 7, "code": "b"}, "b"),
+        ({"error_code": None}, None),
+        ({}, None),
+        ([], None),
+        (b"text", None),
+    ],
+)
+def test_error_code_is_taken_from_either_name(body, code):
+    """`error_code` first. What is no text is none."""
+    assert refusal(400, body).error_code == code
+
+
+def test_body_of_a_refusal_is_its_value():
+    """The JSON if it is some, else the text."""
+    assert refusal(400, {"a": [1]}).body == {"a": [1]}
+    assert refusal(400, [1]).body == [1]
+    assert refusal(400, b"no JSON").body == "no JSON"
+    assert refusal(400).body == ""
+
+
+def test_response_of_a_refusal_can_be_read():
+    """On streams, too: it has been read. What described its bytes on the wire is gone."""
+    headers = {"content-encoding": "gzip", "content-length": "7", "transfer-encoding": "chunked", "x-trace": "t"}
+
+    error = refusal(400, {"error": "nope"}, headers)
+
+    assert error.response.text == '{"error": "nope"}'
+    assert error.response.json() == {"error": "nope"}
+    assert error.response.headers["x-trace"] == "t"
+    assert error.response.headers.get("content-encoding") is None
+    assert "authorization" not in error.request.headers
+    assert error.request.url == REQUEST.url
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><head><title>502 Bad Gateway</title></head><body><h1>Sorry</h1></body></html>",
+        b"<HTML><STYLE>p > a {color: red}</STYLE><script src='x'>if (a < b) { c() }</script >502 Bad Gateway <p>Sorry",
+        b"<!doctype html><!-- a > b, so: <p> -->502 Bad Gateway\n\n <a href='x'\n>Sorry</a>",
+        b"502 Bad Gateway Sorry<script>" + b"x = 1; " * 10_000,
+    ],
+)
+def test_page_of_a_proxy_is_shown_without_its_markup(page):
+    """Its words are enough."""
+    error = refusal(502, page, {"content-type": "text/html"})
+
+    assert str(error) == "502 Bad Gateway: 502 Bad Gateway Sorry"
+    assert error.body == page.decode()
+
+
+def test_page_of_a_proxy_is_shown_in_part():
+    """At most 200 characters of it."""
+    error = refusal(502, b"<p>" + b"word " * 10_000 + b"</p>", {"content-type": "text/html"})
+
+    shown = str(error).partition(": ")[2]
+    assert len(shown) == 200
+    assert shown.endswith("...")
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "hex", "zlib", "rot13", "undefined", "idna", "punycode", "nonsense"])
+def test_refusal_is_read_whatever_charset_it_claims(charset):
+    """Python knows a hundred codecs, each with its own way to fail: then it is UTF-8."""
+    error = refusal(500, "Grüße".encode() + b"\xff", {"content-type": f"text/plain; charset={charset}"})
+
+    assert "Gr" in error.response.text
+    assert error.maybe_processed is True
+    assert pickle.loads(pickle.dumps(error)).response.text == error.response.text
+
+
+@pytest.mark.parametrize("charset", ["latin-1", "utf-8", "windows-1252"])
+def test_refusal_is_read_in_its_charset(charset):
+    """If it can be."""
+    error = refusal(500, "Grüße".encode(charset), {"content-type": f"text/plain; charset={charset}"})
+
+    assert error.body == error.response.text == "Grüße"
+
+
+def shown_parts(error):
+    """Everything that an error shows, as one text."""
+    response = error.response
+    parts = [str(error), repr(error), error.body, error.error_code, error.request_id, response.text, response.content]
+    parts += [response.headers.multi_items(), response.reason_phrase, response.extensions, vars(error), repr(response)]
+    return repr(parts) + repr(pickle.dumps(error))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": f"the key {KEY} is not known", "request_id": KEY, "error_code": KEY},
+        {"error": {"key": [KEY], KEY: 1}},
+        f"the key {KEY} is not known".encode(),
+        f'{{"message": "the key {KEY}'.encode(),
+        b'{"message": "the key ' + KEY.replace("/", "\\/").encode() + b' is not known"}',
+        b'{"message": "the key \\u0066' + KEY[1:].encode() + b' is not known"}',
+    ],
+)
+def test_key_is_masked_in_a_refusal(body):
+    """Wherever the service repeats it, however JSON writes it."""
+    error = refusal(401, body, {"x-echo": f"Bearer {KEY}"}, reason_phrase=f"Unknown {KEY}".encode())
+
+    shown = shown_parts(error)
+    assert KEY not in shown
+    assert KEY.replace("/", "\\/") not in shown
+    assert "h_live_" not in shown
+    assert "***" in shown
+    assert error.response.headers["x-echo"] == "Bearer ***"
+
+
+@pytest.mark.parametrize("double", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_refusal_can_be_copied_and_pickled(double):
+    """It may come from a worker process."""
+    error = refusal(
+        429, {"error": "slow", "code": "c", "request_id": "r"}, {"retry-after": "7"}, network_stream=object()
+    )
+
+    twin = double(error)
+
+    assert type(twin) is RateLimitError
+    assert str(twin) == str(error)
+    assert (twin.status_code, twin.error_code, twin.request_id, twin.retry_after) == (429, "c", "r", 7.0)
+    assert twin.response.json() == {"error": "slow", "code": "c", "request_id": "r"}
+
+
+def test_refusal_is_also_an_httpx_error():
+    """Code written against httpx keeps working."""
+    error = refusal(404)
+
+    assert isinstance(error, httpx.HTTPStatusError)
+    assert error.response.status_code == 404
+    assert error.request.method == "POST"
+
+
+# --- Retry-After -----------------------------------------------------------------------------------------------------
+
+
+def http_date(**delta):
+    return format_datetime(NOW + timedelta(**delta), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        (" 120 ", 120.0),
+        ("1.5", 1.5),
+        ("3600", 3600.0),
+        ("9999999999", 9999999999.0),
+        ("9" * 400, float("inf")),
+        (http_date(seconds=0), 0.0),
+        (http_date(seconds=2), 2.0),
+        (http_date(days=365), 365 * 86400.0),
+        ("Mon, 23 Nov 2026 12:00:05 -0000", 5.0),
+        ("Mon, 23 Nov 2026 13:00:05 +0100", 5.0),
+        ("Monday, 23-Nov-26 12:00:05 GMT", 5.0),
+        ("Mon Nov 23 12:00:05 2026", 5.0),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value, seconds):
+    """Every form of RFC 9110, and fractions."""
+    assert read_retry_after(value, NOW.timestamp) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        " ",
+        "-1",
+        "+1",
+        "1e3",
+        "1.",
+        ".5",
+        "inf",
+        "nan",
+        "1 2",
+        "soon",
+        "٣",
+        "²",
+        http_date(seconds=-1),
+        http_date(days=-365),
+        "Mon, 31 Feb 2026 12:00:00 GMT",
+        "Mon, 23 Nov 2026 25:00:00 GMT",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+    ],
+)
+def test_retry_after_that_is_none_is_ignored(value):
+    """Negative, past, unreadable or missing: the caller's own backoff is as good."""
+    assert read_retry_after(value, NOW.timestamp) is None
+
+
+@given(st.text(max_size=30) | st.builds("Mon, {:02d} Jan {} {}:00:00 {}".format, *[st.integers(-5, 10**20)] * 4))
+def test_retry_after_never_fails(value):
+    """Whatever a proxy writes there."""
+    seconds = read_retry_after(value, NOW.timestamp)
+
+    assert seconds is None or seconds >= 0
+
+
+def test_refusal_has_its_retry_after():
+    """With 503 it says that the call was turned away at the door."""
+    turned_away = refusal(503, headers={"retry-after": http_date(seconds=2)})
+    failed = refusal(503, headers={"retry-after": "soon"})
+
+    assert (turned_away.retry_after, turned_away.maybe_processed) == (2.0, False)
+    assert (failed.retry_after, failed.maybe_processed) == (None, True)
+
+
+# --- Asked for by mutants --------------------------------------------------------------------------------------------
+
+
+def test_evidence_of_a_refusal_is_whole():
+    """The detached response has the version and the phrase of the wire, and lengths that fit its body."""
+    error = refusal(
+        400,
+        b"{}",
+        {"content-length": "999", "transfer-encoding": "chunked"},
+        http_version=b"HTTP/1.1",
+        reason_phrase=b"Odd",
+        network_stream=object(),
+    )
+
+    assert (error.response.http_version, error.response.reason_phrase) == ("HTTP/1.1", "Odd")
+    assert error.response.headers["content-length"] == "2"
+    assert "transfer-encoding" not in error.response.headers
+    assert set(error.response.extensions) == {"http_version", "reason_phrase"}
+
+
+def test_text_of_exactly_the_length_is_shown_whole():
+    """A message of two hundred characters is not cut."""
+    error = refusal(502, b"a" * 200, {"content-type": "text/plain"})
+
+    assert str(error).endswith("a" * 200)
+
+
+def test_code_of_a_refusal_is_read_behind_a_byte_order_mark():
+    """A refusal is read like an answer: a daily cap is one whatever stands before it."""
+    error = refusal(429, BOM + b'{"error": "cap", "error_code": "api_rate_limit_exceeded"}')
+
+    assert error.error_code == "api_rate_limit_exceeded"
+    assert RetryPolicy().wait_before_retry(1, error) is None
