@@ -127,6 +127,16 @@ def test_bytes_after_the_gzip_data_are_ignored():
     assert read_body([gzip.compress(b"whole") + b"padding", b"more"], "gzip") == b"whole"
 
 
+def test_bytes_after_the_gzip_data_have_an_end():
+    """They are not the answer, and nobody waits for ever for what is not the answer."""
+    padding = [b"x" * (PIECE // 2)] * 3
+
+    with pytest.raises(ResponseDecodeError, match="goes on after the end") as caught:
+        read_body([gzip.compress(b"whole"), *padding], "gzip")
+
+    assert caught.value.body == b"whole"
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip", "x" * 100])
 def test_compression_that_nobody_asked_for_is_reported(encoding):
     """Its name is in the message, but not a long one; the bytes are kept."""
@@ -412,6 +422,7 @@ def test_status_decides_the_class(status, kind):
     [
         ({"message": "No such thing.", "error": "nope"}, "404 Not Found: No such thing."),
         ({"error": "nope"}, "404 Not Found: nope"),
+        ({"error": {"message": "nope", "code": "c"}}, "404 Not Found: nope (error_code: c)"),
         ({"message": "", "error": "nope"}, "404 Not Found: nope"),
         ({"message": {"a": 1}, "error": None}, "404 Not Found"),
         ({"message": "m", "error_code": "c"}, "404 Not Found: m (error_code: c)"),
@@ -447,6 +458,9 @@ def test_message_of_the_service_is_cut():
         ({"code": "b"}, "b"),
         ({"error_code": "", "code": "b"}, "b"),
         ({"error_code": 7, "code": "b"}, "b"),
+        ({"error": {"message": "m", "error_code": "a", "code": "b"}}, "a"),
+        ({"error": {"code": "b"}}, "b"),
+        ({"code": "a", "error": {"code": "b"}}, "a"),
         ({"error_code": None}, None),
         ({}, None),
         ([], None),
@@ -454,7 +468,7 @@ def test_message_of_the_service_is_cut():
     ],
 )
 def test_error_code_is_taken_from_either_name(body, code):
-    """`error_code` first. What is no text is none."""
+    """`error_code` first, outside before inside. What is no text is none."""
     assert refusal(400, body).error_code == code
 
 

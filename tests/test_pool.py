@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import traceback
 import warnings
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +19,7 @@ import httpx
 import pytest
 
 from driving import KEY
-from fetch_hive_sdk import APIConnectionError, FetchHive, _pool
+from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive, _pool
 
 EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
 
@@ -267,6 +268,30 @@ def test_a_proxy_of_the_environment_is_used(drive, site, monkeypatch):
     assert result.response == "by proxy"
     assert collected.response == "Short."
     assert site.connections >= 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"), [("http://user:hidden@host:port", "is no URL"), ("ftp://user:hidden@host", "is no URL")]
+)
+def test_a_proxy_that_cannot_be_is_a_configuration_error(drive, monkeypatch, proxy, said):
+    """The text says where to look, and shows no password."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
+
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        drive.invoke(client, deployment="d")
+
+    assert "hidden" not in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
+
+
+def test_a_socks_proxy_asks_for_its_package(drive, monkeypatch):
+    """Httpx speaks SOCKS with the help of another package."""
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://host:1080")
+    client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
+
+    with pytest.raises(ConfigurationError, match=r"pip install 'httpx\[socks\]'"):
+        drive.invoke(client, deployment="d")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -109,12 +109,14 @@ class Inflater:
         self._encoding = content_encoding.strip().lower()
         is_zipped = self._encoding in {"gzip", "x-gzip"}
         self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_zipped else None
+        self._padding = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes and yield what they contain.
 
         Raises:
-            ResponseDecodeError: They are not compressed as the header says, or in a way nobody asked for.
+            ResponseDecodeError: They are not compressed as the header says, or in a way nobody asked for, or go on and
+                on after the end of the compressed data.
 
         """
         if self._zlib is None:
@@ -129,6 +131,10 @@ class Inflater:
                 raise ResponseDecodeError("the answer is not the gzip data that its header says", body=chunk) from exc
             chunk = self._zlib.unconsumed_tail
             yield piece
+        if self._zlib.eof:
+            self._padding += len(chunk)
+            if self._padding > _PIECE_BYTES:
+                raise ResponseDecodeError("the answer goes on after the end of its gzip data", body=chunk)
 
     def finish(self, body: bytes) -> None:
         """Check that the compressed data is whole.
@@ -248,6 +254,10 @@ def text_or_none(value: object) -> Optional[str]:
     return value if isinstance(value, str) and value else None
 
 
+def _first_text(*values: object) -> Optional[str]:
+    return next(filter(None, map(text_or_none, values)), None)
+
+
 _REQUEST_ID = re.compile(rb'"request_id"\s*:\s*"([\w-]{1,100})"')
 
 
@@ -285,10 +295,12 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
     evidence = detach(response, body, api_key)
     value = _json_or_text(evidence, body)
     fields = as_object(value)
-    code = text_or_none(fields.get("error_code")) or text_or_none(fields.get("code"))
+    # Documented flat. Gateways between may wrap it: {"error": {"message": ..., "code": ...}}.
+    inner = as_object(fields.get("error"))
+    code = _first_text(fields.get("error_code"), fields.get("code"), inner.get("error_code"), inner.get("code"))
     request_id = text_or_none(fields.get("request_id"))
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
-    said = text_or_none(fields.get("message")) or text_or_none(fields.get("error")) or _excerpt(value)
+    said = _first_text(fields.get("message"), fields.get("error"), inner.get("message")) or _excerpt(value)
     status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
     is_server_error = response.status_code >= 500  # noqa: PLR2004 - 5xx
     error_class = _STATUS_ERRORS.get(response.status_code, InternalServerError if is_server_error else APIStatusError)

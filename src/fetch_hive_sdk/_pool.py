@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 import weakref
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Callable, Generic, Optional, TypeVar, Union, cast
 
@@ -19,10 +20,11 @@ import httpcore
 import httpx
 
 from ._sockets import AsyncNetwork, Network
+from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
 CONNECTIONS_PER_POOL = 4
 KEEPALIVE_SECONDS = 15.0
@@ -44,6 +46,21 @@ def tls_context() -> ssl.SSLContext:
 def is_proxied() -> bool:
     """Whether the environment names a proxy: then httpx does what it always does with it."""
     return any(scheme in {"http", "https", "all"} for scheme in urllib.request.getproxies())
+
+
+@contextmanager
+def _proxy_errors() -> Generator[None, None, None]:
+    """Say what is wrong with the proxy of the environment, without its URL, which may hold a password."""
+    try:
+        yield
+    except ImportError:
+        raise ConfigurationError(
+            "the environment names a SOCKS proxy, which needs one more package: pip install 'httpx[socks]'"
+        ) from None
+    except (ValueError, httpx.InvalidURL):
+        raise ConfigurationError(
+            "the proxy in the environment is no URL such as http://proxy:8080: see HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
+        ) from None
 
 
 def rebuild(client: Union[httpx.Client, httpx.AsyncClient], request: httpx.Request) -> httpx.Request:
@@ -236,7 +253,8 @@ class Connections:
             self._end()
             _inherited.append(self._proxied)
         self._pools = _Pools(_SmallPool)
-        self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
+        with _proxy_errors():
+            self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
         # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
         self._end = weakref.finalize(self, _end, self._pools, self._proxied, process)
         self._process = process
@@ -336,7 +354,8 @@ class _LoopConnections:
     def __init__(self, loop: asyncio.AbstractEventLoop, *, is_direct: bool) -> None:
         self.loop = loop
         self._pools: _Pools[_AsyncSmallPool] = _Pools(_AsyncSmallPool)
-        self._proxied = None if is_direct else httpx.AsyncClient(verify=tls_context())
+        with _proxy_errors():
+            self._proxied = None if is_direct else httpx.AsyncClient(verify=tls_context())
         # Not a method: it would keep this object alive, and its own end is what it is there for.
         self._guard = _close_at_end(self._pools, self._proxied)
 
