@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ._events import OPENED, EventReader
 from ._protocol import NETWORK_ERRORS, AnswerT, Call
@@ -86,5 +86,6 @@ def _read(call: Call[AnswerT], response: httpx.Response) -> None:
 
 
 def _chunks(response: httpx.Response) -> Iterable[bytes]:
-    # Somebody may have read it before us: an event hook of an injected client, or a fake.
-    return (response.content,) if response.is_stream_consumed else response.iter_raw()
+    # Somebody may have read it before us: an event hook of an injected client, or a fake. Else from the stream itself:
+    # iter_raw() would cost each event half a microsecond, to cut and count what we do not want cut or counted.
+    return (response.content,) if response.is_stream_consumed else cast("httpx.SyncByteStream", response.stream)
