@@ -11,7 +11,7 @@ import httpcore
 import pytest
 import trustme
 
-from fetch_hive_sdk._sockets import AsyncNetwork
+from fetch_hive_sdk._sockets import AsyncNetwork, Network
 from fetch_hive_sdk._time import Patience
 
 HOST = "127.0.0.1"
@@ -240,3 +240,36 @@ async def test_closes_what_has_closed_itself():
 
         await stream.aclose()
         stream.abort()
+
+
+async def test_sends_a_request_as_one_packet():
+    """A request is written as its head, its body and nothing: what is small is sent at the end, in one piece."""
+    loop = asyncio.get_running_loop()
+    async with connected() as (stream, other):
+        await stream.write(b"head ", timeout=5)
+        await stream.write(b"body", timeout=5)
+        with pytest.raises(BlockingIOError):
+            other.recv(100)
+        await stream.write(b"", timeout=5)
+
+        assert await loop.sock_recv(other, 100) == b"head body"
+
+
+def test_blocking_request_is_sent_as_one_packet():
+    """The blocking sockets do the same; what is large is not kept waiting."""
+    with socket.create_server((HOST, 0)) as listening:
+        stream = Network().connect_tcp(HOST, listening.getsockname()[1], timeout=5)
+        other, _ = listening.accept()
+        with other:
+            stream.write(b"head ", timeout=5)
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.recv(100)
+            other.setblocking(True)
+            stream.write(b"b" * 70_000, timeout=5)
+            received = b""
+            while len(received) < 70_005:
+                received += other.recv(100_000)
+            stream.close()
+
+    assert received == b"head " + b"b" * 70_000

