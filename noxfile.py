@@ -53,6 +53,14 @@ def lowest(session):
 
 
 @nox.session
+def aiohttp(session):
+    """Run the fault suite over aiohttp, the other transport."""
+    session.install(".", *TEST_TOOLS)
+    options = ["--async-transport=aiohttp", "-k", "not blocking", "tests/faults"]
+    session.run("python", "-m", "pytest", *options, *session.posargs)
+
+
+@nox.session
 def coverage(session):
     """Measure the branches that the tests take: all of the words and the protocol, nearly all of the rest."""
     session.install("-e", ".", *TEST_TOOLS)

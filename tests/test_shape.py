@@ -22,7 +22,7 @@ FLOORS = [
     {"_version"},
     {"models", "errors", "_config"},
     {"_protocol", "_answers", "_events", "_sse", "_retry", "_time"},
-    {"_blocking", "_asyncio", "_pool", "_sockets"},
+    {"_blocking", "_asyncio", "_pool", "_sockets", "_aiohttp"},
     {"client", "streams"},
 ]
 HOUSE = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -7,7 +7,8 @@ import math
 import os
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, Union, cast
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, Optional, Union, cast
 
 import httpx
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Timeout = Union[float, httpx.Timeout]
 """Seconds for the whole call, or an `httpx.Timeout` with a limit for each step and none for the whole."""
+
+AsyncTransport = Literal["httpx", "aiohttp"]
+"""What asyncio calls are sent with."""
 
 DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
 DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
@@ -196,6 +200,27 @@ def read_timeout(timeout: Timeout) -> Timeout:
             "timeout must be a positive number of seconds, or an httpx.Timeout (httpx.Timeout(None) for no limit)"
         )
     return float(timeout)
+
+
+def read_async_transport(transport: AsyncTransport) -> AsyncTransport:
+    """Check what asyncio calls are to be sent with.
+
+    Raises:
+        ConfigurationError: It is none that we know, or its package is not installed.
+
+    """
+    if transport not in {"httpx", "aiohttp"}:
+        raise ConfigurationError('async_transport must be "httpx" or "aiohttp"')
+    if transport == "aiohttp" and not _is_installed("httpx_aiohttp"):
+        raise ConfigurationError('async_transport="aiohttp" needs one more package: pip install httpx-aiohttp')
+    return transport
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # None in sys.modules: somebody forbids it
+        return False
 
 
 def _read_idle_timeout(idle_timeout: Optional[float]) -> Optional[float]:

@@ -14,7 +14,7 @@ import urllib.request
 import weakref
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Callable, Generic, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Callable, Generic, Optional, Protocol, TypeVar, Union, cast
 
 import httpcore
 import httpx
@@ -25,6 +25,8 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+
+    from ._config import AsyncTransport
 
 CONNECTIONS_PER_POOL = 4
 KEEPALIVE_SECONDS = 15.0
@@ -306,12 +308,14 @@ class AsyncConnections:
 
     Args:
         client: An `httpx.AsyncClient` of the caller's, used as it is and never closed; None for connections of our own.
+        transport: What those are made of: "httpx" or "aiohttp". Where the environment names a proxy, always httpx.
     """
 
-    def __init__(self, client: Optional[httpx.AsyncClient] = None) -> None:
+    def __init__(self, client: Optional[httpx.AsyncClient] = None, transport: AsyncTransport = "httpx") -> None:
         self.client = client
         self.keep_time = client is None and not is_proxied()
-        """Whether the sockets are our own, which ask how long they may still wait."""
+        """Whether the connections are our own, which ask how long they may still wait."""
+        self._transport = transport
         self._process = 0
         self._lock = threading.Lock()
         self._loops: dict[int, _LoopConnections] = {}
@@ -337,8 +341,18 @@ class AsyncConnections:
         # A new loop is a rare and good moment to forget those that have ended.
         for key in [key for key, other in self._loops.items() if other.loop.is_closed()]:
             del self._loops[key]
-        connections = self._loops[id(loop)] = _LoopConnections(loop, is_direct=self.keep_time)
+        connections = self._loops[id(loop)] = _LoopConnections(loop, self._make_client())
         return connections
+
+    def _make_client(self) -> Optional[_AsyncSender]:
+        if self.keep_time and self._transport == "httpx":
+            return None
+        if self.keep_time:
+            from ._aiohttp import Aiohttp  # noqa: PLC0415 - an extra
+
+            return Aiohttp()
+        with _proxy_errors():
+            return httpx.AsyncClient(verify=tls_context())
 
     async def aclose(self) -> None:
         """Close the connections of this event loop. The next request opens new ones."""
@@ -348,16 +362,23 @@ class AsyncConnections:
                 await connections.aclose()
 
 
-class _LoopConnections:
-    """The connections of one event loop."""
+class _AsyncSender(Protocol):
+    """What we need of an `httpx.AsyncClient`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, is_direct: bool) -> None:
+    async def send(self, request: httpx.Request, *, stream: bool, follow_redirects: bool) -> httpx.Response: ...
+
+    async def aclose(self) -> None: ...
+
+
+class _LoopConnections:
+    """The connections of one event loop: small pools, or a client that has a pool of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, client: Optional[_AsyncSender]) -> None:
         self.loop = loop
         self._pools: _Pools[_AsyncSmallPool] = _Pools(_AsyncSmallPool)
-        with _proxy_errors():
-            self._proxied = None if is_direct else httpx.AsyncClient(verify=tls_context())
+        self._client = client
         # Not a method: it would keep this object alive, and its own end is what it is there for.
-        self._guard = _close_at_end(self._pools, self._proxied)
+        self._guard = _close_at_end(self._pools, self._client)
 
     async def close_with_loop(self) -> None:
         """Let the event loop close the connections when it ends, or when nobody knows them any more.
@@ -368,8 +389,8 @@ class _LoopConnections:
         await self._guard.__anext__()
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        if self._proxied is not None:
-            return await self._proxied.send(request, stream=True, follow_redirects=False)
+        if self._client is not None:
+            return await self._client.send(request, stream=True, follow_redirects=False)
         place, idle = self._pools.take(request.url)
         leave = partial(self._pools.leave, place)
         try:
@@ -390,9 +411,7 @@ class _LoopConnections:
         await self._guard.aclose()
 
 
-async def _close_at_end(
-    pools: _Pools[_AsyncSmallPool], proxied: Optional[httpx.AsyncClient]
-) -> AsyncGenerator[None, None]:
+async def _close_at_end(pools: _Pools[_AsyncSmallPool], client: Optional[_AsyncSender]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
@@ -405,7 +424,7 @@ async def _close_at_end(
                 await connection.aclose()
             except (asyncio.CancelledError, GeneratorExit) as exc:  # noqa: PERF203 - each of them counts
                 cancelled = exc
-        if proxied is not None:
-            await proxied.aclose()
+        if client is not None:
+            await client.aclose()
         if cancelled is not None:
             raise cancelled

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Optional, Union, cast, overload
 import httpx
 
 from . import _blocking
-from ._config import DEFAULT_MAX_RETRIES, DEFAULT_PROMPT_PATH, DEFAULT_TIMEOUT, Timeout, read_config, read_timeout
+from ._config import (
+    DEFAULT_MAX_RETRIES,
+    DEFAULT_PROMPT_PATH,
+    DEFAULT_TIMEOUT,
+    AsyncTransport,
+    Timeout,
+    read_async_transport,
+    read_config,
+    read_timeout,
+)
 from ._protocol import Call, Endpoint, merge_body
 from .errors import ConfigurationError
 from .models import InvokeRequest, InvokeResponse, MetadataValue, fields_to_send
@@ -47,6 +56,8 @@ class FetchHive:
         http_client: An `httpx.Client` to send blocking calls with, for a proxy of your own or a test. It is used as it
             is and never closed.
         async_http_client: An `httpx.AsyncClient` to send asyncio calls with, likewise.
+        async_transport: What asyncio calls are sent with if no client is injected: "httpx", or "aiohttp", which takes
+            half the time for a call and needs the package `httpx-aiohttp`.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.
@@ -72,6 +83,7 @@ class FetchHive:
         allow_http: bool = False,
         http_client: Optional[httpx.Client] = None,
         async_http_client: Optional[httpx.AsyncClient] = None,
+        async_transport: AsyncTransport = "httpx",
     ) -> None:
         try:
             self._config = read_config(
@@ -84,7 +96,7 @@ class FetchHive:
                 prompt_path=prompt_path,
                 allow_http=allow_http,
             )
-            self._shared = _Shared(http_client, async_http_client)
+            self._shared = _Shared(http_client, async_http_client, read_async_transport(async_transport))
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             # A crash report shows the variables of all frames: none of ours that it can see knows the key.
             del api_key
@@ -474,7 +486,7 @@ class FetchHive:
         if self._shared.http_client or self._shared.async_http_client:
             raise TypeError("a FetchHive with an injected httpx client cannot be pickled")
         options = {name: getattr(self._config, name) for name in self._config.__dataclass_fields__ if name != "api_key"}
-        return _unpickle, (type(self), options)
+        return _unpickle, (type(self), {**options, "async_transport": self._shared.async_transport})
 
     def _call(
         self,
@@ -513,7 +525,12 @@ def _unpickle(cls: type[FetchHive], options: dict[str, Any]) -> FetchHive:
 class _Shared:
     """What clients made by `with_options` have in common: their connections, made on first use."""
 
-    def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
+    def __init__(
+        self,
+        http_client: Optional[httpx.Client],
+        async_http_client: Optional[httpx.AsyncClient],
+        async_transport: AsyncTransport,
+    ) -> None:
         if not isinstance(cast("object", http_client), (httpx.Client, type(None))):
             raise ConfigurationError(
                 "http_client must be an httpx.Client; async_http_client takes an httpx.AsyncClient"
@@ -522,8 +539,11 @@ class _Shared:
             raise ConfigurationError(
                 "async_http_client must be an httpx.AsyncClient; http_client takes an httpx.Client"
             )
+        if async_http_client is not None and async_transport != "httpx":
+            raise ConfigurationError("pass an async_http_client or an async_transport, not both")
         self.http_client = http_client
         self.async_http_client = async_http_client
+        self.async_transport: AsyncTransport = async_transport
         self._lock = threading.Lock()
         self._connections: Optional[Connections] = None
         self._async_connections: Optional[AsyncConnections] = None
@@ -545,7 +565,7 @@ class _Shared:
 
             with self._lock:
                 if self._async_connections is None:  # still, now that no other thread is at it
-                    self._async_connections = AsyncConnections(self.async_http_client)
+                    self._async_connections = AsyncConnections(self.async_http_client, self.async_transport)
         return self._async_connections
 
     def close(self) -> None:
