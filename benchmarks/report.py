@@ -27,7 +27,7 @@ def write_report(out: Path, chosen: list[Scenario], results: Results, about: dic
         [
             "# Measurements",
             f"Python {about['python']}, {about['system']}, {about['seconds']} s.",
-            *(f"* {note}" for note in about["notes"]),
+            *(["\n".join(f"* {note}" for note in about["notes"])] if about["notes"] else []),
             targets_table(targets),
             *(scenario_table(scenario, results[scenario.name]) for scenario in chosen),
             versions_table(about["versions"]),
@@ -78,9 +78,9 @@ def _figures(of: tuple[str, str, str], results: Results) -> list[float]:
 # --- Tables ----------------------------------------------------------------------------------------------------------
 
 
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table, its first column a text and the others numbers."""
-    rule = ["---", *["---:"] * (len(heads) - 1)]
+def table(heads: list[str], rows: list[list[str]], others: str = "---:") -> str:
+    """Return a Markdown table, its first column a text and the others numbers, or what is said."""
+    rule = ["---", *[others] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rule, *rows])
 
 
@@ -136,7 +136,7 @@ def versions_table(versions: dict[str, dict[str, str]]) -> str:
         [CLIENTS[name].title, ", ".join(f"{package} {version}" for package, version in found.items())]
         for name, found in versions.items()
     ]
-    return "## Versions\n\n" + table(["client", "installed"], rows)
+    return "## Versions\n\n" + table(["client", "installed"], rows, "---")
 
 
 def middle(rounds: Rounds, figure: str, scale: float = 1) -> float:
