@@ -66,7 +66,8 @@ class Scenario:
 
 def scenarios() -> list[Scenario]:
     """Return all of them in the order in which they are run."""
-    return [*_starts(), *_calls(), *_at_once(), *_streams(), *_first_events(), *_long_events(), *_memory()]
+    families = (_starts, _calls, _at_once, _streams, _raw, _reuse, _first_events, _long_events, _memory)
+    return [scenario for family in families for scenario in family()]
 
 
 def _starts() -> list[Scenario]:
@@ -122,37 +123,46 @@ def _so_many(count: int, wait: float, *, is_asyncio: bool) -> Scenario:
 
 
 def _streams() -> list[Scenario]:
-    blocking = ("ours", "vendor", "with_openai", "with_anthropic", "plain_httpx", "raw_httpx")
-    asyncio = ("ours", "ours_aiohttp", *blocking[1:], "with_aiohttp")
-    found = []
-    for events, count, rounds in ((100, 10, 7), (10_000, 1, 7), (100_000, 1, 3)):
-        for per_chunk in (1, 64):
-            for how, clients in (("", blocking), (", asyncio", asyncio)):
-                options = {"events": events, "count": count, "is_asyncio": bool(how)}
-                # It takes ten seconds for 100,000.
-                clients = [name for name in clients if name != "with_openai" or events < 100_000]
-                found.append(
-                    Scenario(
-                        f"a stream of {events:,} events, {per_chunk} per chunk{how}",
-                        group="stream",
-                        do="streams",
-                        clients=tuple(clients),
-                        answer=f"events={events},per_chunk={per_chunk}",
-                        options=options,
-                        rounds=rounds,
-                        is_long=events != 10_000,
-                    )
-                )
-    raw = Scenario(
-        "reading .raw of 10,000 events",
+    return [
+        _stream(events, per_chunk, is_asyncio=is_asyncio)
+        for events in (100, 10_000, 100_000)
+        for per_chunk in (1, 64)
+        for is_asyncio in (False, True)
+    ]
+
+
+def _stream(events: int, per_chunk: int, *, is_asyncio: bool) -> Scenario:
+    clients = ["ours", "vendor", "with_anthropic", "plain_httpx", "raw_httpx"]
+    clients += ["ours_aiohttp", "with_aiohttp"] if is_asyncio else []
+    clients += ["with_openai"] if events < 100_000 else []  # it takes ten seconds for so many
+    return Scenario(
+        f"a stream of {events:,} events, {per_chunk} per chunk" + (", asyncio" if is_asyncio else ""),
         group="stream",
         do="streams",
-        clients=("ours_raw", "ours_with_loop"),
-        answer="events=10000,per_chunk=64",
-        options={"events": 10_000},
-        rival="ours_with_loop",
+        clients=tuple(clients),
+        answer=f"events={events},per_chunk={per_chunk}",
+        options={"events": events, "count": 10 if events == 100 else 1, "is_asyncio": is_asyncio},
+        rounds=3 if events == 100_000 else 7,
+        is_long=events != 10_000,
     )
-    ten = [
+
+
+def _raw() -> list[Scenario]:
+    return [
+        Scenario(
+            "reading .raw of 10,000 events",
+            group="stream",
+            do="streams",
+            clients=("ours_raw", "ours_with_loop"),
+            answer="events=10000,per_chunk=64",
+            options={"events": 10_000},
+            rival="ours_with_loop",
+        )
+    ]
+
+
+def _reuse() -> list[Scenario]:
+    return [
         Scenario(
             f"ten streams in a row{how}",
             group="reuse",
@@ -165,7 +175,6 @@ def _streams() -> list[Scenario]:
         )
         for how in ("", ", asyncio")
     ]
-    return [*found, raw, *ten]
 
 
 def _first_events() -> list[Scenario]:
