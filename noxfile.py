@@ -11,7 +11,8 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage", "guard", "docs", "build"]
+nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage"]
+nox.options.sessions += ["guard", "docs", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
