@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -10,7 +11,8 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage", "docs", "build"]
+nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage"]
+nox.options.sessions += ["guard", "docs", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
@@ -113,6 +115,31 @@ def fuzz(session):
     corpus = session.create_tmp()
     options = session.posargs or ["-max_total_time=600"]
     session.run("python", "tests/fuzz/fuzz_events.py", "-dict=tests/fuzz/events.dict", "-max_len=400", *options, corpus)
+
+
+@nox.session
+def bench(session):
+    """Measure this package and others, each in an environment of its own. Takes minutes; not a part of CI."""
+    session.install("certifi", "trustme")
+    folder = Path(session.create_tmp()).resolve()
+    pythons, made = {}, {}
+    for client in sorted(Path("benchmarks/clients").glob("*.py")):
+        needed = tuple(nox.project.load_toml(client)["dependencies"])
+        if needed not in made:
+            made[needed] = str(folder / client.stem / "bin" / "python")
+            session.run("python", "-m", "venv", str(folder / client.stem))
+            session.run(made[needed], "-m", "pip", "install", "--quiet", *needed, external=True)
+        pythons[client.stem] = made[needed]
+    (folder / "pythons.json").write_text(json.dumps(pythons), "utf-8")
+    session.run("python", "benchmarks/run.py", f"--pythons={folder}/pythons.json", *session.posargs)
+
+
+@nox.session
+def guard(session):
+    """Count the work that an event and a call take, and fail if it has grown."""
+    expected = json.loads(Path("benchmarks/guard.json").read_text("utf-8"))
+    session.install(".", *(f"{name}=={version}" for name, version in expected["versions"].items()))
+    session.run("python", "benchmarks/guard.py", *session.posargs)
 
 
 @nox.session

@@ -1,0 +1,22 @@
+# /// script
+# dependencies = ["httpx"]
+# ///
+"""httpx, and nothing is made of what it reads: the floor under everything that is built on it."""
+
+from __future__ import annotations
+
+from plain_httpx import *  # noqa: F403 - the same client
+from plain_httpx import PATH, REQUEST
+
+DECODES = False
+
+
+def stream(client):
+    with client.stream("POST", PATH, json={**REQUEST, "streaming": True}) as response:
+        yield from response.iter_raw()
+
+
+async def astream(client):
+    async with client.stream("POST", PATH, json={**REQUEST, "streaming": True}) as response:
+        async for chunk in response.aiter_raw():
+            yield chunk
