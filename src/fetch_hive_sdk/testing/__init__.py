@@ -8,5 +8,7 @@ client = fake.client()
 """
 
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
+from ._hive import FakeHive
+from ._script import Fault, StreamScript
 
-__all__ = ["TEST_KEY", "Answer", "FakeServer", "Refusal"]
+__all__ = ["TEST_KEY", "Answer", "FakeHive", "FakeServer", "Fault", "Refusal", "StreamScript"]
