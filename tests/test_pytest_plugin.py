@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import textwrap
 import pytest
 
 pytest_plugins = ["pytester"]
+
+# A run in this process forgets the modules that it was the first to import. Of these there must not be two.
+for module in ("httpcore", "fetch_hive_sdk._asyncio", "fetch_hive_sdk._pool", "fetch_hive_sdk.testing"):
+    importlib.import_module(module)
 
 APP = """
     from fetch_hive_sdk import FetchHive
