@@ -5,6 +5,8 @@ from fetch_hive_sdk.testing import FakeServer
 fake = FakeServer()
 fake.answers("summarise", "Short.")
 client = fake.client()
+
+With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
 """
 
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal

@@ -418,7 +418,7 @@ def _checked(behaviour: Behaviour) -> Behaviour:
 def _checked_reply(reply: Reply) -> Reply:
     if not isinstance(cast("object", reply), (str, Answer, Refusal, StreamScript, Fault)):
         kind = type(reply).__name__
-        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault, not a {kind}")
+        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
     return reply
 
 

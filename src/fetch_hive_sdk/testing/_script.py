@@ -285,13 +285,13 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
     def _in_time(self) -> Iterator[tuple[float, Union[bytes, Fault]]]:
         """Yield each step after the seconds to wait for it."""
         seconds = 0.0
-        for number, step in enumerate(self._steps):
+        for step in self._steps:
             if isinstance(step, _Pause):
                 seconds += step.seconds
-                continue
-            yield self._patiently(seconds + (self._delay if number else 0.0)), step
-            seconds = 0.0
-        if seconds:
+            else:
+                yield self._patiently(seconds), step
+                seconds = self._delay
+        if seconds > self._delay:
             yield self._patiently(seconds), b""
 
     def _patiently(self, seconds: float) -> float:
