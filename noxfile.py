@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -11,8 +12,8 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "coverage"]
-nox.options.sessions += ["guard", "docs", "build"]
+nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "plugin", "coverage"]
+nox.options.sessions += ["aiohttp", "guard", "docs", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
@@ -63,6 +64,16 @@ def aiohttp(session):
 
 
 @nox.session
+@nox.parametrize(("python", "pytest"), [(OLDEST, "pytest==7.0.*"), ("3.13", "pytest")], ids=["oldest", "newest"])
+def plugin(session, pytest):
+    """Run the tests of the plugin for pytest with the oldest pytest that it works with, and the newest."""
+    session.install(".", pytest)
+    # Not our configuration: it is for the pytest and the plugins that we develop with.
+    options = ["-c", os.devnull, "--rootdir=.", "--import-mode=importlib", "-W", "error", *session.posargs]
+    session.run("python", "-m", "pytest", *options, "tests/test_pytest_plugin.py", env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def coverage(session):
     """Measure the branches that the tests take: all of the words and the protocol, nearly all of the rest."""
     session.install("-e", ".", *TEST_TOOLS)
@@ -80,7 +91,7 @@ def coverage(session):
 def types(session):
     """Check the types: the source and what callers see, with mypy and pyright, and that nothing public has none."""
     # Not editable: --verifytypes looks at the package as it is installed.
-    session.install(".", TOOLS["mypy"], TOOLS["pyright"])
+    session.install(".", TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "fetch_hive_sdk", "--ignoreexternal")
@@ -89,7 +100,7 @@ def types(session):
 @nox.session(python=OLDEST)
 def types_oldest(session):
     """Check the types on the oldest Python, with the last mypy that runs there."""
-    session.install(".", "mypy==1.19.*")
+    session.install(".", "mypy==1.19.*", TOOLS["pytest"])
     session.run("mypy")
 
 

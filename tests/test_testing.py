@@ -7,25 +7,30 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from fetch_hive_sdk import (
+    APIConnectionError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     FetchHive,
     InternalServerError,
     InvokeRequest,
     NotFoundError,
     RateLimitError,
+    ResponseDecodeError,
     ResponseEvent,
     StreamFailedError,
     StreamInterruptedError,
+    StreamTimeoutError,
     UnknownEvent,
     UnprocessableEntityError,
 )
-from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer, Refusal
+from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer, Fault, Refusal, StreamScript
 
 
 @pytest.fixture
@@ -49,6 +54,19 @@ def reach(request, fake):
         yield connect
         for client in clients:
             client.close()
+
+
+@pytest.fixture
+def naps(monkeypatch):
+    """The waits of both kinds, which are noted and not waited for."""
+    naps = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+
+    monkeypatch.setattr(time, "sleep", naps.append)
+    monkeypatch.setattr(asyncio, "sleep", nap)
+    return naps
 
 
 def test_answers_as_told(drive, fake, reach):
@@ -145,6 +163,183 @@ def test_ends_a_stream_where_told(drive, fake, reach):
         drive.collect(reach(), deployment="d")
 
     assert caught.value.partial.text == "Sh"
+
+
+WHOLE = StreamScript(model="m", request_id="req_1").reasoning("Hm.").text("Sh", "ort.")
+
+
+def test_plays_a_script(drive, fake, reach):
+    """A script says what comes, step by step; where it names no end, usage is counted and the stream is whole."""
+    fake.streams("d", WHOLE.comment().event({"type": "tool_call"}).event(ResponseEvent(response="!")))
+
+    events = drive.events(reach(), deployment="d")
+
+    assert [event.type for event in events] == ["reasoning", "response", "response", "unknown", "response", "usage"]
+    assert {event.request_id for event in events[:3]} == {"req_1"}
+    assert events[0].model == "m"
+    assert events[-1].usage.completion_tokens.total_tokens == 2
+
+
+def test_adds_no_usage_where_told(drive, fake, reach):
+    """Usage that was told is not counted once more, and a stream that failed has none."""
+    fake.streams("told", WHOLE.usage({"total_tokens": 9}, stop_reason="length"))
+    fake.streams("failed", WHOLE.error("provider failed", "provider_error"))
+    client = reach()
+
+    told = drive.collect(client, deployment="told")
+    events = drive.events(client, deployment="failed")
+
+    assert (told.usage.total_tokens, told.stop_reason) == (9, "length")
+    assert [event.type for event in events[-2:]] == ["response", "error"]
+    assert events[-1].error_code == "provider_error"
+
+
+def test_changes_no_script():
+    """Each method returns a longer script, so that one may be the beginning of many."""
+    longer = WHOLE.text("!")
+
+    assert len(longer.steps) == len(WHOLE.steps) + 1
+    assert longer != WHOLE
+
+
+@pytest.mark.parametrize("end", ["ends_early", "breaks", "stalls"])
+def test_refuses_steps_after_the_end(end):
+    """Nothing can come after the end of a script."""
+    with pytest.raises(ValueError, match="has ended"):
+        getattr(WHOLE, end)().text("more")
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_refuses_pauses_that_cannot_be(seconds):
+    """A pause has 0 seconds or more."""
+    with pytest.raises(ValueError, match="0 seconds or more"):
+        WHOLE.pause(seconds)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        (WHOLE.ends_early(), StreamInterruptedError, "before the answer was complete"),
+        (WHOLE.breaks(), StreamInterruptedError, "the connection broke"),
+        (WHOLE.stalls(), StreamTimeoutError, "fell silent"),
+        (WHOLE.broken_json(), ResponseDecodeError, "JSON"),
+        (WHOLE.wire(b'data: {"type": "usa').breaks(), StreamInterruptedError, "the connection broke"),
+    ],
+    ids=["early", "break", "stall", "broken JSON", "break inside of an event"],
+)
+def test_ends_badly_where_told(drive, fake, reach, script, error, words):  # noqa: PLR0917 - three are fixtures
+    """Each bad end is what the client makes of it on a real network, in process and on a port; the text is kept."""
+    fake.streams("d", script)
+
+    with pytest.raises(error, match=words) as caught:
+        drive.collect(reach(timeout=httpx.Timeout(5, read=0.2)), deployment="d")
+
+    assert caught.value.partial.text == "Short."
+    assert caught.value.maybe_processed
+
+
+def test_stalls_in_process_without_a_wait(drive, fake, naps):
+    """In process, silence is a timeout at once, though the client would wait for hours."""
+    fake.stalls("call")
+    fake.streams("stream", WHOLE.stalls())
+    fake.streams("pause", WHOLE.pause(3601))
+    fake.streams("idle", WHOLE.pause(31))
+    client = fake.client(timeout=3600)
+
+    with pytest.raises(APITimeoutError):
+        drive.invoke(client, deployment="call")
+    for deployment, options in {"stream": {}, "pause": {}, "idle": {"idle_timeout": 30}}.items():
+        with pytest.raises(StreamTimeoutError) as caught:
+            drive.collect(client.with_options(**options), deployment=deployment)
+        assert caught.value.partial.text == "Short."
+
+    assert not any(naps)
+
+
+def test_pauses_as_told(drive, fake, naps):
+    """A pause shorter than the client's patience is one, and goes on top of the server's pace."""
+    fake.delay = 1
+    fake.streams("d", StreamScript().pause(5).text("Sh").pause(2).pause(2).text("ort.").pause(3).ends_early())
+
+    with pytest.raises(StreamInterruptedError):
+        drive.collect(fake.client(), deployment="d")
+
+    assert [nap for nap in naps if nap] == [5, 5, 4]
+
+
+@pytest.mark.parametrize("delay", [0.2, 3601])
+def test_paces_no_slower_than_the_client_waits(drive, naps, delay):
+    """A pace that the client has no patience for is a timeout, in process, too."""
+    fake = FakeServer("one two", delay=delay)
+
+    with pytest.raises(StreamTimeoutError):
+        drive.collect(fake.client(timeout=httpx.Timeout(0.1)), deployment="d")
+
+    assert not any(naps)
+
+
+@pytest.mark.parametrize(("fault", "error"), [("breaks", APIConnectionError), ("stalls", APITimeoutError)])
+def test_gives_no_answer_where_told(drive, fake, reach, fault, error):
+    """A call whose connection breaks, or that is never answered, may have been processed, and is not repeated."""
+    getattr(fake, fault)("d")
+    client = reach(timeout=httpx.Timeout(5, read=0.2))
+
+    for call in (drive.invoke, drive.collect):
+        with pytest.raises(error) as caught:
+            call(client, deployment="d")
+        assert caught.value.maybe_processed
+    assert len(fake.calls) == 2
+
+
+def test_answers_in_turn(drive, fake, reach):
+    """A list has an answer of any kind for each call: what a test of retries needs."""
+    again = Refusal(429, headers={"Retry-After": "0"})
+    fake.answers("d", [again, Fault.BREAK, Answer("first"), lambda request: request.user, WHOLE])
+    client = reach(retry_unknown_outcome=True)
+    client = client.with_options(max_retries=3)
+
+    assert drive.invoke(client, deployment="d").response == "first"
+    assert drive.invoke(client, deployment="d", user="second").response == "second"
+    assert drive.collect(client, deployment="d").response == "Short."
+    assert len(fake.calls) == 5
+
+
+def test_says_when_no_answer_is_left(drive, fake, reach):
+    """The last answer is not repeated: a call too many is refused, and noted."""
+    fake.answers("d", ["first"])
+    client = reach()
+    drive.invoke(client, deployment="d")
+
+    with pytest.raises(UnprocessableEntityError, match="'d' was told 1 answers, and this is call 2"):
+        drive.invoke(client, deployment="d")
+
+    assert fake.mistakes == ["'d' was told 1 answers, and this is call 2"]
+
+
+def test_refuses_what_is_no_answer(drive, fake):
+    """A dict, or an empty list, is a mistake in the test, told where it was made; a function's when it is called."""
+    for answer in ({"response": "Short."}, [b"Short."], None):
+        with pytest.raises(TypeError, match="an answer is a text, an Answer, a Refusal"):
+            fake.answers("d", answer)
+    with pytest.raises(ValueError, match="must be an answer"):
+        fake.answers("d", [])
+
+    fake.answers("d", lambda request: 5)
+    with pytest.raises(TypeError, match="of type int"):
+        drive.invoke(fake.client(), deployment="d")
+
+
+def test_has_the_catalogue_of_error_codes(fake):
+    """`GET /error_codes` needs no key, and has the shape that the API documents."""
+    with fake.serve() as url:
+        catalogue = httpx.get(f"{url}/error_codes?locale=es", trust_env=False).json()
+
+    assert catalogue["default_field"] == "error_code"
+    assert catalogue["compatibility_aliases"] == ["code"]
+    codes = {entry["code"]: entry for entry in catalogue["codes"]}
+    assert codes["too_many_requests"]["status"] == 429
+    assert all(entry["message"] and entry["client_action"] for entry in codes.values())
+    assert fake.calls == []
 
 
 def test_has_no_answer_in_one_piece_where_told_events(drive, fake, reach):
@@ -266,19 +461,6 @@ def test_refuses_what_the_service_would(fake, request_, status):
     assert fake.calls == []
 
 
-@pytest.fixture
-def naps(monkeypatch):
-    """The waits of both kinds, which are noted and not waited for."""
-    naps = []
-
-    async def nap(seconds: float) -> None:
-        naps.append(seconds)
-
-    monkeypatch.setattr(time, "sleep", naps.append)
-    monkeypatch.setattr(asyncio, "sleep", nap)
-    return naps
-
-
 def test_waits_between_events(drive, naps):
     """`delay` is the pace of a stream, in process, too: two pieces, usage and the end have three waits in between."""
     fake = FakeServer("one two", delay=7)
@@ -388,6 +570,26 @@ def test_stops_with_connections_open(fake):
 
     with pytest.raises(httpx.TransportError):
         client.with_options(max_retries=0).invoke_prompt(deployment="d")
+    client.close()
+
+
+def test_ends_a_silence_when_it_stops(fake):
+    """Whoever still waits for a deployment that stalls is let go when the server stops."""
+    has_come = threading.Event()
+
+    def stall(request: InvokeRequest) -> Fault:
+        has_come.set()
+        return Fault.STALL
+
+    fake.answers("d", stall)
+    with ThreadPoolExecutor() as threads:
+        with fake.serve() as url:
+            client = FetchHive(TEST_KEY, url, timeout=60)
+            waiting = threads.submit(client.invoke_prompt, deployment="d")
+            assert has_come.wait(10)
+
+        with pytest.raises(APIConnectionError, match="connection broke"):
+            waiting.result(10)
     client.close()
 
 

@@ -5,8 +5,12 @@ from fetch_hive_sdk.testing import FakeServer
 fake = FakeServer()
 fake.answers("summarise", "Short.")
 client = fake.client()
+
+With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
 """
 
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
+from ._hive import FakeHive
+from ._script import Fault, StreamScript
 
-__all__ = ["TEST_KEY", "Answer", "FakeServer", "Refusal"]
+__all__ = ["TEST_KEY", "Answer", "FakeHive", "FakeServer", "Fault", "Refusal", "StreamScript"]

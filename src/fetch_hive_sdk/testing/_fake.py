@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
-import time
-import uuid
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable, ClassVar, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, Union, cast
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
-from fetch_hive_sdk import FetchHive, InvokeRequest, StreamEvent
+from fetch_hive_sdk import FetchHive, InvokeRequest
 
+from ._catalogue import error_catalogue
+from ._script import (
+    DEFAULT_MODEL,
+    Event,
+    Fault,
+    StreamScript,
+    Usage,
+    count_words,
+    new_request_id,
+    respond,
+    script_of,
+    words_of,
+)
 from ._server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
 
 TEST_KEY = "fhk_test"
 """The key that `FakeServer.client` sends."""
-
-DEFAULT_MODEL = "fake-model"
-
-Usage = Mapping[str, object]
-Event = Union[str, StreamEvent, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,6 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True)
-class _Script:
-    """The events of a stream, word for word."""
-
-    events: Sequence[Event]
-
-
 class _ReceivedRequest(InvokeRequest):
     """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
 
@@ -100,6 +101,10 @@ class _ReceivedRequest(InvokeRequest):
     def raw(self) -> dict[str, object]:
         return {**super().raw, **(self.model_extra or {})}
 
+    # A failing test shows what it could have written.
+    def __repr_name__(self) -> str:
+        return InvokeRequest.__name__
+
     # Tests compare with what they could have sent, which is an InvokeRequest.
     def __eq__(self, other: object) -> bool:
         return isinstance(other, InvokeRequest) and self.raw == other.raw
@@ -107,50 +112,61 @@ class _ReceivedRequest(InvokeRequest):
     __hash__ = InvokeRequest.__hash__
 
 
-Reply = Union[str, Answer, Refusal]
-Behaviour = Union[Reply, _Script, Callable[[InvokeRequest], Reply]]
+Reply = Union[str, Answer, Refusal, StreamScript, Fault]
+Behaviour = Union[Reply, Callable[[InvokeRequest], Reply]]
 
 
-class FakeServer:
-    """Answers like the service, from what it is told to say, with no network and no bill.
+class _Turns:
+    """Replies that are taken in turn, each of them once."""
 
-    Use it in process, through `client()` or as the handler of an `httpx.MockTransport`, or on a loopback port with
-    `serve()`. It may be used from several threads.
+    def __init__(self, replies: Sequence[Behaviour]) -> None:
+        if not replies:
+            raise ValueError("there must be an answer in the list")
+        self.replies = [_checked(reply) for reply in replies]
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> tuple[int, Optional[Behaviour]]:
+        """Return the number of this call, and what is said to it; None if nothing is left."""
+        with self._lock:
+            self._taken += 1
+            number = self._taken
+        return number, self.replies[number - 1] if number <= len(self.replies) else None
+
+
+class Service:
+    """What every fake of the service does: it answers from what it is told to say, and remembers what it was asked.
 
     Args:
-        default: What deployments answer that nobody has described: a text, an `Answer`, a `Refusal`, or a function of
-            the request that returns one of them. None: 404, as the service does.
+        default: What deployments answer that nobody has described; None for 404.
         api_key: The only key that is let in; None for any.
         delay: Seconds between two events of a stream.
-
-    Example:
-        ```python
-        fake = FakeServer()
-        fake.answers("summarise", "Short.")
-        assert fake.client().invoke_prompt(deployment="summarise").response == "Short."
-        ```
     """
 
     calls: list[InvokeRequest]
     """The requests that were let in, in the order in which they came. `raw` has the JSON object of each."""
 
+    mistakes: list[str]
+    """What the test seems to have got wrong: calls for which no answer was left."""
+
     def __init__(
         self,
-        default: Union[Reply, Callable[[InvokeRequest], Reply], None] = None,
+        default: Optional[Behaviour] = None,
         *,
         api_key: Optional[str] = None,
         delay: float = 0.0,
     ) -> None:
         self.calls = []
+        self.mistakes = []
+        self.default = default
         self.delay = delay
-        self._default: Optional[Behaviour] = default
         self._api_key = api_key
-        self._behaviours: dict[tuple[str, Optional[str]], Behaviour] = {}
+        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, _Turns]] = {}
 
     def answers(
         self,
         deployment: str,
-        answer: Union[str, Answer, Callable[[InvokeRequest], Reply]] = "",
+        answer: Union[Behaviour, Sequence[Behaviour]] = "",
         *,
         variant: Optional[str] = None,
         reasoning: Optional[str] = None,
@@ -164,8 +180,9 @@ class FakeServer:
 
         Args:
             deployment: The name of the deployment.
-            answer: The text; an `Answer`, which has all that follows; or a function of the request that returns a
-                text, an `Answer` or a `Refusal`.
+            answer: The text; an `Answer`, which has all that follows; a `Refusal`, a `StreamScript` or a `Fault`; a
+                function of the request that returns one of them; or a list of all these, which are taken in turn, one
+                for each call. A call for which none is left is refused with 422, and noted in `mistakes`.
             variant: The variant that says so; None for all that nobody has described.
             reasoning: What the model thought before.
             usage: The `usage` object; None to count the words.
@@ -175,15 +192,20 @@ class FakeServer:
             error_code: The code of that error.
 
         Raises:
-            ValueError: The pieces, put together, are not the text.
-            TypeError: There is an `Answer` or a function, and also what only goes with a text.
+            ValueError: The pieces, put together, are not the text; or the list is empty.
+            TypeError: There is something else than a text, and also what only goes with a text; or it is no answer.
 
         """
         text = answer if isinstance(answer, str) else ""
         told = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
         if not isinstance(answer, str) and told != Answer():
             raise TypeError("reasoning, usage and the like go with a text: put them into the Answer")
-        self._behaviours[deployment, variant] = told if isinstance(answer, str) else answer
+        if isinstance(answer, str):
+            self._behaviours[deployment, variant] = told
+        elif not callable(answer) and isinstance(answer, Sequence):
+            self._behaviours[deployment, variant] = _Turns(answer)
+        else:
+            self._behaviours[deployment, variant] = _checked(answer)
 
     def fails(
         self,
@@ -208,39 +230,46 @@ class FakeServer:
         """
         self._behaviours[deployment, variant] = Refusal(status, message, error_code, headers or {})
 
-    def streams(self, deployment: str, events: Sequence[Event], *, variant: Optional[str] = None) -> None:
+    def streams(
+        self, deployment: str, events: Union[StreamScript, Sequence[Event]], *, variant: Optional[str] = None
+    ) -> None:
         """Tell the events of a deployment's stream, one by one.
 
         Args:
             deployment: The name of the deployment.
-            events: Pieces of text, which become `response` events, events as dicts or models, and texts in the form
-                `data: ...`, which are sent word for word. After pieces of text alone, usage and `[DONE]` follow; else
-                the stream ends where you end it, and a call that asks for no stream is refused with 422.
+            events: A `StreamScript`, which has pauses, faults and ends of all kinds. Or a list of pieces of text, which
+                become `response` events, events as dicts or models, and texts in the form `data: ...`, which are sent
+                word for word; after pieces of text alone, usage and `[DONE]` follow, else the stream ends where you
+                end it. A call that asks for no stream is refused with 422, but for pieces of text alone.
             variant: The variant that says so; None for all that nobody has described.
 
         """
-        pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
-        is_text = len(pieces) == len(events)
-        self._behaviours[deployment, variant] = Answer("".join(pieces), pieces=pieces) if is_text else _Script(events)
+        self._behaviours[deployment, variant] = events if isinstance(events, StreamScript) else _told_by(events)
 
-    def client(self, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
-        """Return a client whose calls this server answers in process, blocking and asyncio.
+    def breaks(self, deployment: str, *, variant: Optional[str] = None) -> None:
+        """Tell that the connection breaks before a deployment has answered.
+
+        The request has arrived, so that the run may have happened: the client's error has `maybe_processed=True`.
 
         Args:
-            api_key: The key that it sends.
-            **options: Further arguments of `FetchHive`.
-
-        Returns:
-            The client. There is nothing to close.
+            deployment: The name of the deployment.
+            variant: The variant that is never answered; None for all that nobody has described.
 
         """
-        transport = httpx.MockTransport(self.handle)
-        return FetchHive(
-            api_key=api_key,
-            http_client=httpx.Client(transport=transport),
-            async_http_client=httpx.AsyncClient(transport=transport),
-            **options,
-        )
+        self._behaviours[deployment, variant] = Fault.BREAK
+
+    def stalls(self, deployment: str, *, variant: Optional[str] = None) -> None:
+        """Tell that a deployment never answers.
+
+        On a port the connection stays open and silent until the client leaves or the server is stopped. In process the
+        client gets its `httpx.ReadTimeout` at once, whatever its `timeout` is, so that no test has to wait for it.
+
+        Args:
+            deployment: The name of the deployment.
+            variant: The variant that is never answered; None for all that nobody has described.
+
+        """
+        self._behaviours[deployment, variant] = Fault.STALL
 
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None) -> Generator[str, None, None]:
@@ -270,10 +299,16 @@ class FakeServer:
         Returns:
             What the service would answer.
 
+        Raises:
+            httpx.RemoteProtocolError: The deployment was told to break.
+            httpx.ReadTimeout: The deployment was told to stall.
+
         """
         return self._handle(request, self.delay)
 
     def _handle(self, request: httpx.Request, delay: float) -> httpx.Response:
+        if request.method == "GET" and request.url.path.endswith("/error_codes"):
+            return _send_json(200, error_catalogue())
         refusal = self._check(request)
         if refusal is not None:
             return _refuse(refusal)
@@ -284,7 +319,7 @@ class FakeServer:
             where = ".".join(str(part) for part in problem["loc"]) or "the body"
             return _refuse(Refusal(422, f"{where}: {problem['msg']}", "validation_error"))
         self.calls.append(call)
-        return self._answer(call, delay)
+        return self._answer(call, delay, request)
 
     def _check(self, request: httpx.Request) -> Optional[Refusal]:
         if not request.url.path.endswith("/invoke"):
@@ -296,53 +331,100 @@ class FakeServer:
             return Refusal(401, "The API key is missing or wrong", "validation_error")
         return None
 
-    def _answer(self, call: InvokeRequest, delay: float) -> httpx.Response:
-        behaviour = self._behaviour_for(call)
-        if isinstance(behaviour, Refusal):
-            return _refuse(behaviour)
-        if isinstance(behaviour, _Script):
+    def _answer(self, call: InvokeRequest, delay: float, request: httpx.Request) -> httpx.Response:
+        reply = self._reply_to(call)
+        if isinstance(reply, Fault):
+            reply.happen()
+        if isinstance(reply, str):
+            reply = Answer(reply)
+        if isinstance(reply, Answer):
             if not call.streaming:
-                return _refuse(Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one"))
-            return _stream(behaviour.events, delay)
-        answer = Answer(behaviour) if isinstance(behaviour, str) else behaviour
-        if call.streaming:
-            return _stream(_events_of(answer, call), delay)
-        if answer.error is not None:
-            return _refuse(Refusal(502, answer.error, answer.error_code))
-        return _send_json(200, _json_of(answer, call))
+                return _send_whole(reply, call)
+            reply = _script_of(reply, call)
+        if isinstance(reply, StreamScript):
+            if call.streaming:
+                return respond(reply, call.raw.get("inputs", {}), delay, request)
+            reply = Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one")
+        return _refuse(reply)
 
-    def _behaviour_for(self, call: InvokeRequest) -> Union[Reply, _Script]:
+    def _reply_to(self, call: InvokeRequest) -> Reply:
         described = self._behaviours.get((call.deployment, call.variant or None))
         if described is None:
-            described = self._behaviours.get((call.deployment, None), self._default)
+            described = self._behaviours.get((call.deployment, None), self.default)
+        if isinstance(described, _Turns):
+            described = self._take_from(described, call)
         if described is None:
             return Refusal(404, f"There is no deployment {call.deployment!r}")
-        return described(call) if callable(described) else described
+        return _checked_reply(described(call)) if callable(described) else described
+
+    def _take_from(self, turns: _Turns, call: InvokeRequest) -> Behaviour:
+        number, behaviour = turns.take()
+        if behaviour is None:
+            mistake = f"{call.deployment!r} was told {len(turns.replies)} answers, and this is call {number}"
+            self.mistakes.append(mistake)
+            return Refusal(422, mistake)
+        return behaviour
 
 
-class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes piece by piece, to both kinds of client."""
+class FakeServer(Service):
+    """Answers like the service, from what it is told to say, with no network and no bill.
 
-    def __init__(self, pieces: Sequence[bytes], delay: float) -> None:
-        self._pieces = pieces
-        self._delay = delay
+    Use it in process, through `client()` or as the handler of an `httpx.MockTransport`, or on a loopback port with
+    `serve()`. It may be used from several threads.
 
-    def __iter__(self) -> Iterator[bytes]:
-        for number, piece in enumerate(self._pieces):
-            if number and self._delay:
-                time.sleep(self._delay)
-            yield piece
+    Args:
+        default: What deployments answer that nobody has described: a text, an `Answer`, a `Refusal`, or a function of
+            the request that returns one of them. None: 404, as the service does.
+        api_key: The only key that is let in; None for any.
+        delay: Seconds between two events of a stream.
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for number, piece in enumerate(self._pieces):
-            if number and self._delay:
-                await asyncio.sleep(self._delay)
-            yield piece
+    Example:
+        ```python
+        fake = FakeServer()
+        fake.answers("summarise", "Short.")
+        assert fake.client().invoke_prompt(deployment="summarise").response == "Short."
+        ```
+    """
+
+    def client(self, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
+        """Return a client whose calls this server answers in process, blocking and asyncio.
+
+        Args:
+            api_key: The key that it sends.
+            **options: Further arguments of `FetchHive`.
+
+        Returns:
+            The client. There is nothing to close.
+
+        """
+        return connect(self, api_key, **options)
 
 
-def _stream(events: Iterable[Event], delay: float) -> httpx.Response:
-    pieces = [_as_wire(event) for event in events]
-    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=_Pieces(pieces, delay))
+def connect(service: Service, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
+    """Return a client whose calls a service answers in process."""
+    transport = httpx.MockTransport(service.handle)
+    return FetchHive(
+        api_key=api_key,
+        http_client=httpx.Client(transport=transport),
+        async_http_client=httpx.AsyncClient(transport=transport),
+        **options,
+    )
+
+
+def _checked(behaviour: Behaviour) -> Behaviour:
+    return behaviour if callable(behaviour) else _checked_reply(behaviour)
+
+
+def _checked_reply(reply: Reply) -> Reply:
+    if not isinstance(cast("object", reply), (str, Answer, Refusal, StreamScript, Fault)):
+        kind = type(reply).__name__
+        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
+    return reply
+
+
+def _told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
+    pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
+    return Answer("".join(pieces), pieces=pieces) if len(pieces) == len(events) else script_of(events)
 
 
 def _refuse(refusal: Refusal) -> httpx.Response:
@@ -358,36 +440,21 @@ def _send_json(status: int, value: Mapping[str, object], further: Optional[Mappi
     return httpx.Response(status, headers=headers, content=json.dumps(value, ensure_ascii=False).encode())
 
 
-def _as_wire(event: Event) -> bytes:
-    if isinstance(event, str) and event.startswith("data:"):
-        return event.encode()
-    if isinstance(event, str):
-        event = {"type": "response", "response": event}
-    value = event.raw if isinstance(event, BaseModel) else event
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
-
-
-def _events_of(answer: Answer, call: InvokeRequest) -> Iterator[Event]:
-    facts = {"request_id": _new_request_id(), "model": answer.model}
-    if answer.reasoning:
-        for piece in _words_of(answer.reasoning):
-            yield {**facts, "type": "reasoning", "response": piece}
-    for piece in _words_of(answer.text) if answer.pieces is None else answer.pieces:
-        yield {**facts, "type": "response", "response": piece}
+def _script_of(answer: Answer, call: InvokeRequest) -> StreamScript:
+    script = StreamScript(answer.model).reasoning(*words_of(answer.reasoning or ""))
+    script = script.text(*(words_of(answer.text) if answer.pieces is None else answer.pieces))
     if answer.error is not None:
-        failure = {"type": "error", "error": answer.error, "message": answer.error, "error_code": answer.error_code}
-        yield {**facts, **{name: value for name, value in failure.items() if value is not None}}
-    else:
-        usage = {"duration": answer.duration, **_usage_of(answer, call)}
-        request_id = facts["request_id"]
-        yield {"request_id": request_id, "type": "usage", "usage": usage, "stop_reason": answer.stop_reason}
-    yield "data: [DONE]\n\n"
+        return script.error(answer.error, answer.error_code)
+    usage = {"duration": answer.duration, **_usage_of(answer, call)}
+    return script.usage(usage, stop_reason=answer.stop_reason)
 
 
-def _json_of(answer: Answer, call: InvokeRequest) -> dict[str, object]:
+def _send_whole(answer: Answer, call: InvokeRequest) -> httpx.Response:
+    if answer.error is not None:
+        return _refuse(Refusal(502, answer.error, answer.error_code))
     usage = dict(_usage_of(answer, call))
     fields = {
-        "request_id": _new_request_id(),
+        "request_id": new_request_id(),
         "model": answer.model,
         # The service has it up here, and in a stream inside of usage.
         "duration": usage.pop("duration", answer.duration),
@@ -396,27 +463,11 @@ def _json_of(answer: Answer, call: InvokeRequest) -> dict[str, object]:
         "usage": usage,
         "stop_reason": answer.stop_reason,
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return _send_json(200, {name: value for name, value in fields.items() if value is not None})
 
 
-def _usage_of(answer: Answer, call: InvokeRequest) -> Mapping[str, object]:
+def _usage_of(answer: Answer, call: InvokeRequest) -> Usage:
     """Count words for tokens, where nobody has said what to answer."""
     if answer.usage is not None:
         return answer.usage
-    asked = len(_words_of(json.dumps(call.raw.get("inputs", {}))))
-    thought = len(_words_of(answer.reasoning or ""))
-    said = len(_words_of(answer.text))
-    return {
-        "prompt_tokens": {"total_tokens": asked, "cached_tokens": 0},
-        "completion_tokens": {"total_tokens": thought + said, "reasoning_tokens": thought},
-        "total_tokens": asked + thought + said,
-    }
-
-
-def _words_of(text: str) -> list[str]:
-    """Cut a text at its words; put together again, the pieces are the text."""
-    return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
-
-
-def _new_request_id() -> str:
-    return f"req_{uuid.uuid4().hex}"
+    return count_words(call.raw.get("inputs", {}), answer.reasoning or "", answer.text)

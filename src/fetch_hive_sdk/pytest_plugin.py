@@ -1,0 +1,154 @@
+"""For pytest: the fixture `fetch_hive`, and `--fetch-hive-block-network`.
+
+pytest loads this in every project that has the package installed, so it imports nothing else until it is used.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import traceback
+from typing import TYPE_CHECKING, Callable
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import httpcore
+
+    from fetch_hive_sdk.testing import FakeHive
+
+_SWITCH = "fetch_hive_block_network"
+_HELP = "in tests, calls of fetch_hive_sdk to other hosts than this machine are errors"
+
+
+@pytest.fixture
+def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, None]:
+    """A fake of Fetch Hive: tell it what deployments answer, take its `client`, look at its `calls`.
+
+    FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL are set for the time of the test, so that a `FetchHive()` that the tested
+    code makes for itself is answered by the same fake.
+    """
+    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before somebody asks for it
+
+    with FakeHive().running() as fake:
+        monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", fake.url)
+        _go_past_proxies(monkeypatch)
+        yield fake
+    if fake.mistakes:
+        pytest.fail("\n".join(fake.mistakes), pytrace=False)
+
+
+def _go_past_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no proxy of the environment have the calls to this machine."""
+    exceptions = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, ",".join(filter(None, exceptions)))
+
+
+# --- Blocking the network --------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option, and the setting of the same name."""
+    group = parser.getgroup("fetch-hive", "Fetch Hive")
+    group.addoption("--fetch-hive-block-network", action="store_true", default=False, help=_HELP)
+    parser.addini(_SWITCH, _HELP, type="bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Block the network, if that is wanted."""
+    if config.getoption(_SWITCH) or config.getini(_SWITCH):
+        guard = _Guard()
+        config.pluginmanager.register(guard, "fetch_hive_block_network")
+        config.add_cleanup(guard.begin())
+
+
+class _Guard:
+    """Stops the calls of the package that would leave this machine, and sees to it that the test fails."""
+
+    def __init__(self) -> None:
+        self._place = "the collection of the tests"
+        self._stopped: list[str] = []
+
+    def begin(self) -> Callable[[], None]:
+        """Stand before the connection pools of httpcore; return what ends it.
+
+        All calls that httpx sends go through them, its own clients and injected ones, and none that is faked by a
+        transport, respx or pytest-httpx does.
+        """
+        import httpcore  # noqa: PLC0415 - not before somebody asks for it
+
+        send, asend = httpcore.ConnectionPool.handle_request, httpcore.AsyncConnectionPool.handle_async_request
+
+        @functools.wraps(send)
+        def send_if_allowed(pool: httpcore.ConnectionPool, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return send(pool, request)
+
+        # A coroutine function of its own: respx looks at whether it is one.
+        @functools.wraps(asend)
+        async def asend_if_allowed(pool: httpcore.AsyncConnectionPool, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return await asend(pool, request)
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(httpcore.ConnectionPool, send.__name__, send_if_allowed)
+        patch.setattr(httpcore.AsyncConnectionPool, asend.__name__, asend_if_allowed)
+        return patch.undo
+
+    def _check(self, request: httpcore.Request) -> None:
+        if not _is_ours(request) or _is_loopback(request.url.host.decode()):
+            return
+        message = (
+            f"{self._place} would have called {bytes(request.url).decode()}\n"
+            f"from {_find_caller()}.\n"
+            "The network is blocked for Fetch Hive (--fetch-hive-block-network). Fake the service: take the fixture "
+            "`fetch_hive`, whose `client` you can pass on and which answers FetchHive() as well; or pass on "
+            "FakeServer().client(); or fake httpx with respx or pytest-httpx."
+        )
+        self._stopped.append(message)
+        # No Exception: neither `except Exception` nor a retry takes it for a failure of the service.
+        pytest.fail(message, pytrace=False)
+
+    def pytest_collection_finish(self) -> None:
+        # What was stopped until here has failed the collection, and no test.
+        self._stopped.clear()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._place = nodeid
+
+    # Before pytest makes its report: what was swallowed, or was raised in a thread, becomes the outcome.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+        stopped, self._stopped = self._stopped, []
+        if stopped and call.excinfo is None:
+            with pytest.raises(pytest.fail.Exception) as call.excinfo:
+                pytest.fail(stopped[0], pytrace=False)
+
+
+def _is_ours(request: httpcore.Request) -> bool:
+    return any(
+        name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _find_caller() -> str:
+    """Return the line outside of the libraries that made the call."""
+    for frame, line in traceback.walk_stack(None):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package not in {"fetch_hive_sdk", "httpx", "httpcore"}:
+            return f"{frame.f_code.co_filename}:{line}"
+    return "an unknown place"  # pragma: no cover - a thread begins in the standard library

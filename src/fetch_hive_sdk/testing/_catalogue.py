@@ -1,0 +1,53 @@
+"""The catalogue of error codes: the codes and the shape are the API's, the words are our own."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+# Code, status (None: the API does not say), what it means, what to do.
+_CODES: list[tuple[str, Optional[int], str, str]] = [
+    ("model_deprecated", 422, "The model is no longer offered.", "Choose another model."),
+    ("personal_model_missing_credentials", 422, "Your own model has no credentials.", "Add them."),
+    ("personal_model_invalid_credentials", 422, "The credentials of your own model are refused.", "Renew them."),
+    ("insufficient_hosted_llm_credits", 402, "The credits are used up.", "Buy credits."),
+    ("account_credit_cap_reached", 422, "The account's cap on credits is reached.", "Raise the cap."),
+    ("asset_storage_limit_reached", 402, "The storage for assets is full.", "Delete assets, or change the plan."),
+    ("vision_not_supported", 422, "The model cannot see images.", "Choose another model."),
+    ("workflow_step_limit_reached", 402, "The plan allows no more steps.", "Change the plan."),
+    ("workspace_limit_reached", 402, "The plan allows no more workspaces.", "Change the plan."),
+    ("api_rate_limit_exceeded", 429, "The calls of this day are used up.", "Wait until midnight UTC."),
+    ("log_range_limit_exceeded", 402, "The plan does not keep logs for so long.", "Ask for a shorter time."),
+    ("iteration_limit_exceeded", 422, "The run took too many turns.", "Make the task smaller."),
+    ("internal_server_error", 500, "The service failed.", "Try again later."),
+    ("too_many_requests", 429, "There are too many calls at once.", "Try again after a while."),
+    ("validation_error", None, "A value is refused.", "Correct the request."),
+    ("missing_required_field", 422, "A value is missing.", "Complete the request."),
+    ("invalid_tool_approval", 400, "The approval of tools is not understood.", "Correct the request."),
+    ("tool_approval_override_not_permitted", 403, "The approval of tools is fixed.", "Leave it out."),
+    ("tool_approval_mode_requires_dashboard", 422, "This needs the dashboard.", "Change it in the dashboard."),
+]
+
+
+def error_catalogue() -> dict[str, object]:
+    """Return what `GET /error_codes` answers, in English."""
+    return {
+        "locale": "en",
+        "default_field": "error_code",
+        "compatibility_aliases": ["code"],
+        "codes": [_entry(*row) for row in _CODES],
+    }
+
+
+def _entry(code: str, status: Optional[int], message: str, action: str) -> dict[str, object]:
+    known: dict[str, object] = {} if status is None else {"status": status}
+    return {
+        "code": code,
+        **known,
+        "field": "error_code",
+        "field_aliases": ["code"],
+        "category": "runtime",
+        "message_key": f"{code}.message",
+        "message": message,
+        "client_action_key": f"{code}.action",
+        "client_action": action,
+    }
