@@ -7,6 +7,19 @@ fake.answers("summarise", "Short.")
 client = fake.client()
 """
 
+from ._deployments import Deployment, Fault, Tokens, Variable, Variant
+from ._emulator import Emulator
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
 
-__all__ = ["TEST_KEY", "Answer", "FakeServer", "Refusal"]
+__all__ = [
+    "TEST_KEY",
+    "Answer",
+    "Deployment",
+    "Emulator",
+    "FakeServer",
+    "Fault",
+    "Refusal",
+    "Tokens",
+    "Variable",
+    "Variant",
+]
