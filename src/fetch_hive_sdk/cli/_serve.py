@@ -119,7 +119,7 @@ def _reload(emulator: Emulator, file: Optional[Path]) -> None:
         if emulator.reload():
             _complain(f"{file} reloaded")
     except ConfigurationError as exc:
-        _complain(f"{exc} (serving on as before)")
+        _complain(f"{exc} (what it said before is served on)")
 
 
 def _complain(text: str) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Optional, cast
 
 import httpx
@@ -23,8 +24,10 @@ _SIZE = 500
 """Calls that are kept."""
 _NEWS = 5000
 """News that are kept; who missed more than these begins anew."""
-_LONGEST_TEXT = 65_536
-"""Characters of a request, an answer or an event that are kept."""
+_LONGEST = 65_536
+"""Bytes of a request, an answer or an event that are kept as they are. Of what is longer, this is kept:"""
+_LONGEST_TEXT = 2000
+_MOST_ITEMS = 100
 _MOST_EVENTS = 2000
 """Events of a call that are kept."""
 _SHORTEST_SECRET = 6
@@ -171,12 +174,23 @@ class _Call:
         """Return JSON as its value, anything else as text, and nothing with the key in it."""
         if len(self._key) >= _SHORTEST_SECRET:
             data = data.replace(self._key, b"***")
-        if len(data) > _LONGEST_TEXT:
-            return f"{data[:_LONGEST_TEXT].decode(errors='replace')}... ({len(data)} bytes)"
         try:
-            return cast("object", json.loads(data))
+            value = cast("object", json.loads(data))
         except (ValueError, RecursionError):
-            return data.decode(errors="replace")
+            value = data.decode(errors="replace")
+        return value if len(data) <= _LONGEST else _shorten(value)
+
+
+def _shorten(value: object) -> object:
+    """Leave of long texts, and of long arrays and objects, the beginning."""
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"{value[:_LONGEST_TEXT]}... ({len(value)} characters)"
+    if isinstance(value, list):
+        return [_shorten(item) for item in cast("list[object]", value)[:_MOST_ITEMS]]
+    if isinstance(value, dict):
+        items = islice(cast("dict[str, object]", value).items(), _MOST_ITEMS)
+        return {name: _shorten(item) for name, item in items}
+    return value
 
 
 class _Watched(httpx.SyncByteStream):

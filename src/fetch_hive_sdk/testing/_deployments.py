@@ -108,13 +108,13 @@ def _check_turns(turns: list[object]) -> None:
 class Tokens(_Model):
     """The tokens that a run is said to have used."""
 
-    prompt_tokens: int = Field(0, ge=0)
+    prompt_tokens: int = Field(default=0, ge=0)
     """Tokens of the prompt."""
-    cached_tokens: int = Field(0, ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
     """How many of those came from a cache."""
-    completion_tokens: int = Field(0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
     """Tokens of the answer, reasoning included."""
-    reasoning_tokens: int = Field(0, ge=0)
+    reasoning_tokens: int = Field(default=0, ge=0)
     """How many of those were reasoning."""
 
 
@@ -134,15 +134,15 @@ class Fault(_Model):
 
     fault: Annotated[Union[int, str], PlainValidator(_read_fault)]
     """A status from 400 to 599; or "cut", "stall", "end" or "error", which go wrong in the middle of the answer."""
-    every: Optional[int] = Field(None, ge=1)
+    every: Optional[int] = Field(default=None, ge=1)
     """Each how many calls; None for all."""
-    first: Optional[int] = Field(None, ge=1)
+    first: Optional[int] = Field(default=None, ge=1)
     """How many calls from the first on, in place of `every`."""
     message: Optional[str] = None
     """What the service says, with a status or "error"."""
     error_code: Optional[str] = None
     """The machine-readable code of that; None for the one that the API documents, if there is one."""
-    retry_after: Optional[float] = Field(None, ge=0, le=86400, allow_inf_nan=False)
+    retry_after: Optional[float] = Field(default=None, ge=0, le=86400, allow_inf_nan=False)
     """Seconds for the header `Retry-After`, with a status."""
 
     @model_validator(mode="after")
@@ -168,7 +168,7 @@ class Variant(_Model):
     """The name of the model."""
     usage: Optional[Tokens] = None
     """The tokens; None to count the words."""
-    delay: Optional[float] = Field(None, ge=0, le=3600, allow_inf_nan=False)
+    delay: Optional[float] = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
     """Seconds between two events of a stream; None for those of the server."""
     faults: list[Fault] = Field(default_factory=list[Fault])
     """What goes wrong. Of several that are due, the first."""
@@ -262,9 +262,9 @@ def as_text(value: object) -> str:
 class DeploymentFile(_Model):
     """What a file says."""
 
-    api_key: Optional[SecretStr] = Field(None, min_length=1)
+    api_key: Optional[SecretStr] = Field(default=None, min_length=1)
     """The only key that is let in; None for any."""
-    delay: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False)
+    delay: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds between two events of a stream, for the deployments that say none."""
     deployments: dict[str, Described] = Field(default_factory=dict[str, Described])
     """The deployments, by name."""
