@@ -108,6 +108,20 @@ def test_what_breaks_off_is_written_down(reads_on):
     assert record["state"] == ("broken" if reads_on else "left")
 
 
+def test_a_handler_that_fails_is_written_down():
+    """A call that nobody could answer is broken, not open for ever."""
+
+    def fail(request):
+        raise ZeroDivisionError
+
+    log = CallLog(fail)
+
+    with pytest.raises(ZeroDivisionError):
+        log.handle(post(b"{}"))
+
+    assert snapshot_of(log)[0]["state"] == "broken"
+
+
 def test_an_answer_in_pieces_is_written_down_whole():
     """JSON that comes in pieces is one answer."""
     log = CallLog(lambda request: httpx.Response(200, content=iter([b'{"response":', b' "a"}'])))

@@ -74,6 +74,10 @@ def test_a_file_says_what_objects_say(tmp_path):
             "2: deployments.d.variables.n.default: must be of the type integer",
         ),
         (
+            "[deployments.d.variables]\nday = { default = 2026-01-01 }",
+            "2: deployments.d.variables.day.default: must be",
+        ),
+        (
             "[deployments.d]\nanswer = '{txt}'\nvariables = { text = 'string' }",
             "2: deployments.d.answer: {txt} is not among the variables: is it text?",
         ),

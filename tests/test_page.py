@@ -214,7 +214,11 @@ def ask(client, text, deployment="summarise", **fields):
 
 
 def wait_for_calls(page, number):
-    page.wait_for_function("number => document.querySelectorAll('.call').length === number", arg=number)
+    """Wait until so many calls have been answered, and all of that has been drawn."""
+    page.wait_for_function(
+        "number => calls.size === number && !isDrawing && [...calls.values()].every((call) => call.state !== 'open')",
+        arg=number,
+    )
 
 
 def chosen_in(page):

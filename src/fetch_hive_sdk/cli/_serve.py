@@ -95,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         # In short waits: on some systems a wait without end hears no signals. And the file may change.
         while not stopped.wait(0.3):
             _reload(emulator, options.file)
+            # A server may run for weeks, and nobody here asks what it was called with.
+            emulator.calls.clear()
     return 0
 
 

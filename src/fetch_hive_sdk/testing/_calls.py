@@ -54,7 +54,11 @@ class CallLog:
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer a request, and write it down."""
         call = _Call(self, request)
-        response = self._handler(request)
+        try:
+            response = self._handler(request)
+        except Exception:
+            call.end("broken")
+            raise
         if response.is_stream_consumed:
             call.end("done", status=response.status_code, body=response.content)
             return response

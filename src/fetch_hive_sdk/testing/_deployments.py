@@ -69,7 +69,7 @@ class Variable(_Model):
 
     @model_validator(mode="after")
     def _check_default(self) -> Self:
-        if self.default is not None and not has_type(self.default, self.type):
+        if self.default is not None and not (has_type(self.default, self.type) and is_json(self.default)):
             raise _refuse(f"must be of the type {self.type}", "default")
         return self
 
@@ -77,6 +77,15 @@ class Variable(_Model):
 def name_type(value: object) -> str:
     """Name the type of a JSON value as JSON does."""
     return next((name for name, kind in _TYPES.items() if isinstance(value, kind)), "null")
+
+
+def is_json(value: object) -> bool:
+    """Return whether JSON can carry a value. It has no dates, for one, as TOML does."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def has_type(value: object, wanted: str) -> bool:
@@ -99,10 +108,8 @@ def _read_answer(value: object) -> object:
 def _check_turns(turns: list[object]) -> None:
     if not turns or not all(isinstance(turn, (str, dict)) for turn in turns):
         raise _refuse("must be a text, a table, or a list of those")
-    try:
-        json.dumps(turns, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        raise _refuse("has a value that JSON cannot carry, a date for one") from None
+    if not is_json(turns):
+        raise _refuse("has a value that JSON cannot carry, a date for one")
 
 
 class Tokens(_Model):

@@ -193,8 +193,10 @@ class Emulator(FakeServer):
         return _perform(response, delay, turn.fault, stall)
 
     def _reply(self, call: InvokeRequest) -> Reply:
-        if call.deployment in self._book.deployments:
-            reply, turn = self._book.reply(call)
+        # Once: another thread may reload.
+        book = self._book
+        if call.deployment in book.deployments:
+            reply, turn = book.reply(call)
             _turn.set(turn)
             return reply
         if self._otherwise is None:
