@@ -174,7 +174,8 @@ def test_long_texts_and_streams_are_cut(fake, log, monkeypatch):
     kept = record["request"].pop("inputs")
     assert record["request"] == {"deployment": "d", "streaming": True}
     assert kept == {"text": "x" * 2000 + "... (99999 characters)", "list": [1] * 100, "short": "s"}
-    assert len(record["events"]) == 4
+    assert [event["data"]["type"] for event in record["events"][:-1]] == ["response"] * 4 + ["usage"]
+    assert (record["left_out"], record["events"][-1]["data"]) == (5, "[DONE]")
 
 
 def test_news_come_once(log):

@@ -38,9 +38,9 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "serve",
         help="serve a fake of the API on this machine",
-        description="Serve a fake of the API on a loopback port until stopped, and a page that shows the calls. "
-        "Any deployment answers by telling what it was asked; with --file, those of the file answer as they are "
-        "described there, and no others.",
+        description="Serve a fake of the API on a loopback port until stopped, and a page that shows the calls.\n"
+        "Any deployment answers by telling what it was asked; with --file, those of the file\n"
+        "answer as they are described there, and no others.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, object]
 """A call: `id`, `at` (seconds since 1970), `path`, `request`, `status`, `ms`, `state`, `body`, and `events`, each with
-its `ms` and its `data`. `state` is "open", then "done", "broken" by the server, or "left" by the client."""
+its `ms` and its `data`; `left_out` is how many more there were. `state` is "open", then "done", "broken" by the server,
+or "left" by the client."""
 
 _SIZE = 500
 """Calls that are kept."""
@@ -85,11 +86,9 @@ class CallLog:
 
     def add_event(self, record: Record, event: Record) -> None:
         """Add an event to a record."""
-        events = cast("list[Record]", record["events"])
-        if len(events) < _MOST_EVENTS:
-            with self._changed:
-                events.append(event)
-                self._tell({"kind": "event", "id": record["id"], "event": event})
+        with self._changed:
+            cast("list[Record]", record["events"]).append(event)
+            self._tell({"kind": "event", "id": record["id"], "event": event})
 
     def _tell(self, message: Record) -> None:
         self._number += 1
@@ -143,6 +142,8 @@ class _Call:
     def __init__(self, log: CallLog, request: httpx.Request) -> None:
         self._log = log
         self._begun = time.perf_counter()
+        self._events = 0
+        self._left_out = 0
         self._key = request.headers.get("authorization", "").partition(" ")[2].encode()
         self.record: Record = {
             "at": time.time(),
@@ -154,6 +155,7 @@ class _Call:
             "state": "open",
             "body": None,
             "events": [],
+            "left_out": 0,
         }
         log.add(self.record)
 
@@ -161,15 +163,19 @@ class _Call:
         self._log.change(self.record, status=status)
 
     def add_event(self, piece: bytes) -> None:
+        # A stream has few last words, and they say how it ended: they are kept beyond the bound.
+        self._events += 1
+        if self._events > _MOST_EVENTS and (b'"response"' in piece or self._events > _MOST_EVENTS * 100):
+            self._left_out += 1
+            return
         data = piece.strip()
         data = data[len(b"data:") :].strip() if data.startswith(b"data:") else data
         self._log.add_event(self.record, {"ms": self._ms(), "data": self._read(data)})
 
     def end(self, state: str, *, status: Optional[int] = None, body: bytes = b"") -> None:
         status = cast("Optional[int]", self.record["status"]) if status is None else status
-        self._log.change(
-            self.record, status=status, state=state, ms=self._ms(), body=self._read(body) if body else None
-        )
+        facts = {"status": status, "state": state, "ms": self._ms(), "left_out": self._left_out}
+        self._log.change(self.record, **facts, body=self._read(body) if body else None)
 
     def _ms(self) -> float:
         return round((time.perf_counter() - self._begun) * 1000, 1)

@@ -165,7 +165,7 @@ const LANES = { reasoning: 0, response: 1 };
 
 function drawEvents(call) {
   $("events").hidden = !call.events.length;
-  $("events-count").textContent = call.events.length;
+  $("events-count").textContent = call.events.length + (call.left_out ? `, and ${call.left_out} that are not kept` : "");
   if (!shown.events) { $("events-list").replaceChildren(); $("marks").replaceChildren(); }
   for (const event of call.events.slice(shown.events)) {
     const type = typeOf(event);
