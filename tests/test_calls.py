@@ -172,6 +172,7 @@ def test_long_texts_and_streams_are_cut(fake, log, monkeypatch):
 
     (record,) = snapshot_of(log)
     kept = record["request"].pop("inputs")
+    assert record["is_shortened"]
     assert record["request"] == {"deployment": "d", "streaming": True}
     assert kept == {"text": "x" * 2000 + "... (99999 characters)", "list": [1] * 100, "short": "s"}
     assert [event["data"]["type"] for event in record["events"][:-1]] == ["response"] * 4 + ["usage"]

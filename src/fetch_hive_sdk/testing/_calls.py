@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ._server import Handler
 
 Record = dict[str, object]
-"""A call: `id`, `at` (seconds since 1970), `path`, `request`, `status`, `ms`, `state`, `body`, and `events`, each with
-its `ms` and its `data`; `left_out` is how many more there were. `state` is "open", then "done", "broken" by the server,
-or "left" by the client."""
+"""A call: `id`, `at` (seconds since 1970), `path`, `request` and whether it `is_shortened`, `status`, `ms`, `body`; its
+`events`, each with its `ms` and its `data`, and how many more there were, `left_out`. `state` is "open", then "done",
+"broken" by the server, or "left" by the client."""
 
 _SIZE = 500
 """Calls that are kept."""
@@ -150,6 +150,7 @@ class _Call:
             "method": request.method,
             "path": request.url.path,
             "request": self._read(request.read()),
+            "is_shortened": len(request.content) > _LONGEST,
             "status": None,
             "ms": None,
             "state": "open",

@@ -303,7 +303,7 @@ function toCurl(call) {
 async function copy(write) {
   try {
     await navigator.clipboard.writeText(write(current()));
-    $("copied").textContent = "Copied";
+    $("copied").textContent = current().is_shortened ? "Copied, with long texts shortened" : "Copied";
   } catch {
     $("copied").textContent = "The browser does not allow to copy";
   }
