@@ -271,17 +271,21 @@ def test_a_status_may_say_when_to_come_back():
     assert caught.value.retry_after == 90
 
 
+# Long enough for what comes before the silence, on a busy machine too.
+TIMEOUTS = {"stall": 1.5}
+
+
 @pytest.fixture(params=["in process", "on a port"])
 def reach(request):
     """Make a client of an emulator, in process or over a real connection."""
     contexts = []
 
-    def make(emulator):
+    def make(emulator, timeout):
         if request.param == "in process":
-            return emulator.client(timeout=0.5)
+            return emulator.client(timeout=timeout)
         context = emulator.serve()
         contexts.append(context)
-        return FetchHive(TEST_KEY, context.__enter__(), timeout=0.5)
+        return FetchHive(TEST_KEY, context.__enter__(), timeout=timeout)
 
     yield make
     for context in contexts:
@@ -300,7 +304,7 @@ def reach(request):
 def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
     """What was sent before the fault has arrived, in process and on a port."""
     emulator = Emulator(Deployment(name="d", answer="one two three four five six", faults=[Fault(fault=fault)]))
-    client = reach(emulator)
+    client = reach(emulator, TIMEOUTS.get(fault, 60))
 
     with pytest.raises(error) as caught:
         drive.collect(client, deployment="d")
@@ -320,7 +324,8 @@ def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
 )
 def test_an_answer_goes_wrong_in_the_middle(drive, reach, fault, error):
     """Without a stream, too: and the client knows that it may have been billed."""
-    client = reach(Emulator(Deployment(name="d", answer="one two three", faults=[Fault(fault=fault)])))
+    emulator = Emulator(Deployment(name="d", answer="one two three", faults=[Fault(fault=fault)]))
+    client = reach(emulator, TIMEOUTS.get(fault, 60))
 
     with pytest.raises(error) as caught:
         drive.invoke(client, deployment="d")

@@ -48,7 +48,7 @@ def client(base_url):
 
 @pytest.fixture
 def http(address):
-    with httpx.Client(base_url=address) as http:
+    with httpx.Client(base_url=address, timeout=60) as http:
         yield http
 
 
