@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from fetch_hive_sdk import ConfigurationError
-from fetch_hive_sdk.testing import Deployment, Fault, Variable, Variant
+from fetch_hive_sdk.testing import Deployment, PlannedFault, Variable, Variant
 from fetch_hive_sdk.testing._deployments import fill_in, has_type, read_file, variables_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "emulator.md"
@@ -48,7 +48,7 @@ def test_a_file_says_what_objects_say(tmp_path):
         answer="{text}",
         variables={"text": Variable(type="string")},
         variants={"short": Variant(answer="Short.")},
-        faults=[Fault(fault=429, every=5)],
+        faults=[PlannedFault(fault=429, every=5)],
     )
 
 

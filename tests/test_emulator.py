@@ -27,7 +27,7 @@ from fetch_hive_sdk import (
     StreamTimeoutError,
     UnprocessableEntityError,
 )
-from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, Fault, Tokens, Variable, Variant
+from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, PlannedFault, Tokens, Variable, Variant
 
 
 def ask(emulator, deployment="d", **fields):
@@ -81,7 +81,7 @@ def test_a_table_is_answered_as_json():
 
 def test_a_list_is_taken_in_turn():
     """Answers of a list come one after the other, and from the beginning again; what fails is no turn."""
-    emulator = Emulator(Deployment(name="d", answer=["one", "two"], faults=[Fault(fault=500, every=3)]))
+    emulator = Emulator(Deployment(name="d", answer=["one", "two"], faults=[PlannedFault(fault=500, every=3)]))
 
     outcomes = [outcome_of(emulator) for _ in range(7)]
 
@@ -220,7 +220,7 @@ def test_a_wrong_key_is_refused():
 
 def test_a_fault_comes_every_so_many_calls():
     """`every=3` is the third call, the sixth, and so on."""
-    emulator = Emulator(Deployment(name="d", answer="ok", faults=[Fault(fault=500, every=3)]))
+    emulator = Emulator(Deployment(name="d", answer="ok", faults=[PlannedFault(fault=500, every=3)]))
 
     assert [outcome_of(emulator) for _ in range(6)] == ["ok", "ok", 500, "ok", "ok", 500]
 
@@ -228,7 +228,7 @@ def test_a_fault_comes_every_so_many_calls():
 def test_a_fault_comes_first():
     """`first=2` is the first two calls; the first fault that is due is the one."""
     emulator = Emulator(
-        Deployment(name="d", answer="ok", faults=[Fault(fault=500, first=2), Fault(fault=400, every=2)])
+        Deployment(name="d", answer="ok", faults=[PlannedFault(fault=500, first=2), PlannedFault(fault=400, every=2)])
     )
 
     assert [outcome_of(emulator) for _ in range(4)] == [500, 500, "ok", 400]
@@ -236,7 +236,7 @@ def test_a_fault_comes_first():
 
 def test_a_client_gets_over_a_fault():
     """A client repeats what is safe to repeat, and waits as long as it is told."""
-    emulator = Emulator(Deployment(name="d", answer="ok", faults=[Fault(fault=429, first=2, retry_after=0)]))
+    emulator = Emulator(Deployment(name="d", answer="ok", faults=[PlannedFault(fault=429, first=2, retry_after=0)]))
 
     assert emulator.client().invoke_prompt(deployment="d").response == "ok"
     assert len(emulator.calls) == 3
@@ -245,10 +245,14 @@ def test_a_client_gets_over_a_fault():
 @pytest.mark.parametrize(
     ("fault", "message", "code"),
     [
-        (Fault(fault=429), "Too Many Requests", "too_many_requests"),
-        (Fault(fault="402"), "Payment Required", "insufficient_hosted_llm_credits"),
-        (Fault(fault=599), "The fake service was told to fail", None),
-        (Fault(fault=429, message="No.", error_code="api_rate_limit_exceeded"), "No.", "api_rate_limit_exceeded"),
+        (PlannedFault(fault=429), "Too Many Requests", "too_many_requests"),
+        (PlannedFault(fault="402"), "Payment Required", "insufficient_hosted_llm_credits"),
+        (PlannedFault(fault=599), "The fake service was told to fail", None),
+        (
+            PlannedFault(fault=429, message="No.", error_code="api_rate_limit_exceeded"),
+            "No.",
+            "api_rate_limit_exceeded",
+        ),
     ],
 )
 def test_a_status_says_what_the_api_says(fault, message, code):
@@ -263,7 +267,7 @@ def test_a_status_says_what_the_api_says(fault, message, code):
 
 def test_a_status_may_say_when_to_come_back():
     """`retry_after` is the header."""
-    emulator = Emulator(Deployment(name="d", faults=[Fault(fault=429, retry_after=90)]))
+    emulator = Emulator(Deployment(name="d", faults=[PlannedFault(fault=429, retry_after=90)]))
 
     with pytest.raises(RateLimitError) as caught:
         ask(emulator)
@@ -303,7 +307,7 @@ def reach(request):
 )
 def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
     """What was sent before the fault has arrived, in process and on a port."""
-    emulator = Emulator(Deployment(name="d", answer="one two three four five six", faults=[Fault(fault=fault)]))
+    emulator = Emulator(Deployment(name="d", answer="one two three four five six", faults=[PlannedFault(fault=fault)]))
     client = reach(emulator, TIMEOUTS.get(fault, 60))
 
     with pytest.raises(error) as caught:
@@ -324,7 +328,7 @@ def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
 )
 def test_an_answer_goes_wrong_in_the_middle(drive, reach, fault, error):
     """Without a stream, too: and the client knows that it may have been billed."""
-    emulator = Emulator(Deployment(name="d", answer="one two three", faults=[Fault(fault=fault)]))
+    emulator = Emulator(Deployment(name="d", answer="one two three", faults=[PlannedFault(fault=fault)]))
     client = reach(emulator, TIMEOUTS.get(fault, 60))
 
     with pytest.raises(error) as caught:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import FetchHive, FetchHiveError
-from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, Fault
+from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, PlannedFault
 from fetch_hive_sdk.testing._page import _FILES
 
 KEY = "fhk_0123456789"
@@ -25,7 +25,7 @@ EVIL = '<img src=x onerror="document.title=1"> \'; <script>document.title=2</scr
 def emulator():
     return Emulator(
         Deployment(name="summarise", answer="In short: {text}", reasoning="Hm."),
-        Deployment(name="breaks", answer="one two three four", faults=[Fault(fault="cut")]),
+        Deployment(name="breaks", answer="one two three four", faults=[PlannedFault(fault="cut")]),
     )
 
 

@@ -7,7 +7,7 @@ fake.answers("summarise", "Short.")
 client = fake.client()
 """
 
-from ._deployments import Deployment, Fault, Tokens, Variable, Variant
+from ._deployments import Deployment, PlannedFault, Tokens, Variable, Variant
 from ._emulator import Emulator
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
 
@@ -17,7 +17,7 @@ __all__ = [
     "Deployment",
     "Emulator",
     "FakeServer",
-    "Fault",
+    "PlannedFault",
     "Refusal",
     "Tokens",
     "Variable",

@@ -136,7 +136,7 @@ def _read_fault(value: object) -> str:
     raise _refuse("must be a status from 400 to 599, cut, stall, end or error")
 
 
-class Fault(_Model):
+class PlannedFault(_Model):
     """Something that goes wrong with some calls of a deployment."""
 
     fault: Annotated[Union[int, str], PlainValidator(_read_fault)]
@@ -177,7 +177,7 @@ class Variant(_Model):
     """The tokens; None to count the words."""
     delay: Optional[float] = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
     """Seconds between two events of a stream; None for those of the server."""
-    faults: list[Fault] = Field(default_factory=list[Fault])
+    faults: list[PlannedFault] = Field(default_factory=list[PlannedFault])
     """What goes wrong. Of several that are due, the first."""
 
 
@@ -315,7 +315,7 @@ def _explain(problem: ErrorDetails, text: str) -> tuple[int, str]:
     return line_of(text, place), f"{where}: {problem['msg']}"
 
 
-_KEYS = {name for model in (DeploymentFile, Described, Variable, Tokens, Fault) for name in model.model_fields}
+_KEYS = {name for model in (DeploymentFile, Described, Variable, Tokens, PlannedFault) for name in model.model_fields}
 
 
 def _guess(word: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
 import httpx
 
@@ -21,7 +21,7 @@ from ._deployments import (
     Deployment,
     DeploymentFile,
     Described,
-    Fault,
+    PlannedFault,
     Tokens,
     Variable,
     Variant,
@@ -212,7 +212,7 @@ class _Turn:
     """How one answer is given."""
 
     delay: Optional[float] = None
-    fault: Optional[Fault] = None
+    fault: Optional[PlannedFault] = None
 
 
 # A reply is a value, and says nothing about time: what goes with it takes this way.
@@ -262,7 +262,7 @@ class _Book:
         fault, turn = self._take_turn((call.deployment, name or ""), variant)
         return _compose(variant, turn, values, fault), _Turn(variant.delay, fault)
 
-    def _take_turn(self, key: tuple[str, str], variant: Variant) -> tuple[Optional[Fault], int]:
+    def _take_turn(self, key: tuple[str, str], variant: Variant) -> tuple[Optional[PlannedFault], int]:
         """Return the fault that is due, and how many answers were given before. What fails is no answer."""
         with self._lock:
             self._calls[key] += 1
@@ -272,7 +272,7 @@ class _Book:
             return fault, turn
 
 
-def _is_due(fault: Fault, number: int) -> bool:
+def _is_due(fault: PlannedFault, number: int) -> bool:
     return number <= fault.first if fault.first is not None else number % (fault.every or 1) == 0
 
 
@@ -301,7 +301,7 @@ def _read_inputs(
     return values, None
 
 
-def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: Optional[Fault]) -> Reply:
+def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: Optional[PlannedFault]) -> Reply:
     if fault is not None and fault.fault not in MIDWAY:
         return _refuse(int(fault.fault), fault)
     said = variant.answer[turn % len(variant.answer)] if isinstance(variant.answer, list) else variant.answer
@@ -315,7 +315,7 @@ def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: O
     return Answer(half, reasoning, usage, variant.model, error=error, error_code=fault.error_code)
 
 
-def _refuse(status: int, fault: Fault) -> Refusal:
+def _refuse(status: int, fault: PlannedFault) -> Refusal:
     message, code = fault.message, fault.error_code or _ERROR_CODES.get(status)
     if message is None:
         with suppress(ValueError):
@@ -357,21 +357,20 @@ def _stop_here() -> None:
 
 
 def _perform(
-    response: httpx.Response, delay: float, fault: Optional[Fault], stall: Callable[[], None]
+    response: httpx.Response, delay: float, fault: Optional[PlannedFault], stall: Callable[[], None]
 ) -> httpx.Response:
     """Give a response its pace, and the fault that is due."""
     ending = {"cut": _cut, "stall": stall, "end": _stop_here}.get(str(fault.fault) if fault else "")
     is_stream = response.headers.get("content-type") == "text/event-stream"
     if ending is None and not (is_stream and delay):
         return response
-    pieces = list(response.iter_raw()) if is_stream else _halves_of(response.content)
+    body = cast("_Body", response.stream)
     if ending is not None:
-        pieces = pieces[: len(pieces) // 2]
+        pieces = list(response.iter_raw()) if is_stream else _halves_of(response.content)
+        body = _HalfABody(pieces[: len(pieces) // 2], ending)
     # It comes in pieces, and may not be as long as it was.
     headers = {name: value for name, value in response.headers.items() if name != "content-length"}
-    return httpx.Response(
-        response.status_code, headers=headers, stream=_Performance(pieces, delay, ending or _stop_here)
-    )
+    return httpx.Response(response.status_code, headers=headers, stream=_PacedBody(body, delay if is_stream else 0.0))
 
 
 def _halves_of(content: bytes) -> list[bytes]:
@@ -379,24 +378,44 @@ def _halves_of(content: bytes) -> list[bytes]:
     return [content[:middle], content[middle:]]
 
 
-class _Performance(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that takes its time and may end badly, for both kinds of client."""
+class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body for both kinds of client."""
 
-    def __init__(self, pieces: Sequence[bytes], delay: float, ending: Callable[[], None]) -> None:
+
+class _HalfABody(_Body):
+    """A body that ends badly."""
+
+    def __init__(self, pieces: Sequence[bytes], ending: Callable[[], None]) -> None:
         self._pieces = pieces
-        self._delay = delay
         self._ending = ending
 
     def __iter__(self) -> Iterator[bytes]:
-        for number, piece in enumerate(self._pieces):
-            if number and self._delay:
-                time.sleep(self._delay)
-            yield piece
+        yield from self._pieces
         self._ending()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for number, piece in enumerate(self._pieces):
-            if number and self._delay:
-                await asyncio.sleep(self._delay)
+        for piece in self._pieces:
             yield piece
         self._ending()
+
+
+class _PacedBody(_Body):
+    """A body that takes its time."""
+
+    def __init__(self, body: _Body, delay: float) -> None:
+        self._body = body
+        self._delay = delay
+
+    def __iter__(self) -> Iterator[bytes]:
+        delay = 0.0
+        for piece in self._body:
+            time.sleep(delay)
+            yield piece
+            delay = self._delay
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        delay = 0.0
+        async for piece in self._body:
+            await asyncio.sleep(delay)
+            yield piece
+            delay = self._delay
