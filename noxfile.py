@@ -120,6 +120,13 @@ def soak(session):
 
 
 @nox.session
+def page(session):
+    """Open the page of `fetch-hive serve` in Chromium, which must be installed. Not a part of CI."""
+    session.install(".", *TEST_TOOLS, "playwright")
+    session.run("python", "-m", "pytest", "tests/test_page.py", *session.posargs)
+
+
+@nox.session
 def fuzz(session):
     """Feed the decoder and the event parser with what a fuzzer makes up, for ten minutes. Not a part of CI."""
     session.install(".", "atheris")
@@ -171,5 +178,7 @@ def build(session):
     session.run("python", "-m", "build", "--outdir", str(dist))
     session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
     (wheel,) = dist.glob("*.whl")
-    if "fetch_hive_sdk/py.typed" not in zipfile.ZipFile(wheel).namelist():
-        session.error("the wheel has no py.typed")
+    names = zipfile.ZipFile(wheel).namelist()
+    page = {path.relative_to("src").as_posix() for path in Path("src/fetch_hive_sdk/testing/page").iterdir()}
+    for name in {"fetch_hive_sdk/py.typed", *page}.difference(names):
+        session.error(f"the wheel has no {name}")

@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional
 
-from fetch_hive_sdk.testing import TEST_KEY, Answer, FakeServer
+from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.testing import TEST_KEY, Answer, Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,17 +20,33 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk import InvokeRequest
 
+USUAL_FILE = "fetch-hive.toml"
+
+EPILOG = """\
+examples:
+  fetch-hive serve
+  fetch-hive serve --file fetch-hive.toml --port 8765
+
+exit codes:
+  0  stopped          2  an argument or the file is wrong
+  1  the port is taken
+"""
+
 
 def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "serve",
         help="serve a fake of the API on this machine",
-        description="Serve a fake of the API on a loopback port until stopped. "
-        "Any deployment answers by telling what it was asked.",
+        description="Serve a fake of the API on a loopback port until stopped, and a page that shows the calls.\n"
+        "Any deployment answers by telling what it was asked; with --file, those of the file\n"
+        "answer as they are described there, and no others.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--file", type=Path, metavar="FILE", help="a TOML file of deployments; read again on changes")
     parser.add_argument("--port", type=port, default=0, help="the port; a free one if not given")
-    parser.add_argument("--delay", type=seconds, default=0.0, help="seconds between two events of a stream")
+    parser.add_argument("--delay", type=seconds, metavar="SECONDS", help="between two events of a stream; 0")
     parser.set_defaults(run=run)
 
 
@@ -61,20 +79,53 @@ def tell(request: InvokeRequest) -> Answer:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to stop; return the exit code."""
-    fake = FakeServer(tell, delay=options.delay)
+    try:
+        emulator = _make_emulator(options.file, options.delay)
+    except ConfigurationError as exc:
+        _complain(str(exc))
+        return 2
     with ExitStack() as stack:
         stopped = stack.enter_context(_told_to_stop())
         try:
-            url = stack.enter_context(fake.serve(options.port))
+            url = stack.enter_context(emulator.serve(options.port, page=True))
         except OSError as exc:
-            print(f"fetch-hive: cannot serve on port {options.port}: {exc.strerror}", file=sys.stderr)
+            _complain(f"cannot serve on port {options.port}: {exc.strerror}")
             return 1
-        print(f"Serving a fake of Fetch Hive on {url} until stopped (Ctrl-C). For your program:\n")
-        print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
-        # In short waits: on some systems a wait without end hears no signals.
-        while not stopped.wait(0.2):
-            pass
+        _welcome(url, options.file)
+        # In short waits: on some systems a wait without end hears no signals. And the file may change.
+        while not stopped.wait(0.3):
+            _reload(emulator, options.file)
+            # A server may run for weeks, and nobody here asks what it was called with.
+            emulator.calls.clear()
     return 0
+
+
+def _make_emulator(file: Optional[Path], delay: Optional[float]) -> Emulator:
+    if file is not None:
+        return Emulator.from_file(file, delay=delay)
+    if Path(USUAL_FILE).is_file():
+        _complain(f"there is a {USUAL_FILE} here, which is not used: --file {USUAL_FILE} serves it")
+    return Emulator(default=tell, delay=delay or 0.0)
+
+
+def _welcome(url: str, file: Optional[Path]) -> None:
+    print(f"Serving {file or 'a fake of Fetch Hive'} on {url} until stopped (Ctrl-C). For your program:\n")
+    # The key of a file is in the file, and is told to nobody.
+    print(f"export FETCH_HIVE_API_KEY={TEST_KEY}" + (f"  # or the api_key of {file}" if file else ""))
+    print(f"export FETCH_HIVE_BASE_URL={url}\n")
+    print(f"The calls are shown on {url[: -len('v1')]}\n", flush=True)
+
+
+def _reload(emulator: Emulator, file: Optional[Path]) -> None:
+    try:
+        if emulator.reload():
+            _complain(f"{file} reloaded")
+    except ConfigurationError as exc:
+        _complain(f"{exc} (what it said before is served on)")
+
+
+def _complain(text: str) -> None:
+    print(f"fetch-hive: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

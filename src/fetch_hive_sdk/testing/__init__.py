@@ -9,8 +9,24 @@ client = fake.client()
 With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
 """
 
+from ._deployments import Deployment, PlannedFault, Tokens, Variable, Variant
+from ._emulator import Emulator
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
 from ._hive import FakeHive
 from ._script import Fault, StreamScript
 
-__all__ = ["TEST_KEY", "Answer", "FakeHive", "FakeServer", "Fault", "Refusal", "StreamScript"]
+__all__ = [
+    "TEST_KEY",
+    "Answer",
+    "Deployment",
+    "Emulator",
+    "FakeHive",
+    "FakeServer",
+    "Fault",
+    "PlannedFault",
+    "Refusal",
+    "StreamScript",
+    "Tokens",
+    "Variable",
+    "Variant",
+]

@@ -1,0 +1,221 @@
+"""Descriptions of deployments, as objects and as a file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.testing import Deployment, PlannedFault, Variable, Variant
+from fetch_hive_sdk.testing._deployments import fill_in, has_type, read_file, variables_of
+
+PAGE = Path(__file__).parent.parent / "docs" / "emulator.md"
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def write(tmp_path, text):
+    file = tmp_path / "fetch-hive.toml"
+    file.write_text(text, "utf-8")
+    return file
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_are_right(tmp_path, example):
+    """The files on the page of the docs can be read."""
+    assert "summarise" in read_file(write(tmp_path, example)).deployments
+
+
+def test_a_file_says_what_objects_say(tmp_path):
+    """A description is the same from a file and from Python."""
+    file = write(
+        tmp_path,
+        """
+        [deployments.d]
+        answer = "{text}"
+        variables.text = "string"
+        variants.short.answer = "Short."
+        faults = [{ fault = "429", every = 5 }]
+        """,
+    )
+
+    read = read_file(file).deployments["d"]
+
+    assert Deployment(name="d", **dict(read)) == Deployment(
+        name="d",
+        answer="{text}",
+        variables={"text": Variable(type="string")},
+        variants={"short": Variant(answer="Short.")},
+        faults=[PlannedFault(fault=429, every=5)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("deployment = 1", "1: deployment is unknown: is it deployments?"),
+        ("\n[deployments.d]\nanswr = 'x'", "3: deployments.d.answr is unknown: is it answer?"),
+        ("[deployments.d]\nzzz = 'x'", "2: deployments.d.zzz is unknown"),
+        ("[deployments.d]\nname = 'x'", "2: deployments.d.name is unknown"),
+        ("[deployments.d]\nanswer = 5", "2: deployments.d.answer: must be a text, a table, or a list of those"),
+        ("[deployments.d]\nanswer = []", "2: deployments.d.answer: must be a text, a table, or a list of those"),
+        (
+            "[deployments.d]\nanswer = { day = 2026-01-01 }",
+            "2: deployments.d.answer: has a value that JSON cannot carry, a date for one",
+        ),
+        ("[deployments.d]\ndelay = -1", "2: deployments.d.delay: Input should be greater than or equal to 0"),
+        ("[deployments.d]\ndelay = 'x'", "2: deployments.d.delay: Input should be a valid number"),
+        ("[deployments.d]\ndelay = nan", "2: deployments.d.delay: Input should be a finite number"),
+        ("[deployments.d.variables]\ntext = 'text'", "2: deployments.d.variables.text.type: Input should be 'string'"),
+        (
+            "[deployments.d.variables]\nn = { type = 'integer', default = 'x' }",
+            "2: deployments.d.variables.n.default: must be of the type integer",
+        ),
+        (
+            "[deployments.d.variables]\nday = { default = 2026-01-01 }",
+            "2: deployments.d.variables.day.default: must be",
+        ),
+        (
+            "[deployments.d]\nanswer = '{txt}'\nvariables = { text = 'string' }",
+            "2: deployments.d.answer: {txt} is not among the variables: is it text?",
+        ),
+        (
+            "[deployments.d]\nvariables = {}\n[deployments.d.variants.v]\n\nreasoning = '{a}'",
+            "5: deployments.d.variants.v.reasoning: {a} is not among the variables",
+        ),
+        ("[[deployments.d.faults]]\nevery = 5", "1: deployments.d.faults.0.fault is missing"),
+        ("[[deployments.d.faults]]\nfault = 200", "2: deployments.d.faults.0.fault: must be a status from 400 to 599"),
+        ("[[deployments.d.faults]]\nfault = true", "2: deployments.d.faults.0.fault: must be a status"),
+        ("[deployments.d]\nfaults = [\n{fault = 429},\n{falt = 429},\n]", "4: deployments.d.faults.1.falt is unknown"),
+        ("[[deployments.d.faults]]\nfault = 429\nevery = 0", "3: deployments.d.faults.0.every: Input should be"),
+        (
+            "[[deployments.d.faults]]\nfault = 429\nevery = 2\nfirst = 2",
+            "4: deployments.d.faults.0.first: every and first exclude each other",
+        ),
+        (
+            "[[deployments.d.faults]]\nfault = 'cut'\nmessage = 'x'",
+            "3: deployments.d.faults.0.message: cut cannot say that",
+        ),
+        ("[deployments.d]\nanswer = 'x", "2: "),
+        ("a = 1\na = 2", "2: "),
+        ("api_key = ''", "1: api_key: "),
+        ("deployments = 5", "1: deployments: Input should be a valid dictionary"),
+    ],
+)
+def test_a_mistake_has_file_line_and_reason(tmp_path, text, complaint):
+    """What is wrong in a file is told with the file, the line and the reason."""
+    file = write(tmp_path, text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(file)
+
+    assert str(caught.value).startswith(f"{file}:{complaint}")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_of_several_mistakes_is_told(tmp_path):
+    """Mistakes are mended from the top."""
+    with pytest.raises(ConfigurationError, match=r":2: "):
+        read_file(write(tmp_path, "[deployments.d]\nb = 1\na = 2\n"))
+
+
+def test_a_mistake_does_not_tell_the_key(tmp_path):
+    """The API key in a file is in no message and no repr."""
+    content = read_file(write(tmp_path, 'api_key = "fhk_secret"'))
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(write(tmp_path, 'api_key = ["fhk_secret"]'))
+
+    assert "fhk_secret" not in repr(content) + str(content) + str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path):
+    """A file that cannot be read is told with its name."""
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot be read: No such file"):
+        read_file(tmp_path / "nowhere.toml")
+
+
+def test_a_file_in_another_encoding_is_a_mistake(tmp_path):
+    """A file that is not UTF-8 is told with the line."""
+    file = tmp_path / "fetch-hive.toml"
+    file.write_bytes(b"# fine\n# caf\xe9\n")
+
+    with pytest.raises(ConfigurationError, match=r":2: this is not UTF-8"):
+        read_file(file)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    """Some editors begin a file with a mark."""
+    file = tmp_path / "fetch-hive.toml"
+    file.write_bytes(b"\xef\xbb\xbfdelay = 1\n")
+
+    assert read_file(file).delay == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("In short: {text}", "In short: Ship."),
+        ("{text}{text}", "Ship.Ship."),
+        ("{{text}} is {text}", "{text} is Ship."),
+        ("{number}, {list}, {none}", '3, ["a", {"b": null}], '),
+        ('{"a": {"b": "{text}"}}', '{"a": {"b": "Ship."}}'),
+        ("{text.__class__} {text!r} {0.x} {} { text }", "{text.__class__} {text!r} {0.x} {} { text }"),
+        ("{braces}", "{text}"),
+    ],
+)
+def test_a_text_takes_the_values(text, filled):
+    """`{name}` is replaced, once, by the value alone; every other brace is a brace."""
+    values = {"text": "Ship.", "number": 3, "list": ["a", {"b": None}], "braces": "{text}"}
+
+    assert fill_in(text, values) == filled
+
+
+def test_a_table_takes_the_values():
+    """The texts of a table take values; one that is a name alone becomes the value itself."""
+    table = {"title": "{text}!", "n": "{number}", "deep": [{"x": "{text}"}, 5], "literal": "{{text}}"}
+
+    filled = fill_in(table, {"text": 'Say "hi"', "number": 3})
+
+    assert filled == {"title": 'Say "hi"!', "n": 3, "deep": [{"x": 'Say "hi"'}, 5], "literal": "{text}"}
+
+
+@pytest.mark.parametrize(
+    ("value", "types"),
+    [
+        ("a", {"string"}),
+        (1, {"integer", "number"}),
+        (1.5, {"number"}),
+        (True, {"boolean"}),
+        ([1], {"array"}),
+        ({"a": 1}, {"object"}),
+        (None, set()),
+    ],
+)
+def test_values_have_the_types_of_json(value, types):
+    """A boolean is no number, an integer is one, and "any" is all of them."""
+    names = ["string", "integer", "number", "boolean", "array", "object", "any"]
+
+    assert {name for name in names if has_type(value, name)} == types | {"any"}
+
+
+def test_a_deployment_takes_what_its_texts_need():
+    """Without a list of variables, those of the answer, the reasoning and the variants are the variables."""
+    deployment = Deployment(
+        name="d",
+        answer=[{"a": ["{one}"]}, "{two} {{not}}"],
+        reasoning="{three}",
+        variants={"v": Variant(answer="{four}")},
+    )
+
+    assert set(variables_of(deployment)) == {"one", "two", "three", "four"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"name": ""}, {}, {"name": "d", "answr": "x"}, {"name": "d", "delay": float("inf")}]
+)
+def test_objects_are_as_strict_as_files(fields):
+    """A misspelt or missing keyword fails where it is written."""
+    with pytest.raises(ValidationError):
+        Deployment(**fields)

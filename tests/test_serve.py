@@ -1,0 +1,138 @@
+"""`fetch-hive serve`, with a file and the page; what it does without them is in the tests of the command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import FetchHive
+from fetch_hive_sdk.cli import main
+from fetch_hive_sdk.testing import TEST_KEY
+
+ONE = '[deployments.d]\nanswer = "one"\n'
+TWO = '[deployments.d]\nanswer = "second"\n'
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "fetch-hive.toml"
+    file.write_text(ONE, "utf-8")
+    return file
+
+
+@contextmanager
+def serving(*arguments, folder):
+    """Run the command as a program; yield it and the URL that it prints."""
+    program = [sys.executable, "-m", "fetch_hive_sdk", "serve", *map(str, arguments)]
+    server = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        printed = "".join(iter(server.stdout.readline, "\n"))
+        printed += "".join(iter(server.stdout.readline, "\n"))
+        yield server, re.search(r"FETCH_HIVE_BASE_URL=(\S+)", printed)[1]
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+
+
+def save(file, text):
+    """Write a file in one step, as editors do: no half of it is ever read."""
+    other = file.with_suffix(".new")
+    other.write_text(text, "utf-8")
+    os.replace(other, file)  # noqa: PTH105 - so that it is plain to see
+
+
+def ask(url, key=TEST_KEY):
+    with FetchHive(key, url) as client:
+        return client.invoke_prompt(deployment="d").response
+
+
+def test_a_file_is_served(file):
+    """The deployments of the file answer, and the page shows the calls."""
+    with serving("--file", file, folder=file.parent) as (_, url):
+        assert ask(url) == "one"
+        assert httpx.get(url[: -len("v1")]).status_code == 200
+
+
+def test_a_file_is_read_again_when_it_changes(file):
+    """A change is served and told; a broken one is told with its line, and what was good is served on."""
+    with serving("--file", file, folder=file.parent) as (server, url):
+        save(file, TWO)
+        first = server.stderr.readline()
+        answers = [ask(url)]
+
+        save(file, "[deployments.d]\nanswr = 'x'\n")
+        second = server.stderr.readline()
+        answers.append(ask(url))
+
+        save(file, ONE)
+        third = server.stderr.readline()
+        answers.append(ask(url))
+
+    assert answers == ["second", "second", "one"]
+    assert first == third == f"fetch-hive: {file} reloaded\n"
+    reason = "deployments.d.answr is unknown: is it answer?"
+    assert second == f"fetch-hive: {file}:2: {reason} (what it said before is served on)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("[deployments.d\n", r":1: "), ("\n[deployments.d]\nanswr = 1\n", r":3: .*answr"), (None, ": cannot be read: ")],
+)
+def test_a_wrong_file_is_one_line(file, capsys, text, complaint):
+    """A file that is wrong from the start is one line on stderr, and exit code 2."""
+    file.unlink() if text is None else file.write_text(text, "utf-8")
+
+    code = main(["serve", "--file", str(file)])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out) == (2, "")
+    assert re.fullmatch(rf"fetch-hive: {re.escape(str(file))}{complaint}.*\n", seen.err)
+
+
+def test_a_folder_is_no_file(tmp_path, capsys):
+    """A folder in place of a file is told as such."""
+    assert main(["serve", "--file", str(tmp_path)]) == 2
+    assert "directory" in capsys.readouterr().err
+
+
+def test_a_file_without_a_reader_of_toml_is_one_line(file, capsys, monkeypatch):
+    """Where Python cannot read TOML, it is said what to install."""
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    monkeypatch.setitem(sys.modules, "tomli", None)
+
+    code = main(["serve", "--file", str(file)])
+
+    assert (code, capsys.readouterr().err.count("\n")) == (2, 1)
+
+
+def test_a_file_that_is_not_named_is_not_used(file):
+    """The usual file in this folder is pointed out in one line, and not used."""
+    with serving(folder=file.parent) as (server, url):
+        hint = server.stderr.readline()
+
+        assert ask(url) == "d was asked with {}."
+
+    assert hint == "fetch-hive: there is a fetch-hive.toml here, which is not used: --file fetch-hive.toml serves it\n"
+
+
+def test_the_key_of_a_file_is_not_told(file):
+    """The key that a file asks for is on no output."""
+    file.write_text('api_key = "fhk_secret"\n' + ONE, "utf-8")
+    program = [sys.executable, "-m", "fetch_hive_sdk", "serve", "--file", str(file)]
+    server = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    printed = "".join(iter(server.stdout.readline, "\n")) + "".join(iter(server.stdout.readline, "\n"))
+    url = re.search(r"FETCH_HIVE_BASE_URL=(\S+)", printed)[1]
+
+    answer = ask(url, "fhk_secret")
+    server.send_signal(signal.SIGTERM)
+    printed += server.communicate(timeout=30)[0]
+
+    assert answer == "one"
+    assert "fhk_secret" not in printed
