@@ -145,7 +145,8 @@ class _Body(httpx.AsyncByteStream):
     def _left_over(self) -> bytes:
         """Return what had come before the connection broke, which aiohttp would forget: it has been paid for."""
         content = self._response.content
-        content._exception = None  # noqa: SLF001 - there is no other way to what lies in there
+        # There is no other way to what lies in there.
+        content._exception = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return content.read_nowait()
 
     async def aclose(self) -> None:
