@@ -8,5 +8,18 @@ client = fake.client()
 """
 
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
+from ._record import RecordingProxy, record, recording_proxy
+from ._replay import Cassette, UnrecordedCallError, replay
 
-__all__ = ["TEST_KEY", "Answer", "FakeServer", "Refusal"]
+__all__ = [
+    "TEST_KEY",
+    "Answer",
+    "Cassette",
+    "FakeServer",
+    "RecordingProxy",
+    "Refusal",
+    "UnrecordedCallError",
+    "record",
+    "recording_proxy",
+    "replay",
+]
