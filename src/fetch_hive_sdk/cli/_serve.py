@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until the process is told to stop; return the exit code."""
     fake = FakeServer(tell, delay=options.delay)
     with ExitStack() as stack:
-        stopped = stack.enter_context(_told_to_stop())
+        stopped = stack.enter_context(told_to_stop())
         try:
             url = stack.enter_context(fake.serve(options.port))
         except OSError as exc:
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _told_to_stop() -> Generator[threading.Event, None, None]:
+def told_to_stop() -> Generator[threading.Event, None, None]:
     """Yield an event that Ctrl-C and SIGTERM set."""
     stopped = threading.Event()
 

@@ -150,7 +150,7 @@ def _write(value: object, margin: str = "\n", name: str = "") -> str:
         items = cast("list[object]", value)
         lines = [_dumps(item) if name == "events" else _write(item, deeper) for item in items]
         return "[" + deeper + f",{deeper}".join(lines) + margin + "]"
-    return _dumps(value)
+    return _dumps(cast("object", value))
 
 
 # --- From requests and answers to what is kept of them ---------------------------------------------------------------
