@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="fetch-hive",
-        description="Run prompt deployments of Fetch Hive, record and replay them, or see how that works without a key.",
+        description="Run prompt deployments of Fetch Hive, record and replay them, see how that works without a key.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

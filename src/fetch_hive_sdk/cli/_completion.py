@@ -52,6 +52,7 @@ class Option:
     names: list[str]
     about: str
     takes: Literal["file", "text", "nothing"]
+    may_repeat: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def _read_command(name: str, about: str, parser: argparse.ArgumentParser) -> Com
         name,
         about,
         options=[
-            Option(list(action.option_strings), action.help or "", _what_takes(action))
+            Option(
+                list(action.option_strings), action.help or "", _what_takes(action), isinstance(action.default, list)
+            )
             for action in actions
             if action.option_strings
         ],
@@ -215,7 +218,7 @@ compdef _fetch_hive fetch-hive"""
 def _zsh_arguments(command: Command) -> str:
     after = {"file": ":file:_files", "text": ":text:", "nothing": ""}
     options = [
-        _quote(f"{name}[{_plain(option.about)}]{after[option.takes]}")
+        _quote(f"{'*' * option.may_repeat}{name}[{_plain(option.about)}]{after[option.takes]}")
         for option in command.options
         for name in option.names
     ]

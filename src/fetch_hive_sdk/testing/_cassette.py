@@ -142,6 +142,7 @@ def read_file(path: File) -> list[RecordedCall]:
 def _write(value: object, margin: str = "\n", name: str = "") -> str:
     """Write JSON on lines of its own, and each item of a list of events on one."""
     deeper = f"{margin}  "
+    on_one_line = _dumps(value)
     if isinstance(value, dict) and value:
         fields = cast("dict[str, object]", value)
         lines = [f"{_dumps(key)}: {_write(item, deeper, key)}" for key, item in fields.items()]
@@ -150,7 +151,7 @@ def _write(value: object, margin: str = "\n", name: str = "") -> str:
         items = cast("list[object]", value)
         lines = [_dumps(item) if name == "events" else _write(item, deeper) for item in items]
         return "[" + deeper + f",{deeper}".join(lines) + margin + "]"
-    return _dumps(cast("object", value))
+    return on_one_line
 
 
 # --- From requests and answers to what is kept of them ---------------------------------------------------------------
