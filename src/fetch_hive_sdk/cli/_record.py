@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SERVICE = "https://api.fetchhive.com/v1"
 """Where the API is, if the environment does not say otherwise."""
+
+_PLAIN_WORD = re.compile(r"(?!-)[\w./-]+")
 
 EPILOG = """\
 The command finds a proxy on this machine in its FETCH_HIVE_BASE_URL, which passes its calls on to where that pointed
@@ -85,18 +88,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def file_for(out: Path, command: Sequence[str]) -> Path:
-    """Return the file for the calls of a command: its name comes from the program and the first thing that it is given.
+    """Return the file for the calls of a command, named after the program and the word after it.
 
-    Not from more: the arguments of a command may hold anything, and the same command must find its file again.
+    Not after more: arguments may hold anything, a password for one, and the same command must find its file again.
     """
     if out.suffix == ".json":
         return out
-    first = [Path(word).name for word in command[1:] if not word.startswith("-")][:1]
-    return out / f"{'-'.join([Path(command[0]).stem, *first])}.json"
+    program, *arguments = command
+    if arguments[:1] == ["-m"]:  # python -m pytest
+        del arguments[0]
+    words = [Path(program).stem, *(Path(word).name for word in arguments[:1] if _PLAIN_WORD.fullmatch(word))]
+    return out / f"{'-'.join(words)}.json"
 
 
 def _tell(file: Path, calls: int) -> None:
     if calls:
         complain(f"{calls} {'call' if calls == 1 else 'calls'} recorded in {file}")
     else:
-        complain("no call was recorded: does the command read FETCH_HIVE_BASE_URL?")
+        complain("no answer was recorded: does the command call FETCH_HIVE_BASE_URL?")

@@ -35,6 +35,7 @@ AsyncSend = Callable[[httpx.Request], "Awaitable[httpx.Response]"]
 
 _KEPT_HEADERS = ("content-type", "retry-after")
 _DIGITS = 3  # of the seconds: finer than that is noise
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _CONNECT_SECONDS = 10.0
 # What belongs to one connection, or is written anew for the next.
 _HOP_BY_HOP = {
@@ -133,9 +134,11 @@ class _Forwarder:
         """Answer a request with what the service answers."""
         try:
             return self._pass_back(self._recorder.send(self._pass_on, request))
+        except _NOT_SENT as exc:
+            # What clients take for a service that has not run anything: they may try again.
+            return _fail(503, exc, {"Retry-After": "1"})
         except httpx.TransportError as exc:
-            problem = f"fetch-hive record: no answer from the service: {str(exc) or type(exc).__name__}"
-            return httpx.Response(502, json={"error": problem, "message": problem})
+            return _fail(502, exc)
 
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
         url = self._base_url.copy_with(raw_path=request.url.raw_path)
@@ -152,6 +155,11 @@ class _Forwarder:
             content = b"".join(response.iter_raw())
         # Not as an argument: httpx would undo a compression, and the header says that there is one.
         return httpx.Response(status, headers=headers, content=content)
+
+
+def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> httpx.Response:
+    problem = f"no answer from the service: {str(exc) or type(exc).__name__}"
+    return httpx.Response(status, headers=headers, json={"error": problem, "message": problem})
 
 
 def _end_to_end(headers: httpx.Headers) -> dict[str, str]:

@@ -179,7 +179,7 @@ class Cassette:
             )
         if not self._calls:
             return f"{what}: no call is recorded in {self._name}"
-        nearest = min(self._calls, key=lambda call: len(_differences(call.request, asked)))
+        nearest = min(self._calls, key=lambda call: _distance(call.request, asked))
         differences = "".join(f"\n  {line}" for line in _differences(nearest.request, asked))
         number = self._calls.index(nearest) + 1
         return f"{what}: no such call is recorded in {self._name}. The nearest is call {number}:{differences}"
@@ -252,6 +252,12 @@ def _differences(recorded: RecordedRequest, asked: RecordedRequest) -> list[str]
         now["path"] = then["path"]
     names = [*then, *(name for name in now if name not in then)]
     return [_compare(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
+
+
+def _distance(recorded: RecordedRequest, asked: RecordedRequest) -> tuple[bool, int]:
+    """Return how far two calls are from each other: those of one deployment are near."""
+    deployments = [request.fields().get("deployment") for request in (recorded, asked)]
+    return deployments[0] != deployments[1], len(_differences(recorded, asked))
 
 
 def _compare(name: str, then: Optional[str], now: Optional[str]) -> str:
