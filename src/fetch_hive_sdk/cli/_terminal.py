@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Literal, Optional, TextIO
 
 Style = Literal["dim", "red", "green", "yellow"]
+
+# C0 without line feed and tab, DEL, C1. Not all that cannot be printed: what joins emojis and letters is needed.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _CODES: dict[Style, str] = {"dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
@@ -34,7 +38,7 @@ def show(text: str, output: Optional[TextIO]) -> str:
     """Return what a model wrote as it is, but on a terminal without the characters that could steer it."""
     if not is_terminal(output):
         return text
-    return "".join(char for char in text if char.isprintable() or char in "\n\t" or char.isspace())
+    return _CONTROLS.sub("", text)
 
 
 def in_one_line(text: str) -> str:
