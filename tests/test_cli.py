@@ -530,7 +530,16 @@ def buffered(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["serve"], ["demo"], ["invoke", "d"], ["invoke", "d", "--json"], ["invoke", "d", "--stream"]],
+    [
+        ["--help"],
+        ["serve"],
+        ["demo"],
+        ["invoke", "d"],
+        ["invoke", "d", "--json"],
+        ["invoke", "d", "--stream"],
+        ["doctor", "--offline"],
+        ["completion", "zsh"],
+    ],
 )
 @pytest.mark.usefixtures("buffered", "fake")
 def test_a_closed_pipe_ends_quietly(closed_pipe, arguments):
