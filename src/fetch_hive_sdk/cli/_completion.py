@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  source <(fetch-hive completion bash)                                   bash, for ~/.bashrc
-  source <(fetch-hive completion zsh)                                    zsh, for ~/.zshrc, after compinit
-  fetch-hive completion fish > ~/.config/fish/completions/fetch-hive.fish
+  source <(fetch-hive completion bash)    in ~/.bashrc
+  source <(fetch-hive completion zsh)     in ~/.zshrc, after compinit
+  fetch-hive completion fish | source     in ~/.config/fish/config.fish
 
 exit codes:
   0  printed

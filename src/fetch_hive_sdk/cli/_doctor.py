@@ -194,7 +194,8 @@ def _check_name(url: httpx.URL) -> Finding:
         advice = "is the name right, and this machine online? A proxy, if you need one, goes into HTTPS_PROXY"
         return Finding("dns", "problem", f"{url.host} is not found: {_reason(exc)}", advice)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    return Finding("dns", "ok", f"{url.host} is {', '.join(addresses[:3])}")
+    told = "is an address" if addresses == [url.host] else f"is {', '.join(addresses[:3])}"
+    return Finding("dns", "ok", f"{url.host} {told}")
 
 
 def _check_tls(url: httpx.URL) -> Finding:
