@@ -77,6 +77,160 @@ def test_invoke_prints_json(fake, capsys):
     assert json.loads(seen.out)["response"] == "Short."
 
 
+def test_invoke_prints_events_as_json(fake, capsys):
+    """`--stream --json` prints each event as it came, on a line."""
+    fake.streams("d", [{"type": "response", "response": "Short\n"}, {"type": "new", "n": 1}, "data: [DONE]\n\n"])
+
+    code = main(["invoke", "d", "--stream", "--json"])
+
+    seen = capsys.readouterr()
+    assert (code, seen.err) == (0, "")
+    assert [json.loads(line) for line in seen.out.splitlines()] == [
+        {"type": "response", "response": "Short\n"},
+        {"type": "new", "n": 1},
+    ]
+
+
+def test_invoke_prints_an_error_event_as_json(fake, capsys):
+    """An event that tells a failure is a line like the others, and the exit code tells it, too."""
+    fake.answers("d", "Once", error="provider failed", error_code="x")
+
+    code = main(["invoke", "d", "--stream", "--json"])
+
+    seen = capsys.readouterr()
+    assert code == 7
+    assert [json.loads(line)["type"] for line in seen.out.splitlines()] == ["response", "error"]
+    told = json.loads(seen.err)
+    assert (told["error"], told["error_code"], told["exit_code"]) == ("StreamFailedError", "x", 7)
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_reports_failures_as_json(fake, capsys, form):
+    """With `--json` a failure is an object on stderr, and stdout is empty."""
+    fake.fails("d", 429, message="slow\ndown", error_code="api_rate_limit_exceeded")
+
+    code = main(["invoke", "d", "--json", *form])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out) == (4, "")
+    assert json.loads(seen.err) == {
+        "error": "RateLimitError",
+        "message": "429 Too Many Requests: slow\ndown (error_code: api_rate_limit_exceeded)",
+        "status_code": 429,
+        "error_code": "api_rate_limit_exceeded",
+        "maybe_processed": False,
+        "exit_code": 4,
+    }
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_prints_the_reasoning_if_asked(fake, capsys, form):
+    """What the model thought goes to stderr, before the usage; the text stays alone on stdout."""
+    code = main(["invoke", "d", "--reasoning", *form])
+
+    seen = capsys.readouterr()
+    assert (code, seen.out, seen.err) == (0, "Short.\n", "Hm.\n3 tokens (prompt 1, completion 2)\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Somebody looks at what is printed."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def run(*arguments):
+        # Not in the fixture: pytest changes both between a fixture and its test.
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, Terminal())
+        main(arguments)
+        return sys.stdout.getvalue(), sys.stderr.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_invoke_dims_what_is_not_the_text(fake, terminal, form):
+    """On a terminal, the reasoning and the usage step back."""
+    out, err = terminal("invoke", "d", "--reasoning", *form)
+
+    assert out == "Short.\n"
+    plain = re.sub(r"\033\[2m([^\033]*)\033\[0m", r"<\1>", err)
+    assert plain.replace("\n>", ">\n") == "<Hm.>\n<3 tokens (prompt 1, completion 2)>\n"
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_colours_can_be_turned_off(fake, terminal, monkeypatch, name, value):
+    """A terminal that wants no colours gets none."""
+    monkeypatch.setenv(name, value)
+
+    assert "\033" not in terminal("invoke", "d")[1]
+    assert "\033" not in terminal("invoke", "nothing")[1]
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_an_answer_cannot_steer_the_terminal(fake, terminal, form):
+    """A terminal gets no control characters of a model; a pipe gets all that it wrote."""
+    fake.answers("d", "a\x1b[31m\tb\n\x07\u200dc\x9b2J")
+
+    out, _ = terminal("invoke", "d", *form)
+
+    assert out == "a[31m\tb\n\u200dc2J\n"
+
+
+@pytest.mark.parametrize("form", [[], ["--stream"]])
+def test_a_pipe_gets_all_that_the_model_wrote(fake, capsys, form):
+    """What goes to a file is word for word."""
+    fake.answers("d", "a\x1b[31m\tb\u200b\n")
+
+    main(["invoke", "d", *form])
+
+    assert capsys.readouterr().out.startswith("a\x1b[31m\tb\u200b\n")
+
+
+def test_tokens_are_shown_as_they_come(fake, monkeypatch):
+    """A piece of the text is written before the next one has come."""
+    seen = []
+
+    class Watched(Terminal):
+        def flush(self):
+            if self.getvalue() and self.getvalue() != "".join(seen):
+                seen.append(self.getvalue()[len("".join(seen)) :])
+
+    monkeypatch.setattr(sys, "stdout", Watched())
+    fake.answers("d", pieces=["One ", "two ", "three."])
+
+    main(["invoke", "d", "--stream"])
+
+    assert seen == ["One ", "two ", "three.", "\n"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("HTTP_PROXY=nonsense:::", "HTTP_PROXY is not the address of a proxy"),
+        ("https_proxy=ftp://ada:secret@x", "https_proxy is not the address of a proxy"),
+        ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY names a SOCKS proxy, which needs the package socksio"),
+    ],
+)
+def test_a_proxy_that_cannot_be_is_a_failure_of_the_setup(fake, capsys, monkeypatch, setting, complaint):
+    """A proxy that nothing can go through is one line, exit code 3, and no password."""
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(*setting.split("=", 1))
+
+    assert main(["invoke", "d"]) == 3
+
+    told = capsys.readouterr().err
+    assert told.startswith(f"fetch-hive: {complaint}")
+    assert told.count("\n") == 1
+    assert "secret" not in told
+
+
 def narrow_output(monkeypatch):
     """Give the program a standard output that knows ASCII only; return what is written to it."""
     written = io.BytesIO()
@@ -209,7 +363,14 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["invoke", "d", "--timeout", "0"], "positive number"),
         (["invoke", "d", "--timeout", "nan"], "positive number"),
         (["invoke", "d", "--timeout", "soon"], "invalid seconds value"),
-        (["invoke", "d", "--stream", "--json"], "not allowed"),
+        (["record", "--out", "c"], "a command is needed"),
+        (["record", "pytest"], "put -- before the command: -- pytest"),
+        (["replay"], "FILE"),
+        (["replay", "f.json", "--pace", "-1"], "0 to 1000"),
+        (["replay", "f.json", "pytest"], "put -- before the command: -- pytest"),
+        (["completion"], "shell"),
+        (["completion", "powershell"], "invalid choice"),
+        (["doctor", "now"], "unrecognized"),
         (["invoke", "d", "--api-key", "k"], "unrecognized"),
         (["serve", "--port", "70000"], "0 to 65535"),
         (["serve", "--port", "http"], "invalid port value"),
@@ -314,6 +475,18 @@ def test_version_and_help(capsys):
         assert answer in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["demo", "invoke", "record", "replay", "doctor", "completion"])
+def test_every_command_has_examples_and_exit_codes(capsys, command):
+    """`--help` shows how a command is used, and what its exit codes mean."""
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+
+    shown = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "examples:\n" in shown
+    assert "exit codes:" in shown
+
+
 def test_ctrl_c_ends_quietly(fake, capsys):
     """Ctrl-C in a call ends without a traceback, with the exit code of shells."""
 
@@ -357,7 +530,16 @@ def buffered(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["serve"], ["demo"], ["invoke", "d"], ["invoke", "d", "--json"], ["invoke", "d", "--stream"]],
+    [
+        ["--help"],
+        ["serve"],
+        ["demo"],
+        ["invoke", "d"],
+        ["invoke", "d", "--json"],
+        ["invoke", "d", "--stream"],
+        ["doctor", "--offline"],
+        ["completion", "zsh"],
+    ],
 )
 @pytest.mark.usefixtures("buffered", "fake")
 def test_a_closed_pipe_ends_quietly(closed_pipe, arguments):

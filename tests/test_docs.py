@@ -67,7 +67,7 @@ def succeed(module: str, *arguments: str) -> None:
 
 
 @pytest.fixture
-def _service(monkeypatch):
+def _service(monkeypatch, tmp_path):
     """A service behind the environment's URL, as `fetch-hive serve` would be, with a few deployments of its own."""
     fake = FakeServer(default="As you asked.")
     # What is not simply answered:
@@ -77,6 +77,7 @@ def _service(monkeypatch):
     with fake.serve() as url:
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_docs")
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        monkeypatch.chdir(tmp_path)  # what a page writes
         yield
     logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
 

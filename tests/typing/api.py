@@ -28,6 +28,7 @@ from fetch_hive_sdk import (
     Usage,
     UsageEvent,
 )
+from fetch_hive_sdk.testing import Cassette, record, recording_proxy, replay
 
 
 class Ticket(BaseModel):
@@ -42,6 +43,17 @@ class Point:
 
 class Row(TypedDict):
     name: str
+
+
+def tests(client: FetchHive) -> None:
+    with record("c.json", client) as recorded:
+        assert_type(recorded, FetchHive)
+    with replay("c.json", redact=lambda request: {**request, "inputs": {}}, pace=1) as cassette:
+        assert_type(cassette, Cassette)
+        assert_type(cassette.client(), FetchHive)
+        assert_type(cassette.handle(httpx.Request("POST", "https://x.test")), httpx.Response)
+    with cassette.serve() as url, recording_proxy("c.json", url) as proxy:
+        assert_type(proxy.url, str)
 
 
 def calls(client: FetchHive) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Optional, TextIO, cast
 
 from fetch_hive_sdk import __version__
 
-from . import _demo, _invoke, _serve
+from . import _completion, _demo, _doctor, _invoke, _record, _replay, _serve
 
 if TYPE_CHECKING:
     import io
@@ -23,12 +23,19 @@ examples:
   fetch-hive demo
   fetch-hive serve --port 8765
   fetch-hive invoke summarise --input text="A long text." --stream
+  fetch-hive record --out cassettes -- pytest tests
+  fetch-hive replay cassettes/pytest-tests.json -- pytest tests
+  fetch-hive doctor
 
 environment:
   FETCH_HIVE_API_KEY   the key; there is no option for it, as commands are kept in histories and seen in process lists
   FETCH_HIVE_BASE_URL  where the API is, if it is not the service itself
   FETCH_HIVE_LOG       "debug" writes a line for every request to stderr
+  NO_COLOR             if set, no colours; FORCE_COLOR wants them even where there is no terminal
 """
+
+
+_WITH_COMMAND = {"record", "replay"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -58,7 +65,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(argv: Optional[Sequence[str]]) -> int:
-    options = build_parser().parse_args(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     if os.environ.get("FETCH_HIVE_LOG", "").lower() == "debug":
         logging.basicConfig(format="%(name)s: %(message)s")
         logging.getLogger("fetch_hive_sdk").setLevel(logging.DEBUG)
@@ -91,16 +98,35 @@ def _drop_what_is_left(output: TextIO) -> None:
             os.dup2(nowhere.fileno(), output.fileno())
 
 
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the words of a command line.
+
+    What comes after `--` may be a command with options of its own, which are not for argparse to see.
+
+    Raises:
+        SystemExit: They are refused, or ask for help.
+
+    """
+    own = list(words)
+    command: list[str] = []
+    if own and own[0] in _WITH_COMMAND and "--" in own:
+        cut = own.index("--")
+        own, command = own[:cut], own[cut + 1 :]
+    options = build_parser().parse_args(own)
+    options.command = command
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="fetch-hive",
-        description="Run prompt deployments of Fetch Hive, or see how that works without a key.",
+        description="Run prompt deployments of Fetch Hive, record and replay them, see how that works without a key.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_demo, _serve, _invoke):
+    for command in (_demo, _serve, _invoke, _record, _replay, _doctor, _completion):
         command.add_to(commands.add_parser)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import textwrap
 from contextlib import contextmanager
@@ -10,8 +11,15 @@ from typing import TYPE_CHECKING, Callable
 from fetch_hive_sdk.testing import FakeServer
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Generator
+
+EPILOG = """\
+examples:
+  fetch-hive demo
+
+exit codes:
+  0  shown
+"""
 
 # What is shown is what runs: each scene is printed, then executed, in one namespace.
 SCENES = [
@@ -76,6 +84,8 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         "demo",
         help="show what the package does, with no key and no network",
         description="Start a fake service on this machine and show a call, a stream, asyncio and an error.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 

@@ -19,25 +19,33 @@ from fetch_hive_sdk import (
     FetchHive,
     FetchHiveError,
     InvokeRequest,
+    ReasoningEvent,
+    ResponseEvent,
     StreamError,
 )
 
+from ._proxies import check_proxies
+from ._terminal import complain, in_one_line, paint, show
+
 if TYPE_CHECKING:
-    from fetch_hive_sdk import InvokeResponse, Usage
+    from fetch_hive_sdk import InvokeResponse, PromptStream, Usage
 
 EPILOG = """\
 examples:
   fetch-hive invoke summarise --variant prod --input text="A long text."
   fetch-hive invoke summarise --input-json inputs.json --stream
   echo '{"text": "A long text."}' | fetch-hive invoke summarise --input-json - --json
+  fetch-hive invoke summarise --input text="A long text." --stream --json | jq -r .response
 
 The key comes from FETCH_HIVE_API_KEY; there is no option for it, as commands are kept in histories.
+
+With --json, a failure is a JSON object on stderr, too.
 
 exit codes:
   0  answered                        5  no usable answer: not reached, or not in time
   1  the answer cannot be written    6  an answer that is not as the API promises
   2  an argument is wrong            7  the stream broke off or failed; what came is on stdout
-  3  no key, or a bad base URL       130, 141  Ctrl-C, closed pipe
+  3  no key, a bad base URL or proxy 130, 141  Ctrl-C, closed pipe
   4  refused by the service
 """
 
@@ -75,9 +83,11 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument("--user", help="your id of the person who calls")
     parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
     parser.add_argument("--timeout", type=seconds, default=120.0, metavar="SECONDS", help="for the whole call; 120")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--stream", action="store_true", help="print the text as it is being written")
-    form.add_argument("--json", action="store_true", help="print the whole answer as JSON")
+    parser.add_argument("--stream", action="store_true", help="print the text as it is being written")
+    parser.add_argument("--reasoning", action="store_true", help="print what the model thought, too, to stderr")
+    parser.add_argument(
+        "--json", action="store_true", help="print the whole answer as JSON; with --stream each event, on a line"
+    )
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -127,14 +137,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the deployment; return the exit code."""
     request = _read_request(options)
     try:
-        # Before the call: a name that is not on the list, a key that is not set.
+        check_proxies()
         client = FetchHive(base_url=options.base_url, timeout=options.timeout)
         if options.stream:
-            _stream(client, request)
+            _stream(client, request, options)
         else:
-            _print(client.invoke_prompt(request), as_json=options.json)
+            _print(client.invoke_prompt(request), options)
     except FetchHiveError as exc:
-        print(f"fetch-hive: {_in_one_line(exc)}", file=sys.stderr)
+        _report(exc, as_json=options.json)
         return _exit_code(exc)
     return 0
 
@@ -156,13 +166,19 @@ def _read_request(options: argparse.Namespace) -> InvokeRequest:
         parser.error(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
 
 
-def _print(answer: InvokeResponse, *, as_json: bool) -> None:
-    if as_json:
+def _print(answer: InvokeResponse, options: argparse.Namespace) -> None:
+    if options.json:
         print(json.dumps(answer.raw, ensure_ascii=not _prints_utf8(), indent=2))
         return
+    if options.reasoning and answer.reasoning:
+        _think(answer.reasoning.rstrip("\n") + "\n")
     # Flushed: the answer has been paid for, and what follows may fail.
-    print(answer.response, flush=True)
+    print(show(answer.response, sys.stdout), flush=True)
     _print_usage(answer.usage)
+
+
+def _think(text: str) -> None:
+    print(paint(show(text, sys.stderr), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
 
 
 def _prints_utf8() -> bool:
@@ -170,30 +186,58 @@ def _prints_utf8() -> bool:
     return codecs.lookup(encoding).name == "utf-8"
 
 
-def _stream(client: FetchHive, request: InvokeRequest) -> None:
+def _stream(client: FetchHive, request: InvokeRequest, options: argparse.Namespace) -> None:
     with client.invoke_prompt_stream(request) as stream:
-        try:
-            for piece in stream.text():
-                print(piece, end="", flush=True)
-        finally:
-            # What has been paid for stays on the screen, on lines of its own.
-            if stream.partial.text and not stream.partial.text.endswith("\n"):
-                print(flush=True)
-        if stream.partial.usage:
-            _print_usage(stream.partial.usage)
+        if options.json:
+            for event in stream:
+                print(json.dumps(event.raw, ensure_ascii=not _prints_utf8()), flush=True)
+        else:
+            _print_events(stream, with_reasoning=options.reasoning)
+        # Raises what the service has told by an event.
+        stream.collect()
+
+
+def _print_events(stream: PromptStream, *, with_reasoning: bool) -> None:
+    try:
+        is_thinking = False
+        for event in stream:
+            if isinstance(event, ReasoningEvent) and with_reasoning:
+                _think(event.response)
+            if is_thinking and not isinstance(event, ReasoningEvent):
+                print(file=sys.stderr, flush=True)
+            is_thinking = isinstance(event, ReasoningEvent) and with_reasoning
+            if isinstance(event, ResponseEvent):
+                print(show(event.response, sys.stdout), end="", flush=True)
+    finally:
+        # What has been paid for stays on the screen, on lines of its own.
+        if stream.partial.text and not stream.partial.text.endswith("\n"):
+            print(flush=True)
+    if stream.partial.usage:
+        _print_usage(stream.partial.usage)
 
 
 def _print_usage(usage: Usage) -> None:
     if usage.total_tokens is not None:
         prompt, completion = usage.prompt_tokens.total_tokens, usage.completion_tokens.total_tokens
-        print(f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})", file=sys.stderr)
+        told = f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})"
+        print(paint(told, "dim", sys.stderr), file=sys.stderr)
 
 
-def _in_one_line(error: FetchHiveError) -> str:
-    billed = "; it may have been processed and billed" if error.maybe_processed else ""
-    # A service, or a proxy before it, may say anything: escape sequences are not for the terminal.
-    said = "".join(char if char.isprintable() else " " for char in str(error))
-    return " ".join(said.split()) + billed
+def _report(error: FetchHiveError, *, as_json: bool) -> None:
+    if not as_json:
+        billed = "; it may have been processed and billed" if error.maybe_processed else ""
+        complain(in_one_line(str(error)) + billed)
+        return
+    known = {
+        "error": type(error).__name__,
+        "message": str(error),
+        "status_code": getattr(error, "status_code", None),
+        "error_code": getattr(error, "error_code", None),
+        "request_id": error.request_id,
+        "maybe_processed": error.maybe_processed,
+        "exit_code": _exit_code(error),
+    }
+    print(json.dumps({name: value for name, value in known.items() if value is not None}), file=sys.stderr)
 
 
 def _exit_code(error: FetchHiveError) -> int:

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         _complain(str(exc))
         return 2
     with ExitStack() as stack:
-        stopped = stack.enter_context(_told_to_stop())
+        stopped = stack.enter_context(told_to_stop())
         try:
             url = stack.enter_context(emulator.serve(options.port, page=True))
         except OSError as exc:
@@ -129,7 +129,7 @@ def _complain(text: str) -> None:
 
 
 @contextmanager
-def _told_to_stop() -> Generator[threading.Event, None, None]:
+def told_to_stop() -> Generator[threading.Event, None, None]:
     """Yield an event that Ctrl-C and SIGTERM set."""
     stopped = threading.Event()
 

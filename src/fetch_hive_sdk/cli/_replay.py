@@ -1,0 +1,101 @@
+"""`fetch-hive replay`: answer from a cassette, to a command or to whoever calls."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Callable
+
+from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.testing import TEST_KEY, Cassette, UnrecordedCallError, replay
+
+from ._running import add_command_to, check_command, run_command
+from ._serve import port, told_to_stop
+from ._terminal import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPILOG = """\
+examples:
+  fetch-hive replay cassettes/pytest-tests.json -- pytest tests
+  fetch-hive replay cassettes/shop.json --port 8765 --pace 1
+
+A call that is not in the cassette is answered with 404, told on stderr, and makes the exit code 1.
+
+exit codes: that of the command, if there is one; 128 and the number of the signal that ended it; and
+  0  stopped
+  1  a call was not recorded; the port is taken
+  2  an argument or the file is wrong
+  126, 127  the command cannot be run, or is not there
+"""
+
+
+def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "replay",
+        usage="fetch-hive replay FILE [--port N] [--pace FACTOR] [--repeat] [-- COMMAND [ARGUMENT ...]]",
+        help="answer from what was recorded",
+        description="Run a command whose calls are answered from a cassette. Without a command, serve the cassette on "
+        "a loopback port until stopped.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="the cassette")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="the port; a free one if not given")
+    parser.add_argument(
+        "--pace", type=factor, default=0.0, help="how fast streams come: 0 at once, 1 as they were recorded; 0"
+    )
+    parser.add_argument("--repeat", action="store_true", help="answer a call more often than it was recorded")
+    add_command_to(parser)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def factor(text: str) -> float:
+    """Read a pace. argparse says "invalid factor value" of what is no number."""
+    pace = float(text)
+    if not 0 <= pace <= 1000:  # noqa: PLR2004 - nobody waits so long
+        raise argparse.ArgumentTypeError("a pace is from 0 to 1000")
+    return pace
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command, or serve until the process is told to stop; return the exit code."""
+    check_command(options)
+    try:
+        cassette = replay(options.file, pace=options.pace, repeat=options.repeat)
+    except ConfigurationError as exc:
+        complain(str(exc))
+        return 2
+    code = 0
+    try:
+        with ExitStack() as stack:
+            try:
+                url = stack.enter_context(cassette.serve(options.port))
+            except OSError as exc:
+                complain(f"cannot serve on port {options.port}: {exc.strerror}")
+                return 1
+            code = _run_with(options.command, url) if options.command else _serve(cassette, options.file, url)
+    except UnrecordedCallError as exc:
+        complain(str(exc))
+        return code or 1
+    return code
+
+
+def _run_with(command: Sequence[str], url: str) -> int:
+    # A key of the environment has no business here.
+    return run_command(command, url, {"FETCH_HIVE_API_KEY": TEST_KEY})
+
+
+def _serve(cassette: Cassette, file: str, url: str) -> int:
+    with told_to_stop() as stopped:
+        print(f"Serving {file} on {url} until stopped (Ctrl-C). For your program:\n")
+        print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
+        told = 0
+        # In short waits: on some systems a wait without end hears no signals.
+        while not stopped.wait(0.2):
+            for mistake in cassette.mistakes[told:]:
+                complain(mistake)
+                told += 1
+    return 0

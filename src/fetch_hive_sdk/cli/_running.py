@@ -1,0 +1,84 @@
+"""Runs a command of the user's with a service of ours on a loopback port."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ._terminal import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from types import FrameType
+
+_NOT_EXECUTABLE = 126
+_NOT_FOUND = 127
+
+
+def add_command_to(parser: argparse.ArgumentParser) -> None:
+    """Let a parser see a command that stands where it should not, to say so."""
+    parser.add_argument("misplaced", nargs="*", help=argparse.SUPPRESS)
+
+
+def check_command(options: argparse.Namespace) -> None:
+    """Check that the command stands after `--`.
+
+    Raises:
+        SystemExit: It does not.
+
+    """
+    if options.misplaced:
+        options.parser.error(f"put -- before the command: -- {' '.join(options.misplaced)}")
+
+
+def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) -> int:
+    """Run a command whose FETCH_HIVE_BASE_URL points to this machine, and return its exit code as a shell would.
+
+    Args:
+        command: The command and its arguments.
+        url: The base URL for it.
+        changed: Further variables of its environment.
+
+    Returns:
+        The exit code; 128 and the number of the signal that ended it; 126 or 127 if it could not be started.
+
+    """
+    environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **_past_proxies()}
+    try:
+        # The user's own words, and no shell.
+        process = subprocess.Popen(command, env=environment)  # noqa: S603
+    except OSError as exc:
+        complain(f"cannot run {command[0]}: {exc.strerror}")
+        return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
+    with _left_to(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _left_to(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
+    """Let the command decide what Ctrl-C means: the terminal tells both of us. Pass on what only we are told."""
+
+    def nothing(number: int, frame: FrameType | None) -> None:
+        """Not SIG_IGN: that would be handed down to commands."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a signal handler is called with
+        process.send_signal(number)
+
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, nothing)}
+    previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _past_proxies() -> dict[str, str]:
+    """Let no proxy of the environment have the calls to this machine."""
+    exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{exceptions},127.0.0.1" if exceptions else "127.0.0.1")

@@ -1,0 +1,238 @@
+"""The file of recorded calls: what is kept, how it is written, and what is said of one that is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.testing._cassette import (
+    RecordedAnswer,
+    RecordedCall,
+    is_over,
+    keep_answer,
+    keep_request,
+    read_file,
+    write_file,
+)
+
+KEY = "fhk_0123456789"
+STREAM = {"content-type": "text/event-stream"}
+JSON = {"content-type": "application/json"}
+
+
+def request(body=b"{}", key=KEY, path="/v1/prompt/invoke"):
+    return httpx.Request("POST", f"https://x.test{path}", headers={"Authorization": f"Bearer {key}"}, content=body)
+
+
+def body_of(answer: RecordedAnswer) -> bytes:
+    return b"".join(piece for _, piece in answer.pieces())
+
+
+def test_keeps_the_path_below_the_base_url():
+    """Where the service was is no part of a recording; what was asked is, with its query."""
+    assert keep_request(request(path="/v1/prompt/invoke?a=1"), "/v1").path == "/prompt/invoke?a=1"
+    assert keep_request(request(path="/v10/prompt/invoke"), "/v1").path == "/v10/prompt/invoke"
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"\xff", b"[1]", b'{"a": NaN}'])
+def test_keeps_whatever_was_sent(body):
+    """A body that is no JSON object is kept, too; one that is not there is left out."""
+    kept = keep_request(request(body))
+
+    assert ("body" in kept.model_fields_set) is bool(body)
+
+
+def test_masks_the_key():
+    """The key is in no part of what is kept, however JSON writes it."""
+    escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    asked = keep_request(request(json.dumps({KEY: [KEY]}).encode(), path=f"/v1/{KEY}"))
+    headers = {"retry-after": KEY, **STREAM}
+    chunks = [(0.0, f'data: {{"type": "{escaped}"}}\n\n: {KEY}\n\n'.encode()), (0.1, KEY.encode() + b"\xff")]
+
+    answer = keep_answer(200, headers, chunks, KEY)
+
+    assert KEY not in asked.model_dump_json() + answer.model_dump_json()
+    assert answer.events[0].event == {"type": "***"}
+    assert answer.events[2].content() == b"***\xff"
+
+
+def test_keeps_words_that_are_no_secret():
+    """A key of a test, "key" for one, is not masked: it would take words out of what was said."""
+    assert keep_request(request(b'{"a": "the key"}', key="key")).body == {"a": "the key"}
+
+
+def test_keeps_what_redact_leaves():
+    """What `redact` returns is kept in place of the request; it may change its copy."""
+
+    def redact(body):
+        body["inputs"]["name"] = "somebody"
+        return body
+
+    kept = keep_request(request(b'{"inputs": {"name": "Ada", "n": 1}}'), redact=redact)
+
+    assert kept.body == {"inputs": {"name": "somebody", "n": 1}}
+
+
+@pytest.mark.parametrize("returned", [None, "text", {"a": object()}, {"a": float("nan")}])
+def test_refuses_a_redact_that_returns_no_json(returned):
+    """A function that forgot to return, or returns what no file can hold, is told before anything is sent."""
+    with pytest.raises((TypeError, ValueError)):
+        keep_request(request(), redact=lambda body: returned)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"response": "caf\xc3\xa9", "n": 1.0, "big": 123456789012345678901234567890}',
+        b"[1, 2]",
+        b'"text"',
+        b"null",
+        b"",
+        b"<html>\r\n</html>",
+        b"\xff\xfe",
+        b'{"response": "\\ud83d"}',
+        b'{"n": NaN}',
+        b"[" * 100_000,
+    ],
+)
+def test_gives_back_the_body_that_came(tmp_path, body):
+    """An answer is the same after it has been to the file: JSON as JSON, anything else byte by byte."""
+    answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
+    write_file(tmp_path / "c.json", [RecordedCall(request=keep_request(request()), response=answer)])
+
+    (call,) = read_file(tmp_path / "c.json")
+
+    assert body_of(call.response) == body
+    assert call.response.at == 0.2
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b'data: {"type": "response", "response": "a"}\n\ndata: [DONE]\n\n',
+        b': ping\n\ndata:{"type": "x"}\r\n\r\nid: 1\rdata: 1\r\rdata: {"a": "\\ud83d"}\n\n',
+        b'\n\n\ndata: {"type": "x"}\n\n\0data: \xff\n\n',
+        b'data: {"type": "cut',
+        b"",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_gives_back_the_events_that_came(tmp_path, wire, size):
+    """A stream is the same byte by byte, with its comments, line ends and broken events, however it was cut."""
+    chunks = [(float(at), wire[at : at + size]) for at in range(0, len(wire), size)]
+    answer = keep_answer(200, STREAM, chunks, KEY)
+    write_file(tmp_path / "c.json", [RecordedCall(request=keep_request(request()), response=answer)])
+
+    (call,) = read_file(tmp_path / "c.json")
+
+    assert body_of(call.response) == wire
+    assert [event.at for event in call.response.events] == sorted(event.at for event in call.response.events)
+
+
+def test_times_an_event_by_its_last_byte():
+    """An event has the time at which it was whole."""
+    chunks = [(0.1, b'data: {"a": 1}\n'), (0.2, b'\ndata: {"a": 2}\n\ndata: {'), (0.3, b'"a": 3}\n\n')]
+
+    events = keep_answer(200, STREAM, chunks, "").events
+
+    assert [(event.at, event.event["a"]) for event in events] == [(0.2, 1), (0.2, 2), (0.3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("wire", "over"),
+    [
+        (b'data: {"type": "usage"}\n\n', True),
+        (b'data: {"type": "error"}\n\n', True),
+        (b"data: [DONE]\n\n", True),
+        (b'data: {"type": "response"}\n\n', False),
+        (b": usage\n\n", False),
+    ],
+)
+def test_knows_when_a_stream_is_over(wire, over):
+    """A stream has said all with its usage, an error or the end marker."""
+    (event,) = keep_answer(200, STREAM, [(0.0, wire)], "").events
+
+    assert is_over(event) is over
+
+
+def test_writes_what_people_and_git_can_read(tmp_path):
+    """The file has a field a line and an event a line, letters as they are, sorted headers and a line end."""
+    wire = [(0.1, 'data: {"response": "café"}\n\n'.encode()), (0.25, b": ping\n\n")]
+    answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
+    file = tmp_path / "c.json"
+
+    write_file(file, [RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)])
+
+    assert (
+        file.read_text("utf-8")
+        == """\
+{
+  "fetch_hive_cassette": 1,
+  "calls": [
+    {
+      "request": {
+        "method": "POST",
+        "path": "/prompt/invoke",
+        "body": {
+          "b": [
+            1
+          ],
+          "a": {}
+        }
+      },
+      "response": {
+        "status": 200,
+        "headers": {
+          "content-type": "text/event-stream",
+          "retry-after": "1"
+        },
+        "events": [
+          {"at": 0.1, "event": {"response": "café"}},
+          {"at": 0.25, "wire": ": ping\\n\\n"}
+        ]
+      }
+    }
+  ]
+}
+"""
+    )
+    assert list(tmp_path.iterdir()) == [file]
+
+
+CALL = {"request": {"method": "POST", "path": "/x"}, "response": {"status": 200}}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"{", "is not JSON"),
+        (b"\xff\xff", "is not JSON"),
+        (b"[]", "is no cassette"),
+        (b'{"calls": []}', "record makes them"),
+        (b'{"fetch_hive_cassette": 2, "calls": []}', "its format is 2"),
+        (b'{"fetch_hive_cassette": 1}', "is wrong at calls: Field required"),
+        (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), "is wrong at calls.0.x"),
+        (
+            json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "response": {"status": 2}}]}).encode(),
+            "calls.0.response.status",
+        ),
+    ],
+)
+def test_says_what_is_wrong_with_a_file(tmp_path, content, complaint):
+    """A file that is no cassette is one sentence with its name, the place and the reason."""
+    file = tmp_path / "c.json"
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigurationError, match=complaint) as caught:
+        read_file(file)
+
+    assert str(file) in str(caught.value)
+
+
+def test_says_that_there_is_no_file(tmp_path):
+    """A file that is not there is one sentence, too."""
+    with pytest.raises(ConfigurationError, match=r"cannot read .*missing\.json: No such file"):
+        read_file(tmp_path / "missing.json")

@@ -1,0 +1,415 @@
+"""Recording: what a client's calls leave in the file, and what stands between a program and the service."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+from functools import partial
+
+import httpx
+import pytest
+
+from driving import ANSWER, KEY, Blocking, Pieces, sse, streamed
+from fetch_hive_sdk import (
+    APIConnectionError,
+    FetchHive,
+    InternalServerError,
+    NotFoundError,
+    StreamInterruptedError,
+)
+from fetch_hive_sdk.testing import FakeServer, record, recording_proxy
+from fetch_hive_sdk.testing._cassette import read_file
+
+EVENTS = [
+    {"type": "reasoning", "response": "Hm."},
+    {"type": "response", "response": "Short."},
+    {"type": "usage", "usage": {"total_tokens": 3}},
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "cassettes" / "c.json"
+
+
+@pytest.fixture
+def fake():
+    fake = FakeServer()
+    fake.answers("d", "Short.")
+    fake.fails("refused", 404, message="no such thing")
+    return fake
+
+
+def answers_of(file):
+    return [call.response for call in read_file(file)]
+
+
+def test_records_an_answer(drive, file):
+    """A call goes through as always, and is in the file with its answer and without its key."""
+    headers = {"content-type": "application/json", "x-trace": "1"}
+    client = drive.client(lambda request: httpx.Response(200, json=ANSWER, headers=headers))
+
+    with record(file, client) as recorded:
+        result = drive.invoke(recorded, deployment="d", inputs={"text": KEY})
+
+    assert result.raw == ANSWER
+    (call,) = read_file(file)
+    assert call.request.body == {"deployment": "d", "inputs": {"text": "***"}, "streaming": False}
+    assert (call.response.status, call.response.headers) == (200, {"content-type": "application/json"})
+    assert call.response.body == ANSWER
+    assert KEY not in file.read_text("utf-8")
+
+
+def test_records_a_stream_with_its_pace(drive, file):
+    """The events of a stream are kept one by one, each with its time."""
+    client = drive.client(lambda request: streamed(*sse(*EVENTS, "[DONE]")))
+
+    with record(file, client):
+        drive.collect(client, deployment="d")
+
+    (answer,) = answers_of(file)
+    assert [event.event for event in answer.events[:3]] == EVENTS
+    assert answer.events[3].wire == "data: [DONE]\n\n"
+    assert answer.ended is None
+    assert [event.at for event in answer.events] == sorted(event.at for event in answer.events)
+
+
+@pytest.mark.parametrize("body", [{"content": gzip.compress(json.dumps(ANSWER).encode())}, None])
+def test_records_what_was_compressed(drive, file, body):
+    """The file has what the answer says, not how it was packed, whoever unpacks it."""
+    packed = gzip.compress(json.dumps(ANSWER).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    body = body or {"stream": Pieces(packed[:5], packed[5:])}
+    client = drive.client(lambda request: httpx.Response(200, headers=headers, **body))
+
+    with record(file, client):
+        drive.invoke(client, deployment="d")
+
+    assert answers_of(file)[0].body == ANSWER
+
+
+def test_records_refusals_and_repetitions(drive, file):
+    """A refusal is kept, and each attempt is a call of its own."""
+    answers = [
+        httpx.Response(429, headers={"retry-after": "0"}, json={"error": "slow"}),
+        httpx.Response(200, json=ANSWER),
+    ]
+    client = drive.client(lambda request: answers.pop(0))
+
+    with record(file, client):
+        drive.invoke(client, deployment="d")
+
+    first, second = answers_of(file)
+    assert (first.status, first.headers["retry-after"], first.body) == (429, "0", {"error": "slow"})
+    assert second.status == 200
+
+
+@pytest.mark.parametrize("form", ["leave", "break_off"])
+def test_records_a_stream_that_is_left_as_far_as_it_was_read(drive, file, form):
+    """What had come when the reader left is kept, and marked."""
+    client = drive.client(lambda request: streamed(*sse(*EVENTS)))
+
+    with record(file, client):
+        if form == "leave":
+            drive.leave(client, 1, deployment="d")
+        else:
+            drive.break_off(client, deployment="d")
+
+    (answer,) = answers_of(file)
+    assert ([event.event for event in answer.events], answer.ended) == (EVENTS[:1], "left")
+
+
+def test_records_a_stream_that_is_left_after_its_last_event_as_whole(drive, file):
+    """A reader that leaves when all has been said leaves nothing out."""
+    client = drive.client(lambda request: streamed(*sse(*EVENTS, "[DONE]")))
+
+    with record(file, client):
+        drive.leave(client, 3, deployment="d")
+
+    assert answers_of(file)[0].ended is None
+
+
+def test_records_that_a_stream_broke(drive, file):
+    """A connection that broke in the middle is kept as what it was."""
+    client = drive.client(lambda request: streamed(*sse(*EVENTS[:2]), httpx.ReadError("reset")))
+
+    with record(file, client), pytest.raises(StreamInterruptedError):
+        drive.collect(client, deployment="d")
+
+    (answer,) = answers_of(file)
+    assert (len(answer.events), answer.ended) == (2, "broken")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: streamed(b'{"resp', httpx.ReadError("reset"), media_type="application/json"),
+        lambda: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Pieces(b"no gzip")),
+    ],
+)
+def test_records_whole_answers_only(drive, file, answer):
+    """An answer in one piece that cannot be read to its end is none, nor is a call without an answer."""
+    outcomes = [httpx.ReadError("reset"), answer(), httpx.Response(200, json=ANSWER)]
+
+    def handle(request):
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    client = drive.client(handle)
+
+    with record(file, client):
+        for _ in range(2):
+            with pytest.raises(Exception, match=r"broke|gzip"):
+                drive.invoke(client, deployment="d")
+        drive.invoke(client, deployment="d")
+
+    assert len(answers_of(file)) == 1
+
+
+def test_writes_what_there_is_when_the_block_fails(file, fake):
+    """A block that ends by an exception leaves its calls."""
+    client = fake.client()
+
+    def fail():
+        client.invoke_prompt(deployment="d")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), record(file, client):
+        fail()
+
+    assert len(answers_of(file)) == 1
+
+
+def test_leaves_an_older_file_to_a_block_without_calls(file, fake):
+    """A block that got no answer does not take the older recording away."""
+    client = fake.client()
+    with record(file, client):
+        client.invoke_prompt(deployment="d")
+
+    with record(file, client):
+        pass
+
+    assert len(answers_of(file)) == 1
+
+
+def test_stops_recording_at_the_end_of_the_block(file, fake):
+    """Calls before and after the block, and of other clients, are nobody's business."""
+    client, other = fake.client(), fake.client()
+    client.invoke_prompt(deployment="d")
+
+    with record(file, client):
+        other.invoke_prompt(deployment="d")
+        client.invoke_prompt(deployment="d", user="me")
+    client.invoke_prompt(deployment="d")
+
+    (call,) = read_file(file)
+    assert call.request.body["user"] == "me"
+
+
+def test_records_clients_that_share_the_connections(file, fake):
+    """What `with_options` makes is recorded, too; the same client twice at once is a mistake."""
+    client = fake.client()
+
+    with record(file, client):
+        client.with_options(timeout=5).invoke_prompt(deployment="d")
+        with pytest.raises(RuntimeError, match="being recorded already"), record(file, client.with_options()):
+            pass
+        client.invoke_prompt(deployment="d")
+
+    assert len(answers_of(file)) == 2
+
+
+def test_records_what_redact_leaves(file, fake):
+    """The function sees the JSON of the request before it is sent, and the service gets it as it was."""
+    client = fake.client()
+
+    with record(file, client, redact=lambda request: {**request, "inputs": {"text": "a text"}}):
+        client.invoke_prompt(deployment="d", inputs={"text": "Ada's secret"})
+
+    (call,) = read_file(file)
+    assert call.request.body["inputs"] == {"text": "a text"}
+    assert fake.calls[0].inputs == {"text": "Ada's secret"}
+
+
+def test_sends_nothing_when_redact_fails(drive, file):
+    """A mistake in the function is told before a run is paid for."""
+    asked = []
+    client = drive.client(asked.append)
+
+    with record(file, client, redact=lambda request: request["no"]), pytest.raises(KeyError):
+        drive.invoke(client, deployment="d")
+
+    assert asked == []
+
+
+def test_says_at_once_that_a_file_cannot_be_written(tmp_path, fake):
+    """A folder in place of the file is told before the first call."""
+    with pytest.raises(PermissionError, match="cannot be written"), record(tmp_path, fake.client()):
+        raise AssertionError("not reached")
+
+
+def test_writes_the_same_file_for_the_same_program(file):
+    """Calls are in the order of their beginnings; those at the same time are sorted, whoever was first."""
+
+    def handle(request):
+        if b"gate" in request.content:
+            barrier.wait()
+        return httpx.Response(200, json=ANSWER)
+
+    def written(*order):
+        client = Blocking().client(handle)
+        with record(file, client):
+            client.invoke_prompt(deployment="z")
+            threads = []
+            for name in order:
+                threads.append(threading.Thread(target=client.invoke_prompt, kwargs={"deployment": name}))
+                threads[-1].start()
+            for thread in threads:
+                thread.join()
+            client.invoke_prompt(deployment="a")
+        return [call.request.body["deployment"] for call in read_file(file)]
+
+    names = ["gate-1", "gate-2", "gate-3"]
+    barrier = threading.Barrier(len(names))
+
+    assert written(*names) == ["z", *names, "a"]
+    assert written(*reversed(names)) == ["z", *names, "a"]
+
+
+# --- The proxy -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(fake):
+    """The fake on a port, with a path of its own."""
+    with fake.serve() as url:
+        yield url
+
+
+def test_proxy_records_any_client(file, service):
+    """Whoever calls the proxy gets what the service answers, and leaves a recording without the key."""
+    with recording_proxy(file, service) as proxy:
+        client = FetchHive(KEY, proxy.url)
+        with client:
+            whole = client.invoke_prompt(deployment="d", inputs={"text": KEY})
+            text = client.invoke_prompt_stream(deployment="d").collect().response
+            with pytest.raises(NotFoundError, match="no such thing"):
+                client.invoke_prompt(deployment="refused")
+        counted = proxy.calls
+
+    assert (whole.response, text) == ("Short.", "Short.")
+    assert counted == 3
+    assert [call.request.path for call in read_file(file)] == ["/prompt/invoke"] * 3
+    assert [answer.status for answer in answers_of(file)] == [200, 200, 404]
+    assert KEY not in file.read_text("utf-8")
+
+
+def test_proxy_sends_the_key_of_the_client(file):
+    """The service is asked with the key that the client sent, and sees no trace of the proxy's address."""
+    fake = FakeServer("Yes.", api_key=KEY)
+    with fake.serve() as service, recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url) as client:
+        assert client.invoke_prompt(deployment="d").response == "Yes."
+        with pytest.raises(Exception, match="401"):
+            client.with_options(api_key="fhk_another").invoke_prompt(deployment="d")
+
+
+def test_proxy_passes_events_on_as_they_come(file):
+    """An event is with the client before the service has said the next."""
+    taken = threading.Event()
+
+    class Waits(httpx.SyncByteStream):
+        def __iter__(self):
+            first, *rest = sse(*EVENTS)
+            yield first
+            assert taken.wait(10)
+            yield from rest
+
+    def handle(request):
+        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Waits())
+
+    from fetch_hive_sdk.testing._server import serve  # noqa: PLC0415 - only here
+
+    with serve(handle) as service, recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url) as client:
+        events = iter(client.invoke_prompt_stream(deployment="d"))
+        first = next(events)
+        taken.set()
+        rest = list(events)
+
+    assert [event.type for event in [first, *rest]] == ["reasoning", "response", "usage"]
+    assert answers_of(file)[0].ended is None
+
+
+def test_proxy_says_that_there_is_no_service(file):
+    """A service that cannot be reached has run nothing, and clients are told so."""
+    with FakeServer().serve() as service:
+        pass
+
+    with recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url, max_retries=0) as client:
+        call = partial(client.invoke_prompt, deployment="d")
+        with pytest.raises(InternalServerError, match="no answer from the service") as caught:
+            call()
+
+    assert caught.value.status_code == 503
+    assert not caught.value.maybe_processed
+    assert not file.exists()
+
+
+def test_proxy_breaks_where_the_service_breaks(file, raw_service):
+    """A stream that breaks off breaks off for the client as well, and is recorded so."""
+    with recording_proxy(file, raw_service) as proxy, FetchHive(KEY, proxy.url) as client:
+        with pytest.raises(StreamInterruptedError):
+            client.invoke_prompt_stream(deployment="d").collect()
+        with pytest.raises((APIConnectionError, InternalServerError)) as caught:
+            client.invoke_prompt(deployment="no answer")
+
+    assert caught.value.maybe_processed
+    (answer,) = answers_of(file)
+    assert (answer.events[0].event, answer.ended) == (EVENTS[0], "broken")
+
+
+@pytest.fixture
+def raw_service():
+    """A service that breaks: the first call in the middle of a stream, the others before the answer."""
+    import socket  # noqa: PLC0415 - only here
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    (event,) = sse(EVENTS[0])
+    answers = [head + b"%x\r\n%s\r\n" % (len(event), event)]
+
+    def run():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answers.pop() if answers else b"")
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def test_records_blocking_and_asyncio_at_once(file, fake):
+    """One recording has the calls of both kinds."""
+    client = fake.client()
+
+    async def ask():
+        await asyncio.gather(
+            client.ainvoke_prompt(deployment="d"), client.ainvoke_prompt_stream(deployment="d").collect()
+        )
+
+    with record(file, client):
+        client.invoke_prompt(deployment="d")
+        asyncio.run(ask())
+
+    assert len(answers_of(file)) == 3
