@@ -23,9 +23,10 @@ OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 TOOLS = {re.split(r"[^\w-]", line)[0]: line for line in PROJECT["optional-dependencies"]["dev"]}
 TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox", "pyright", "ruff"}]
-# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest.
+# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest; the oldest
+# httpx-aiohttp wants a newer httpx.
 OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
-OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx"))]
+OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx", "httpx-aiohttp"))]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # Where every branch is tested: the words and the protocol.
