@@ -1,7 +1,8 @@
 """Where requests go out: connections kept open and used again. Does I/O, decides nothing about the API.
 
-httpx's pool looks at every one of its connections for every request. Small pools side by side stay fast however many
-calls are under way; the first one with room is used first, so that the others can go idle and be closed.
+A pool of httpcore looks at every one of its connections for every request, under one lock. A pool for each connection
+stays fast however many calls are under way, in threads and in asyncio: 64 at once cost a third of what they cost in
+one pool. The connection used last is used first, so that the others can go idle and be closed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.request
 import weakref
+from collections import deque
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Callable, Generic, Optional, Protocol, TypeVar, Union, cast
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from ._config import AsyncTransport
 
-CONNECTIONS_PER_POOL = 4
 KEEPALIVE_SECONDS = 15.0
 
 _tls_lock = threading.Lock()
@@ -76,13 +77,13 @@ def rebuild(client: Union[httpx.Client, httpx.AsyncClient], request: httpx.Reque
     )
 
 
-class _SmallPool(httpx.HTTPTransport):
+class _Pool(httpx.HTTPTransport):
     # A real HTTPTransport, so that what patches that class to fake the network (pytest-httpx) goes on working.
     def __init__(self, *, is_secure: bool) -> None:
         # Not super(): httpx passes no network backend on.
         self._pool = httpcore.ConnectionPool(
             ssl_context=tls_context() if is_secure else None,
-            max_connections=CONNECTIONS_PER_POOL,
+            max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=Network(),
         )
@@ -92,11 +93,11 @@ class _SmallPool(httpx.HTTPTransport):
         return self._pool.connections
 
 
-class _AsyncSmallPool(httpx.AsyncHTTPTransport):
+class _AsyncPool(httpx.AsyncHTTPTransport):
     def __init__(self, *, is_secure: bool) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context() if is_secure else None,
-            max_connections=CONNECTIONS_PER_POOL,
+            max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=AsyncNetwork(),
         )
@@ -106,72 +107,78 @@ class _AsyncSmallPool(httpx.AsyncHTTPTransport):
         return self._pool.connections
 
 
-# --- Small pools side by side ----------------------------------------------------------------------------------------
+# --- A pool for each connection --------------------------------------------------------------------------------------
 
-PoolT = TypeVar("PoolT", bound=Union[_SmallPool, _AsyncSmallPool])
+PoolT = TypeVar("PoolT", bound=Union[_Pool, _AsyncPool])
 
 
 class _Place(Generic[PoolT]):
-    """A small pool and how many calls are under way in it."""
+    """A pool of one connection, for one call at a time."""
 
     def __init__(self, pool: PoolT, *, is_secure: bool) -> None:
         self.pool = pool
         self.is_secure = is_secure
-        self.calls = 0
+        self.is_used = True
         self.idle_since = 0.0
-        self.is_leaky = False
 
-    def has_room(self, *, is_secure: bool) -> bool:
-        return self.calls < CONNECTIONS_PER_POOL and self.is_secure is is_secure and not self.is_leaky
-
-    def leave(self) -> None:
-        self.calls -= 1
-        self.idle_since = time.monotonic()
-        if not self.calls:
-            # A cancellation between two steps of httpcore can leave a connection in use with nobody using it.
-            connections = self.pool.connections
-            self.is_leaky = not all(connection.is_idle() or connection.is_closed() for connection in connections)
+    def has_leak(self) -> bool:
+        """Whether a cancellation between two steps of httpcore has left a connection in use, with nobody using it."""
+        return not all(connection.is_idle() or connection.is_closed() for connection in self.pool.connections)
 
 
 class _Pools(Generic[PoolT]):
-    """Knows which pool has room. Threads may share it."""
+    """Knows which pool is free. Threads may share it."""
 
     def __init__(self, make_pool: Callable[..., PoolT]) -> None:
         self._make_pool = make_pool
-        self._places: list[_Place[PoolT]] = []
+        self._places: set[_Place[PoolT]] = set()
+        # Those that are free, for http and for https, the ones used last at the end.
+        self._free: dict[bool, deque[_Place[PoolT]]] = {False: deque(), True: deque()}
+        self._leaky: list[_Place[PoolT]] = []
         self._lock = threading.Lock()
 
     def take(self, url: httpx.URL) -> tuple[_Place[PoolT], list[PoolT]]:
-        """Reserve room for a call; return where, and the pools to close: idle for long enough, or with a leak."""
+        """Reserve a pool for a call; return where, and the pools to close: idle for long enough, or with a leak."""
         is_secure = url.scheme == "https"
         with self._lock:
-            place = next((place for place in self._places if place.has_room(is_secure=is_secure)), None)
-            if place is None:
-                place = _Place(self._make_pool(is_secure=is_secure), is_secure=is_secure)
-                self._places.append(place)
-            place.calls += 1
-            return place, self._retire() if len(self._places) > 1 else []
+            free = self._free[is_secure]
+            place = free.pop() if free else self._add(is_secure=is_secure)
+            place.is_used = True
+            return place, self._retire()
+
+    def _add(self, *, is_secure: bool) -> _Place[PoolT]:
+        place = _Place(self._make_pool(is_secure=is_secure), is_secure=is_secure)
+        self._places.add(place)
+        return place
 
     def leave(self, place: _Place[PoolT]) -> None:
         with self._lock:
-            place.leave()
+            place.is_used = False
+            place.idle_since = time.monotonic()
+            if place in self._places:  # and not abandoned meanwhile
+                (self._leaky if place.has_leak() else self._free[place.is_secure]).append(place)
 
     def _retire(self) -> list[PoolT]:
+        retired, self._leaky = self._leaky, []
         last_call = time.monotonic() - KEEPALIVE_SECONDS
-        unused = [place for place in self._places if not place.calls]
-        idle = [place for place in unused if place.is_leaky or place.idle_since < last_call]
-        for place in idle:
-            self._places.remove(place)
-        return [place.pool for place in idle]
+        for free in self._free.values():
+            while free and free[0].idle_since < last_call:
+                retired.append(free.popleft())
+        self._places.difference_update(retired)
+        return [place.pool for place in retired]
 
     def at_end(self) -> Iterator[tuple[PoolT, bool]]:
         """Yield the pools and whether calls are under way in them, without the lock."""
         for place in list(self._places):
-            yield place.pool, place.calls > 0
+            yield place.pool, place.is_used
 
     def abandon(self) -> list[PoolT]:
         with self._lock:
-            pools, self._places = [place.pool for place in self._places], []
+            pools = [place.pool for place in self._places]
+            self._places.clear()
+            for free in self._free.values():
+                free.clear()
+            self._leaky.clear()
             return pools
 
 
@@ -232,7 +239,7 @@ class Connections:
         """Whether the sockets are our own, which ask how long they may still wait."""
         self._process = 0
         self._lock = threading.Lock()
-        self._pools: _Pools[_SmallPool] = _Pools(_SmallPool)
+        self._pools: _Pools[_Pool] = _Pools(_Pool)
         self._proxied: Optional[httpx.Client] = None
         self._end: Optional[weakref.finalize[..., Connections]] = None
 
@@ -254,7 +261,7 @@ class Connections:
         if self._process and self._end is not None:
             self._end()
             _inherited.append(self._proxied)
-        self._pools = _Pools(_SmallPool)
+        self._pools = _Pools(_Pool)
         with _proxy_errors():
             self._proxied = None if self.keep_time else httpx.Client(verify=tls_context())
         # At the end of the program, or when nobody knows this object any more: sockets are not left to the collector.
@@ -290,7 +297,7 @@ class Connections:
                 self._process = 0
 
 
-def _end(pools: _Pools[_SmallPool], proxied: Optional[httpx.Client], process: int) -> None:
+def _end(pools: _Pools[_Pool], proxied: Optional[httpx.Client], process: int) -> None:
     # Asks for no lock: in a forked child, a thread of the parent may have held it. The child closes its copies of the
     # sockets, which the parent does not notice. At the end of the program a thread may still be reading: it goes with
     # the program, without an exception of its own.
@@ -371,11 +378,11 @@ class _AsyncSender(Protocol):
 
 
 class _LoopConnections:
-    """The connections of one event loop: small pools, or a client that has a pool of its own."""
+    """The connections of one event loop: pools of our own, or a client that has a pool of its own."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: Optional[_AsyncSender]) -> None:
         self.loop = loop
-        self._pools: _Pools[_AsyncSmallPool] = _Pools(_AsyncSmallPool)
+        self._pools: _Pools[_AsyncPool] = _Pools(_AsyncPool)
         self._client = client
         # Not a method: it would keep this object alive, and its own end is what it is there for.
         self._guard = _close_at_end(self._pools, self._client)
@@ -411,7 +418,7 @@ class _LoopConnections:
         await self._guard.aclose()
 
 
-async def _close_at_end(pools: _Pools[_AsyncSmallPool], client: Optional[_AsyncSender]) -> AsyncGenerator[None, None]:
+async def _close_at_end(pools: _Pools[_AsyncPool], client: Optional[_AsyncSender]) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:

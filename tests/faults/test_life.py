@@ -21,9 +21,8 @@ from driving import KEY
 from faults.calls import ANSWER, GOOD, GOOD_STREAM, HELLO, SAID, everything_about
 from faults.server import CLOSE, END, RESET, STALL, Fault, FaultServer, answer, begin, chunk, event
 from fetch_hive_sdk import ConfigurationError, FetchHive, FetchHiveError, StreamInterruptedError
-from fetch_hive_sdk._pool import CONNECTIONS_PER_POOL
 
-MANY = 2 * CONNECTIONS_PER_POOL
+MANY = 8
 ENDLESS = Fault(begin(), event(HELLO), STALL)
 TOO_MANY = Fault(answer({}, "Retry-After: 0", status="429 Too Many"), refuses=True)
 
@@ -223,7 +222,7 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
         # Whatever is left over has had its turn.
         gc.collect()
         await wait_for_no_task()
-        assert all(not place.calls for place in places_of(client))
+        assert all(not place.is_used for place in places_of(client))
         results = await asyncio.gather(*[client.ainvoke_prompt(deployment="good") for _ in range(MANY)])
         assert {result.response for result in results} == {SAID}
         held = [connection for place in places_of(client) for connection in place.pool.connections]
@@ -355,7 +354,7 @@ def test_a_stream_that_is_left_gives_its_connection_back(server, leave_early):
         gc.collect()
         assert server.wait_until(lambda: server.open_connections == 0)
 
-    assert [place.calls for place in client._shared.connections._pools._places] == [0]
+    assert [place.is_used for place in client._shared.connections._pools._places] == [False]
     assert client.invoke_prompt(deployment="good").response == SAID
     client.close()
 
@@ -449,7 +448,7 @@ async def test_an_asyncio_stream_that_is_left_gives_its_connection_back(server, 
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
 
     (connections,) = client._shared.async_connections._loops.values()
-    assert [place.calls for place in connections._pools._places] == [0]
+    assert [place.is_used for place in connections._pools._places] == [False]
     assert (await client.ainvoke_prompt(deployment="good")).response == SAID
     await client.aclose()
 
