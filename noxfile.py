@@ -128,6 +128,13 @@ def page(session):
 
 
 @nox.session
+def mutation(session):
+    """Change the protocol in a thousand small ways: each must fail a test, or be listed. Ten minutes; not in CI."""
+    session.install("-e", ".", "mutmut>=3.8", *TEST_TOOLS)
+    session.run("python", "tests/mutation.py", str(Path(session.create_tmp()) / "mutants"))
+
+
+@nox.session
 def fuzz(session):
     """Feed the decoder and the event parser with what a fuzzer makes up, for ten minutes. Not a part of CI."""
     session.install(".", "atheris")

@@ -704,3 +704,17 @@ def test_code_of_a_refusal_is_read_behind_a_byte_order_mark():
 
     assert error.error_code == "api_rate_limit_exceeded"
     assert RetryPolicy().wait_before_retry(1, error) is None
+
+
+def test_broken_json_says_where():
+    """The place, and nothing of the text."""
+    with pytest.raises(ResponseDecodeError, match=r"line 1 column \d+"):
+        parse_answer(InvokeResponse, "application/json", b'{"response": oops}')
+
+
+def test_masked_refusal_keeps_the_rest():
+    """Only the key goes."""
+    error = refusal(401, b'{"message": "\\u0066' + KEY[1:].encode() + b'", "error_code": "unknown_key"}')
+
+    assert error.body == {"message": "***", "error_code": "unknown_key"}
+    assert error.response.json() == error.body

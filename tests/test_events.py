@@ -701,3 +701,26 @@ def test_escaped_letters_arrive_as_they_are():
 
     assert answer.response == "café \U0001f600"
     assert event.response == "café"
+
+
+def test_model_of_the_reasoning_counts():
+    """Where only the reasoning names the model, that is the model."""
+    transcript = transcript_of(
+        {"type": "reasoning", "response": "a", "model": "m1"}, {"type": "response", "response": "b"}
+    )
+
+    assert transcript.partial().model == "m1"
+
+
+def test_failure_has_its_request_id():
+    """The error that the service sent is that of a run."""
+    transcript = transcript_of({"type": "response", "response": "a", "request_id": "req_1"}, {"type": "error"})
+
+    assert transcript.failure().request_id == "req_1"
+
+
+def test_json_of_no_type_may_begin_with_blanks():
+    """What looks like JSON is JSON, wherever it begins."""
+    events = read_stream(reader_for(""), [b' \n {"response": "paid"}'])
+
+    assert [event.raw["type"] for event in events] == ["response", "usage"]

@@ -675,3 +675,68 @@ def test_error_event_of_a_call_has_its_attempts():
 def test_request_is_a_post():
     """Written as HTTP writes it."""
     assert begun_call().begin().method == "POST"
+
+
+def test_silence_of_a_stream_may_last_for_the_whole_timeout():
+    """However late the stream began; a call as a whole has what is left."""
+    streamed, called = call_with(streaming=True).begin(), call_with().begin()
+
+    assert streamed.extensions["timeout"]["read"] == 60.0
+    assert called.extensions["timeout"]["read"] < 60.0
+
+
+def test_long_answers_are_read():
+    """The smaller bound is for refusals."""
+    call = accepted_call()
+    for _ in range(3):
+        call.read(b" " * 1_000_000)
+    call.read(as_json(ANSWER))
+
+    assert call.parse().response == ANSWER["response"]
+
+
+def test_compressed_stream_is_read():
+    """Nobody asked for it, and it can be read."""
+    call = begun_call(streaming=True)
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    response = httpx.Response(200, headers=headers, stream=httpx.ByteStream(b""), request=REQUEST)
+    call.accept(response)
+
+    events = read_stream(call.event_reader(response), [gzip.compress(as_sse(*EVENTS))])
+
+    assert raws(events) == EVENTS
+
+
+def test_cut_json_answer_to_a_stream_is_kept():
+    """What came of it is in the error of the stream."""
+    call = begun_call(streaming=True)
+    response = httpx.Response(200, headers={"content-type": "application/json"}, request=REQUEST)
+    call.accept(response)
+    assert list(call.event_reader(response).feed(b'{"request_id": "req_1", "resp')) == []
+
+    error = raised_in(call.stream_errors(), httpx.ReadError("reset"))
+
+    assert str(error).startswith("the connection broke in the middle of the stream")
+    assert (error.body, error.request_id) == (b'{"request_id": "req_1", "resp', "req_1")
+
+
+def test_decoding_error_says_what_was_wrong():
+    """With the body that we do not have."""
+    error = raised_in(accepted_call().errors(), httpx.DecodingError("not gzip"))
+
+    assert str(error) == "the answer is not compressed as its header says"
+    assert error.body == b""
+
+
+def test_bytes_that_are_no_answer_have_their_request_id():
+    """Found in the body, where the error does not know it."""
+    error = raised_in(accepted_call().errors(), ResponseTooLargeError("too long", body=b'{"request_id": "req_1", '))
+
+    assert error.request_id == "req_1"
+
+
+def test_causes_keep_their_texts():
+    """Only the key goes."""
+    error = raised_in(begun_call().errors(), httpx.ConnectError(f"illegal {KEY}", request=REQUEST))
+
+    assert error.__cause__.args == ("illegal ***",)

@@ -405,3 +405,33 @@ def test_event_just_within_the_bound_is_read():
 def test_two_lines_of_data_may_fill_the_bound():
     """The line break between two lines of data counts once."""
     assert list(EventDecoder(max_event_bytes=9).feed(b"data:abcd\ndata:efgh\n\n")) == [b"abcd\nefgh"]
+
+
+# --- The short way for an event of one line --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"data: a\n\n", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"data: a\n", b"data: b\n\n"], [b"a\nb"]),
+        ([b"foo", b"data: b\n\n"], []),
+        ([b"data", b"data: b\n\n", b"data: c\n\n"], [b"c"]),
+        ([b"data: a\n\n\r", b"data: b\n\n", b"\ndata: c\n\n"], [b"a", b"b", b"c"]),
+        ([b"data: a\r", b"data: b\n\n"], [b"a\nb"]),
+        ([b"data: a\rdata: b\n\n"], [b"a\nb"]),
+        ([b"data: a\n\n", BOM + b"data: b\n\n"], [b"a"]),
+        ([b": hello\n\n", BOM + b"data: b\n\n"], []),
+        ([b"data: \n\n"], []),
+        ([b"data: \n\n", b"data: b\n\n"], [b"b"]),
+        ([b"data: a\n\n\n", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"data: a\n\n", b"", b"data: b\n\n"], [b"a", b"b"]),
+        ([b"da", b"", b"data: b\n\n"], []),
+    ],
+)
+def test_short_way_is_taken_only_between_events(chunks, expected):
+    """A chunk that looks like one whole event is one, unless something has begun before it."""
+    payloads, _ = decode(*chunks)
+
+    assert payloads == expected
+    assert payloads == read_by_the_book(b"".join(chunks))
