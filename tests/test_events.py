@@ -677,6 +677,7 @@ def test_stream_that_was_never_sent_was_never_billed():
     unused.is_unused = True
 
     assert not unused.interruption("closed").maybe_processed
+    assert unused.interruption("closed").attempts == 0
     assert Transcript().interruption("closed").maybe_processed
 
 

@@ -427,6 +427,8 @@ def test_two_lines_of_data_may_fill_the_bound():
         ([b"data: a\n\n\n", b"data: b\n\n"], [b"a", b"b"]),
         ([b"data: a\n\n", b"", b"data: b\n\n"], [b"a", b"b"]),
         ([b"da", b"", b"data: b\n\n"], []),
+        ([b"DATA: a\n\n", b"Data: b\n\n"], []),
+        ([b"XXdata: XX\n\n"], []),
     ],
 )
 def test_short_way_is_taken_only_between_events(chunks, expected):
