@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import takewhile
 
 import httpx
 import pytest
@@ -33,8 +34,8 @@ def serving(*arguments, folder):
     program = [sys.executable, "-m", "fetch_hive_sdk", "serve", *map(str, arguments)]
     server = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        printed = "".join(iter(server.stdout.readline, "\n"))
-        printed += "".join(iter(server.stdout.readline, "\n"))
+        # Two paragraphs, or less if it ended before.
+        printed = "".join(line for _ in range(2) for line in takewhile(lambda line: line.strip(), server.stdout))
         yield server, re.search(r"FETCH_HIVE_BASE_URL=(\S+)", printed)[1]
     finally:
         server.send_signal(signal.SIGTERM)
