@@ -29,6 +29,9 @@ OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
 OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx", "httpx-aiohttp"))]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
+# What the source imports only where it is installed, and is checked against.
+TYPED_EXTRAS = [TOOLS["httpx-aiohttp"], TOOLS["pytest"]]
+
 # Where every branch is tested: the words and the protocol.
 PURE = ["models", "errors", "_config", "_time", "_protocol", "_answers", "_events", "_sse", "_retry"]
 
@@ -92,7 +95,7 @@ def coverage(session):
 def types(session):
     """Check the types: the source and what callers see, with mypy and pyright, and that nothing public has none."""
     # Not editable: --verifytypes looks at the package as it is installed.
-    session.install(".", TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
+    session.install(".", TOOLS["mypy"], TOOLS["pyright"], *TYPED_EXTRAS)
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "fetch_hive_sdk", "--ignoreexternal")
@@ -101,7 +104,7 @@ def types(session):
 @nox.session(python=OLDEST)
 def types_oldest(session):
     """Check the types on the oldest Python, with the last mypy that runs there."""
-    session.install(".", "mypy==1.19.*", TOOLS["pytest"])
+    session.install(".", "mypy==1.19.*", *TYPED_EXTRAS)
     session.run("mypy")
 
 

@@ -107,7 +107,7 @@ def write_file(path: File, calls: Iterable[RecordedCall]) -> None:
     tape = {"fetch_hive_cassette": FORMAT, "calls": [call.model_dump(exclude_unset=True) for call in calls]}
     new = Path(f"{os.fspath(path)}.new")
     new.write_bytes(f"{_write(tape)}\n".encode())
-    new.replace(path)
+    new.replace(os.fspath(path))
 
 
 def read_file(path: File) -> list[RecordedCall]:
