@@ -229,7 +229,7 @@ class _Recorder:
     """
 
     def __init__(self, base_url: str, redact: Optional[Redact]) -> None:
-        self.base_path = httpx.URL(base_url).path.rstrip("/")
+        self.base_path: str = httpx.URL(base_url).path.rstrip("/")
         self._redact = redact
         self._takes: list[_Take] = []
 
