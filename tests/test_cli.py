@@ -487,6 +487,15 @@ def test_every_command_has_examples_and_exit_codes(capsys, command):
     assert "exit codes:" in shown
 
 
+@pytest.fixture
+def _heeds_ctrl_c():
+    """Ctrl-C is heard, even where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_ctrl_c_ends_quietly(fake, capsys):
     """Ctrl-C in a call ends without a traceback, with the exit code of shells."""
 
