@@ -155,7 +155,8 @@ class _Body(httpx.AsyncByteStream):
             await self._stream.aclose()
 
 
-_ERRORS = (httpx.HTTPError, aiohttp.ClientError, asyncio.TimeoutError)
+# A RuntimeError is what reading from a connection gives that was closed while nobody was reading.
+_ERRORS = (httpx.HTTPError, aiohttp.ClientError, asyncio.TimeoutError, RuntimeError)
 
 
 def _translate(error: Exception) -> httpx.TransportError:

@@ -211,16 +211,9 @@ def read_async_transport(transport: AsyncTransport) -> AsyncTransport:
     """
     if transport not in {"httpx", "aiohttp"}:
         raise ConfigurationError('async_transport must be "httpx" or "aiohttp"')
-    if transport == "aiohttp" and not _is_installed("httpx_aiohttp"):
+    if transport == "aiohttp" and find_spec("httpx_aiohttp") is None:
         raise ConfigurationError('async_transport="aiohttp" needs one more package: pip install httpx-aiohttp')
     return transport
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ValueError:  # None in sys.modules: somebody forbids it
-        return False
 
 
 def _read_idle_timeout(idle_timeout: Optional[float]) -> Optional[float]:
