@@ -13,6 +13,10 @@ from fetch_hive_sdk import FetchHive, InvokeResponse, StreamEvent
 Handler = Callable[[httpx.Request], httpx.Response]
 
 KEY = "fhk_0123456789"
+# For programs that run with -X dev: asyncio then says what took longer than 0.1 s, as everything may on a busy machine.
+CALM = """import logging
+logging.getLogger("asyncio").addFilter(lambda record: record.msg != "Executing %s took %.3f seconds")
+"""
 ANSWER = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens": 3}}
 
 

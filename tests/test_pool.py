@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from driving import KEY
+from driving import CALM, KEY
 from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive, _pool
 
 EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
@@ -312,7 +312,7 @@ def test_a_fork_gets_connections_of_its_own(site):
     """
 
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(code)],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", CALM + textwrap.dedent(code)],
         capture_output=True,
         timeout=60,
         check=False,
@@ -353,7 +353,7 @@ def test_nothing_has_to_be_closed(site, calls):
     """
 
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(code)],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", CALM + textwrap.dedent(code)],
         capture_output=True,
         timeout=60,
         check=False,

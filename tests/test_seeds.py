@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from driving import CALM
 from fetch_hive_sdk import FetchHive
 from fetch_hive_sdk.testing import FakeServer
 
@@ -108,7 +109,7 @@ def test_the_asyncio_example_leaves_nothing_behind(service):
     twice = "import runpy, sys; [runpy.run_path(sys.argv[1], run_name='__main__') for _ in range(2)]"
 
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", twice, str(EXAMPLES["async_streaming"])],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", CALM + twice, str(EXAMPLES["async_streaming"])],
         env=dict(os.environ),
         capture_output=True,
         text=True,

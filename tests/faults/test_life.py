@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import pytest
 
-from driving import KEY
+from driving import CALM, KEY
 from faults.calls import ANSWER, GOOD, GOOD_STREAM, HELLO, SAID, everything_about
 from faults.server import CLOSE, END, RESET, STALL, Fault, FaultServer, answer, begin, chunk, event
 from fetch_hive_sdk import ConfigurationError, FetchHive, FetchHiveError, StreamInterruptedError
@@ -506,7 +506,7 @@ def run_program(server, code: str) -> subprocess.CompletedProcess[bytes]:
         client = FetchHive({KEY!r}, {server.url!r}, timeout=5)
     """
     return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(head) + textwrap.dedent(code)],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", CALM + textwrap.dedent(head) + textwrap.dedent(code)],
         capture_output=True,
         timeout=60,
         check=False,
