@@ -33,7 +33,8 @@ def pytest_collection_modifyitems(config, items):
                 pytest.mark.skip(reason="aiohttp reads no answer before it has sent all, and warns of that")
             )
         if item.name in DIFFERENCES:
-            item.add_marker(pytest.mark.xfail(reason=DIFFERENCES[item.name]))
+            # Not strict: what comes in one packet is up to the system.
+            item.add_marker(pytest.mark.xfail(reason=DIFFERENCES[item.name], strict=False))
 
 
 @pytest.fixture
