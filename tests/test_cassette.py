@@ -96,6 +96,8 @@ def test_refuses_a_redact_that_returns_no_json(returned):
         b'{"response": "\\ud83d"}',
         b'{"n": NaN}',
         b"[" * 100_000,
+        b"[" * 100 + b"]" * 100,
+        b"[" * 400 + b"]" * 400,
     ],
 )
 def test_gives_back_the_body_that_came(tmp_path, body):

@@ -6,7 +6,10 @@ import asyncio
 import gzip
 import json
 import threading
+import zlib
 from functools import partial
+from itertools import count
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -19,7 +22,7 @@ from fetch_hive_sdk import (
     NotFoundError,
     StreamInterruptedError,
 )
-from fetch_hive_sdk.testing import FakeServer, record, recording_proxy
+from fetch_hive_sdk.testing import FakeServer, _record, record, recording_proxy
 from fetch_hive_sdk.testing._cassette import read_file
 
 EVENTS = [
@@ -104,6 +107,45 @@ def test_records_refusals_and_repetitions(drive, file):
     first, second = answers_of(file)
     assert (first.status, first.headers["retry-after"], first.body) == (429, "0", {"error": "slow"})
     assert second.status == 200
+
+
+def test_records_a_compressed_stream_with_its_pace(file):
+    """An event has the time at which its last packed byte came."""
+    packer = zlib.compressobj(wbits=31)
+    packed = [packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) for event in sse(*EVENTS)]
+    headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
+    clock = SimpleNamespace(monotonic=partial(next, count()))
+    client = Blocking().client(lambda request: httpx.Response(200, headers=headers, stream=Pieces(*packed)))
+
+    with pytest.MonkeyPatch.context() as patch, record(file, client):
+        patch.setattr(_record, "time", clock)
+        client.invoke_prompt_stream(deployment="d").collect()
+
+    (answer,) = answers_of(file)
+    assert [event.event for event in answer.events] == EVENTS
+    assert len({event.at for event in answer.events}) == len(EVENTS)
+
+
+def test_knows_when_a_stream_was_left(file):
+    """A stream that was left is over, for the order of calls, although its variable is still there."""
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(stream_or_answer)))
+
+    async def main():
+        async with client.ainvoke_prompt_stream(deployment="z") as stream:
+            await stream.__anext__()
+        for name in ("b", "a"):
+            await client.ainvoke_prompt(deployment=name)
+
+    with record(file, client):
+        asyncio.run(main())
+
+    assert [call.request.body["deployment"] for call in read_file(file)] == ["z", "b", "a"]
+
+
+def stream_or_answer(request):
+    if json.loads(request.content)["streaming"]:
+        return streamed(*sse(*EVENTS))
+    return httpx.Response(200, json=ANSWER)
 
 
 @pytest.mark.parametrize("form", ["leave", "break_off"])
@@ -250,6 +292,19 @@ def test_says_at_once_that_a_file_cannot_be_written(tmp_path, fake):
     """A folder in place of the file is told before the first call."""
     with pytest.raises(PermissionError, match="cannot be written"), record(tmp_path, fake.client()):
         raise AssertionError("not reached")
+
+
+def test_writes_the_file_where_it_was_named(file, fake, monkeypatch, tmp_path):
+    """A path means the folder in which the block began, wherever the program goes."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+
+    with record("cassettes/c.json", fake.client()) as client:
+        monkeypatch.chdir(other)
+        client.invoke_prompt(deployment="d")
+
+    assert len(read_file(file)) == 1
 
 
 def test_writes_the_same_file_for_the_same_program(file):

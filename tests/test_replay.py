@@ -10,7 +10,14 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from fetch_hive_sdk import ConfigurationError, FetchHive, NotFoundError, RateLimitError, StreamInterruptedError
+from fetch_hive_sdk import (
+    ConfigurationError,
+    FetchHive,
+    NotFoundError,
+    RateLimitError,
+    StreamFailedError,
+    StreamInterruptedError,
+)
 from fetch_hive_sdk.testing import UnrecordedCallError, replay
 
 PATH = "/prompt/invoke"
@@ -272,16 +279,24 @@ def test_says_on_a_port_what_was_not_recorded(write):
         refused(client)
 
 
-@pytest.mark.parametrize("ended", ["left", "broken"])
-def test_breaks_on_a_port(write, ended, capfd):
-    """A stream that was left or broke is a broken connection there, and nothing on stderr."""
-    cassette = replay(write(({"deployment": "a"}, events("A", ended=ended))))
+def test_breaks_on_a_port(write, capfd):
+    """A stream that broke is a broken connection there, and nothing on stderr."""
+    cassette = replay(write(({"deployment": "a"}, events("A", ended="broken"))))
 
-    with cassette.serve() as url, FetchHive("any", url) as client:
-        with pytest.raises(StreamInterruptedError):
-            client.invoke_prompt_stream(deployment="a").collect()
-        mistakes = list(cassette.mistakes)
-        cassette.mistakes.clear()
+    with cassette.serve() as url, FetchHive("any", url) as client, pytest.raises(StreamInterruptedError):
+        client.invoke_prompt_stream(deployment="a").collect()
 
-    assert len(mistakes) == (ended == "left")
     assert capfd.readouterr().err == ""
+
+
+def test_lets_a_stream_be_left_on_a_port(drive, write):
+    """To leave a stream where it was left is no mistake there either; who reads on is told by an event."""
+    left = events("A", ended="left")
+    cassette = replay(write(({"deployment": "a"}, left), ({"deployment": "a"}, left)))
+
+    with cassette.serve() as url:
+        first = drive.leave(FetchHive("any", url), 1, deployment="a")
+        with pytest.raises(StreamFailedError, match="was left here") as caught:
+            drive.collect(FetchHive("any", url), deployment="a")
+
+    assert [event.response for event in first] == [caught.value.partial.text] == ["A"]

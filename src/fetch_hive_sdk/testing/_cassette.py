@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, Union, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import from_json
 
 from fetch_hive_sdk import ConfigurationError
 
@@ -263,15 +264,10 @@ def _cut(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
 def _parse(data: bytes) -> JsonValue:
     """Read what is JSON and can be written as the same JSON again; anything else is its text."""
     try:
-        value = cast("JsonValue", json.loads(data, parse_constant=_refuse))
-        _dumps(value).encode()
-    except (ValueError, RecursionError):
+        # Not json: this refuses what UTF-8 cannot carry, and what is nested too deeply for models to hold.
+        return cast("JsonValue", from_json(data, allow_inf_nan=False))
+    except ValueError:
         return data.decode("utf-8", "backslashreplace")
-    return value
-
-
-def _refuse(name: str) -> object:
-    raise ValueError(f"{name} is Python's, not JSON")
 
 
 def _dumps(value: object) -> str:

@@ -184,10 +184,12 @@ class _PassedOn(httpx.SyncByteStream):
 @contextmanager
 def _writing(path: File, recorder: _Recorder) -> Generator[None, None, None]:
     """Write what was recorded when the block ends, however it ends."""
-    folder = Path(path).parent
+    # The program may go to another folder while it is recorded.
+    file = Path(path).absolute()
+    folder = file.parent
     folder.mkdir(parents=True, exist_ok=True)
     # Now, not when the answers have been paid for.
-    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+    if file.is_dir() or not os.access(folder, os.W_OK):
         raise PermissionError(errno.EACCES, "a cassette cannot be written here", os.fspath(path))
     try:
         yield
@@ -195,7 +197,7 @@ def _writing(path: File, recorder: _Recorder) -> Generator[None, None, None]:
         calls = recorder.calls()
         # A block that failed before its first answer does not cost an older file.
         if calls:
-            write_file(path, calls)
+            write_file(file, calls)
 
 
 @contextmanager
@@ -290,7 +292,11 @@ class _Take:
             self._is_broken = True
             raise
         finally:
-            self.ended = time.monotonic()
+            self.end()
+
+    def end(self) -> None:
+        """See that nobody reads on: once, however often it is told."""
+        self.ended = min(self.ended, time.monotonic())
 
     def _note(self, chunk: bytes) -> None:
         self._chunks.append((round(time.monotonic() - self.started, _DIGITS), chunk))
@@ -311,9 +317,15 @@ class _Take:
         chunks = list(self._chunks)
         if self._encoding in {"", "identity"} or not chunks:
             return chunks
-        packed = b"".join(chunk for _, chunk in chunks)
-        headers = {"content-encoding": self._encoding}
-        return [(chunks[-1][0], httpx.Response(200, headers=headers, content=packed).content)]
+        moment = 0.0
+
+        def packed() -> Iterator[bytes]:
+            nonlocal moment
+            for moment, chunk in chunks:  # noqa: B007 - read below, for what is unpacked of the chunk
+                yield chunk
+
+        response = httpx.Response(200, headers={"content-encoding": self._encoding}, content=packed())
+        return [(moment, piece) for piece in response.iter_bytes()]
 
 
 class _Tee(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -335,10 +347,13 @@ class _Tee(httpx.SyncByteStream, httpx.AsyncByteStream):
                 note(chunk)
                 yield chunk
 
+    # The generators above may end later, when the garbage collector comes by.
     def close(self) -> None:
+        self._take.end()
         self._stream.close()
 
     async def aclose(self) -> None:
+        self._take.end()
         await self._stream.aclose()
 
 

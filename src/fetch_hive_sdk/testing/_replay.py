@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 import time
@@ -13,7 +14,16 @@ import httpx
 
 from fetch_hive_sdk import FetchHive
 
-from ._cassette import File, RecordedAnswer, RecordedCall, RecordedRequest, Redact, keep_request, read_file
+from ._cassette import (
+    File,
+    RecordedAnswer,
+    RecordedCall,
+    RecordedEvent,
+    RecordedRequest,
+    Redact,
+    keep_request,
+    read_file,
+)
 from ._fake import TEST_KEY
 from ._server import serve
 
@@ -165,6 +175,9 @@ class Cassette:
             return answered[-1]
         raise self._refuse(self._explain(asked, len(answered)))
 
+    def _explain_end(self) -> str:
+        return f"{self._name}: the stream was left here when it was recorded, and nobody knows the rest"
+
     def _refuse(self, message: str) -> UnrecordedCallError:
         self.mistakes.append(message)
         return UnrecordedCallError(message)
@@ -193,9 +206,7 @@ class Cassette:
 
     def _end_in_process(self, answer: RecordedAnswer) -> Optional[Exception]:
         if answer.ended == "left":
-            return self._refuse(
-                f"{self._name}: the stream was left here when it was recorded, and nobody knows the rest"
-            )
+            return self._refuse(self._explain_end())
         return httpx.RemoteProtocolError("the connection broke, as it was recorded") if answer.ended else None
 
     def _handle_on_port(self, request: httpx.Request) -> httpx.Response:
@@ -205,11 +216,21 @@ class Cassette:
             # A status that no client takes for a passing failure.
             refusal = {"error": str(exc), "message": str(exc), "error_code": "unrecorded_call"}
             return httpx.Response(404, json=refusal)
-        return self._respond(answer, self._end_on_port)
+        if answer.ended == "left" and answer.events:
+            # Not a mistake: the server cannot see whether anybody reads on. Whoever does is told.
+            told = RecordedEvent(at=answer.events[-1].at, wire=_say_error(self._explain_end()))
+            answer = answer.model_copy(update={"events": [*answer.events, told], "ended": None})
+        return self._respond(answer, _end_on_port)
 
-    def _end_on_port(self, answer: RecordedAnswer) -> Optional[Exception]:
-        # The server takes it for a connection that broke, and breaks its own.
-        return ConnectionResetError() if self._end_in_process(answer) else None
+
+def _end_on_port(answer: RecordedAnswer) -> Optional[Exception]:
+    # The server takes it for a connection that broke, and breaks its own.
+    return ConnectionResetError() if answer.ended else None
+
+
+def _say_error(message: str) -> str:
+    # The first blank line ends an event that was cut.
+    return f"\n\ndata: {json.dumps({'type': 'error', 'error': message})}\n\n"
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
