@@ -279,6 +279,19 @@ def test_says_on_a_port_what_was_not_recorded(write):
         refused(client)
 
 
+@pytest.mark.parametrize("status", [200, 204, 502])
+def test_ends_an_empty_answer_on_a_port(write, status):
+    """A client does not wait for a body that is empty, and can use its connection again."""
+    empty = {"status": status, "headers": {}, "text": ""}
+    cassette = replay(write(({"deployment": "a"}, empty)), repeat=True)
+    asked = {"deployment": "a", "streaming": False}
+
+    with cassette.serve() as url, httpx.Client(timeout=30) as client:
+        answers = [client.post(f"{url}{PATH}", json=asked) for _ in range(2)]
+
+    assert [(answer.status_code, answer.content) for answer in answers] == [(status, b"")] * 2
+
+
 def test_breaks_on_a_port(write, capfd):
     """A stream that broke is a broken connection there, and nothing on stderr."""
     cassette = replay(write(({"deployment": "a"}, events("A", ended="broken"))))

@@ -152,6 +152,9 @@ class _Visit(BaseHTTPRequestHandler):
 
     def _send_whole(self, response: httpx.Response) -> None:
         self._send_head(response)
+        # httpx writes no length of an empty body, and without one a client waits for more.
+        if "content-length" not in response.headers and response.status_code != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", str(len(response.content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(response.content)
