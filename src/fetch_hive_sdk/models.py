@@ -282,7 +282,16 @@ class _Received(BaseModel):
         return self.raw[key]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value that the service sent under `key`, else `default`, as of a dict."""
+        """Read one value as of a dict.
+
+        Args:
+            key: The name that the service sent it under.
+            default: What is returned if there is no such name.
+
+        Returns:
+            The value as it came, else `default`.
+
+        """
         return self.raw.get(key, default)
 
     def __contains__(self, key: object) -> bool:

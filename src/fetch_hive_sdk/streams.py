@@ -60,6 +60,9 @@ class PromptStream:
     def text(self) -> Generator[str, None, None]:
         """Iterate over the pieces of the answer's text alone.
 
+        Yields:
+            The next piece, to be appended to the ones before.
+
         Raises:
             StreamFailedError: The service sent an `error` event.
             FetchHiveError: Whatever iterating over the events raises.
@@ -164,6 +167,9 @@ class AsyncPromptStream:
 
     async def text(self) -> AsyncGenerator[str, None]:
         """Iterate over the pieces of the answer's text alone.
+
+        Yields:
+            The next piece, to be appended to the ones before.
 
         Raises:
             StreamFailedError: The service sent an `error` event.

@@ -41,31 +41,29 @@ TEST_KEY = "fhk_test"
 class Answer:
     """What a fake deployment says.
 
-    Args:
-        text: The text of the answer.
-        reasoning: What the model thought before, if anything.
-        usage: The `usage` object; None to count the words.
-        model: The name of the model.
-        pieces: The text as it is cut for a stream; None to cut it at its words. It is the text, too, if that is empty.
-        stop_reason: Why the model stopped.
-        duration: Seconds that the run took.
-        error: The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is
-            refused with 502, as the service does when its provider fails.
-        error_code: The code of that error.
-
     Raises:
         ValueError: The pieces, put together, are not the text.
     """
 
     text: str = ""
+    """The text of the answer."""
     reasoning: Optional[str] = None
+    """What the model thought before, if anything."""
     usage: Optional[Usage] = None
+    """The `usage` object; None to count the words."""
     model: str = DEFAULT_MODEL
+    """The name of the model."""
     pieces: Optional[Sequence[str]] = None
+    """The text as it is cut for a stream; None to cut it at its words. It is the text, too, if that is empty."""
     stop_reason: str = "completed"
+    """Why the model stopped."""
     duration: float = 0.5
+    """Seconds that the run took."""
     error: Optional[str] = None
+    """The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is refused with
+    502, as the service does when its provider fails."""
     error_code: Optional[str] = None
+    """The code of that error."""
 
     def __post_init__(self) -> None:
         whole = "".join(self.pieces or ())
@@ -77,19 +75,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is not 2xx, in the shape that the API documents.
-
-    Args:
-        status: The HTTP status.
-        message: What the service says.
-        error_code: The machine-readable code, if any.
-        headers: Further headers, `Retry-After` for one.
-    """
+    """An answer that is not 2xx, in the shape that the API documents."""
 
     status: int
+    """The HTTP status."""
     message: str = "The fake service was told to fail"
+    """What the service says."""
     error_code: Optional[str] = None
+    """The machine-readable code, if any."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Further headers, `Retry-After` for one."""
 
 
 class _ReceivedRequest(InvokeRequest):
@@ -148,6 +143,12 @@ class Service:
 
     mistakes: list[str]
     """What the test seems to have got wrong: calls for which no answer was left."""
+
+    default: Optional[Behaviour]
+    """What deployments answer that nobody has described; None for 404. May be changed at any time."""
+
+    delay: float
+    """Seconds between two events of a stream. May be changed at any time."""
 
     def __init__(
         self,

@@ -78,11 +78,6 @@ class StreamScript:
 
     A script that names no end ends well: with `usage`, unless that or an `error` was there, and `[DONE]`.
 
-    Args:
-        model: The name of the model in its events.
-        request_id: The request id in its events; None for a new one in each stream.
-        steps: What is in it so far. The methods write it for you.
-
     Example:
         ```python
         fake.streams("story", StreamScript().text("Once ", "upon ").pause(0.5).text("a ti").breaks())
@@ -90,15 +85,28 @@ class StreamScript:
     """
 
     model: str = DEFAULT_MODEL
+    """The name of the model in its events."""
     request_id: Optional[str] = None
+    """The request id in its events; None for a new one in each stream."""
     steps: tuple[Step, ...] = ()
+    """What is in it so far. The methods write it for you."""
 
     def text(self, *pieces: str) -> StreamScript:
-        """Pieces of the text: a `response` event for each."""
+        """Pieces of the text.
+
+        Args:
+            *pieces: What comes one after the other: a `response` event for each.
+
+        """
         return self._say("response", pieces)
 
     def reasoning(self, *pieces: str) -> StreamScript:
-        """Pieces of what the model thought: a `reasoning` event for each."""
+        """Pieces of what the model thought.
+
+        Args:
+            *pieces: What comes one after the other: a `reasoning` event for each.
+
+        """
         return self._say("reasoning", pieces)
 
     def usage(self, usage: Optional[Usage] = None, *, stop_reason: str = "completed") -> StreamScript:
@@ -123,7 +131,12 @@ class StreamScript:
         return self._then(_Facts({name: value for name, value in fields.items() if value is not None}))
 
     def event(self, event: Union[StreamEvent, Mapping[str, object]]) -> StreamScript:
-        """An event as you give it, of a type from the future for one: a dict, or a model."""
+        """An event as you give it, of a type from the future for one.
+
+        Args:
+            event: The JSON object that is sent: a dict, or a model of an event.
+
+        """
         return self._then(_write(event.raw if isinstance(event, BaseModel) else event))
 
     def broken_json(self) -> StreamScript:
@@ -131,11 +144,21 @@ class StreamScript:
         return self.wire('data: {"type": "response", "response": "\n\n')
 
     def wire(self, data: Union[str, bytes]) -> StreamScript:
-        r"""What is sent word for word, `"data: [DONE]\n\n"` for one. Part of an event will do."""
+        r"""What is sent word for word.
+
+        Args:
+            data: The text or the bytes, `"data: [DONE]\n\n"` for one. Part of an event will do.
+
+        """
         return self._then(data.encode() if isinstance(data, str) else data)
 
     def comment(self, text: str = "keep-alive") -> StreamScript:
-        """A comment, with which a server keeps a silent connection open. It is no event."""
+        """A comment, with which a server keeps a silent connection open. It is no event.
+
+        Args:
+            text: What it says.
+
+        """
         return self._then(f": {text}\n\n".encode())
 
     def pause(self, seconds: float) -> StreamScript:
