@@ -125,9 +125,9 @@ def soak(session):
 
 @nox.session
 def page(session):
-    """Open the page of `fetch-hive serve` in Chromium, which must be installed. Not a part of CI."""
-    session.install(".", *TEST_TOOLS, "playwright")
-    session.run("python", "-m", "pytest", "tests/test_page.py", *session.posargs)
+    """Open the docs, and the page of `fetch-hive serve`, in Chromium, which must be installed. Not a part of CI."""
+    session.install(".[docs]", *TEST_TOOLS, "playwright")
+    session.run("python", "-m", "pytest", "tests/test_page.py", "tests/test_site.py", *session.posargs)
 
 
 @nox.session
@@ -173,10 +173,9 @@ def guard(session):
 
 @nox.session
 def docs(session):
-    """Run what the README and the docs show, and build the pages strictly."""
-    session.install(".[docs]", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_seeds.py")
-    session.run("mkdocs", "build", "--strict", "--site-dir", session.create_tmp(), env={"NO_MKDOCS_2_WARNING": "1"})
+    """Run what the README and the docs show, build the pages strictly, and follow their links."""
+    session.install(".[docs]", TOOLS["mypy"], "openai", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_seeds.py", "tests/test_site.py")
 
 
 @nox.session

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import gc
 import io
@@ -10,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +20,12 @@ import pytest
 from pydantic import BaseModel
 
 import fetch_hive_sdk
-from fetch_hive_sdk import testing
+from fetch_hive_sdk import FetchHive, testing
 from fetch_hive_sdk.cli import build_parser
 from fetch_hive_sdk.testing import FakeServer
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -33,6 +36,7 @@ class Block:
     """A fenced block of a page."""
 
     language: str
+    title: str
     text: str
     line: int
     between: str
@@ -42,9 +46,9 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     text = page.read_text("utf-8")
     blocks, end = [], 0
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+    for found in re.finditer(r'^```(\w*)(?: title="([^"\n]*)")?\n(.*?)^```$', text, re.DOTALL | re.MULTILINE):
         line = text.count("\n", 0, found.start()) + 2
-        blocks.append(Block(found[1], found[2], line, text[end : found.start()]))
+        blocks.append(Block(found[1], found[2] or "", found[3], line, text[end : found.start()]))
         end = found.end()
     return blocks
 
@@ -54,8 +58,16 @@ def code_of(page: Path, block: Block) -> object:
     return compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
 
 
+def is_of_another_package(block: Block) -> bool:
+    return block.title == "openai"
+
+
 def is_test_module(block: Block) -> bool:
     return block.language == "python" and "\ndef test_" in f"\n{block.text}".replace("async def", "def")
+
+
+def module_name(page: Path) -> str:
+    return re.sub(r"\W", "_", page.relative_to(ROOT).with_suffix("").as_posix().lower())
 
 
 def succeed(module: str, *arguments: str) -> None:
@@ -92,7 +104,7 @@ def test_python_blocks_run(page):
         if block.language == "text" and printed is not None and not block.between.strip():
             assert printed == block.text, f"{page.name}:{block.line}"
         printed = None
-        if block.language == "python" and not is_test_module(block):
+        if block.language == "python" and not is_test_module(block) and not is_of_another_package(block):
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 exec(code_of(page, block), program)
             printed = output.getvalue()
@@ -117,14 +129,25 @@ def test_blocks_are_typed(tmp_path):
     """The Python blocks of each page pass mypy in strict mode."""
     pytest.importorskip("mypy", reason="the types are checked where mypy is")
     for page in PAGES:
-        blocks = [block for block in blocks_of(page) if block.language == "python"]
+        blocks = [block for block in blocks_of(page) if block.language == "python" and not is_of_another_package(block)]
         program = "\n".join(block.text for block in blocks if not is_test_module(block))
-        (tmp_path / f"{page.stem.replace('-', '_').lower()}.py").write_text(program, "utf-8")
+        (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
         for number, block in enumerate(filter(is_test_module, blocks)):
-            (tmp_path / f"test_{page.stem.lower()}_{number}.py").write_text(block.text, "utf-8")
+            (tmp_path / f"test_{module_name(page)}_{number}.py").write_text(block.text, "utf-8")
 
     # A page may define `main` more than once.
     succeed("mypy", "--disable-error-code=no-redef", *map(str, sorted(tmp_path.glob("*.py"))))
+
+
+def test_blocks_of_other_packages_are_typed(tmp_path):
+    """What a page shows of another package is what that package has, as mypy sees it."""
+    pytest.importorskip("mypy", reason="the types are checked where mypy is")
+    pytest.importorskip("openai", reason="it is only needed to check what we say of it")
+    for page in PAGES:
+        program = "\n".join(block.text for block in blocks_of(page) if is_of_another_package(block))
+        (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
+
+    succeed("mypy", *map(str, sorted(tmp_path.glob("*.py"))))
 
 
 @every_page
@@ -165,8 +188,8 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_reference_is_complete():
-    """The reference names every public name, every method and every field."""
-    reference = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    """The page of all names has every public name, every method and every field."""
+    reference = (ROOT / "docs" / "reference" / "index.md").read_text("utf-8")
     words = set(re.findall(r"\w+", reference))
 
     for module in (fetch_hive_sdk, testing):
@@ -175,6 +198,48 @@ def test_the_reference_is_complete():
             members = [*getattr(value, "model_fields", ()), *vars(value)] if isinstance(value, type) else []
             own = {member for member in members if not member.startswith("_") and member != "model_config"}
             assert {name} | own - set(dir(BaseModel)) <= words, name
+
+
+def test_every_public_name_has_its_place():
+    """The page for a name shows what its docstring says; each stands on one page."""
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
+
+    names = [f"{module.__name__}.{name}" for module in (fetch_hive_sdk, testing) for name in module.__all__]
+    names.remove("fetch_hive_sdk.__version__")
+    assert sorted(shown) == sorted([*names, "fetch_hive_sdk.pytest_plugin.fetch_hive"])
+
+
+EXAMPLE = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+
+
+def examples_of_docstrings():
+    for path in sorted(Path(fetch_hive_sdk.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                for code in EXAMPLE.findall(ast.get_docstring(node) or ""):
+                    yield pytest.param(textwrap.dedent(code), id=f"{path.stem}-{node.name}")
+
+
+def summarise(client: FetchHive, text: str) -> str:
+    return client.invoke_prompt(deployment="summarise", inputs={"text": text}).response
+
+
+@pytest.mark.parametrize("code", list(examples_of_docstrings()))
+def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
+    """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
+    monkeypatch.chdir(tmp_path)
+    fake = FakeServer(default="Short.")
+    program = {name: getattr(module, name) for module in (fetch_hive_sdk, testing) for name in module.__all__}
+    program.update(client=fake.client(), fake=fake, summarise=summarise)
+    with testing.record("cassettes/summary.json", program["client"]):
+        summarise(program["client"], "A long text.")
+
+    with fake.serve() as url:
+        monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_docs")
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        exec("async def example() -> None:\n" + textwrap.indent(code, "    "), program)
+        asyncio.run(program["example"]())
 
 
 def test_the_changelog_has_this_version():

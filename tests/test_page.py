@@ -167,28 +167,6 @@ def test_a_server_stops_while_it_is_watched(emulator):
 
 # --- In a browser ----------------------------------------------------------------------------------------------------
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("the browser tests need chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-
 
 @pytest.fixture(params=[{"width": 1280, "height": 800}], ids=["wide"])
 def page(request, browser, address):

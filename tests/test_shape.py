@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import fetch_hive_sdk
-from fetch_hive_sdk import AsyncPromptStream, FetchHive, PromptStream, _asyncio, _blocking
+from fetch_hive_sdk import AsyncPromptStream, FetchHive, PromptStream, _asyncio, _blocking, _config
 
 SOURCE = Path(fetch_hive_sdk.__file__).parent
 
@@ -91,6 +91,14 @@ def same_but_async(function, twin) -> None:
         assert inspect.signature(twin).parameters[name].default == parameter.default
         assert inspect.signature(twin).parameters[name].kind == parameter.kind
     assert inspect.getdoc(function) == inspect.getdoc(twin)
+
+
+def test_an_editor_shows_the_values_of_the_defaults():
+    """The client's signature has the numbers themselves, and they are those of the settings."""
+    shown, meant = inspect.signature(FetchHive).parameters, inspect.signature(_config.read_config).parameters
+
+    for name in shown.keys() & meant.keys():
+        assert shown[name].default == meant[name].default, name
 
 
 @pytest.mark.parametrize("name", ["invoke_prompt", "invoke_prompt_stream"])

@@ -10,9 +10,6 @@ import httpx
 
 from . import _blocking
 from ._config import (
-    DEFAULT_MAX_RETRIES,
-    DEFAULT_PROMPT_PATH,
-    DEFAULT_TIMEOUT,
     AsyncTransport,
     Timeout,
     read_async_transport,
@@ -74,12 +71,12 @@ class FetchHive:
         self,
         api_key: Optional[str] = None,
         base_url: Optional[str] = None,
-        timeout: Timeout = DEFAULT_TIMEOUT,
+        timeout: Timeout = 120.0,
         *,
         idle_timeout: Optional[float] = None,
-        max_retries: int = DEFAULT_MAX_RETRIES,
+        max_retries: int = 2,
         retry_unknown_outcome: bool = False,
-        prompt_path: str = DEFAULT_PROMPT_PATH,
+        prompt_path: str = "/prompt/invoke",
         allow_http: bool = False,
         http_client: Optional[httpx.Client] = None,
         async_http_client: Optional[httpx.AsyncClient] = None,
