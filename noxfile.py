@@ -12,8 +12,8 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["demo", "lint", "types", "types_oldest", "tests", "lowest", "plugin", "coverage"]
-nox.options.sessions += ["aiohttp", "guard", "docs", "build"]
+nox.options.sessions = ["demo", "lint", "types", "types_oldest", "ty", "pyrefly", "tests", "lowest", "plugin"]
+nox.options.sessions += ["coverage", "aiohttp", "guard", "docs", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
@@ -31,6 +31,10 @@ LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT[
 
 # What the source imports only where it is installed, and is checked against.
 TYPED_EXTRAS = [TOOLS["httpx-aiohttp"], TOOLS["pytest"]]
+
+# The API in use: what type checkers have to accept, and what they have to refuse.
+ACCEPTED = ["tests/typing/api.py", "tests/typing/kit.py"]
+REFUSED = "tests/typing/refused.py"
 
 # Where every branch is tested: the words and the protocol.
 PURE = ["models", "errors", "_config", "_time", "_protocol", "_answers", "_events", "_sse", "_retry"]
@@ -94,11 +98,12 @@ def coverage(session):
 @nox.session
 def types(session):
     """Check the types: the source and what callers see, with mypy and pyright, and that nothing public has none."""
-    # Not editable: --verifytypes looks at the package as it is installed.
+    # A wheel, and not editable: --verifytypes looks at the package as it is installed.
     session.install(".", TOOLS["mypy"], TOOLS["pyright"], *TYPED_EXTRAS)
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
-    session.run("pyright", "--verifytypes", "fetch_hive_sdk", "--ignoreexternal")
+    for module in ("fetch_hive_sdk", "fetch_hive_sdk.testing", "fetch_hive_sdk.pytest_plugin"):
+        session.run("pyright", "--verifytypes", module, "--ignoreexternal")
 
 
 @nox.session(python=OLDEST)
@@ -106,6 +111,35 @@ def types_oldest(session):
     """Check the types on the oldest Python, with the last mypy that runs there."""
     session.install(".", "mypy==1.19.*", *TYPED_EXTRAS)
     session.run("mypy")
+
+
+@nox.session
+def ty(session):
+    """Check the types with ty. It has no 1.0 yet: this is the version that was tried."""
+    session.install(".", "ty==0.0.105", *TYPED_EXTRAS)
+    check = ("ty", "check", "--python", session.virtualenv.location, "--output-format=concise")
+    session.run(*check, "src", *ACCEPTED)
+    refuse(session, *check)
+
+
+@nox.session
+def pyrefly(session):
+    """Check the types with pyrefly."""
+    session.install(".", "pyrefly==1.4.*", *TYPED_EXTRAS)
+    check = ("pyrefly", "check", "--output-format=min-text", "--python-interpreter-path")
+    check += (str(Path(session.virtualenv.bin) / "python"),)
+    session.run(*check, "src", *ACCEPTED)
+    refuse(session, *check)
+
+
+def refuse(session, *check):
+    """Check that a type checker refuses the lines that mypy refuses, and no others."""
+    said = session.run(*check, REFUSED, silent=True, success_codes=[1])
+    refused = {int(line) for line in re.findall(r"refused\.py:(\d+)", said)}
+    lines = Path(REFUSED).read_text("utf-8").splitlines()
+    expected = {number for number, line in enumerate(lines, 1) if "# type: ignore[" in line}
+    if refused != expected:
+        session.error(f"{REFUSED}, lines not refused: {expected - refused}, refused by mistake: {refused - expected}")
 
 
 @nox.session

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import io
+import json
 import logging
 import re
 import shlex
@@ -125,18 +126,35 @@ def test_test_blocks_pass(page, tmp_path):
     succeed("pytest", *options, str(tmp_path))
 
 
-def test_blocks_are_typed(tmp_path):
-    """The Python blocks of each page pass mypy in strict mode."""
-    pytest.importorskip("mypy", reason="the types are checked where mypy is")
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A folder with the Python blocks of each page, put together as they are run."""
+    folder = tmp_path_factory.mktemp("programs")
     for page in PAGES:
         blocks = [block for block in blocks_of(page) if block.language == "python" and not is_of_another_package(block)]
         program = "\n".join(block.text for block in blocks if not is_test_module(block))
-        (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
+        (folder / f"{module_name(page)}.py").write_text(program, "utf-8")
         for number, block in enumerate(filter(is_test_module, blocks)):
-            (tmp_path / f"test_{module_name(page)}_{number}.py").write_text(block.text, "utf-8")
+            (folder / f"test_{module_name(page)}_{number}.py").write_text(block.text, "utf-8")
+    return folder
+
+
+def test_blocks_pass_mypy(programs):
+    """The Python blocks of each page pass mypy in strict mode."""
+    pytest.importorskip("mypy", reason="the types are checked where mypy is")
 
     # A page may define `main` more than once.
-    succeed("mypy", "--disable-error-code=no-redef", *map(str, sorted(tmp_path.glob("*.py"))))
+    succeed("mypy", "--disable-error-code=no-redef", *map(str, sorted(programs.glob("*.py"))))
+
+
+def test_blocks_pass_pyright(programs):
+    """The Python blocks of each page pass pyright in strict mode."""
+    pytest.importorskip("pyright", reason="the types are checked where pyright is")
+    # A page may define `main` and import a module more than once, and shows names for others to use.
+    rules = dict.fromkeys(["reportRedeclaration", "reportDuplicateImport", "reportUnusedFunction"], False)
+    (programs / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict", **rules}), "utf-8")
+
+    succeed("pyright", "--project", str(programs), "--pythonpath", sys.executable)
 
 
 def test_blocks_of_other_packages_are_typed(tmp_path):

@@ -81,7 +81,8 @@ class _Pool(httpx.HTTPTransport):
     # A real HTTPTransport, so that what patches that class to fake the network (pytest-httpx) goes on working.
     def __init__(self, *, is_secure: bool) -> None:
         # Not super(): httpx passes no network backend on.
-        self._pool = httpcore.ConnectionPool(
+        # pyrefly: ignore[bad-override-mutable-attribute]
+        self._pool = self._own_pool = httpcore.ConnectionPool(
             ssl_context=tls_context() if is_secure else None,
             max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
@@ -90,12 +91,13 @@ class _Pool(httpx.HTTPTransport):
 
     @property
     def connections(self) -> list[httpcore.ConnectionInterface]:
-        return self._pool.connections
+        return self._own_pool.connections
 
 
 class _AsyncPool(httpx.AsyncHTTPTransport):
     def __init__(self, *, is_secure: bool) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
+        # pyrefly: ignore[bad-override-mutable-attribute]
+        self._pool = self._own_pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context() if is_secure else None,
             max_connections=1,
             keepalive_expiry=KEEPALIVE_SECONDS,
@@ -104,7 +106,7 @@ class _AsyncPool(httpx.AsyncHTTPTransport):
 
     @property
     def connections(self) -> list[httpcore.AsyncConnectionInterface]:
-        return self._pool.connections
+        return self._own_pool.connections
 
 
 # --- A pool for each connection --------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def _check_metadata(value: object) -> object:
     return dict(cast("Mapping[str, object]", value))
 
 
-class InvokeRequest(BaseModel):
+class InvokeRequest(BaseModel, frozen=True):
     """One run of a prompt deployment, validated before anything is sent.
 
     Most callers pass the same fields as keywords to `FetchHive.invoke_prompt`. Build an `InvokeRequest` to prepare a
@@ -213,7 +213,7 @@ class InvokeRequest(BaseModel):
         pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     if TYPE_CHECKING:
         # What may be passed is more than what the fields are once it has been read.
@@ -256,10 +256,10 @@ def fields_to_send(request: InvokeRequest) -> dict[str, object]:
 # --- What we receive -------------------------------------------------------------------------------------------------
 
 
-class _Received(BaseModel):
+class _Received(BaseModel, frozen=True):
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     # What the service sent: JSON bytes until somebody asks, the dict from then on. In a slot, because a private
     # attribute of Pydantic costs a microsecond an event and takes part in equality.
@@ -297,7 +297,9 @@ class _Received(BaseModel):
     def __contains__(self, key: object) -> bool:
         return key in self.raw
 
-    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # Pydantic yields pairs; a dict yields its keys
+    # Pydantic yields pairs; a dict yields its keys.
+    # pyrefly: ignore[bad-override]
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         return iter(self.raw)
 
     def keys(self) -> KeysView[str]:
@@ -370,7 +372,7 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
-class PromptTokens(_Received):
+class PromptTokens(_Received, frozen=True):
     """What went into the model."""
 
     total_tokens: Optional[int] = None
@@ -379,7 +381,7 @@ class PromptTokens(_Received):
     """Those of them that the provider had in its cache."""
 
 
-class CompletionTokens(_Received):
+class CompletionTokens(_Received, frozen=True):
     """What came out of the model."""
 
     total_tokens: Optional[int] = None
@@ -388,7 +390,7 @@ class CompletionTokens(_Received):
     """Those of them that were reasoning."""
 
 
-class Usage(_Received):
+class Usage(_Received, frozen=True):
     """What a run used. A count that the service did not send is None."""
 
     prompt_tokens: Annotated[PromptTokens, BeforeValidator(_read_counts)] = Field(default_factory=PromptTokens)
@@ -403,7 +405,7 @@ class Usage(_Received):
     """Seconds that the run took. Sent in streams; an answer in one piece has it in `InvokeResponse.duration`."""
 
 
-class InvokeResponse(_Received):
+class InvokeResponse(_Received, frozen=True):
     """The answer to one run of a prompt deployment.
 
     Reads like the dict of the vendor's SDK, too: `result["response"]` is `result.raw["response"]`.
@@ -497,12 +499,12 @@ _QUOTING = {
 }
 
 
-class _Event(_Received):
+class _Event(_Received, frozen=True):
     request_id: Optional[str] = None
     """The id of the run: look it up in the dashboard's logs."""
 
 
-class ReasoningEvent(_Event):
+class ReasoningEvent(_Event, frozen=True):
     """The next piece of what the model thinks."""
 
     type: Literal["reasoning"] = "reasoning"
@@ -513,7 +515,7 @@ class ReasoningEvent(_Event):
     """The model that answers."""
 
 
-class ResponseEvent(_Event):
+class ResponseEvent(_Event, frozen=True):
     """The next piece of the answer."""
 
     type: Literal["response"] = "response"
@@ -524,7 +526,7 @@ class ResponseEvent(_Event):
     """The model that answers."""
 
 
-class UsageEvent(_Event):
+class UsageEvent(_Event, frozen=True):
     """The last event of a healthy stream."""
 
     type: Literal["usage"] = "usage"
@@ -535,7 +537,7 @@ class UsageEvent(_Event):
     """Why the model stopped. A plain string: the service may add values at any time."""
 
 
-class ErrorEvent(_Event):
+class ErrorEvent(_Event, frozen=True):
     """The last event of a stream that failed after it had begun."""
 
     type: Literal["error"] = "error"
@@ -558,7 +560,7 @@ class ErrorEvent(_Event):
         return {**fields, "error_code": code} if code else fields
 
 
-class UnknownEvent(_Event):
+class UnknownEvent(_Event, frozen=True):
     """An event of a type that this version does not know, passed on word for word in `raw`."""
 
     type: Literal["unknown"] = "unknown"
@@ -597,10 +599,10 @@ StreamEvent = Union[ReasoningEvent, ResponseEvent, UsageEvent, ErrorEvent, Unkno
 """One event of a stream: tell them apart by `event.type == "response"` or by `isinstance`."""
 
 
-class PartialAnswer(BaseModel):
+class PartialAnswer(BaseModel, frozen=True):
     """What a stream had given when it broke off: nothing that was paid for is lost."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     text: str = ""
     """The text of the answer so far."""

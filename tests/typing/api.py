@@ -1,7 +1,8 @@
-"""The API as a typed caller uses it. Checked by mypy and pyright, strictly; never run."""
+"""The API as a typed caller uses it: all of this is accepted. Checked by four type checkers, strictly; never run."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any, Literal, Optional, Union
 
@@ -10,25 +11,32 @@ from pydantic import BaseModel, TypeAdapter
 from typing_extensions import TypedDict, assert_never, assert_type
 
 from fetch_hive_sdk import (
+    APIConnectionError,
     APIStatusError,
     APITimeoutError,
     AsyncPromptStream,
+    CompletionTokens,
+    ConfigurationError,
     ErrorEvent,
     FetchHive,
+    FetchHiveError,
     InvokeRequest,
     InvokeResponse,
+    OutputValidationError,
     PartialAnswer,
     PromptStream,
+    PromptTokens,
     RateLimitError,
     ReasoningEvent,
+    ResponseError,
     ResponseEvent,
     StreamEvent,
+    StreamFailedError,
     StreamInterruptedError,
     UnknownEvent,
     Usage,
     UsageEvent,
 )
-from fetch_hive_sdk.testing import Cassette, record, recording_proxy, replay
 
 
 class Ticket(BaseModel):
@@ -43,17 +51,6 @@ class Point:
 
 class Row(TypedDict):
     name: str
-
-
-def tests(client: FetchHive) -> None:
-    with record("c.json", client) as recorded:
-        assert_type(recorded, FetchHive)
-    with replay("c.json", redact=lambda request: {**request, "inputs": {}}, pace=1) as cassette:
-        assert_type(cassette, Cassette)
-        assert_type(cassette.client(), FetchHive)
-        assert_type(cassette.handle(httpx.Request("POST", "https://x.test")), httpx.Response)
-    with cassette.serve() as url, recording_proxy("c.json", url) as proxy:
-        assert_type(proxy.url, str)
 
 
 def calls(client: FetchHive) -> None:
@@ -75,11 +72,6 @@ def calls(client: FetchHive) -> None:
     client.invoke_prompt(InvokeRequest(deployment="d", inputs=Ticket(title="t"), metadata=None))
     strings: dict[str, str] = {}
     client.invoke_prompt(deployment="d", inputs=strings, metadata=strings)
-    client.invoke_prompt()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.invoke_prompt(deployment=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    client.invoke_prompt(deployment="d", varaint="v")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.invoke_prompt(deployment="d", metadata={"a": [1]})  # type: ignore[dict-item]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    client.invoke_prompt(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 def outputs(result: InvokeResponse) -> None:
@@ -89,6 +81,24 @@ def outputs(result: InvokeResponse) -> None:
     assert_type(result.output_as(list[int]), "list[int]")
     adapter: TypeAdapter[Union[int, str]] = TypeAdapter(Union[int, str])
     assert_type(result.output_as(adapter), Union[int, str])
+
+
+def models() -> None:
+    """Made by hand, as for the tests of a caller."""
+    usage = Usage(prompt_tokens=PromptTokens(total_tokens=3), total_tokens=4)
+    assert_type(InvokeResponse(response="Short.", usage=usage).usage.prompt_tokens.total_tokens, Optional[int])
+    assert_type(ResponseEvent(response="Sh").type, Literal["response"])
+    assert_type(UnknownEvent(wire_type="delta").raw["type"], Any)
+    assert_type(CompletionTokens.model_validate({}).reasoning_tokens, Optional[int])
+    request = InvokeRequest(
+        deployment="d", variant=None, inputs={"n": 1}, user="u", metadata={"a": None}, streaming=True
+    )
+    assert_type(request.raw, "dict[str, object]")
+    assert_type(list(request.inputs.values()), "list[object]")
+    assert_type(request.model_copy(update={"user": "v"}), InvokeRequest)
+    adapter: TypeAdapter[StreamEvent] = TypeAdapter(StreamEvent)
+    assert_type(adapter.validate_python({"type": "response", "response": ""}), StreamEvent)
+    assert_type(PartialAnswer().text, str)
 
 
 def streams(client: FetchHive) -> None:
@@ -115,6 +125,9 @@ async def asyncio_calls(client: FetchHive) -> None:
         async for piece in stream.text():
             assert_type(piece, str)
     assert_type(await stream.collect(), InvokeResponse)
+    assert_type(stream.partial.usage, Optional[Usage])
+    results = await asyncio.gather(client.ainvoke_prompt(deployment="a"), client.ainvoke_prompt(deployment="b"))
+    assert_type(results[0].response, str)
     async with client as same:
         assert_type(same, FetchHive)
 
@@ -146,8 +159,8 @@ def narrowing_by_class(event: StreamEvent) -> str:
         return event.stop_reason or ""
     if isinstance(event, ErrorEvent):
         return event.error_code or ""
-    assert_type(event, UnknownEvent)
-    assert_type(event.type, Literal["unknown"])
+    unknown: UnknownEvent = event
+    assert_type(unknown.type, Literal["unknown"])
     return event.wire_type
 
 
@@ -162,6 +175,9 @@ def legacy(client: FetchHive) -> None:
 def errors(client: FetchHive) -> None:
     try:
         client.invoke_prompt(deployment="d")
+    except ConfigurationError as exc:
+        value_error: ValueError = exc
+        assert_type(value_error.args, "tuple[Any, ...]")
     except RateLimitError as exc:
         assert_type(exc.retry_after, Optional[float])
         assert_type(exc.response, httpx.Response)
@@ -177,7 +193,36 @@ def errors(client: FetchHive) -> None:
         assert_type(exc.maybe_processed, bool)
 
 
+def more_errors(client: FetchHive) -> None:
+    try:
+        client.invoke_prompt(deployment="d")
+    except APIConnectionError as exc:
+        transport_error: httpx.TransportError = exc
+        assert_type(transport_error.request, httpx.Request)
+        assert_type(exc.body, bytes)
+    except ResponseError as exc:
+        assert_type(exc.body, object)
+        assert_type(exc.partial, Optional[PartialAnswer])
+    except StreamFailedError as exc:
+        assert_type(exc.error_code, Optional[str])
+    except OutputValidationError as exc:
+        assert_type(exc.response, InvokeResponse)
+    except FetchHiveError as exc:
+        assert_type(exc.request_id, Optional[str])
+        assert_type(exc.attempts, int)
+
+
+def errors_of_httpx(client: FetchHive) -> None:
+    try:
+        client.invoke_prompt(deployment="d")
+    except httpx.HTTPStatusError as exc:
+        assert_type(exc.response.status_code, int)
+
+
 def options(client: FetchHive) -> None:
     assert_type(client.with_options(timeout=3, max_retries=0), FetchHive)
     FetchHive("key", "https://hive.test", 3)
-    FetchHive(api_key=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    FetchHive(None, None, httpx.Timeout(None), idle_timeout=None, http_client=httpx.Client())
+    FetchHive(async_http_client=httpx.AsyncClient(), async_transport="aiohttp", prompt_path="/invoke", allow_http=True)
+    with client as same:
+        assert_type(same, FetchHive)

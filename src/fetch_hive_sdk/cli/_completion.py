@@ -111,7 +111,7 @@ def _what_takes(action: argparse.Action) -> Literal["file", "text", "nothing"]:
 
 # argparse has no other way to ask what is in a parser.
 def _actions_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return parser._actions  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return parser._actions  # noqa: SLF001
 
 
 def _descriptions_of(action: argparse.Action) -> list[argparse.Action]:

@@ -32,7 +32,7 @@ from ._deployments import (
     read_file,
     variables_of,
 )
-from ._fake import Answer, FakeServer, Refusal, Reply
+from ._fake import REPLIES, Answer, FakeServer, Refusal, Reply
 from ._page import Page
 from ._server import serve
 
@@ -201,7 +201,7 @@ class Emulator(FakeServer):
             return reply
         if self._otherwise is None:
             return Refusal(404, f"There is no deployment {call.deployment!r}")
-        return self._otherwise(call) if callable(self._otherwise) else self._otherwise
+        return self._otherwise if isinstance(self._otherwise, REPLIES) else self._otherwise(call)
 
 
 # --- Who answers what ------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class Refusal:
     """Further headers, `Retry-After` for one."""
 
 
-class _ReceivedRequest(InvokeRequest):
+class _ReceivedRequest(InvokeRequest, frozen=True):
     """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
@@ -108,6 +108,7 @@ class _ReceivedRequest(InvokeRequest):
 
 
 Reply = Union[str, Answer, Refusal, StreamScript, Fault]
+REPLIES = (str, Answer, Refusal, StreamScript, Fault)
 Behaviour = Union[Reply, Callable[[InvokeRequest], Reply]]
 
 
@@ -206,6 +207,7 @@ class Service:
         elif not callable(answer) and isinstance(answer, Sequence):
             self._behaviours[deployment, variant] = _Turns(answer)
         else:
+            # ty: ignore[invalid-argument-type] - it has in mind a callable that is a sequence
             self._behaviours[deployment, variant] = _checked(answer)
 
     def fails(
@@ -356,7 +358,7 @@ class Service:
             described = self._take_from(described, call)
         if described is None:
             return Refusal(404, f"There is no deployment {call.deployment!r}")
-        return _checked_reply(described(call)) if callable(described) else described
+        return described if isinstance(described, REPLIES) else _checked_reply(described(call))
 
     def _take_from(self, turns: _Turns, call: InvokeRequest) -> Behaviour:
         number, behaviour = turns.take()
@@ -417,7 +419,7 @@ def _checked(behaviour: Behaviour) -> Behaviour:
 
 
 def _checked_reply(reply: Reply) -> Reply:
-    if not isinstance(cast("object", reply), (str, Answer, Refusal, StreamScript, Fault)):
+    if not isinstance(cast("object", reply), REPLIES):
         kind = type(reply).__name__
         raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
     return reply

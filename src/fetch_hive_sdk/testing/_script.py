@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Callable, NoReturn, Optional, Union
 
 import httpx
-from pydantic import BaseModel
 
 from fetch_hive_sdk import StreamEvent
 
@@ -137,7 +136,7 @@ class StreamScript:
             event: The JSON object that is sent: a dict, or a model of an event.
 
         """
-        return self._then(_write(event.raw if isinstance(event, BaseModel) else event))
+        return self._then(_write(event if isinstance(event, Mapping) else event.raw))
 
     def broken_json(self) -> StreamScript:
         """An event whose JSON has no end."""

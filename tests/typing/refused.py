@@ -1,0 +1,93 @@
+"""What a typed caller gets wrong: all of this is refused. Checked by four type checkers; never run.
+
+mypy and pyright find an `ignore` of theirs on each line, and complain where it is not needed. Of ty and pyrefly it is
+checked that they refuse the same lines, and no others.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnusedExpression=false, reportUnusedVariable=false
+# ^ they follow from what has been refused already
+
+from __future__ import annotations
+
+from fetch_hive_sdk import FetchHive, InvokeRequest, InvokeResponse, RateLimitError, StreamEvent, StreamFailedError
+from fetch_hive_sdk.testing import Deployment, FakeServer, Refusal, StreamScript
+
+
+def arguments(client: FetchHive) -> None:
+    client.invoke_prompt()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt("d")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment=None)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", varaint="v")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt(deployment="d", inputs=["a"])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", inputs="a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", metadata={"a": [1]})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", metadata={1: "a"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", timeout="3")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt_stream(deployment="d", streaming=False)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.ainvoke_prompt_stream(variant="v")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+
+
+def settings() -> None:
+    FetchHive(api_key=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    FetchHive(retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    FetchHive(async_transport="requests")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    FetchHive().with_options(base_ulr="https://hive.test")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def requests() -> None:
+    InvokeRequest()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    InvokeRequest(deployment="d", modle="m")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    InvokeRequest(deployment="d", inputs=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    InvokeRequest(deployment="d").deployment = "e"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    InvokeRequest(deployment="d").inputs["a"] = 1  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+
+
+def answers(result: InvokeResponse) -> None:
+    result.respnse  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    result.response = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    result.usage.total_tokens + 1  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
+    result.model.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    result["response"] = "other"  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+    number: int = result.response  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    other: int = result.output_as(str)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(number, other)
+
+
+async def streams(client: FetchHive) -> None:
+    for event in client.ainvoke_prompt_stream(deployment="d"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    async for event in client.invoke_prompt_stream(deployment="d"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    with client.ainvoke_prompt_stream(deployment="d"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    await client.ainvoke_prompt_stream(deployment="d")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    await client.invoke_prompt(deployment="d")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    (client.ainvoke_prompt(deployment="d")).response  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    client.invoke_prompt_stream(deployment="d")[0]  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+
+
+def events(event: StreamEvent) -> None:
+    event.response  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue]
+    if event.type == "usage":
+        event.response  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    if event.type == "response":
+        event.usage  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def errors(limit: RateLimitError, failure: StreamFailedError) -> None:
+    limit.retry_after + 1  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
+    limit.partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    failure.status_code  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def kit(fake: FakeServer) -> None:
+    fake.answers("d", 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    fake.answers(text="Short.")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    fake.fails("d", "429")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    fake.client().invoke()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    Refusal(message="no")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Refusal(429).status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    StreamScript().says("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    Deployment(answer="a", varients={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
