@@ -150,8 +150,8 @@ def test_blocks_pass_mypy(programs):
 def test_blocks_pass_pyright(programs):
     """The Python blocks of each page pass pyright in strict mode."""
     pytest.importorskip("pyright", reason="the types are checked where pyright is")
-    # A page may define `main` and import a module more than once, and shows names for others to use.
-    rules = dict.fromkeys(["reportRedeclaration", "reportDuplicateImport", "reportUnusedFunction"], False)
+    # A page may define `main` and import a module more than once, and names what is not used on it.
+    rules = dict.fromkeys(["reportRedeclaration", "reportDuplicateImport", "reportUnusedVariable"], False)
     (programs / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict", **rules}), "utf-8")
 
     succeed("pyright", "--project", str(programs), "--pythonpath", sys.executable)
