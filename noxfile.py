@@ -23,14 +23,13 @@ OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 TOOLS = {re.split(r"[^\w-]", line)[0]: line for line in PROJECT["optional-dependencies"]["dev"]}
 TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox", "pyright", "ruff"}]
-# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest; the oldest
-# httpx-aiohttp wants a newer httpx.
-OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
-OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx", "httpx-aiohttp"))]
+# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest.
+OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26", TOOLS["aiohttp"].replace(">=", "==")]
+OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx", "aiohttp"))]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # What the source imports only where it is installed, and is checked against.
-TYPED_EXTRAS = [TOOLS["httpx-aiohttp"], TOOLS["pytest"]]
+TYPED_EXTRAS = [TOOLS["aiohttp"], TOOLS["pytest"]]
 
 # The API in use: what type checkers have to accept, and what they have to refuse.
 ACCEPTED = ["tests/typing/api.py", "tests/typing/kit.py"]

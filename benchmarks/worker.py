@@ -252,7 +252,6 @@ def versions() -> dict[str, str]:
         "httpcore2",
         "h11",
         "aiohttp",
-        "httpx-aiohttp",
         "pydantic",
     ]
     found = {}

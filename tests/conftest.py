@@ -39,7 +39,8 @@ SWITCHES = [
 ]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: as long as playwright runs, no other event loop can.
+@pytest.fixture(scope="module")
 def browser():
     """Chromium without a window, where it and playwright are installed."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import socket
 import sys
+import time
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from faults.calls import ANSWER, GOOD, GOOD_STREAM, SAID
 from faults.server import CLOSE, END, STALL, Fault, FaultServer, answer, begin, event
 from fetch_hive_sdk import APIConnectionError, APITimeoutError, ConfigurationError, FetchHive
 
-pytest.importorskip("httpx_aiohttp", reason="the extra aiohttp is not installed")
+pytest.importorskip("aiohttp", reason="the extra aiohttp is not installed")
 
 
 async def both(client: FetchHive) -> list[str]:
@@ -70,6 +71,63 @@ def test_what_came_before_a_break_is_kept():
             asyncio.run(client.ainvoke_prompt_stream(deployment="d").collect())
 
     assert caught.value.partial.text == "Hel"
+
+
+def test_an_answer_that_nobody_asked_for_answers_nothing():
+    """What a server says on a connection that is at rest is not the answer to the next call."""
+    unasked = answer({**ANSWER, "response": "another's"})
+    with FaultServer(Fault(answer(ANSWER), 0.05, unasked), GOOD) as server:
+
+        async def main() -> list[str]:
+            client = FetchHive(KEY, server.url, async_transport="aiohttp")
+            first = await client.ainvoke_prompt(deployment="d")
+            await asyncio.sleep(0.2)  # by when it has come; were it later, it would be no worse
+            second = await client.ainvoke_prompt(deployment="d")
+            return [first.response, second.response]
+
+        assert asyncio.run(main()) == [SAID, SAID]
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("last", [(), (answer({**ANSWER, "response": "another's"}),)], ids=["silent", "talking"])
+def test_a_connection_that_was_left_is_not_used(last):
+    """What the server did while the event loop was busy elsewhere is seen before a request is sent on it."""
+    with FaultServer(Fault(answer(ANSWER), *last, CLOSE), GOOD) as server:
+
+        async def main() -> str:
+            client = FetchHive(KEY, server.url, async_transport="aiohttp")
+            await client.ainvoke_prompt(deployment="d")
+            while server.open_connections:  # the loop does not turn meanwhile
+                time.sleep(0.001)  # noqa: ASYNC251 - just that
+            return (await client.ainvoke_prompt(deployment="d")).response
+
+        assert asyncio.run(main()) == SAID
+
+    assert server.connections == 2
+
+
+def test_large_inputs_are_sent_without_a_warning():
+    """Of a body that is larger than it likes, aiohttp would warn."""
+    with FaultServer(GOOD) as server:
+        client = FetchHive(KEY, server.url, async_transport="aiohttp")
+
+        result = asyncio.run(client.ainvoke_prompt(deployment="d", inputs={"text": "x" * 2_000_000}))
+
+    assert result.response == SAID
+
+
+def test_connecting_and_reading_have_limits_of_their_own():
+    """A connection that is slow to come is a failure to connect, whatever the limit for reading is."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"  # no TLS there
+        limits = httpx.Timeout(0.3, read=0.01)
+        client = FetchHive(KEY, url, limits, max_retries=0, async_transport="aiohttp")
+
+        with pytest.raises(APITimeoutError) as caught:
+            asyncio.run(client.ainvoke_prompt(deployment="d"))
+
+    assert (caught.value.phase, caught.value.maybe_processed) == ("connect", False)
 
 
 def test_a_broken_connection_is_an_unknown_outcome():
@@ -149,9 +207,9 @@ def test_impossible_transports_are_refused(options, said):
 
 def test_missing_package_is_named(monkeypatch):
     """The package is an extra."""
-    monkeypatch.setitem(sys.modules, "httpx_aiohttp", None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
 
-    with pytest.raises(ConfigurationError, match="pip install httpx-aiohttp"):
+    with pytest.raises(ConfigurationError, match="pip install aiohttp"):
         FetchHive(KEY, async_transport="aiohttp")
 
 

@@ -138,7 +138,7 @@ def test_draws_every_class_of_its_tree():
     assert drawn_tree().keys() == public
 
 
-@pytest.mark.parametrize(("kind", "bases"), drawn_tree().items(), ids=name_of)
+@pytest.mark.parametrize(("kind", "bases"), drawn_tree().items(), ids=[kind.__name__ for kind in drawn_tree()])
 def test_has_the_bases_that_it_draws(kind, bases):
     """Each class has the parent under which it is drawn, the one that it also is, and no other."""
     assert set(kind.__bases__) == bases

@@ -1,8 +1,7 @@
 """Sends with aiohttp in place of httpcore, for those who make very many calls. Does I/O, decides nothing.
 
-`httpx-aiohttp` presents aiohttp as an httpx transport. Here it gets a session as an API client wants it, a time limit
-for the whole call, and errors that can be trusted: the adapter calls a connection that broke after the request was
-sent a failure to connect, which would be repeated, and billed again.
+aiohttp gets a session as an API client wants it, a time limit for the whole call, and the errors of httpx, which tell
+whether anything can have been sent. Of its own accord it sends no POST a second time.
 """
 
 from __future__ import annotations
@@ -10,94 +9,175 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Optional, cast
+from contextvars import ContextVar
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Optional, cast
+from weakref import WeakSet
 
 import aiohttp
 import httpx
-import httpx_aiohttp
 
 from ._pool import KEEPALIVE_SECONDS, tls_context
+from ._sockets import abort, has_news
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
     from ._time import Patience
 
 _LONGEST_HEADER = 64 * 1024
-_GRACE_SECONDS = 0.05  # for aiohttp to say first that it could not connect
+_PIECE_BYTES = 64 * 1024
+_LARGE_BODY_BYTES = 1024 * 1024  # beyond which aiohttp warns of bytes
+
+# Where a call learns of its connection. Before that, nothing of it has been sent.
+_connected: ContextVar[asyncio.Future[asyncio.Transport]] = ContextVar("connected")
 
 
 class Aiohttp:
     """Sends requests and has the two methods of `httpx.AsyncClient` that the connections of an event loop need."""
 
     def __init__(self) -> None:
-        # verify=False: the adapter would make a TLS context that the session has no use for.
-        self._transport = httpx_aiohttp.AiohttpTransport(verify=False, client=_make_session)
+        self._connector = _Connector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls_context())
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+        )
 
     async def send(self, request: httpx.Request, **_: bool) -> httpx.Response:
         """Send a request and return the response, its body unread."""
         request.url.host.encode("idna")  # a name that cannot be: before anything is sent, as with our own sockets
-        limits = request.extensions["timeout"]
-        patience = cast("Patience", limits["read"])
-        # aiohttp's limit for reading begins anew with every byte, and goes on while nobody reads.
-        request.extensions = {**request.extensions, "timeout": {**limits, "read": None}}
-        sending = asyncio.get_running_loop().create_task(self._transport.handle_async_request(request))
+        patience = cast("Patience", request.extensions["timeout"]["read"])
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[asyncio.Transport] = loop.create_future()
+        sending = loop.create_task(self._request(request, connected))
         try:
-            await asyncio.wait({sending}, timeout=patience.left() + _GRACE_SECONDS)
+            # aiohttp knows how long this may take.
+            beginning: set[asyncio.Future[Any]] = {sending, connected}
+            await asyncio.wait(beginning, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending}, timeout=patience.left())
         except BaseException:
-            _give_up(sending)
+            _give_up(sending, connected)
             raise
         if not sending.done():
-            _give_up(sending)
+            _give_up(sending, connected)
             raise httpx.ReadTimeout("the time is over")
-        response = _result_of(sending)
-        response.request = request
-        response.stream = _Body(cast("httpx.AsyncByteStream", response.stream), patience)
-        return response
+        return _response(_result_of(sending), request, connected, patience)
+
+    async def _request(
+        self, request: httpx.Request, connected: asyncio.Future[asyncio.Transport]
+    ) -> aiohttp.ClientResponse:
+        _connected.set(connected)
+        content = request.content
+        return await self._session.request(
+            request.method,
+            str(request.url),
+            headers=request.headers,
+            data=content if len(content) <= _LARGE_BODY_BYTES else BytesIO(content),
+            allow_redirects=False,
+            # Beyond the threshold aiohttp would round up to whole seconds. Its limit for reading begins anew with every
+            # byte, and goes on while nobody reads: that one is ours.
+            timeout=aiohttp.ClientTimeout(connect=request.extensions["timeout"]["connect"], ceil_threshold=math.inf),
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._transport.aclose()
+        # By force, first: aiohttp would wait for a server that does not read what it is sent.
+        self._connector.abort()
+        await self._session.close()
 
 
-def _make_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls_context()),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        max_line_size=_LONGEST_HEADER,
-        max_field_size=_LONGEST_HEADER,
-    )
+class _Connector(aiohttp.TCPConnector):
+    """Tells a call of its connection: a new one, or one that has been silent since its last answer."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = cast("ResponseHandler", connection.protocol)
+            transport = cast("asyncio.Transport", protocol.transport)
+            if protocol not in self._known or _is_silent(protocol, transport):
+                self._known.add(protocol)
+                _connected.get().set_result(transport)
+                return connection
+            # Closed by the server, which the event loop has not told yet, or saying what nobody has asked for: aiohttp
+            # would take it for the answer.
+            connection.close()
+
+    @cached_property
+    def _known(self) -> WeakSet[ResponseHandler]:
+        return WeakSet()
+
+    def abort(self) -> None:
+        """Close all connections at once."""
+        for protocol in list(self._known):
+            if protocol.transport is not None:
+                abort(protocol.transport)
 
 
-def _give_up(sending: asyncio.Task[httpx.Response]) -> None:
+def _is_silent(protocol: ResponseHandler, transport: asyncio.Transport) -> bool:
+    return not protocol.should_close and not has_news(transport.get_extra_info("socket").fileno())
+
+
+def _give_up(sending: asyncio.Task[aiohttp.ClientResponse], connected: asyncio.Future[asyncio.Transport]) -> None:
+    if not sending.done():
+        # Not later: the connection of an answer that is there may have been given to another call.
+        _break(connected)
     sending.add_done_callback(_discard)
     sending.cancel()
 
 
-def _discard(sending: asyncio.Task[httpx.Response]) -> None:
+def _break(connected: asyncio.Future[asyncio.Transport]) -> None:
+    """Close a connection at once: aiohttp would wait until all has been sent, and TLS has said goodbye."""
+    if connected.done():
+        abort(connected.result())
+
+
+def _discard(sending: asyncio.Task[aiohttp.ClientResponse]) -> None:
     """Close the connection of an answer that came too late."""
     if not sending.cancelled() and sending.exception() is None:
-        _response_of(sending.result().stream).close()
+        sending.result().close()
 
 
-def _response_of(stream: object) -> aiohttp.ClientResponse:
-    return cast("aiohttp.ClientResponse", vars(stream)["_aiohttp_response"])  # which the adapter keeps to itself
-
-
-def _result_of(sending: asyncio.Task[httpx.Response]) -> httpx.Response:
+def _result_of(sending: asyncio.Task[aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
     try:
         return sending.result()
-    except Exception as exc:  # noqa: BLE001 - the adapter may stumble over an answer, and the call has been paid for
+    except Exception as exc:  # noqa: BLE001 - whatever aiohttp stumbles over: the call may have been paid for
         failed = _translate(exc)
     raise failed  # out here: what aiohttp raised knows the headers, the key among them
+
+
+def _response(
+    received: aiohttp.ClientResponse,
+    request: httpx.Request,
+    connected: asyncio.Future[asyncio.Transport],
+    patience: Patience,
+) -> httpx.Response:
+    return httpx.Response(
+        received.status,
+        headers=received.raw_headers,
+        stream=_Body(received, connected, patience),
+        request=request,
+        extensions={"reason_phrase": (received.reason or "").encode("ascii", "ignore")},
+    )
 
 
 class _Body(httpx.AsyncByteStream):
     """The body of a response. Its connection is closed when nothing came in time, or the time of the call is over."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, patience: Patience) -> None:
-        self._stream = stream
-        self._response = _response_of(stream)
+    def __init__(
+        self, response: aiohttp.ClientResponse, connected: asyncio.Future[asyncio.Transport], patience: Patience
+    ) -> None:
+        self._response = response
+        self._connected = connected
         self._patience = patience
         self._end = math.inf  # the moment by which the next bytes must have come
         self._look_at = math.inf
@@ -108,7 +188,7 @@ class _Body(httpx.AsyncByteStream):
         failed = None
         try:
             self._wait()
-            async for chunk in self._stream:
+            async for chunk in self._response.content.iter_chunked(_PIECE_BYTES):
                 self._end = math.inf  # the time that the caller takes does not count
                 yield chunk
                 self._wait()
@@ -134,7 +214,7 @@ class _Body(httpx.AsyncByteStream):
         self._look_at = math.inf
         if self._end <= self._patience.clock():
             self._is_late = True
-            self._response.close()
+            self._close()
         elif self._end < math.inf:
             self._schedule()
 
@@ -151,22 +231,27 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._stop()
+        if not self._response.content.is_eof():
+            self._close()
         with suppress(*_ERRORS):
-            await self._stream.aclose()
+            await self._response.__aexit__(None, None, None)
+
+    def _close(self) -> None:
+        self._response.close()
+        _break(self._connected)
 
 
 # A RuntimeError is what reading from a connection gives that was closed while nobody was reading.
-_ERRORS = (httpx.HTTPError, aiohttp.ClientError, asyncio.TimeoutError, RuntimeError)
+_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError, RuntimeError)
 
 
 def _translate(error: Exception) -> httpx.TransportError:
-    """Return what httpx would have raised, the adapter's own translation undone."""
-    cause = error.__cause__ if isinstance(error, httpx.HTTPError) and error.__cause__ else error
-    translated = _kind_of(cause)(str(cause))
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        translated.__cause__ = cause.certificate_error
-    elif isinstance(cause, aiohttp.ClientConnectorError):
-        translated.__cause__ = cause.os_error
+    """Return what httpx would have raised."""
+    translated = _kind_of(error)(str(error))
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        translated.__cause__ = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        translated.__cause__ = error.os_error
     return translated
 
 

@@ -211,8 +211,8 @@ def read_async_transport(transport: AsyncTransport) -> AsyncTransport:
     """
     if transport not in {"httpx", "aiohttp"}:
         raise ConfigurationError('async_transport must be "httpx" or "aiohttp"')
-    if transport == "aiohttp" and find_spec("httpx_aiohttp") is None:
-        raise ConfigurationError('async_transport="aiohttp" needs one more package: pip install httpx-aiohttp')
+    if transport == "aiohttp" and find_spec("aiohttp") is None:
+        raise ConfigurationError('async_transport="aiohttp" needs one more package: pip install aiohttp')
     return transport
 
 

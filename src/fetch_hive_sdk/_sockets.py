@@ -197,7 +197,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         try:
             secured = await self._loop.start_tls(plain, self, ssl_context, server_hostname=server_hostname)
         except BaseException:
-            _abort(plain)
+            abort(plain)
             raise
         if secured is None:
             raise httpcore.ConnectError("the connection broke in the TLS handshake")
@@ -206,11 +206,11 @@ class _AsyncStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once."""
-        _abort(self._transport)
+        abort(self._transport)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            return self._ended or bool(self._unread) or _has_news(self._transport.get_extra_info("socket").fileno())
+            return self._ended or bool(self._unread) or has_news(self._transport.get_extra_info("socket").fileno())
         return self._transport.get_extra_info({"client_addr": "sockname", "server_addr": "peername"}.get(info, info))
 
 
@@ -252,7 +252,7 @@ async def _connect(work: Coroutine[Any, Any, _AsyncStream], timeout: Optional[fl
         raise httpcore.ConnectError(str(exc)) from exc
 
 
-def _abort(transport: asyncio.Transport) -> None:
+def abort(transport: asyncio.Transport) -> None:
     # A transport that was told to close and has since written the last of its buffer forgets its event loop, but not
     # that it might have to abort.
     with suppress(AttributeError):
@@ -293,7 +293,7 @@ def _expire(waiter: asyncio.Future[None], error: type[Exception]) -> None:
         waiter.set_exception(error("the time is over"))
 
 
-def _has_news(descriptor: int) -> bool:
+def has_news(descriptor: int) -> bool:
     """Whether a socket that should be silent has something to say: that the other side has closed it."""
     if not hasattr(select, "poll"):  # pragma: no cover - Windows
         return bool(select.select([descriptor], [], [], 0)[0])

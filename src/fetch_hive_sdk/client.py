@@ -54,7 +54,7 @@ class FetchHive:
             is and never closed.
         async_http_client: An `httpx.AsyncClient` to send asyncio calls with, likewise.
         async_transport: What asyncio calls are sent with if no client is injected: "httpx", or "aiohttp", which takes
-            less CPU time, half of it for many calls at once, and needs the package `httpx-aiohttp`.
+            less CPU time, half of it for many calls at once, and needs the package `aiohttp`.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.

@@ -28,10 +28,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.name == "test_life.py":
             item.add_marker(pytest.mark.skip(reason="looks into the connections of our own"))
-        if item.name == "test_a_request_that_is_refused_unread_is_a_refusal[asyncio]":
-            item.add_marker(
-                pytest.mark.skip(reason="aiohttp reads no answer before it has sent all, and warns of that")
-            )
         if item.name in DIFFERENCES:
             # Not strict: what comes in one packet is up to the system.
             item.add_marker(pytest.mark.xfail(reason=DIFFERENCES[item.name], strict=False))
