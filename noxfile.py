@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import nox
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["demo", "lint", "types", "types_oldest", "ty", "pyrefly", "tests", "lowest", "plugin"]
-nox.options.sessions += ["coverage", "aiohttp", "guard", "docs", "build"]
+nox.options.sessions += ["coverage", "aiohttp", "guard", "docs", "api", "bare", "build"]
 # Not everybody has every interpreter: what is missing is skipped, and said so.
 nox.options.error_on_missing_interpreters = False
 
@@ -212,16 +213,54 @@ def docs(session):
 
 
 @nox.session
+def api(session):
+    """Compare the public API with that of the last release. A break needs a new major version: see docs/policy.md."""
+    session.install(TOOLS["griffe"])
+    git = ("git", "describe", "--tags", "--abbrev=0", "--match=v*")
+    tag = session.run(*git, external=True, silent=True, success_codes=[0, 128]).strip()
+    if not re.fullmatch(r"v\d+(\.\d+)*", tag):
+        session.skip(f"there is no release to compare with: {tag} (in a shallow clone: git fetch --unshallow --tags)")
+    text = Path("src/fetch_hive_sdk/_version.py").read_text("utf-8")
+    (version,) = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    # griffe ends with 1 if there are breaks, and with 2 if there was nothing to compare.
+    is_announced = int(version.partition(".")[0]) > int(tag[1:].partition(".")[0])
+    allowed = [0, 1] if is_announced else [0]
+    session.run("griffe", "check", "fetch_hive_sdk", "--search=src", f"--against={tag}", success_codes=allowed)
+
+
+@nox.session
+def bare(session):
+    """Import everything with nothing installed but what the package itself needs: what is missing says so."""
+    session.install(".")
+    session.run("python", "tests/bare.py")
+
+
+@nox.session
 def build(session):
-    """Build wheel and sdist, and check what is in them."""
-    session.install("build", "twine")
-    dist = Path(session.create_tmp()).resolve() / "dist"
-    for old in dist.glob("*"):
-        old.unlink()
-    session.run("python", "-m", "build", "--outdir", str(dist))
-    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
-    (wheel,) = dist.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    page = {path.relative_to("src").as_posix() for path in Path("src/fetch_hive_sdk/testing/page").iterdir()}
-    for name in {"fetch_hive_sdk/py.typed", *page}.difference(names):
-        session.error(f"the wheel has no {name}")
+    """Build wheel and sdist twice, which must give the same bytes, and check what is in them."""
+    session.install("build", "check-wheel-contents", "twine", "validate-pyproject[all]")
+    session.run("validate-pyproject", "pyproject.toml")
+    folder = Path(session.create_tmp()).resolve()
+    for old in folder.iterdir():
+        shutil.rmtree(old)
+    # The second time from another folder, with other times of the files, in another time zone, as another user would.
+    caches = shutil.ignore_patterns(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "dist", "site")
+    shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
+    again = ("python", "-m", "build", "--outdir", str(folder / "again"), str(folder / "elsewhere"))
+    session.run(*again, env={"TZ": "Pacific/Apia", "PYTHONHASHSEED": "7"})
+    wheel, sdist = sorted((folder / "dist").iterdir(), key=lambda made: made.suffix, reverse=True)
+    for made in (wheel, sdist):
+        if made.read_bytes() != (folder / "again" / made.name).read_bytes():
+            session.error(f"{made.name} is another one each time it is built")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    source = {path.relative_to("src").as_posix() for path in Path("src").rglob("*.*") if path.suffix != ".pyc"}
+    missing = source.difference(zipfile.ZipFile(wheel).namelist())
+    if missing:
+        session.error(f"the wheel has no {missing}")
+    # What a packager needs: the tests run from the sdist, too.
+    shutil.unpack_archive(sdist, folder / "unpacked")
+    session.install(str(wheel), *TEST_TOOLS)
+    with session.chdir(folder / "unpacked" / sdist.name[: -len(".tar.gz")]):
+        session.run("python", "-m", "pytest", "-q", "tests/test_models.py", "tests/test_docs.py", "tests/test_seeds.py")

@@ -19,7 +19,7 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 
 # From the ground up. A module may import from its own floor and from those below it.
 FLOORS = [
-    {"_version"},
+    {"_version", "_deprecation"},
     {"models", "errors", "_config"},
     {"_protocol", "_answers", "_events", "_sse", "_retry", "_time"},
     {"_blocking", "_asyncio", "_pool", "_sockets", "_aiohttp"},

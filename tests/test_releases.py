@@ -1,0 +1,86 @@
+"""What a release promises to those who have the one before: `nox -s api` finds every break, and only breaks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import griffe
+import pytest
+
+import fetch_hive_sdk
+
+SOURCE = Path(fetch_hive_sdk.__file__).parent
+
+
+def load(folder: Path) -> griffe.Object:
+    return griffe.load("fetch_hive_sdk", search_paths=[str(folder)], try_relative_path=False)
+
+
+@pytest.fixture(scope="module")
+def package():
+    return load(SOURCE.parent)
+
+
+def breaks_of(package: griffe.Object, tmp_path: Path, file: str, old: str, new: str) -> list[str]:
+    """What griffe says of the package after a text in it was replaced."""
+    shutil.copytree(SOURCE, tmp_path / "fetch_hive_sdk", ignore=shutil.ignore_patterns("__pycache__"))
+    changed = tmp_path / "fetch_hive_sdk" / file
+    text = changed.read_text("utf-8")
+    assert old in text
+    changed.write_text(text.replace(old, new), "utf-8")
+
+    found = griffe.find_breaking_changes(package, load(tmp_path))
+    return [change.kind.name for change in found]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("client.py", "idle_timeout: Optional[float] = None,", "quiet_timeout: Optional[float] = None,"),
+        ("client.py", "max_retries: int = 2,", "max_retries: int = 5,"),
+        ("client.py", "    def with_options(", "    def _with_options("),
+        ("client.py", "variant: Optional[str] = None,", "variant: Optional[str],"),
+        ("streams.py", "    def collect(", "    def gather("),
+        ("models.py", "    stop_reason: Optional[str] = None", "    stopped: Optional[str] = None"),
+        ("errors.py", "class RateLimitError(", "class TooManyCallsError("),
+        (
+            "errors.py",
+            "class ConfigurationError(FetchHiveError, ValueError)",
+            "class ConfigurationError(FetchHiveError)",
+        ),
+        ("testing/_fake.py", "api_key: Optional[str] = None,", ""),
+        ("testing/_fake.py", "    def breaks(", "    def snaps("),
+        (
+            "testing/__init__.py",
+            "from ._fake import TEST_KEY, Answer, FakeServer, Refusal",
+            "from ._fake import FakeServer",
+        ),
+        ("__init__.py", "        PromptStream,\n    )", "    )"),
+    ],
+)
+def test_a_break_is_found(package, tmp_path, file, old, new):
+    """A name, an argument, a default or a base class that is gone or other than it was."""
+    assert breaks_of(package, tmp_path, file, old, new)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("client.py", "allow_http: bool = False,", "allow_http: bool = False,\n        further: bool = False,"),
+        (
+            "models.py",
+            "    stop_reason: Optional[str] = None",
+            "    cost: Optional[float] = None\n    stop_reason: Optional[str] = None",
+        ),
+        ("_retry.py", "def ", "def _"),
+        (
+            "errors.py",
+            "class RateLimitError(",
+            "class SpentError(APIStatusError):\n    pass\n\n\nclass RateLimitError(",
+        ),
+    ],
+)
+def test_what_breaks_nobody_is_not(package, tmp_path, file, old, new):
+    """A new option, field or error, and whatever happens inside."""
+    assert breaks_of(package, tmp_path, file, old, new) == []
