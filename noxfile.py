@@ -241,8 +241,7 @@ def build(session):
     session.install("build", "check-wheel-contents", "twine", "validate-pyproject[all]")
     session.run("validate-pyproject", "pyproject.toml")
     folder = Path(session.create_tmp()).resolve()
-    for old in folder.iterdir():
-        shutil.rmtree(old)
+    shutil.rmtree(folder)
     # The second time from another folder, with other times of the files, in another time zone, as another user would.
     caches = shutil.ignore_patterns(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "dist", "site")
     shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
