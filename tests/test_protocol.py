@@ -82,16 +82,16 @@ def test_extra_fields_are_added_to_the_body():
     """For what this version does not know."""
     fields = InvokeRequest(deployment="d", inputs={"a": 1}).raw
 
-    body = merge_body(fields, {"seed": 7, "when": NOW})
+    body = merge_body(InvokeRequest, fields, {"seed": 7, "when": NOW})
 
     assert json.loads(body) == {**fields, "seed": 7, "when": "2026-11-23T12:00:00Z"}
-    assert json.loads(merge_body(fields, None)) == fields
+    assert json.loads(merge_body(InvokeRequest, fields, None)) == fields
 
 
 def test_extra_fields_do_not_hide_arguments():
     """What has an argument is passed there; the message names all that are wrong."""
     with pytest.raises(ValueError, match="extra_body must not have streaming, user: there is an argument"):
-        merge_body({"deployment": "d"}, {"user": "u", "streaming": True, "seed": 7})
+        merge_body(InvokeRequest, {"deployment": "d"}, {"user": "u", "streaming": True, "seed": 7})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_extra_fields_do_not_hide_arguments():
 def test_extra_fields_must_be_json(extra, message):
     """As any input, under their own name."""
     with pytest.raises(ValueError, match=message):
-        merge_body({"deployment": "d"}, extra)
+        merge_body(InvokeRequest, {"deployment": "d"}, extra)
 
 
 # --- One call --------------------------------------------------------------------------------------------------------

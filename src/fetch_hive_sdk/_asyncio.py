@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ._events import OPENED, EventReader
-from ._protocol import NETWORK_ERRORS, AnswerT, Call
+from ._protocol import NETWORK_ERRORS, Call
 from .errors import FetchHiveError
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import httpx
 
     from ._pool import AsyncConnections
-    from .models import InvokeResponse, StreamEvent
+    from .models import InvokeResponse, ReceivedT, StreamEvent
 
 
-async def run(call: Call[AnswerT], connections: AsyncConnections) -> AnswerT:
+async def run(call: Call[ReceivedT], connections: AsyncConnections) -> ReceivedT:
     """Make a call and return its answer."""
     response = await _open(call, connections)
     try:
@@ -68,7 +68,7 @@ async def _await_end(reader: EventReader, chunks: AsyncIterator[bytes]) -> None:
                 break
 
 
-async def _open(call: Call[AnswerT], connections: AsyncConnections) -> httpx.Response:
+async def _open(call: Call[ReceivedT], connections: AsyncConnections) -> httpx.Response:
     """Send the request, again if the protocol says so, until there is an answer to read."""
     while True:
         try:
@@ -81,7 +81,7 @@ async def _open(call: Call[AnswerT], connections: AsyncConnections) -> httpx.Res
         await asyncio.sleep(seconds)
 
 
-async def _attempt(call: Call[AnswerT], connections: AsyncConnections) -> httpx.Response:
+async def _attempt(call: Call[ReceivedT], connections: AsyncConnections) -> httpx.Response:
     response = await connections.send(call.begin())
     if call.accept(response):
         return response
@@ -94,7 +94,7 @@ async def _attempt(call: Call[AnswerT], connections: AsyncConnections) -> httpx.
     raise call.refusal()
 
 
-async def _read(call: Call[AnswerT], response: httpx.Response) -> None:
+async def _read(call: Call[ReceivedT], response: httpx.Response) -> None:
     # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
     async for chunk in _chunks(response):
         call.read(chunk)

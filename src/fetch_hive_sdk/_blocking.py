@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, cast
 
 from ._events import OPENED, EventReader
-from ._protocol import NETWORK_ERRORS, AnswerT, Call
+from ._protocol import NETWORK_ERRORS, Call
 from .errors import FetchHiveError
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import httpx
 
     from ._pool import Connections
-    from .models import InvokeResponse, StreamEvent
+    from .models import InvokeResponse, ReceivedT, StreamEvent
 
 
-def run(call: Call[AnswerT], connections: Connections) -> AnswerT:
+def run(call: Call[ReceivedT], connections: Connections) -> ReceivedT:
     """Make a call and return its answer."""
     with closing(_open(call, connections)) as response, call.errors():
         _read(call, response)
@@ -56,7 +56,7 @@ def _await_end(reader: EventReader, chunks: Iterator[bytes]) -> None:
                 break
 
 
-def _open(call: Call[AnswerT], connections: Connections) -> httpx.Response:
+def _open(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
     """Send the request, again if the protocol says so, until there is an answer to read."""
     while True:
         try:
@@ -69,7 +69,7 @@ def _open(call: Call[AnswerT], connections: Connections) -> httpx.Response:
         time.sleep(seconds)
 
 
-def _attempt(call: Call[AnswerT], connections: Connections) -> httpx.Response:
+def _attempt(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
     response = connections.send(call.begin())
     if call.accept(response):
         return response
@@ -79,7 +79,7 @@ def _attempt(call: Call[AnswerT], connections: Connections) -> httpx.Response:
     raise call.refusal()
 
 
-def _read(call: Call[AnswerT], response: httpx.Response) -> None:
+def _read(call: Call[ReceivedT], response: httpx.Response) -> None:
     # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
     for chunk in _chunks(response):
         call.read(chunk)

@@ -11,7 +11,7 @@ import logging
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Generic, Optional
 
 import httpx
 from pydantic_core import to_json
@@ -41,15 +41,15 @@ from .errors import (
     ResponseError,
     StreamInterruptedError,
 )
-from .models import InvokeRequest, InvokeResponse, read_json_object
+from .models import ReceivedT, read_json_object
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from pydantic import BaseModel
+
     from ._config import Config, Timeout
     from .errors import Phase
-
-AnswerT = TypeVar("AnswerT", bound=InvokeResponse)
 
 log = logging.getLogger("fetch_hive_sdk")
 
@@ -62,22 +62,24 @@ _read_url = lru_cache(maxsize=64)(httpx.URL)  # reading one costs as much as a t
 
 
 @dataclass(frozen=True)
-class Endpoint(Generic[AnswerT]):
+class Endpoint(Generic[ReceivedT]):
     """A place of the API and what it answers."""
 
     path: str
-    answer: type[AnswerT]
+    answer: type[ReceivedT]
 
 
-def merge_body(fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]) -> bytes:
-    """Write the JSON body of a request, fields added that this version does not know.
+def merge_body(
+    model: type[BaseModel], fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
+) -> bytes:
+    """Write the JSON body of a request from the fields of its model, and those that this version does not know.
 
     Raises:
         ValueError: `extra_body` has a field that has an argument of its own, or a value that JSON cannot carry.
 
     """
     extra = read_json_object(extra_body or {}, "extra_body")
-    known = sorted(InvokeRequest.model_fields.keys() & extra.keys())
+    known = sorted(model.model_fields.keys() & extra.keys())
     if known:
         raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
     return to_json({**fields, **extra})
@@ -142,7 +144,7 @@ _WAITING_FOR: dict[Phase, str] = {
 }
 
 
-class Call(Generic[AnswerT]):
+class Call(Generic[ReceivedT]):
     """One call over all its attempts: what to send, what the outcome means, whether to try again.
 
     Args:
@@ -154,7 +156,7 @@ class Call(Generic[AnswerT]):
     """
 
     def __init__(
-        self, config: Config, endpoint: Endpoint[AnswerT], content: bytes, *, streaming: bool, timeout: Timeout
+        self, config: Config, endpoint: Endpoint[ReceivedT], content: bytes, *, streaming: bool, timeout: Timeout
     ) -> None:
         self._config = config
         self._endpoint = endpoint
@@ -211,7 +213,7 @@ class Call(Generic[AnswerT]):
         if self._deadlines.reading.is_over():
             raise self._timed_out("total")
 
-    def parse(self) -> AnswerT:
+    def parse(self) -> ReceivedT:
         """Return the answer, its body read.
 
         Raises:
@@ -219,7 +221,7 @@ class Call(Generic[AnswerT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
-        self._log("answered", answer.request_id)
+        self._log("answered", answer.get("request_id"))
         return answer
 
     def refusal(self) -> APIStatusError:

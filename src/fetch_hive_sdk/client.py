@@ -494,10 +494,11 @@ class FetchHive:
         timeout: Optional[Timeout],
         extra_body: Optional[Mapping[str, object]],
     ) -> Call[InvokeResponse]:
+        body = {**fields_to_send(_read_request(request, fields)), "streaming": streaming}
         return Call(
             self._config,
             Endpoint(self._config.prompt_path, InvokeResponse),
-            merge_body({**fields_to_send(_read_request(request, fields)), "streaming": streaming}, extra_body),
+            merge_body(InvokeRequest, body, extra_body),
             streaming=streaming,
             timeout=self._config.timeout if timeout is None else read_timeout(timeout),
         )
