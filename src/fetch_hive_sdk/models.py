@@ -247,7 +247,7 @@ class InvokeRequest(BaseModel, frozen=True):
         return copy.deepcopy(fields_to_send(self))
 
 
-def fields_to_send(request: InvokeRequest) -> dict[str, object]:
+def fields_to_send(request: BaseModel) -> dict[str, object]:
     """Return `request.raw` as it is in the request itself, for those who only read it."""
     fields = {name: getattr(request, name) for name in type(request).model_fields}
     return {name: value for name, value in fields.items() if value not in (None, "", {})}
