@@ -140,7 +140,9 @@ def test_the_first_screen_says_what_why_and_how(tab):
 @on([WIDE], ids=["wide"])
 def test_the_search_finds_names(tab):
     """What is typed into the search is found in the reference and in the how-tos, and can be gone to."""
-    tab.get_by_role("textbox", name="Search").fill("maybe_processed")
+    tab.wait_for_selector(".md-search-result__meta:text('Type to start searching')", state="attached")
+    tab.get_by_role("textbox", name="Search").click()
+    tab.keyboard.type("maybe_processed")
     tab.wait_for_selector(".md-search-result__link")
     found = tab.locator(".md-search-result__link").evaluate_all("links => links.map((link) => link.pathname)")
     assert {"/reference/errors/", "/what-happens-when/"} <= set(found)
