@@ -86,7 +86,7 @@ CALLS, STREAMS = _client(_json), _client(_stream)
 
 # What the shells ask of the protocol.
 def _begin(*, streaming: bool = False):
-    call = CALLS._call(None, FIELDS, streaming=streaming, timeout=None, extra_body=None)
+    call = CALLS._prompt_call(None, FIELDS, streaming=streaming, timeout=None, extra_body=None)
     return call, call.begin()
 
 

@@ -66,6 +66,9 @@ class Blocking:
     def client(self, handler: Handler, **options: object) -> FetchHive:
         return FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(handler)), **options)
 
+    def call(self, client: FetchHive, method: str, *args: object, **fields: object) -> object:
+        return getattr(client, method)(*args, **fields)
+
     def invoke(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
         return client.invoke_prompt(*args, **fields)
 
@@ -101,6 +104,9 @@ class Asyncio:
 
     def client(self, handler: Handler, **options: object) -> FetchHive:
         return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), **options)
+
+    def call(self, client: FetchHive, method: str, *args: object, **fields: object) -> object:
+        return asyncio.run(getattr(client, f"a{method}")(*args, **fields))
 
     def invoke(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
         return asyncio.run(client.ainvoke_prompt(*args, **fields))

@@ -22,6 +22,7 @@ from fetch_hive_sdk import (
     ResponseValidationError,
     StreamInterruptedError,
     StreamTimeoutError,
+    Usage,
 )
 from fetch_hive_sdk._answers import (
     without_secrets,
@@ -44,6 +45,9 @@ from wire import (
     read_stream,
 )
 
+ENDPOINT = Endpoint("/prompt/invoke", InvokeResponse)
+LOOK_UP = Endpoint("/things/1", Usage, "GET")
+
 # --- The request -----------------------------------------------------------------------------------------------------
 
 
@@ -53,7 +57,7 @@ from wire import (
 )
 def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding):
     """Events must not wait in a compressor; one answer may be compressed in the one way that is undone with a bound."""
-    request = build_request(config(), "/prompt/invoke", b"{}", streaming=streaming, limits={"read": 5.0})
+    request = build_request(config(), ENDPOINT, b"{}", streaming=streaming, limits={"read": 5.0})
 
     assert (request.method, str(request.url)) == ("POST", "https://api.test/v1/prompt/invoke")
     assert request.headers["authorization"] == f"Bearer {KEY}"
@@ -67,7 +71,7 @@ def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding
 
 def test_request_in_an_error_has_neither_key_nor_body():
     """What it was sent to and how is still told."""
-    request = build_request(config(), "/prompt/invoke", b'{"inputs": "private"}', streaming=False, limits={})
+    request = build_request(config(), ENDPOINT, b'{"inputs": "private"}', streaming=False, limits={})
 
     shown = without_secrets(request)
 
@@ -108,9 +112,17 @@ def test_extra_fields_must_be_json(extra, message):
         merge_body(InvokeRequest, {"deployment": "d"}, extra)
 
 
+def test_get_request_has_no_body():
+    """Nor a header that would describe it."""
+    request = build_request(config(), LOOK_UP, b"", streaming=False, limits={})
+
+    assert (request.method, str(request.url)) == ("GET", "https://api.test/v1/things/1")
+    assert request.content == b""
+    assert not {"content-type", "content-length"} & set(request.headers)
+
+
 # --- One call --------------------------------------------------------------------------------------------------------
 
-ENDPOINT = Endpoint("/prompt/invoke", InvokeResponse)
 NO_TIME = 0.0005  # seconds: less than any wait, so it is over at once
 
 
@@ -165,6 +177,44 @@ def test_call_goes_down_and_comes_up():
     assert request.extensions["timeout"]["connect"] == 10.0
     assert accepted
     assert call.parse().raw == ANSWER
+
+
+def look_up(**settings):
+    call = Call(config(**settings), LOOK_UP, b"", streaming=False, timeout=60.0)
+    call.begin()
+    return call
+
+
+def test_another_endpoint_has_an_answer_of_its_own():
+    """Any model of what is received may be the answer, whether it has a request id or not."""
+    call = look_up()
+
+    call.accept(httpx.Response(200, headers={"content-type": "application/json"}, request=REQUEST))
+    call.read(b'{"total_tokens": 3}')
+
+    assert call.parse() == Usage(total_tokens=3)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_get_that_is_refused_is_made_again(status):
+    """It starts no run, so that nothing can have been billed."""
+    call = look_up()
+    call.accept(httpx.Response(status, request=REQUEST))
+
+    error = raised_in(call.errors(), call.refusal())
+
+    assert error.maybe_processed is False
+    assert call.wait_before_retry(error) is not None
+
+
+def test_get_whose_connection_breaks_is_made_again():
+    """Nor can a request that may have arrived."""
+    call = look_up()
+
+    error = raised_in(call.errors(), httpx.ReadError("reset"))
+
+    assert error.maybe_processed is False
+    assert call.wait_before_retry(error) is not None
 
 
 def test_stream_goes_down_and_comes_up():

@@ -11,7 +11,7 @@ import logging
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, Optional
+from typing import TYPE_CHECKING, Generic, Literal, Optional
 
 import httpx
 from pydantic_core import to_json
@@ -63,10 +63,17 @@ _read_url = lru_cache(maxsize=64)(httpx.URL)  # reading one costs as much as a t
 
 @dataclass(frozen=True)
 class Endpoint(Generic[ReceivedT]):
-    """A place of the API and what it answers."""
+    """A place of the API and what it answers.
+
+    Args:
+        path: What follows the base URL.
+        answer: The model of the answer.
+        method: POST for what may start a run, GET for what starts none and may be repeated.
+    """
 
     path: str
     answer: type[ReceivedT]
+    method: Literal["POST", "GET"] = "POST"
 
 
 def merge_body(
@@ -87,24 +94,25 @@ def merge_body(
 
 def build_request(
     config: Config,
-    path: str,
+    endpoint: Endpoint[ReceivedT],
     content: bytes,
     *,
     streaming: bool,
     limits: Mapping[str, Optional[float]],
 ) -> httpx.Request:
-    """Build the POST request that runs a deployment."""
+    """Build the request of one attempt."""
     headers = {
         "Authorization": f"Bearer {config.api_key.reveal()}",
-        "Content-Type": "application/json",
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
         # What `BodyReader` can undo with a bound. Events must not wait in a compressor.
         "Accept-Encoding": "identity" if streaming else "gzip",
         "User-Agent": USER_AGENT,
     }
+    if content:
+        headers["Content-Type"] = "application/json"
     return httpx.Request(
-        "POST",
-        _read_url(config.base_url + path),
+        endpoint.method,
+        _read_url(config.base_url + endpoint.path),
         headers=headers,
         content=content,
         extensions={"timeout": dict(limits)},
@@ -150,7 +158,7 @@ class Call(Generic[ReceivedT]):
     Args:
         config: How the client is set up.
         endpoint: Where the call goes and what it answers.
-        content: The JSON body.
+        content: The JSON body; empty for a GET.
         streaming: Whether the answer comes as events.
         timeout: The time limit of this call.
     """
@@ -183,7 +191,7 @@ class Call(Generic[ReceivedT]):
         self._is_answered = False
         self._sent = build_request(
             self._config,
-            self._endpoint.path,
+            self._endpoint,
             self._content,
             streaming=self._streaming,
             limits=self._deadlines.begin_attempt(streaming=self._streaming),
@@ -252,13 +260,11 @@ class Call(Generic[ReceivedT]):
         try:
             yield
         except FetchHiveError as error:
-            error.attempts = self._attempts
-            if isinstance(error, ResponseError):
-                self._complete(error)
+            self._complete(error)
             raise
         except NETWORK_ERRORS as exc:
             translated = self._translate(exc)
-            translated.attempts = self._attempts
+            self._complete(translated)
             raise translated from self._clean(exc)
 
     @contextlib.contextmanager
@@ -337,7 +343,14 @@ class Call(Generic[ReceivedT]):
     def _safe_request(self) -> httpx.Request:
         return without_secrets(self._sent)
 
-    def _complete(self, error: ResponseError) -> None:
+    def _complete(self, error: FetchHiveError) -> None:
+        error.attempts = self._attempts
+        if self._endpoint.method == "GET":
+            error.maybe_processed = False  # it starts no run: the retry decision goes by this, too
+        if isinstance(error, ResponseError):
+            self._complete_body(error)
+
+    def _complete_body(self, error: ResponseError) -> None:
         error.body = self._config.api_key.hide_in_value(error.body)
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._pool import AsyncConnections, Connections
+    from .models import ReceivedT
 
 
 class FetchHive:
@@ -162,7 +163,7 @@ class FetchHive:
             ResponseError: The answer is not as promised; `body` has what came.
 
         """
-        call = self._call(
+        call = self._prompt_call(
             request,
             {"deployment": deployment, "variant": variant, "inputs": inputs, "user": user, "metadata": metadata},
             streaming=False,
@@ -231,7 +232,7 @@ class FetchHive:
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
-        call = self._call(
+        call = self._prompt_call(
             request,
             {"deployment": deployment, "variant": variant, "inputs": inputs, "user": user, "metadata": metadata},
             streaming=True,
@@ -305,7 +306,7 @@ class FetchHive:
         """
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
-        call = self._call(
+        call = self._prompt_call(
             request,
             {"deployment": deployment, "variant": variant, "inputs": inputs, "user": user, "metadata": metadata},
             streaming=False,
@@ -377,7 +378,7 @@ class FetchHive:
         """
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
-        call = self._call(
+        call = self._prompt_call(
             request,
             {"deployment": deployment, "variant": variant, "inputs": inputs, "user": user, "metadata": metadata},
             streaming=True,
@@ -485,7 +486,7 @@ class FetchHive:
         options = {name: getattr(self._config, name) for name in self._config.__dataclass_fields__ if name != "api_key"}
         return _unpickle, (type(self), {**options, "async_transport": self._shared.async_transport})
 
-    def _call(
+    def _prompt_call(
         self,
         request: Optional[InvokeRequest],
         fields: dict[str, object],
@@ -495,13 +496,23 @@ class FetchHive:
         extra_body: Optional[Mapping[str, object]],
     ) -> Call[InvokeResponse]:
         body = {**fields_to_send(_read_request(request, fields)), "streaming": streaming}
-        return Call(
-            self._config,
+        return self._call(
             Endpoint(self._config.prompt_path, InvokeResponse),
             merge_body(InvokeRequest, body, extra_body),
             streaming=streaming,
-            timeout=self._config.timeout if timeout is None else read_timeout(timeout),
+            timeout=timeout,
         )
+
+    def _call(
+        self,
+        endpoint: Endpoint[ReceivedT],
+        content: bytes = b"",
+        *,
+        streaming: bool = False,
+        timeout: Optional[Timeout],
+    ) -> Call[ReceivedT]:
+        seconds = self._config.timeout if timeout is None else read_timeout(timeout)
+        return Call(self._config, endpoint, content, streaming=streaming, timeout=seconds)
 
 
 def _read_request(request: object, fields: dict[str, object]) -> InvokeRequest:

@@ -329,6 +329,9 @@ class Service:
             return Refusal(404, "There is no such endpoint")
         if request.method != "POST":
             return Refusal(405, "Use POST")
+        return self._check_key(request)
+
+    def _check_key(self, request: httpx.Request) -> Optional[Refusal]:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not key or self._api_key not in {None, key}:
             return Refusal(401, "The API key is missing or wrong", "validation_error")
