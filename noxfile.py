@@ -208,8 +208,9 @@ def guard(session):
 @nox.session
 def docs(session):
     """Run what the README and the docs show, build the pages strictly, and follow their links."""
-    session.install(".[docs]", TOOLS["mypy"], "openai", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_seeds.py", "tests/test_site.py")
+    session.install(".[docs]", TOOLS["mypy"], TOOLS["pyright"], "openai", *TEST_TOOLS)
+    pages = ("tests/test_docs.py", "tests/test_add_an_endpoint.py", "tests/test_seeds.py", "tests/test_site.py")
+    session.run("python", "-m", "pytest", *pages)
 
 
 @nox.session

@@ -9,10 +9,8 @@ import gc
 import io
 import json
 import logging
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -168,25 +166,6 @@ def test_blocks_of_other_packages_are_typed(tmp_path):
         (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
 
     succeed("mypy", *map(str, sorted(tmp_path.glob("*.py"))))
-
-
-def test_the_page_about_endpoints_can_be_followed(tmp_path):
-    """Its blocks, put where they say into a copy of the package, pass the tests that it ends with."""
-    package = tmp_path / "fetch_hive_sdk"
-    shutil.copytree(Path(fetch_hive_sdk.__file__).parent, package)
-    *blocks, tests = [block for block in blocks_of(ROOT / "docs" / "add-an-endpoint.md") if block.language == "py"]
-    for block in blocks:
-        name, _, line = block.title.partition(", above: ")
-        file = package / Path(name).name
-        before, after = re.split(rf"^(?= *{re.escape(line)})", file.read_text("utf-8"), maxsplit=1, flags=re.MULTILINE)
-        file.write_text(before + block.text + after, "utf-8")
-    (tmp_path / Path(tests.title).name).write_text(tests.text, "utf-8")
-
-    options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", *options, str(tmp_path / Path(tests.title).name)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
 
 
 @every_page
