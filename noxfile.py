@@ -244,7 +244,8 @@ def build(session):
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder)
     # The second time from another folder, with other times of the files, in another time zone, as another user would.
-    caches = shutil.ignore_patterns(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "dist", "site")
+    ignored = [line.strip("/") for line in Path(".gitignore").read_text("utf-8").split()]
+    caches = shutil.ignore_patterns(".git", *ignored)
     shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
     session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
     again = ("python", "-m", "build", "--outdir", str(folder / "again"), str(folder / "elsewhere"))
