@@ -88,6 +88,8 @@ def kit(fake: FakeServer) -> None:
     fake.fails("d", "429")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     fake.client().invoke()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Refusal(message="no")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    fake.client(max_retries="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Deployment(name="d").name = "e"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     Refusal(429).status = 500  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     StreamScript().says("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Deployment(answer="a", varients={})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -28,11 +28,11 @@ _SHORTEST_KEY = 6  # characters; "test" or "key" is no secret
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _Part(BaseModel, frozen=True):
+    model_config = ConfigDict(extra="forbid")
 
 
-class RecordedRequest(_Part):
+class RecordedRequest(_Part, frozen=True):
     """What was asked."""
 
     method: str
@@ -45,7 +45,7 @@ class RecordedRequest(_Part):
         return {"method": _dumps(self.method), "path": _dumps(self.path), **_flatten(self.body, "")}
 
 
-class RecordedEvent(_Part):
+class RecordedEvent(_Part, frozen=True):
     """One event of a stream: its JSON, or what was sent in the place of one, word for word."""
 
     at: Seconds
@@ -61,7 +61,7 @@ class RecordedEvent(_Part):
         return _bytes_of(self.wire, self.base64)
 
 
-class RecordedAnswer(_Part):
+class RecordedAnswer(_Part, frozen=True):
     """What was answered, in one piece or as events."""
 
     status: int = Field(ge=100, le=599)
@@ -83,14 +83,14 @@ class RecordedAnswer(_Part):
         return [(self.at, _dumps(self.body).encode() if is_json else _bytes_of(self.text, self.base64))]
 
 
-class RecordedCall(_Part):
+class RecordedCall(_Part, frozen=True):
     """A request and its answer."""
 
     request: RecordedRequest
     response: RecordedAnswer
 
 
-class _Tape(_Part):
+class _Tape(_Part, frozen=True):
     fetch_hive_cassette: int
     calls: list[RecordedCall]
 

@@ -48,11 +48,11 @@ def _refuse(reason: str, *at: Union[str, int]) -> PydanticCustomError:
 # --- Variables -------------------------------------------------------------------------------------------------------
 
 
-class _Model(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+class _Model(BaseModel, frozen=True):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class Variable(_Model):
+class Variable(_Model, frozen=True):
     """A variable of a prompt. In a file, its type alone will do: `text = "string"`."""
 
     type: VariableType = "any"
@@ -112,7 +112,7 @@ def _check_turns(turns: list[object]) -> None:
         raise _refuse("has a value that JSON cannot carry, a date for one")
 
 
-class Tokens(_Model):
+class Tokens(_Model, frozen=True):
     """The tokens that a run is said to have used."""
 
     prompt_tokens: int = Field(default=0, ge=0)
@@ -136,7 +136,7 @@ def _read_fault(value: object) -> str:
     raise _refuse("must be a status from 400 to 599, cut, stall, end or error")
 
 
-class PlannedFault(_Model):
+class PlannedFault(_Model, frozen=True):
     """Something that goes wrong with some calls of a deployment."""
 
     fault: Annotated[Union[int, str], PlainValidator(_read_fault)]
@@ -163,7 +163,7 @@ class PlannedFault(_Model):
         return self
 
 
-class Variant(_Model):
+class Variant(_Model, frozen=True):
     """What a variant of a deployment says otherwise than the deployment."""
 
     answer: Annotated[Union[Said, list[Said], None], PlainValidator(_read_answer)] = None
@@ -181,7 +181,7 @@ class Variant(_Model):
     """What goes wrong. Of several that are due, the first."""
 
 
-class Described(Variant):
+class Described(Variant, frozen=True):
     """A deployment without its name, which stands before it in a file."""
 
     variables: Optional[dict[str, Variable]] = None
@@ -199,7 +199,7 @@ class Described(Variant):
         return self
 
 
-class Deployment(Described):
+class Deployment(Described, frozen=True):
     """A deployment that an `Emulator` serves."""
 
     name: str = Field(min_length=1)
@@ -266,7 +266,7 @@ def as_text(value: object) -> str:
 # --- The file --------------------------------------------------------------------------------------------------------
 
 
-class DeploymentFile(_Model):
+class DeploymentFile(_Model, frozen=True):
     """What a file says."""
 
     api_key: Optional[SecretStr] = Field(default=None, min_length=1)

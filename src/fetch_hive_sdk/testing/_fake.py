@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, ClassVar, Optional, TypedDict, Union, cast
 
 import httpx
 from pydantic import ConfigDict, ValidationError
@@ -28,10 +28,12 @@ from ._script import (
     script_of,
     words_of,
 )
-from ._server import serve
+from ._server import Handler, serve
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
+
+    from typing_extensions import Unpack
 
 TEST_KEY = "fhk_test"
 """The key that `FakeServer.client` sends."""
@@ -392,28 +394,40 @@ class FakeServer(Service):
         ```
     """
 
-    def client(self, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
+    def client(self, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
         """Return a client whose calls this server answers in process, blocking and asyncio.
 
         Args:
             api_key: The key that it sends.
-            **options: Further arguments of `FetchHive`.
+            **options: Further arguments of `FetchHive`, but for those that say what calls are sent with.
 
         Returns:
             The client. There is nothing to close.
 
         """
-        return connect(self, api_key, **options)
+        return connect(self.handle, api_key, **options)
 
 
-def connect(service: Service, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
-    """Return a client whose calls a service answers in process."""
-    transport = httpx.MockTransport(service.handle)
+class ClientOptions(TypedDict, total=False):
+    """The arguments of `FetchHive` that a client of a fake may have."""
+
+    base_url: Optional[str]
+    timeout: Union[float, httpx.Timeout]
+    idle_timeout: Optional[float]
+    max_retries: int
+    retry_unknown_outcome: bool
+    prompt_path: str
+    allow_http: bool
+
+
+def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
+    """Return a client whose calls a handler answers in process."""
+    transport = httpx.MockTransport(handler)
     return FetchHive(
         api_key=api_key,
         http_client=httpx.Client(transport=transport),
         async_http_client=httpx.AsyncClient(transport=transport),
-        **options,
+        **options,  # pyrefly: ignore[open-unpacking] - a checked call has no further ones
     )
 
 

@@ -34,5 +34,5 @@ class FakeHive(Service):
     def running(self) -> Generator[FakeHive, None, None]:
         """Serve on `url` until the block is left. The fixture has done it."""
         with self.serve() as self.url:
-            self.client = connect(self, base_url=self.url)
+            self.client = connect(self.handle, base_url=self.url)
             yield self

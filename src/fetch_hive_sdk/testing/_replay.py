@@ -8,11 +8,9 @@ import os
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
-
-from fetch_hive_sdk import FetchHive
 
 from ._cassette import (
     File,
@@ -24,14 +22,18 @@ from ._cassette import (
     keep_request,
     read_file,
 )
-from ._fake import TEST_KEY
+from ._fake import TEST_KEY, connect
 from ._server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from fetch_hive_sdk import FetchHive
+
+    from ._fake import ClientOptions
 
 End = Callable[[RecordedAnswer], Optional[Exception]]
 
@@ -94,24 +96,18 @@ class Cassette:
         self._repeat = repeat
         self._lock = threading.Lock()
 
-    def client(self, api_key: str = TEST_KEY, **options: Any) -> FetchHive:
+    def client(self, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
         """Return a client whose calls are answered in process, blocking and asyncio.
 
         Args:
             api_key: The key that it sends.
-            **options: Further arguments of `FetchHive`.
+            **options: Further arguments of `FetchHive`, but for those that say what calls are sent with.
 
         Returns:
             The client. There is nothing to close.
 
         """
-        transport = httpx.MockTransport(self.handle)
-        return FetchHive(
-            api_key=api_key,
-            http_client=httpx.Client(transport=transport),
-            async_http_client=httpx.AsyncClient(transport=transport),
-            **options,
-        )
+        return connect(self.handle, api_key, **options)
 
     @contextmanager
     def serve(self, port: int = 0) -> Generator[str, None, None]:
