@@ -43,24 +43,28 @@ if TYPE_CHECKING:
         UnexpectedContentTypeError,
         UnprocessableEntityError,
     )
-    from .models import (
-        CompletionTokens,
+    from .models.json_values import MetadataValue
+    from .models.prompts import (
         ErrorEvent,
         InvokeRequest,
         InvokeResponse,
-        MetadataValue,
         PartialAnswer,
-        PromptTokens,
         ReasoningEvent,
         ResponseEvent,
         StreamEvent,
         UnknownEvent,
-        Usage,
         UsageEvent,
+    )
+    from .models.usage import (
+        CompletionTokens,
+        PromptTokens,
+        Usage,
     )
     from .streams import (
         AsyncPromptStream,
+        AsyncStream,
         PromptStream,
+        Stream,
     )
 
 __all__ = [
@@ -68,6 +72,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncPromptStream",
+    "AsyncStream",
     "AuthenticationError",
     "BadRequestError",
     "CompletionTokens",
@@ -94,6 +99,7 @@ __all__ = [
     "ResponseEvent",
     "ResponseTooLargeError",
     "ResponseValidationError",
+    "Stream",
     "StreamError",
     "StreamEvent",
     "StreamFailedError",
@@ -135,22 +141,20 @@ _HOMES = {
         "UnexpectedContentTypeError",
         "UnprocessableEntityError",
     ],
-    "models": [
-        "CompletionTokens",
+    "models.json_values": ["MetadataValue"],
+    "models.prompts": [
         "ErrorEvent",
         "InvokeRequest",
         "InvokeResponse",
-        "MetadataValue",
         "PartialAnswer",
-        "PromptTokens",
         "ReasoningEvent",
         "ResponseEvent",
         "StreamEvent",
         "UnknownEvent",
-        "Usage",
         "UsageEvent",
     ],
-    "streams": ["AsyncPromptStream", "PromptStream"],
+    "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
+    "streams": ["AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 
 

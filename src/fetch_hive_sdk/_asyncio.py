@@ -7,40 +7,39 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
-from ._events import OPENED, EventReader
-from ._protocol import NETWORK_ERRORS, Call
+from ._protocol.call import NETWORK_ERRORS
+from ._protocol.streaming import OPENED
 from .errors import FetchHiveError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 
     import httpx
 
-    from ._pool import AsyncConnections
-    from .models import InvokeResponse, ReceivedT, StreamEvent
+    from ._net.senders import AsyncSender
+    from ._protocol.call import Call
+    from ._protocol.streaming import EventReader, StreamCall
+
+AnswerT = TypeVar("AnswerT")
+EventT = TypeVar("EventT")
+T = TypeVar("T")
 
 
-async def run(call: Call[ReceivedT], connections: AsyncConnections) -> ReceivedT:
+async def run(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
     """Make a call and return its answer."""
-    response = await _open(call, connections)
-    try:
-        with call.errors():
-            await _read(call, response)
-            return call.parse()
-    finally:
-        await response.aclose()
+    return await _repeat(call, lambda: _answer(call, sender))
 
 
 async def stream(
-    call: Call[InvokeResponse], connections: AsyncConnections, announce: bool
-) -> AsyncGenerator[StreamEvent, None]:
+    call: StreamCall[EventT, AnswerT], sender: AsyncSender, announce: bool
+) -> AsyncGenerator[EventT, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
     with call.transcript.recording():
-        response = await _open(call, connections)
+        response = await _repeat(call, lambda: _attempt(call, sender))
         try:
             if announce:
                 yield OPENED
@@ -54,13 +53,13 @@ async def stream(
                         break
                 for event in reader.finish():
                     yield event
-            if reader.is_done and connections.keep_time:
+            if reader.is_done and sender.owns_sockets:
                 await _await_end(reader, chunks)
         finally:
             await response.aclose()
 
 
-async def _await_end(reader: EventReader, chunks: AsyncIterator[bytes]) -> None:
+async def _await_end(reader: EventReader[EventT], chunks: AsyncIterator[bytes]) -> None:
     """Read on to the end of the body for a moment: only then can the connection be used again."""
     with suppress(*NETWORK_ERRORS):
         async for _ in chunks:
@@ -68,12 +67,12 @@ async def _await_end(reader: EventReader, chunks: AsyncIterator[bytes]) -> None:
                 break
 
 
-async def _open(call: Call[ReceivedT], connections: AsyncConnections) -> httpx.Response:
-    """Send the request, again if the protocol says so, until there is an answer to read."""
+async def _repeat(call: Call[AnswerT], work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work of one attempt, again if the protocol says so."""
     while True:
         try:
             with call.errors():
-                return await _attempt(call, connections)
+                return await work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
             if seconds is None:
@@ -81,8 +80,17 @@ async def _open(call: Call[ReceivedT], connections: AsyncConnections) -> httpx.R
         await asyncio.sleep(seconds)
 
 
-async def _attempt(call: Call[ReceivedT], connections: AsyncConnections) -> httpx.Response:
-    response = await connections.send(call.begin())
+async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
+    response = await _attempt(call, sender)
+    try:
+        await _read(call, response)
+        return call.parse()
+    finally:
+        await response.aclose()
+
+
+async def _attempt(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:
+    response = await sender.send(call.begin())
     if call.accept(response):
         return response
     # What has come of a refusal says enough, whatever happens to the rest.
@@ -94,7 +102,7 @@ async def _attempt(call: Call[ReceivedT], connections: AsyncConnections) -> http
     raise call.refusal()
 
 
-async def _read(call: Call[ReceivedT], response: httpx.Response) -> None:
+async def _read(call: Call[AnswerT], response: httpx.Response) -> None:
     # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
     async for chunk in _chunks(response):
         call.read(chunk)

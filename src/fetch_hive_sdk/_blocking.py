@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
-from ._events import OPENED, EventReader
-from ._protocol import NETWORK_ERRORS, Call
+from ._protocol.call import NETWORK_ERRORS
+from ._protocol.streaming import OPENED
 from .errors import FetchHiveError
 
 if TYPE_CHECKING:
@@ -18,22 +18,25 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._pool import Connections
-    from .models import InvokeResponse, ReceivedT, StreamEvent
+    from ._net.senders import Sender
+    from ._protocol.call import Call
+    from ._protocol.streaming import EventReader, StreamCall
+
+AnswerT = TypeVar("AnswerT")
+EventT = TypeVar("EventT")
+T = TypeVar("T")
 
 
-def run(call: Call[ReceivedT], connections: Connections) -> ReceivedT:
+def run(call: Call[AnswerT], sender: Sender) -> AnswerT:
     """Make a call and return its answer."""
-    with closing(_open(call, connections)) as response, call.errors():
-        _read(call, response)
-        return call.parse()
+    return _repeat(call, lambda: _answer(call, sender))
 
 
-def stream(call: Call[InvokeResponse], connections: Connections, announce: bool) -> Generator[StreamEvent, None, None]:
+def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) -> Generator[EventT, None, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with call.transcript.recording(), closing(_open(call, connections)) as response:
+    with call.transcript.recording(), closing(_repeat(call, lambda: _attempt(call, sender))) as response:
         if announce:
             yield OPENED
         reader = call.event_reader(response)
@@ -44,11 +47,11 @@ def stream(call: Call[InvokeResponse], connections: Connections, announce: bool)
                 if reader.is_done:
                     break
             yield from reader.finish()
-        if reader.is_done and connections.keep_time:
+        if reader.is_done and sender.owns_sockets:
             _await_end(reader, chunks)
 
 
-def _await_end(reader: EventReader, chunks: Iterator[bytes]) -> None:
+def _await_end(reader: EventReader[EventT], chunks: Iterator[bytes]) -> None:
     """Read on to the end of the body for a moment: only then can the connection be used again."""
     with suppress(*NETWORK_ERRORS):
         for _ in chunks:
@@ -56,12 +59,12 @@ def _await_end(reader: EventReader, chunks: Iterator[bytes]) -> None:
                 break
 
 
-def _open(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
-    """Send the request, again if the protocol says so, until there is an answer to read."""
+def _repeat(call: Call[AnswerT], work: Callable[[], T]) -> T:
+    """Do the work of one attempt, again if the protocol says so."""
     while True:
         try:
             with call.errors():
-                return _attempt(call, connections)
+                return work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
             if seconds is None:
@@ -69,8 +72,14 @@ def _open(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
         time.sleep(seconds)
 
 
-def _attempt(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
-    response = connections.send(call.begin())
+def _answer(call: Call[AnswerT], sender: Sender) -> AnswerT:
+    with closing(_attempt(call, sender)) as response:
+        _read(call, response)
+        return call.parse()
+
+
+def _attempt(call: Call[AnswerT], sender: Sender) -> httpx.Response:
+    response = sender.send(call.begin())
     if call.accept(response):
         return response
     # What has come of a refusal says enough, whatever happens to the rest.
@@ -79,7 +88,7 @@ def _attempt(call: Call[ReceivedT], connections: Connections) -> httpx.Response:
     raise call.refusal()
 
 
-def _read(call: Call[ReceivedT], response: httpx.Response) -> None:
+def _read(call: Call[AnswerT], response: httpx.Response) -> None:
     # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
     for chunk in _chunks(response):
         call.read(chunk)

@@ -6,80 +6,23 @@ import ipaddress
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Optional, Union, cast
+from typing import Optional, Union, cast
 
 import httpx
 
+from ._secret import Secret
 from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Timeout = Union[float, httpx.Timeout]
 """Seconds for the whole call, or an `httpx.Timeout` with a limit for each step and none for the whole."""
-
-AsyncTransport = Literal["httpx", "aiohttp"]
-"""What asyncio calls are sent with."""
 
 DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
 DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
 DEFAULT_MAX_RETRIES = 2
 DEFAULT_PROMPT_PATH = "/prompt/invoke"
 _LAST_PORT = 65535
-
-
-_SHORTEST_KEY = 6  # characters
-
-
-class Secret:
-    """A text that shows itself only to those who ask for it."""
-
-    # Slots: vars() has nothing to show.
-    __slots__ = ("_is_rare", "_value")
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-        # "test" or "key" is no secret, and masking it would take words out of what the service says.
-        self._is_rare = len(value) >= _SHORTEST_KEY
-
-    def reveal(self) -> str:
-        """Return the text itself."""
-        return self._value
-
-    def hide_in(self, text: str) -> str:
-        """Return the text with the secret masked wherever it stands."""
-        return text.replace(self._value, "***") if self._is_rare else text
-
-    def hide_in_bytes(self, data: bytes) -> bytes:
-        """Return the bytes with the secret masked wherever it stands."""
-        return data.replace(self._value.encode(), b"***") if self._is_rare else data
-
-    def hide_in_value(self, value: object) -> object:
-        """Return a text, bytes or a JSON value with the secret masked wherever it stands."""
-        if isinstance(value, str):
-            return self.hide_in(value)
-        if isinstance(value, bytes):
-            return self.hide_in_bytes(value)
-        if isinstance(value, dict):
-            fields = cast("dict[str, object]", value)
-            return {self.hide_in(name): self.hide_in_value(item) for name, item in fields.items()}
-        if isinstance(value, list):
-            return [self.hide_in_value(item) for item in cast("list[object]", value)]
-        return value
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> str:
-        raise TypeError("a secret is not pickled")
 
 
 @dataclass(frozen=True)
@@ -94,18 +37,20 @@ class Config:
     retry_unknown_outcome: bool
     prompt_path: str
     allow_http: bool
+    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def read_config(
     *,
     api_key: Optional[str] = None,
     base_url: Optional[str] = None,
-    timeout: Timeout = DEFAULT_TIMEOUT,
+    timeout: Optional[Timeout] = DEFAULT_TIMEOUT,
     idle_timeout: Optional[float] = None,
     max_retries: int = DEFAULT_MAX_RETRIES,
     retry_unknown_outcome: bool = False,
     prompt_path: str = DEFAULT_PROMPT_PATH,
     allow_http: bool = False,
+    default_headers: Optional[Mapping[str, str]] = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Check the settings of a client, the environment standing in for the key and the URL.
@@ -123,6 +68,7 @@ def read_config(
         retry_unknown_outcome=_read_switch("retry_unknown_outcome", retry_unknown_outcome),
         prompt_path=_read_path(prompt_path),
         allow_http=_read_switch("allow_http", allow_http),
+        default_headers=_read_headers(default_headers),
     )
 
 
@@ -186,34 +132,54 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def read_timeout(timeout: Timeout) -> Timeout:
-    """Check a time limit given for a client or a call.
+# Set for each call, or by httpx. Lengths and encodings that do not match the body would break it.
+_OWN_HEADERS = {
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.1
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?")  # RFC 9110 section 5.5, printable ASCII
+
+
+def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
+    # The messages do not quote values: they may be secrets.
+    if not isinstance(cast("object", given), (Mapping, type(None))):
+        raise ConfigurationError("default_headers must be a mapping of names to values")
+    headers: dict[str, str] = {}
+    for name, value in (given or {}).items():
+        if not isinstance(cast("object", name), str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError("default_headers has a name that is not valid for a header")
+        if name.lower() in _OWN_HEADERS:
+            raise ConfigurationError(f"default_headers must not have {name}: the client sets it itself")
+        if not isinstance(cast("object", value), str) or not re.fullmatch(
+            r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?", value
+        ):
+            raise ConfigurationError(f"the value of {name} in default_headers must be a printable ASCII string")
+        headers["User-Agent" if name.lower() == "user-agent" else name] = value
+    return headers
+
+
+def read_timeout(timeout: Optional[Timeout]) -> Timeout:
+    """Check a time limit given for a client or a call; None is no limit.
 
     Raises:
         ConfigurationError: It is neither a positive number of seconds nor an `httpx.Timeout`.
 
     """
+    if timeout is None:
+        return httpx.Timeout(None)
     if isinstance(timeout, httpx.Timeout):
         return timeout
     if not _is_number(timeout) or not 0 < timeout < math.inf:
-        raise ConfigurationError(
-            "timeout must be a positive number of seconds, or an httpx.Timeout (httpx.Timeout(None) for no limit)"
-        )
+        raise ConfigurationError("timeout must be a positive number of seconds, an httpx.Timeout, or None for no limit")
     return float(timeout)
-
-
-def read_async_transport(transport: AsyncTransport) -> AsyncTransport:
-    """Check what asyncio calls are to be sent with.
-
-    Raises:
-        ConfigurationError: It is none that we know, or its package is not installed.
-
-    """
-    if transport not in {"httpx", "aiohttp"}:
-        raise ConfigurationError('async_transport must be "httpx" or "aiohttp"')
-    if transport == "aiohttp" and find_spec("aiohttp") is None:
-        raise ConfigurationError('async_transport="aiohttp" needs one more package: pip install aiohttp')
-    return transport
 
 
 def _read_idle_timeout(idle_timeout: Optional[float]) -> Optional[float]:

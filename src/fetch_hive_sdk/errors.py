@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .models import InvokeResponse, PartialAnswer
+    from .models.prompts import InvokeResponse, PartialAnswer
 
 ErrorT = TypeVar("ErrorT", bound="FetchHiveError")
 

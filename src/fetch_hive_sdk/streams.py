@@ -1,10 +1,10 @@
-"""An answer as it is being written: `PromptStream` and its asyncio twin."""
+"""An answer as it is being written: `Stream` and `PromptStream`, with their asyncio twins."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Generic, Optional, TypeVar
 
-from .models import ErrorEvent, ResponseEvent
+from .models.prompts import ErrorEvent, InvokeResponse, ResponseEvent, StreamEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -12,31 +12,28 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._events import Transcript
-    from .models import InvokeResponse, PartialAnswer, StreamEvent
+    from ._protocol.streaming import Transcript
+    from .models.prompts import PartialAnswer
+
+EventT = TypeVar("EventT")
+AnswerT = TypeVar("AnswerT")
 
 
-class PromptStream:
-    """The events of one run, as they come. Made by `FetchHive.invoke_prompt_stream`.
+class Stream(Generic[EventT, AnswerT]):
+    """The events of one run, as they come. The base of `PromptStream`.
 
     Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
     end gives its connection back; use `with` where you may leave early and keep the stream.
-
-    Example:
-        ```python
-        with client.invoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
-            for event in stream:
-                if event.type == "response":
-                    print(event.response, end="", flush=True)
-        ```
     """
 
-    def __init__(self, begin: Callable[[bool], Generator[StreamEvent, None, None]], transcript: Transcript) -> None:
+    def __init__(
+        self, begin: Callable[[bool], Generator[EventT, None, None]], transcript: Transcript[EventT, AnswerT]
+    ) -> None:
         self._begin = begin
         self._transcript = transcript
-        self._events: Optional[Generator[StreamEvent, None, None]] = None
+        self._events: Optional[Generator[EventT, None, None]] = None
 
-    def __iter__(self) -> Iterator[StreamEvent]:
+    def __iter__(self) -> Iterator[EventT]:
         """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
 
         Raises:
@@ -53,7 +50,7 @@ class PromptStream:
             self._transcript.check_end()
         return self._events
 
-    def __next__(self) -> StreamEvent:
+    def __next__(self) -> EventT:
         """Return the next event; raises what iterating raises."""
         return next(iter(self))
 
@@ -74,8 +71,8 @@ class PromptStream:
             elif isinstance(event, ErrorEvent):
                 self._raise_failure()
 
-    def collect(self) -> InvokeResponse:
-        """Read to the end and return the answer that `invoke_prompt` would have given.
+    def collect(self) -> AnswerT:
+        """Read to the end and return the answer that a call without a stream would have given.
 
         What has been iterated over before is part of it.
 
@@ -124,27 +121,34 @@ class PromptStream:
             raise failure
 
 
-class AsyncPromptStream:
-    """The events of one run, as they come. Made by `FetchHive.ainvoke_prompt_stream`.
-
-    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
-    end gives its connection back; use `async with` where you may leave early and keep the stream.
+class PromptStream(Stream[StreamEvent, InvokeResponse]):
+    """The events of one run of a prompt, as they come. Made by `FetchHive.invoke_prompt_stream`.
 
     Example:
         ```python
-        async with client.ainvoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
-            async for event in stream:
+        with client.invoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
+            for event in stream:
                 if event.type == "response":
                     print(event.response, end="", flush=True)
         ```
     """
 
-    def __init__(self, begin: Callable[[bool], AsyncGenerator[StreamEvent, None]], transcript: Transcript) -> None:
+
+class AsyncStream(Generic[EventT, AnswerT]):
+    """The events of one run, as they come. The base of `AsyncPromptStream`.
+
+    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
+    end gives its connection back; use `async with` where you may leave early and keep the stream.
+    """
+
+    def __init__(
+        self, begin: Callable[[bool], AsyncGenerator[EventT, None]], transcript: Transcript[EventT, AnswerT]
+    ) -> None:
         self._begin = begin
         self._transcript = transcript
-        self._events: Optional[AsyncGenerator[StreamEvent, None]] = None
+        self._events: Optional[AsyncGenerator[EventT, None]] = None
 
-    def __aiter__(self) -> AsyncIterator[StreamEvent]:
+    def __aiter__(self) -> AsyncIterator[EventT]:
         """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
 
         Raises:
@@ -161,7 +165,7 @@ class AsyncPromptStream:
             self._transcript.check_end()
         return self._events
 
-    async def __anext__(self) -> StreamEvent:
+    async def __anext__(self) -> EventT:
         """Return the next event; raises what iterating raises."""
         return await self.__aiter__().__anext__()
 
@@ -182,7 +186,7 @@ class AsyncPromptStream:
             elif isinstance(event, ErrorEvent):
                 await self._raise_failure()
 
-    async def collect(self) -> InvokeResponse:
+    async def collect(self) -> AnswerT:
         """Read to the end and return the answer that `invoke_prompt` would have given.
 
         What has been iterated over before is part of it.
@@ -230,3 +234,16 @@ class AsyncPromptStream:
         await self.aclose()
         if failure:
             raise failure
+
+
+class AsyncPromptStream(AsyncStream[StreamEvent, InvokeResponse]):
+    """The events of one run of a prompt, as they come. Made by `FetchHive.ainvoke_prompt_stream`.
+
+    Example:
+        ```python
+        async with client.ainvoke_prompt_stream(deployment="summarise", inputs={"text": "..."}) as stream:
+            async for event in stream:
+                if event.type == "response":
+                    print(event.response, end="", flush=True)
+        ```
+    """

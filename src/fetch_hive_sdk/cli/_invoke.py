@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
         if options.stream:
             _stream(client, request, options)
         else:
-            _print(client.invoke_prompt(request), options)
+            _print(client.invoke(request), options)
     except FetchHiveError as exc:
         _report(exc, as_json=options.json)
         return _exit_code(exc)
@@ -187,7 +187,7 @@ def _prints_utf8() -> bool:
 
 
 def _stream(client: FetchHive, request: InvokeRequest, options: argparse.Namespace) -> None:
-    with client.invoke_prompt_stream(request) as stream:
+    with client.stream(request) as stream:
         if options.json:
             for event in stream:
                 print(json.dumps(event.raw, ensure_ascii=not _prints_utf8()), flush=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 import httpx
 
+from fetch_hive_sdk._session import wrap_sender
+
 from ._cassette import (
     File,
     RecordedCall,
@@ -73,8 +75,8 @@ def record(path: File, client: FetchHive, *, redact: Optional[Redact] = None) ->
         OSError: The file cannot be written.
 
     """
-    recorder = _Recorder(client._config.base_url, redact)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it was told
-    with _writing(path, recorder), _attached(recorder, client):
+    recorder = _Recorder(client.base_url, redact)
+    with _writing(path, recorder), wrap_sender(client, recorder):
         yield client
 
 
@@ -198,28 +200,6 @@ def _writing(path: File, recorder: _Recorder) -> Generator[None, None, None]:
         # A block that failed before its first answer does not cost an older file.
         if calls:
             write_file(file, calls)
-
-
-@contextmanager
-def _attached(recorder: _Recorder, client: FetchHive) -> Generator[None, None, None]:
-    """Let a recorder stand between a client and its connections."""
-    shared = client._shared  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the client knows of no recorders
-    connections, async_connections = shared.connections, shared.async_connections
-    send, asend = connections.send, async_connections.send
-
-    def recorded_send(request: httpx.Request) -> httpx.Response:
-        return recorder.send(send, request)
-
-    async def recorded_asend(request: httpx.Request) -> httpx.Response:
-        return await recorder.asend(asend, request)
-
-    with ExitStack() as stack:
-        for sender, replacement in ((connections, recorded_send), (async_connections, recorded_asend)):
-            # In one step, for threads may begin at once. An attribute of the object stands before the method.
-            if vars(sender).setdefault("send", replacement) is not replacement:
-                raise RuntimeError("this client is being recorded already")
-            stack.callback(vars(sender).pop, "send")
-        yield
 
 
 class _Recorder:

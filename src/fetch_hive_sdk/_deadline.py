@@ -20,11 +20,13 @@ _SHORTEST_WAIT = 0.001  # seconds: to a socket, 0 would mean "do not wait at all
 _FOREVER = 1e6  # seconds: eleven days, which every clock and socket can count
 
 
-class Patience(float):
-    """Seconds that one wait may take, and the moment by which waiting must be over.
+class Deadline(float):
+    """Seconds that one wait may take, and the moment at which all waiting must be over.
 
-    A plain float to whoever knows only floats, like an injected client. Our own connections ask `left()` at every
-    wait, so that a server that drips cannot stretch a call.
+    httpx and httpcore hand a time limit, as a plain number of seconds, through to each socket; there it would begin
+    again with every read, and a server that sends a byte now and then could stretch a call for ever. So the number
+    that we give them also knows the moment: our own sockets ask it for the seconds that are `left()` before each
+    wait. To everything else, such as an injected client, it is the number.
     """
 
     __slots__ = ("clock", "deadline")
@@ -63,7 +65,7 @@ class Deadlines:
         self.clock = clock
         self.started = clock()
         self._total = math.inf if isinstance(timeout, httpx.Timeout) else self.started + timeout
-        self.reading = Patience(0, math.inf, clock)
+        self.reading = Deadline(0, math.inf, clock)
 
     @property
     def has_total(self) -> bool:
@@ -79,23 +81,19 @@ class Deadlines:
         if isinstance(self.timeout, httpx.Timeout):
             limits = self.timeout.as_dict()
             seconds = limits["read"]
-            self.reading = Patience(_FOREVER if seconds is None else seconds, math.inf, self.clock)
+            self.reading = Deadline(_FOREVER if seconds is None else seconds, math.inf, self.clock)
             return {**limits, "read": self.reading}
         now = self.clock()
         left = max(_SHORTEST_WAIT, self._total - now)
         connecting = min(CONNECT_SECONDS, left)
         # A stream may be silent for the whole `timeout` once it has begun, however late it began.
-        self.reading = Patience(self.timeout if streaming else left, self._total, self.clock)
+        self.reading = Deadline(self.timeout if streaming else left, self._total, self.clock)
         return {
-            "connect": Patience(connecting, now + connecting, self.clock),
+            "connect": Deadline(connecting, now + connecting, self.clock),
             "pool": left,
-            "write": Patience(left, self._total, self.clock),
+            "write": Deadline(left, self._total, self.clock),
             "read": self.reading,
         }
-
-    def begin_stream(self) -> None:
-        """The answer to a stream has begun: from now on only silence is limited."""
-        self.await_event()
 
     def await_event(self) -> None:
         """From now on the next event is waited for. The time that the caller takes for an event does not count."""

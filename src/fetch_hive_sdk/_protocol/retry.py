@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
 
-from ._config import DEFAULT_MAX_RETRIES
-from .errors import APIConnectionError, APIStatusError, FetchHiveError
+from fetch_hive_sdk._config import DEFAULT_MAX_RETRIES
+from fetch_hive_sdk.errors import APIConnectionError, APIStatusError, FetchHiveError
+
+from .endpoint import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,11 +59,13 @@ class RetryPolicy:
 
     Args:
         max_retries: How many times at most.
-        retry_unknown_outcome: Whether to repeat a call that may have been processed, and billed.
+        retry_unknown_outcome: Whether to repeat a run that may have been processed, and billed.
+        effect: What the call does.
     """
 
     max_retries: int = DEFAULT_MAX_RETRIES
     retry_unknown_outcome: bool = False
+    effect: Effect = Effect.RUN
 
     def wait_before_retry(
         self, attempt: int, error: FetchHiveError, *, jitter: Callable[[], float] = random.random
@@ -82,8 +86,12 @@ class RetryPolicy:
         # Full jitter: callers that failed together do not come back together.
         return jitter() * min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(attempt - 1, _DOUBLINGS))
 
+    @property
+    def _repeats_unknown_outcome(self) -> bool:
+        return self.effect is Effect.SETTLE or (self.effect is Effect.RUN and self.retry_unknown_outcome)
+
     def _may_repeat(self, error: FetchHiveError) -> bool:
-        if error.maybe_processed and not self.retry_unknown_outcome:
+        if error.maybe_processed and not self._repeats_unknown_outcome:
             return False
         if isinstance(error, APIStatusError):
             is_server_error = error.status_code >= 500  # noqa: PLR2004 - 5xx: the server failed

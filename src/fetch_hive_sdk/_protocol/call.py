@@ -1,125 +1,45 @@
-"""What to send and what to make of the answer. Decides everything, performs no I/O.
+"""One call over all its attempts: what to send, what the outcome means, whether to send it again. Performs no I/O.
 
-A call goes down as an `httpx.Request` and comes up as a model, or as an error. `Call` is one call over all its
-attempts: the shells ask it what to send, show it what came, and do what it says.
+The shells ask it what to send, show it what came, and do what it says.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import platform
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Generic, Literal, Optional
+from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
 
 import httpx
-from pydantic_core import to_json
 
-from ._answers import (
-    MAX_BODY_BYTES,
-    MAX_REFUSAL_BYTES,
-    BodyReader,
-    content_encoding,
-    content_type,
-    detach,
-    find_request_id,
-    parse_answer,
-    refuse,
-    without_secrets,
-)
-from ._events import EventReader, Transcript
-from ._retry import RetryPolicy
-from ._time import Deadlines
-from ._version import __version__
-from .errors import (
+from fetch_hive_sdk._deadline import Deadlines
+from fetch_hive_sdk.errors import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     FetchHiveError,
     ResponseDecodeError,
     ResponseError,
-    StreamInterruptedError,
 )
-from .models import ReceivedT, read_json_object
+
+from .answers import find_request_id, parse_answer
+from .bodies import MAX_BODY_BYTES, MAX_REFUSAL_BYTES, BodyReader, content_encoding, content_type
+from .endpoint import Effect
+from .refusals import detach, refuse, without_secrets
+from .requests import build_request
+from .retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
-    from pydantic import BaseModel
+    from fetch_hive_sdk._config import Config, Timeout
+    from fetch_hive_sdk.errors import Phase
 
-    from ._config import Config, Timeout
-    from .errors import Phase
+    from .endpoint import Endpoint
+    from .requests import Body
+
+AnswerT = TypeVar("AnswerT")
 
 log = logging.getLogger("fetch_hive_sdk")
-
-# --- Down: from keywords to a request --------------------------------------------------------------------------------
-
-USER_AGENT = f"fetch-hive-sdk/{__version__} httpx/{httpx.__version__} python/{platform.python_version()}"
-
-
-_read_url = lru_cache(maxsize=64)(httpx.URL)  # reading one costs as much as a tenth of a call
-
-
-@dataclass(frozen=True)
-class Endpoint(Generic[ReceivedT]):
-    """A place of the API and what it answers.
-
-    Args:
-        path: What follows the base URL.
-        answer: The model of the answer.
-        method: POST for what may start a run, GET for what starts none and may be repeated.
-    """
-
-    path: str
-    answer: type[ReceivedT]
-    method: Literal["POST", "GET"] = "POST"
-
-
-def merge_body(
-    model: type[BaseModel], fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
-) -> bytes:
-    """Write the JSON body of a request from the fields of its model, and those that this version does not know.
-
-    Raises:
-        ValueError: `extra_body` has a field that has an argument of its own, or a value that JSON cannot carry.
-
-    """
-    extra = read_json_object(extra_body or {}, "extra_body")
-    known = sorted(model.model_fields.keys() & extra.keys())
-    if known:
-        raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
-    return to_json({**fields, **extra})
-
-
-def build_request(
-    config: Config,
-    endpoint: Endpoint[ReceivedT],
-    content: bytes,
-    *,
-    streaming: bool,
-    limits: Mapping[str, Optional[float]],
-) -> httpx.Request:
-    """Build the request of one attempt."""
-    headers = {
-        "Authorization": f"Bearer {config.api_key.reveal()}",
-        "Accept": "text/event-stream, application/json" if streaming else "application/json",
-        # What `BodyReader` can undo with a bound. Events must not wait in a compressor.
-        "Accept-Encoding": "identity" if streaming else "gzip",
-        "User-Agent": USER_AGENT,
-    }
-    if content:
-        headers["Content-Type"] = "application/json"
-    return httpx.Request(
-        endpoint.method,
-        _read_url(config.base_url + endpoint.path),
-        headers=headers,
-        content=content,
-        extensions={"timeout": dict(limits)},
-    )
-
-
-# --- One call --------------------------------------------------------------------------------------------------------
 
 # What httpx and what is under it may raise while a request is under way.
 NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError)
@@ -152,26 +72,40 @@ _WAITING_FOR: dict[Phase, str] = {
 }
 
 
-class Call(Generic[ReceivedT]):
-    """One call over all its attempts: what to send, what the outcome means, whether to try again.
+#            begin()                accept()                  read()            parse()
+#  [ new ] ---------> [ sent ] -----------------> [ accepted ] -------> [ read ] -------> answer
+#               ^        |     2xx                     |    ^  |
+#               |        | another status              |    +--+
+#               |        v                             |
+#               |   [ refused ] -- read(), refusal() --+--> error
+#               |                                             |
+#               |  wait_before_retry() is seconds             |  wait_before_retry() is None
+#               +---------------------------------------------+---------------------------> the error is raised
+#
+# An error of the network may come in every state; `errors()` translates it. Once a RUN or a CREATE is accepted, it has
+# been paid for, and wait_before_retry() is always None.
+
+
+class Call(Generic[AnswerT]):
+    """One call over all its attempts.
 
     Args:
         config: How the client is set up.
         endpoint: Where the call goes and what it answers.
-        content: The JSON body; empty for a GET.
-        streaming: Whether the answer comes as events.
+        body: What the request carries; None for nothing.
         timeout: The time limit of this call.
     """
 
+    streaming: ClassVar[bool] = False
+
     def __init__(
-        self, config: Config, endpoint: Endpoint[ReceivedT], content: bytes, *, streaming: bool, timeout: Timeout
+        self, config: Config, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Timeout
     ) -> None:
         self._config = config
         self._endpoint = endpoint
-        self._content = content
-        self._streaming = streaming
+        self._request_body = body
         self._timeout = timeout
-        self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome)
+        self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
         self._sent: httpx.Request
         self._head: httpx.Response
         self._deadlines: Deadlines
@@ -179,22 +113,20 @@ class Call(Generic[ReceivedT]):
         self._is_accepted = False
         self._attempts = 0
         self._body = BodyReader()
-        self.transcript = Transcript()
 
     def begin(self) -> httpx.Request:
         """Return the request of the next attempt. The time of the call begins with the first."""
         if not self._attempts:
             self._deadlines = Deadlines(self._timeout, self._config.idle_timeout)
         self._attempts += 1
-        self.transcript.attempts = self._attempts
         self._body = BodyReader()  # what an earlier attempt was refused with is no part of this one
-        self._is_answered = False
+        self._is_answered = self._is_accepted = False
         self._sent = build_request(
             self._config,
             self._endpoint,
-            self._content,
-            streaming=self._streaming,
-            limits=self._deadlines.begin_attempt(streaming=self._streaming),
+            self._request_body,
+            streaming=self.streaming,
+            limits=self._deadlines.begin_attempt(streaming=self.streaming),
         )
         return self._sent
 
@@ -204,8 +136,6 @@ class Call(Generic[ReceivedT]):
         self._is_accepted = response.is_success
         self._head = response
         self._body = BodyReader(content_encoding(response), MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
-        if self._is_accepted and self._streaming:
-            self._deadlines.begin_stream()
         self._log(str(response.status_code))
         return self._is_accepted
 
@@ -221,7 +151,7 @@ class Call(Generic[ReceivedT]):
         if self._deadlines.reading.is_over():
             raise self._timed_out("total")
 
-    def parse(self) -> ReceivedT:
+    def parse(self) -> AnswerT:
         """Return the answer, its body read.
 
         Raises:
@@ -229,7 +159,7 @@ class Call(Generic[ReceivedT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
-        self._log("answered", answer.get("request_id"))
+        self._log("answered", find_request_id(self._body.so_far()))
         return answer
 
     def refusal(self) -> APIStatusError:
@@ -240,15 +170,10 @@ class Call(Generic[ReceivedT]):
 
     def wait_before_retry(self, error: FetchHiveError) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up."""
-        if self._is_accepted:
+        if self._is_accepted and self._endpoint.effect in {Effect.RUN, Effect.CREATE}:
             return None
         wait = self._retry.wait_before_retry(self._attempts, error)
         return None if wait is None or wait >= self._deadlines.left() else wait
-
-    def event_reader(self, response: httpx.Response) -> EventReader:
-        """Return the reader for the body of a streamed answer. Its first event is waited for from now on."""
-        self._deadlines.await_event()
-        return EventReader(self._media_type, content_encoding(response), self.transcript, self._deadlines, self._body)
 
     @property
     def _media_type(self) -> str:
@@ -266,39 +191,6 @@ class Call(Generic[ReceivedT]):
             translated = self._translate(exc)
             self._complete(translated)
             raise translated from self._clean(exc)
-
-    @contextlib.contextmanager
-    def stream_errors(self) -> Generator[None, None, None]:
-        """Turn what the network raises into errors that keep what the stream has given."""
-        try:
-            with self.errors():
-                yield
-        except ResponseError as error:
-            error.partial = self.transcript.partial()
-            error.request_id = error.request_id or self.transcript.request_id
-            raise
-        except APIConnectionError as error:
-            if self.transcript.is_complete:
-                return
-            if isinstance(error, StreamInterruptedError):
-                error.request = self._safe_request
-                raise
-            interruption = self._interruption(error)
-            # Of an answer in one piece, which no event has been made of.
-            interruption.body = error.body
-            interruption.request_id = interruption.request_id or error.request_id
-            raise interruption from error.__cause__
-        finally:
-            self._log("stream ended" if self.transcript.is_complete else "stream left", self.transcript.request_id)
-
-    def _interruption(self, error: APIConnectionError) -> StreamInterruptedError:
-        request = self._safe_request
-        if not isinstance(error, APITimeoutError):
-            return self.transcript.interruption("the connection broke in the middle of the stream", request=request)
-        if self._deadlines.reading.is_over():
-            message = "the stream sent no event within idle_timeout"
-            return self.transcript.interruption(message, phase="idle", request=request)
-        return self.transcript.interruption("the stream fell silent", phase="read", request=request)
 
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):
@@ -345,8 +237,8 @@ class Call(Generic[ReceivedT]):
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
-        if self._endpoint.method == "GET":
-            error.maybe_processed = False  # it starts no run: the retry decision goes by this, too
+        if self._endpoint.effect is Effect.READ:
+            error.maybe_processed = False  # it changes nothing
         if isinstance(error, ResponseError):
             self._complete_body(error)
 

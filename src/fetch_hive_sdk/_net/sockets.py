@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional, cast
 
 import httpcore
 
-from ._time import Patience
+from fetch_hive_sdk._deadline import Deadline
 
 if TYPE_CHECKING:
     import ssl
@@ -27,7 +27,7 @@ _PACKET_BYTES = 64 * 1024
 
 
 def _seconds(timeout: Optional[float]) -> Optional[float]:
-    return timeout.left() if isinstance(timeout, Patience) else timeout
+    return timeout.left() if isinstance(timeout, Deadline) else timeout
 
 
 class _Packet:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING, Union
 
-from .errors import ResponseTooLargeError
+from fetch_hive_sdk.errors import ResponseTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,110 +1,56 @@
-"""What a stream is: bytes in, events out, and what they come to. Performs no I/O."""
+"""What a stream is: bytes in, events out, and what they come to. Performs no I/O and knows no family of events."""
 
 from __future__ import annotations
 
 import contextlib
 from io import StringIO
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
-
-from ._answers import (
-    BodyReader,
-    Inflater,
-    as_object,
-    decode_json,
-    parse_answer,
-    parse_object,
-    read_json,
-    say,
-    text_or_none,
-)
-from ._sse import EventDecoder
-from .errors import (
+from fetch_hive_sdk.errors import (
+    APIConnectionError,
+    APITimeoutError,
     FetchHiveError,
     ResponseDecodeError,
-    ResponseValidationError,
+    ResponseError,
     StreamFailedError,
     StreamInterruptedError,
     StreamTimeoutError,
 )
-from .models import (
-    KNOWN_EVENT_TYPES,
-    ErrorEvent,
-    InvokeResponse,
-    KnownEvent,
-    PartialAnswer,
-    ReasoningEvent,
-    ResponseEvent,
-    StreamEvent,
-    UnknownEvent,
-    UsageEvent,
-    describe,
-    keep_raw,
-    keep_raw_json,
-)
+from fetch_hive_sdk.models.prompts import ErrorEvent, PartialAnswer, UsageEvent
+
+from .answers import read_json
+from .bodies import BodyReader, Inflater, content_encoding
+from .call import Call
+from .refusals import say
+from .sse import EventDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     import httpx
 
-    from ._time import Deadlines
-    from .errors import Phase
+    from fetch_hive_sdk._config import Config, Timeout
+    from fetch_hive_sdk._deadline import Deadlines
+    from fetch_hive_sdk.errors import Phase
+
+    from .endpoint import Endpoint
+    from .requests import Body
+
+EventT = TypeVar("EventT")
+AnswerT = TypeVar("AnswerT")
 
 _LINGER_SECONDS = 0.1  # how long the end of a finished stream is awaited, so that its connection can be used again
 
-_KNOWN_EVENT: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
-# Straight from bytes to a model: by way of a dict it would cost twice as much.
-_validate_event: Callable[[Union[bytes, str]], KnownEvent] = _KNOWN_EVENT.validator.validate_json
+OPENED: Any = object()
+"""Yielded first where the stream object asks for it: the answer has begun. It reaches no caller."""
 
 
-def parse_event(payload: Union[bytes, str]) -> StreamEvent:
-    """Read the payload of one event of a stream.
+class Transcript(Generic[EventT, AnswerT]):
+    """What a stream has given so far. Each family of events derives its own."""
 
-    Raises:
-        ResponseDecodeError: It is no JSON.
-        ResponseValidationError: It is an event of a known type, but not as promised.
-
-    """
-    try:
-        event = _validate_event(payload)
-    except ValidationError:
-        # Told apart off the beaten track: almost every event is a known one, as promised.
-        return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
-    if isinstance(event, UsageEvent):
-        # Its parts have a `raw` of their own.
-        return keep_raw(event, as_object(from_json(payload)))
-    keep_raw_json(event, payload)
-    return event
-
-
-def _parse_uncommon_event(data: bytes) -> StreamEvent:
-    value = decode_json(data, "an event of the stream")
-    raw = as_object(value)
-    if isinstance(raw.get("type"), str) and raw["type"] not in KNOWN_EVENT_TYPES:
-        return _pass_on(raw)
-    try:
-        # JSON that only the stricter reader refused: it begins with a byte order mark, or has a field twice.
-        return keep_raw(_KNOWN_EVENT.validate_python(value), raw)
-    except ValidationError as exc:
-        reason = describe(exc)
-    raise ResponseValidationError(
-        f"an event of the stream is not as promised: {reason}",
-        body=value,
-        request_id=text_or_none(raw.get("request_id")),
-    )
-
-
-def _pass_on(raw: dict[str, Any]) -> UnknownEvent:
-    fields = {**raw, "type": "unknown", "wire_type": raw["type"], "request_id": text_or_none(raw.get("request_id"))}
-    return keep_raw(UnknownEvent.model_validate(fields), raw)
-
-
-class Transcript:
-    """What a stream has given so far."""
+    parse_event: Callable[[bytes], EventT]
+    """Reads the payload of one event."""
 
     def __init__(self) -> None:
         # Not lists: each piece would live on as an object of its own, fifteen times its size.
@@ -119,24 +65,6 @@ class Transcript:
         self.is_unused: bool = False
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
-
-    def add(self, event: StreamEvent) -> None:
-        """Take the next event."""
-        request_id = event.request_id
-        if request_id:
-            self.request_id = request_id
-        if isinstance(event, ResponseEvent):
-            self._text.write(event.response)
-            self.model = event.model or self.model
-        elif isinstance(event, ReasoningEvent):
-            self._reasoning.write(event.response)
-            self.model = event.model or self.model
-        elif isinstance(event, UsageEvent):
-            self._usage = event
-            self.is_complete = True
-        elif isinstance(event, ErrorEvent):
-            self._error = event
-            self.is_complete = True
 
     def partial(self) -> PartialAnswer:
         """Return what there is, for an error to carry."""
@@ -163,7 +91,18 @@ class Transcript:
         failure.attempts = self.attempts
         return failure
 
-    def answer(self) -> InvokeResponse:
+    def add(self, event: EventT) -> None:
+        """Take the next event."""
+        raise NotImplementedError
+
+    def read_whole(self, media_type: str, body: bytes) -> Iterator[EventT]:
+        """Give an answer that came in one piece as the events that a stream would have had."""
+        raise NotImplementedError
+
+    def _build_answer(self) -> AnswerT:
+        raise NotImplementedError
+
+    def answer(self) -> AnswerT:
         """Return the answer that a call without a stream would have given.
 
         Raises:
@@ -175,7 +114,7 @@ class Transcript:
         if failure:
             raise failure
         self.check_end()
-        return parse_object(InvokeResponse, self._answer_object())
+        return self._build_answer()
 
     def check_end(self) -> None:
         """Check that a stream from which nothing more will come has come to its end.
@@ -201,20 +140,6 @@ class Transcript:
         finally:
             self.is_over = True
 
-    def _answer_object(self) -> dict[str, Any]:
-        usage = dict(as_object(self._usage.raw.get("usage"))) if self._usage else None
-        fields = {
-            "request_id": self.request_id,
-            "model": self.model,
-            # A stream has it inside its usage, an answer in one piece beside it.
-            "duration": usage.pop("duration", None) if usage else None,
-            "reasoning": self._reasoning.getvalue() or None,
-            "response": self._text.getvalue(),
-            "usage": usage,
-            "stop_reason": self._usage.stop_reason if self._usage else None,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
-
     def interruption(
         self, message: str, *, phase: Optional[Phase] = None, request: Optional[httpx.Request] = None
     ) -> StreamInterruptedError:
@@ -230,29 +155,29 @@ class Transcript:
         return error
 
 
-OPENED = UnknownEvent(wire_type="opened")
-"""Tells the stream object, and nobody else, that an answer has begun."""
-
-
-class EventReader:
+class EventReader(Generic[EventT]):
     """Turns the body of a streamed answer into events.
 
     Args:
+        parse_event: Reads the payload of one event.
+        transcript: Where to keep what the stream gives.
         media_type: The media type of the answer: an event stream, or JSON, which is read as the same answer.
         encoding: Its `Content-Encoding`, or empty.
-        transcript: Where to keep what the stream gives.
         deadlines: The time limits of the call.
-        body: Where to keep an answer that is no event stream; None for a place of its own.
+        body: Where to keep an answer that is not an event stream; None for a place of its own.
     """
 
     def __init__(
         self,
+        parse_event: Callable[[bytes], EventT],
+        transcript: Transcript[EventT, Any],
+        *,
         media_type: str,
         encoding: str,
-        transcript: Transcript,
         deadlines: Deadlines,
         body: Optional[BodyReader] = None,
     ) -> None:
+        self._parse_event = parse_event
         self.transcript = transcript
         self.is_done = False
         self._media_type = media_type
@@ -263,7 +188,7 @@ class EventReader:
         self._decoder = EventDecoder()
         self._body = body or BodyReader(encoding)
 
-    def feed(self, chunk: bytes) -> Iterator[StreamEvent]:
+    def feed(self, chunk: bytes) -> Iterator[EventT]:
         """Take the next bytes and yield every event that they complete. `is_done` tells that no more will come.
 
         Raises:
@@ -277,10 +202,10 @@ class EventReader:
         if not self._is_event_stream:
             self._body.feed(chunk)
             return
-        event: Optional[StreamEvent] = None
+        event: Optional[EventT] = None
         for payload in self._payloads(chunk):
             try:
-                event = parse_event(payload)
+                event = self._parse_event(payload)
             except ResponseDecodeError:
                 # Asked here, and not of every event.
                 if payload.strip() != b"[DONE]":
@@ -305,7 +230,7 @@ class EventReader:
                 raise self.transcript.interruption("the stream sent no event within idle_timeout", phase="idle")
             self._finish_stream()
 
-    def finish(self) -> Iterator[StreamEvent]:
+    def finish(self) -> Iterator[EventT]:
         """The body has ended: yield what the end completes.
 
         Raises:
@@ -322,7 +247,7 @@ class EventReader:
         if rest == b"[DONE]":
             self._finish_stream()
         elif rest and _is_whole(rest):
-            event = parse_event(rest)
+            event = self._parse_event(rest)
             self.transcript.add(event)
             yield event
         if not self.transcript.is_complete:
@@ -337,23 +262,10 @@ class EventReader:
         self.transcript.is_complete = True
         self._deadlines.await_end(_LINGER_SECONDS)
 
-    def _read_json_answer(self) -> Iterator[StreamEvent]:
-        """Give an answer that came in one piece as the events that a stream would have had."""
-        answer = parse_answer(InvokeResponse, self._media_type, self._body.finish())
-        for event in _as_events(answer):
+    def _read_json_answer(self) -> Iterator[EventT]:
+        for event in self.transcript.read_whole(self._media_type, self._body.finish()):
             self.transcript.add(event)
             yield event
-
-
-def _as_events(answer: InvokeResponse) -> Iterator[StreamEvent]:
-    if answer.reasoning:
-        yield ReasoningEvent(response=answer.reasoning, request_id=answer.request_id, model=answer.model)
-    yield ResponseEvent(response=answer.response, request_id=answer.request_id, model=answer.model)
-    usage = dict(as_object(answer.raw.get("usage")))
-    if answer.duration is not None:
-        usage["duration"] = answer.duration
-    fields = {"type": "usage", "request_id": answer.request_id, "usage": usage, "stop_reason": answer.stop_reason}
-    yield parse_object(UsageEvent, {name: value for name, value in fields.items() if value is not None})
 
 
 def _is_whole(payload: bytes) -> bool:
@@ -362,3 +274,87 @@ def _is_whole(payload: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
+    """A call whose answer comes as events.
+
+    Args:
+        config: How the client is set up.
+        endpoint: Where the call goes and what it answers.
+        body: What the request carries.
+        timeout: The time limit of this call.
+        transcript: Where to keep what the stream gives; it knows the family of the events.
+    """
+
+    streaming = True
+
+    def __init__(
+        self,
+        config: Config,
+        endpoint: Endpoint[AnswerT],
+        body: Optional[Body],
+        *,
+        timeout: Timeout,
+        transcript: Transcript[EventT, AnswerT],
+    ) -> None:
+        super().__init__(config, endpoint, body, timeout=timeout)
+        self.transcript = transcript
+
+    def begin(self) -> httpx.Request:
+        """Return the request of the next attempt."""
+        request = super().begin()
+        self.transcript.attempts = self._attempts
+        return request
+
+    def accept(self, response: httpx.Response) -> bool:
+        """Take the head of an answer; tell whether it is the wanted one, which has been paid for."""
+        is_accepted = super().accept(response)
+        if is_accepted:
+            self._deadlines.await_event()
+        return is_accepted
+
+    def event_reader(self, response: httpx.Response) -> EventReader[EventT]:
+        """Return the reader for the body of a streamed answer. Its first event is waited for from now on."""
+        self._deadlines.await_event()
+        return EventReader(
+            self.transcript.parse_event,
+            self.transcript,
+            media_type=self._media_type,
+            encoding=content_encoding(response),
+            deadlines=self._deadlines,
+            body=self._body,
+        )
+
+    @contextlib.contextmanager
+    def stream_errors(self) -> Generator[None, None, None]:
+        """Turn what the network raises into errors that keep what the stream has given."""
+        try:
+            with self.errors():
+                yield
+        except ResponseError as error:
+            error.partial = self.transcript.partial()
+            error.request_id = error.request_id or self.transcript.request_id
+            raise
+        except APIConnectionError as error:
+            if self.transcript.is_complete:
+                return
+            if isinstance(error, StreamInterruptedError):
+                error.request = self._safe_request
+                raise
+            interruption = self._interruption(error)
+            # Of an answer in one piece, which no event has been made of.
+            interruption.body = error.body
+            interruption.request_id = interruption.request_id or error.request_id
+            raise interruption from error.__cause__
+        finally:
+            self._log("stream ended" if self.transcript.is_complete else "stream left", self.transcript.request_id)
+
+    def _interruption(self, error: APIConnectionError) -> StreamInterruptedError:
+        request = self._safe_request
+        if not isinstance(error, APITimeoutError):
+            return self.transcript.interruption("the connection broke in the middle of the stream", request=request)
+        if self._deadlines.reading.is_over():
+            message = "the stream sent no event within idle_timeout"
+            return self.transcript.interruption(message, phase="idle", request=request)
+        return self.transcript.interruption("the stream fell silent", phase="read", request=request)

@@ -1,0 +1,50 @@
+"""A place of the API: where a call goes, what it sends and answers, and what happens there."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Literal, Optional, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .answers import Answer
+
+AnswerT = TypeVar("AnswerT")
+
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
+
+
+class Effect(enum.Enum):
+    """What a call does, which decides whether it is sent again when its outcome is unknown."""
+
+    RUN = "run"
+    """Starts what is billed: never sent again, unless the client has `retry_unknown_outcome`."""
+    CREATE = "create"
+    """A second one would be a duplicate: never sent again."""
+    SETTLE = "settle"
+    """Leads to the same end however often it is done: sent again."""
+    READ = "read"
+    """Changes nothing: sent again."""
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[AnswerT]):
+    """A place of the API.
+
+    Args:
+        path: What follows the base URL; the ids in it are quoted.
+        answer: How the body of the answer is read: `one(Model)`, `many(Model)` or `nothing()`, of `answers`.
+        method: The HTTP method.
+        effect: What the call does. It alone decides what is sent again, and `maybe_processed`.
+        query: What follows the `?`.
+        wrapper: The name under which the service wants the fields of the body; None for the body itself.
+    """
+
+    path: str
+    answer: Answer[AnswerT]
+    method: Method = "POST"
+    effect: Effect = Effect.RUN
+    query: Mapping[str, str] = field(default_factory=dict)
+    wrapper: Optional[str] = None
