@@ -33,7 +33,7 @@ from typing import Any, Callable, NamedTuple
 import httpx
 
 from fetch_hive_sdk import FetchHive
-from fetch_hive_sdk._sse import EventDecoder
+from fetch_hive_sdk._protocol.sse import EventDecoder
 
 EXPECTED = Path(__file__).with_suffix(".json")
 PYTHON = "{}.{}".format(*sys.version_info)

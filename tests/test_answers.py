@@ -33,19 +33,11 @@ from fetch_hive_sdk import (
     UnexpectedContentTypeError,
     UnprocessableEntityError,
 )
-from fetch_hive_sdk._answers import (
-    BodyReader,
-    Inflater,
-    content_encoding,
-    content_type,
-    find_request_id,
-    is_json,
-    parse_answer,
-    read_retry_after,
-    refuse,
-)
-from fetch_hive_sdk._config import Secret
-from fetch_hive_sdk._retry import RetryPolicy
+from fetch_hive_sdk._protocol.answers import find_request_id, is_json, parse_answer
+from fetch_hive_sdk._protocol.bodies import BodyReader, Inflater, content_encoding, content_type
+from fetch_hive_sdk._protocol.refusals import read_retry_after, refuse
+from fetch_hive_sdk._protocol.retry import RetryPolicy
+from fetch_hive_sdk._secret import Secret
 from wire import (
     ANSWER,
     BOM,

@@ -155,7 +155,7 @@ def test_an_injected_client_is_used_as_it_is(drive):
     """Headers and hooks of an injected client apply, and it is never closed by us."""
     service = Recorder()
     client = drive.client(service)
-    injected = client._shared.http_client or client._shared.async_http_client
+    injected = client._session.senders.http_client or client._session.senders.async_http_client
     injected.headers["X-Team"] = "ants"
 
     drive.invoke(client, deployment="d")
@@ -186,9 +186,9 @@ def test_with_options_changes_a_copy(drive):
     drive.invoke(client, deployment="d")
 
     assert [request.headers["authorization"] for request in service.requests] == ["Bearer fhk_other", f"Bearer {KEY}"]
-    assert other._shared is client._shared
-    assert (other._config.timeout, client._config.timeout) == (3.0, 120.0)
-    assert (other._config.idle_timeout, client._config.idle_timeout) == (None, 5.0)
+    assert other._session.senders is client._session.senders
+    assert (other._session.config.timeout, client._session.config.timeout) == (3.0, 120.0)
+    assert (other._session.config.idle_timeout, client._session.config.idle_timeout) == (None, 5.0)
     with pytest.raises(ConfigurationError, match="timeout"):
         client.with_options(timeout=-1)
 
@@ -197,15 +197,15 @@ def test_the_key_is_nowhere_to_be_seen(monkeypatch):
     """No repr, no vars and no pickle of a client has the key; unpickled, it reads the environment's."""
     client = FetchHive(KEY, timeout=3)
 
-    seen = [repr(client), str(vars(client)), repr(client._config), str(vars(client._config))]
+    seen = [repr(client), str(vars(client)), repr(client._session.config), str(vars(client._session.config))]
     pickled = pickle.dumps(client)
 
     assert KEY not in "".join(seen)
     assert KEY.encode() not in pickled
     monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_env")
     restored = pickle.loads(pickled)
-    assert restored._config.timeout == 3.0
-    assert restored._config.api_key.reveal() == "fhk_env"
+    assert restored._session.config.timeout == 3.0
+    assert restored._session.config.api_key.reveal() == "fhk_env"
 
 
 def test_an_unpickled_client_needs_a_key():
@@ -228,8 +228,8 @@ def test_copies_of_a_client_share_its_connections():
 
     for other in (copy.copy(client), copy.deepcopy(client)):
         assert other is not client
-        assert other._shared is client._shared
-        assert other._config == client._config
+        assert other._session.senders is client._session.senders
+        assert other._session.config == client._session.config
 
 
 def test_closing_without_a_call_is_fine(drive):

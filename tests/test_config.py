@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import ConfigurationError
-from fetch_hive_sdk._config import DEFAULT_BASE_URL, Secret, read_config, read_timeout
+from fetch_hive_sdk._config import DEFAULT_BASE_URL, read_config, read_timeout
+from fetch_hive_sdk._secret import Secret
 
 KEY = "fh_live_0123456789"
 

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import errors
-from fetch_hive_sdk.models import InvokeResponse, PartialAnswer, Usage
+from fetch_hive_sdk.models.prompts import InvokeResponse, PartialAnswer
+from fetch_hive_sdk.models.usage import Usage
 
 REQUEST = httpx.Request("POST", "https://api.fetchhive.com/v1/prompt/invoke")
 PARTIAL = PartialAnswer(text="Once upon", reasoning="A tale.", usage=Usage(total_tokens=7), request_id="req_1")

@@ -27,11 +27,10 @@ from fetch_hive_sdk import (
     UnknownEvent,
     UsageEvent,
 )
-from fetch_hive_sdk._answers import (
-    parse_answer,
-)
-from fetch_hive_sdk._events import EventReader, Transcript, parse_event
-from fetch_hive_sdk._time import Deadlines
+from fetch_hive_sdk._deadline import Deadlines
+from fetch_hive_sdk._protocol.answers import parse_answer
+from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
+from fetch_hive_sdk._protocol.streaming import EventReader
 from wire import (
     ANSWER,
     BOM,
@@ -180,7 +179,7 @@ def test_any_bytes_are_parsed_or_reported(payload):
 
 
 def transcript_of(*events):
-    transcript = Transcript()
+    transcript = PromptTranscript()
     for event in events:
         transcript.add(parse_event(as_json(event)))
     return transcript
@@ -297,7 +296,7 @@ def reader_for(media_type="text/event-stream", encoding="", *, idle_timeout=None
     deadlines = Deadlines(60.0, idle_timeout, clock or Clock())
     deadlines.begin_attempt(streaming=True)
     deadlines.begin_stream()
-    return EventReader(media_type, encoding, Transcript(), deadlines)
+    return EventReader(parse_event, PromptTranscript(), media_type=media_type, encoding=encoding, deadlines=deadlines)
 
 
 def read_broken_stream(reader, chunks):
@@ -658,7 +657,7 @@ def test_json_for_a_stream_keeps_request_and_model_in_every_event():
 
 def test_end_of_a_stream_is_told_again():
     """Who comes to a stream that is over is told how it ended; a whole one just ends."""
-    broken, whole = Transcript(), Transcript()
+    broken, whole = PromptTranscript(), PromptTranscript()
     with pytest.raises(StreamInterruptedError), broken.recording():
         raise broken.interruption("the connection broke")
     with whole.recording():
@@ -673,12 +672,12 @@ def test_end_of_a_stream_is_told_again():
 
 def test_stream_that_was_never_sent_was_never_billed():
     """Closing a stream before its use is no run."""
-    unused = Transcript()
+    unused = PromptTranscript()
     unused.is_unused = True
 
     assert not unused.interruption("closed").maybe_processed
     assert unused.interruption("closed").attempts == 0
-    assert Transcript().interruption("closed").maybe_processed
+    assert PromptTranscript().interruption("closed").maybe_processed
 
 
 # --- Asked for by mutants --------------------------------------------------------------------------------------------

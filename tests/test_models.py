@@ -23,22 +23,19 @@ from typing_extensions import TypedDict
 
 from fetch_hive_sdk import models
 from fetch_hive_sdk.errors import OutputValidationError
-from fetch_hive_sdk.models import (
-    CompletionTokens,
+from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
+from fetch_hive_sdk.models.prompts import (
     ErrorEvent,
     InvokeRequest,
     InvokeResponse,
     KnownEvent,
     PartialAnswer,
-    PromptTokens,
     ReasoningEvent,
     ResponseEvent,
     UnknownEvent,
-    Usage,
     UsageEvent,
-    keep_raw,
-    keep_raw_json,
 )
+from fetch_hive_sdk.models.usage import CompletionTokens, PromptTokens, Usage
 
 NAN = float("nan")
 

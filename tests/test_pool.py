@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from driving import CALM, KEY
-from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive, _pool
+from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive
+from fetch_hive_sdk._net import pools, tls
 
 EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
 
@@ -129,7 +130,7 @@ def test_many_threads_share_a_client(site):
         assert sorted(results, key=int) == [str(number) for number in range(calls)]
 
     assert site.connections == calls
-    assert len(client._shared.connections._pools._places) == calls
+    assert len(client._session.senders.blocking._pools._places) == calls
     client.close()
 
 
@@ -163,10 +164,10 @@ def test_idle_pools_are_closed(site, monkeypatch):
     client = site.client()
     run_in_threads(site.gate.parties, lambda number: client.invoke_prompt(deployment=str(number)))
     site.gate = threading.Barrier(1)
-    pools = client._shared.connections._pools
+    pools = client._session.senders.blocking._pools
     assert len(pools._places) == 8
 
-    monkeypatch.setattr(_pool, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
     client.invoke_prompt(deployment="d")
 
     assert len(pools._places) == 1
@@ -179,10 +180,10 @@ async def test_idle_asyncio_pools_are_closed(site, monkeypatch):
     client = site.client()
     await asyncio.gather(*[client.ainvoke_prompt(deployment="d") for _ in range(site.gate.parties)])
     site.gate = threading.Barrier(1)
-    (connections,) = client._shared.async_connections._loops.values()
+    (connections,) = client._session.senders.asyncio._loops.values()
     assert len(connections._pools._places) == 8
 
-    monkeypatch.setattr(_pool, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
     await client.ainvoke_prompt(deployment="d")
 
     assert len(connections._pools._places) == 1
@@ -200,7 +201,7 @@ def test_no_cookie_is_kept(drive, site):
     answer()
     drive.close(client)
 
-    assert not list(getattr(client._shared.http_client, "cookies", []))
+    assert not list(getattr(client._session.senders.http_client, "cookies", []))
 
 
 def test_a_failed_call_leaves_its_place(drive):
@@ -212,8 +213,8 @@ def test_a_failed_call_leaves_its_place(drive):
             drive.invoke(client, deployment="d")
         assert not caught.value.maybe_processed
 
-    if client._shared._connections is not None:
-        assert [place.is_used for place in client._shared.connections._pools._places] == [False]
+    if client._session.senders._sender is not None:
+        assert [place.is_used for place in client._session.senders.blocking._pools._places] == [False]
 
 
 def test_loops_one_after_the_other(site):
@@ -227,7 +228,7 @@ def test_loops_one_after_the_other(site):
         gc.collect()
 
     assert site.connections == 3
-    assert len(client._shared.async_connections._loops) == 1
+    assert len(client._session.senders.asyncio._loops) == 1
 
 
 def test_loops_at_once(site):
@@ -366,7 +367,7 @@ def test_nothing_has_to_be_closed(site, calls):
 
 def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
     """The TLS context is made for the first https call, and no http call waits for it."""
-    monkeypatch.setattr(_pool, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
+    monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
     client = site.client()
     client.invoke_prompt(deployment="d")
     monkeypatch.undo()
@@ -374,13 +375,13 @@ def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
     with pytest.raises(APIConnectionError):
         client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
 
-    assert sorted(place.is_secure for place in client._shared.connections._pools._places) == [False, True]
+    assert sorted(place.is_secure for place in client._session.senders.blocking._pools._places) == [False, True]
     client.close()
 
 
 def test_there_is_one_tls_context():
     """All clients of the process share one TLS context."""
-    assert _pool.tls_context() is _pool.tls_context()
+    assert tls.tls_context() is tls.tls_context()
 
 
 def test_our_sockets_can_speak_tls(drive, tmp_path, monkeypatch):
@@ -396,12 +397,12 @@ def test_our_sockets_can_speak_tls(drive, tmp_path, monkeypatch):
     with serving() as site:
         site.socket = context.wrap_socket(site.socket, server_side=True)
         url = f"https://localhost:{site.server_port}/v1"
-        monkeypatch.setattr(_pool, "_make_tls_context", lambda: trusting)
+        monkeypatch.setattr(tls, "_make_tls_context", lambda: trusting)
         client = FetchHive(KEY, url)
         assert drive.invoke(client, deployment="safe").response == "safe"
         drive.close(client)
 
-        monkeypatch.setattr(_pool, "_make_tls_context", ssl.create_default_context)
+        monkeypatch.setattr(tls, "_make_tls_context", ssl.create_default_context)
         stranger = FetchHive(KEY, url)
         with pytest.raises(APIConnectionError, match="certificate") as caught:
             drive.invoke(stranger, deployment="unsafe")

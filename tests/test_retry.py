@@ -19,8 +19,8 @@ from fetch_hive_sdk import (
     ResponseDecodeError,
     StreamFailedError,
 )
-from fetch_hive_sdk._retry import DAILY_CAP, LONGEST_WAIT, RetryPolicy, is_unprocessed
-from fetch_hive_sdk.models import PartialAnswer
+from fetch_hive_sdk._protocol.retry import DAILY_CAP, LONGEST_WAIT, RetryPolicy, is_unprocessed
+from fetch_hive_sdk.models.prompts import PartialAnswer
 
 REQUEST = httpx.Request("POST", "https://api.test/v1/prompt/invoke")
 

@@ -20,69 +20,117 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 # From the ground up. A module may import from its own floor and from those below it.
 FLOORS = [
     {"_version", "_deprecation"},
-    {"models", "errors", "_config"},
-    {"_protocol", "_answers", "_events", "_sse", "_retry", "_time"},
-    {"_blocking", "_asyncio", "_pool", "_sockets", "_aiohttp"},
-    {"client", "streams"},
+    {"models", "errors", "_config", "_secret", "_deadline"},
+    {"_protocol", "_net"},
+    {"_blocking", "_asyncio"},
+    {"_session"},
+    {"streams"},
+    {"runs"},
+    {"client"},
 ]
-# At the edge, beside testing/ and cli/: uses the package from outside.
-EDGE = {"pytest_plugin"}
+# At the edge: use the package from outside, and of its inside only what is named here.
+EDGE = {"cli", "testing", "pytest_plugin"}
+SHARED_WITH_THE_EDGE = {"_version", "_session.wrap_sender"}
 HOUSE = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 
+FILES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 
-def imports_of(path: Path) -> set[str]:
-    """Names of the modules that a file imports, those of the package with a leading dot."""
+
+def room_of(name: str) -> str:
+    """The module or folder that a file belongs to."""
+    return name.partition("/")[0]
+
+
+INSIDE = [name for name in FILES if room_of(name) in HOUSE]
+
+
+def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
+    """Names of what a file imports; what is of the package is written `.module.name`."""
+    tree = ast.parse(FILES[name].read_text("utf-8"))
+    nodes = tree.body if at_run_time else list(ast.walk(tree))
+    package = name.split("/")[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found.update("." * node.level + name for name in names)
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-    return found
+            home = (
+                ".".join(filter(None, [*package[: len(package) - node.level + 1], node.module])) if node.level else ""
+            )
+            home = f".{home}" if node.level else node.module
+            found.update(f"{home}.{alias.name}".replace("..", ".") for alias in node.names)
+    ours = re.compile(r"^fetch_hive_sdk(\.|$)")
+    return {ours.sub(".", name) for name in found}
 
 
 def test_the_house_is_complete():
-    """Every module of the package has its floor."""
-    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"} - EDGE == set(HOUSE)
+    """Every module and folder of the package has its floor."""
+    assert {room_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(HOUSE)
 
 
-@pytest.mark.parametrize("module", sorted(HOUSE))
-def test_imports_point_down(module):
-    """A module imports from its own floor and from those below it, never from above and never from the edge."""
-    inside = {name[1:] for name in imports_of(SOURCE / f"{module}.py") if name.startswith(".")}
+@pytest.mark.parametrize("name", INSIDE)
+def test_imports_point_down(name):
+    """A module imports from its own floor and from those below it, never from above and never from the edge.
 
-    assert inside <= set(HOUSE), f"{module} imports from outside the house"
-    assert not {name for name in inside if HOUSE[name] > HOUSE[module]}
+    Inside the words, what is only for type checkers may point both ways.
+    """
+    floor = HOUSE[room_of(name)]
+    inside = {module.split(".")[1] for module in imports_of(name) if module.startswith(".")}
+    rooms = {module for module in inside if module in HOUSE}
 
-
-@pytest.mark.parametrize("module", sorted(FLOORS[1] | FLOORS[2]))
-def test_words_and_protocol_do_no_io(module):
-    """Nothing below the shells imports a socket, an event loop or a client."""
-    shells_only = {"socket", "asyncio", "httpcore", "anyio", "threading", "urllib.request", "subprocess"}
-
-    assert not imports_of(SOURCE / f"{module}.py") & shells_only
-    assert not re.search(r"httpx\.(Async)?Client\b", (SOURCE / f"{module}.py").read_text("utf-8"))
+    assert inside <= set(HOUSE), f"{name} imports from outside the house"
+    assert not {room for room in rooms if HOUSE[room] > floor}
+    if floor == HOUSE["_net"]:
+        assert not {"_net", "_protocol"} - {room_of(name)} & rooms, "they do not know each other: the shells join them"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *sorted((SOURCE / "testing").glob("*.py")),
-        *sorted((SOURCE / "cli").glob("*.py")),
-        *(SOURCE / f"{module}.py" for module in sorted(EDGE)),
-    ],
-    ids=str,
-)
-def test_the_edge_uses_the_package_from_outside(path):
-    """The test kit and the command line import what every user can import."""
-    inside = {name[2:] for name in imports_of(path) if name.startswith("..")}
-    absolute = {name for name in imports_of(path) if name.startswith("fetch_hive_sdk.")}
+def test_there_is_no_import_circle():
+    """At run time, no module imports itself by way of others."""
+    modules = {f".{name}".replace("/", "."): name for name in FILES}
+    graph = {}
+    for module, name in modules.items():
+        wanted = imports_of(name, at_run_time=True)
+        graph[module] = {found for found in modules if any(w == found or w.startswith(f"{found}.") for w in wanted)}
+    while graph:
+        leaves = {module for module, wanted in graph.items() if not wanted & graph.keys() - {module}}
+        assert leaves, f"a circle among {sorted(graph)}"
+        for leaf in leaves:
+            del graph[leaf]
 
-    private = {name for name in inside | absolute if any(part.startswith("_") for part in name.split("."))}
-    assert private <= {"_version"}
+
+@pytest.mark.parametrize("name", [name for name in INSIDE if HOUSE[room_of(name)] <= 2 and room_of(name) != "_net"])
+def test_words_and_protocol_do_no_io(name):
+    """Nothing below the shells but `_net` imports a socket, an event loop or a client."""
+    io = {"socket", "asyncio", "httpcore", "anyio", "threading", "urllib.request", "subprocess"}
+
+    assert not {module.split(".")[0] for module in imports_of(name)} & io
+    assert not re.search(r"httpx\.(Async)?Client\b", FILES[name].read_text("utf-8"))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if room_of(name) in EDGE])
+def test_the_edge_uses_the_package_from_outside(name):
+    """The test kit and the command line import what every user can import, and a short list of shared helpers."""
+    room = f".{room_of(name)}"
+    inside = {module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(room)}
+
+    private = {
+        module for module in inside if any(part.startswith("_") and part != "__version__" for part in module.split("."))
+    }
+    assert {module.removesuffix(".__version__") for module in private} <= SHARED_WITH_THE_EDGE
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "page" not in name])
+def test_no_file_is_too_long(name):
+    """A file has 450 lines of code at most, docstrings and comments aside."""
+    tree = ast.parse(FILES[name].read_text("utf-8"))
+    lines = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.stmt) and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            last = node.end_lineno if not isinstance(body, list) else node.body[0].lineno - 1
+            lines.update(range(node.lineno, last + 1))
+
+    assert len(lines) <= 450
 
 
 def same_but_async(function, twin) -> None:

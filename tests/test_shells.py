@@ -124,7 +124,7 @@ def test_an_unknown_outcome_is_repeated_on_demand(drive, monkeypatch):
     """Who passes `retry_unknown_outcome=True` gets another attempt, and maybe another bill."""
     service = Service(httpx.Response(503), httpx.ReadError("reset"), httpx.Response(200, json=ANSWER))
     client = drive.client(service, retry_unknown_outcome=True)
-    monkeypatch.setattr("fetch_hive_sdk._retry._FIRST_BACKOFF", 0)
+    monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
 
     result = drive.invoke(client, deployment="d")
 
@@ -318,7 +318,7 @@ def test_a_redirect_is_an_error(drive):
     """The body is sent nowhere else, whatever the injected client would do."""
     service = Service(httpx.Response(307, headers={"location": "https://elsewhere.test/"}))
     client = drive.client(service)
-    injected = client._shared.http_client or client._shared.async_http_client
+    injected = client._session.senders.http_client or client._session.senders.async_http_client
     injected.follow_redirects = True
 
     with pytest.raises(httpx.HTTPStatusError, match="307"):

@@ -11,8 +11,8 @@ import httpcore
 import pytest
 import trustme
 
-from fetch_hive_sdk._sockets import AsyncNetwork, Network
-from fetch_hive_sdk._time import Patience
+from fetch_hive_sdk._deadline import Deadline
+from fetch_hive_sdk._net.sockets import AsyncNetwork, Network
 
 HOST = "127.0.0.1"
 
@@ -50,7 +50,7 @@ async def test_reads_what_came():
 async def test_stops_waiting_when_the_time_is_over():
     """A read ends after its seconds, or when the whole call must be over."""
     async with connected() as (stream, _):
-        for timeout in (0.01, Patience(5.0, asyncio.get_running_loop().time(), asyncio.get_running_loop().time)):
+        for timeout in (0.01, Deadline(5.0, asyncio.get_running_loop().time(), asyncio.get_running_loop().time)):
             with pytest.raises(httpcore.ReadTimeout):
                 await stream.read(1, timeout=timeout)
 

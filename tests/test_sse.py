@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetch_hive_sdk import ResponseTooLargeError
-from fetch_hive_sdk._sse import EventDecoder
+from fetch_hive_sdk._protocol.sse import EventDecoder
 
 BOM = b"\xef\xbb\xbf"
 

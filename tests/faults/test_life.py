@@ -128,7 +128,7 @@ def test_event_loops_share_a_client(server):
     in_threads(4, work)
 
     assert server.wait_until(lambda: server.open_connections == 0)
-    assert len(client._shared.async_connections._loops) <= 4
+    assert len(client._session.senders.asyncio._loops) <= 4
 
 
 def test_both_clients_work_side_by_side(server):
@@ -235,7 +235,7 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
 
 
 def places_of(client):
-    loops = client._shared.async_connections._loops.values()
+    loops = client._session.senders.asyncio._loops.values()
     return [place for connections in loops for place in connections._pools._places]
 
 
@@ -354,7 +354,7 @@ def test_a_stream_that_is_left_gives_its_connection_back(server, leave_early):
         gc.collect()
         assert server.wait_until(lambda: server.open_connections == 0)
 
-    assert [place.is_used for place in client._shared.connections._pools._places] == [False]
+    assert [place.is_used for place in client._session.senders.blocking._pools._places] == [False]
     assert client.invoke_prompt(deployment="good").response == SAID
     client.close()
 
@@ -447,7 +447,7 @@ async def test_an_asyncio_stream_that_is_left_gives_its_connection_back(server, 
         await wait_for_no_task()
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
 
-    (connections,) = client._shared.async_connections._loops.values()
+    (connections,) = client._session.senders.asyncio._loops.values()
     assert [place.is_used for place in connections._pools._places] == [False]
     assert (await client.ainvoke_prompt(deployment="good")).response == SAID
     await client.aclose()

@@ -13,8 +13,9 @@ import atheris
 
 with atheris.instrument_imports(include=["fetch_hive_sdk"]):
     from fetch_hive_sdk import FetchHiveError
-    from fetch_hive_sdk._events import EventReader, Transcript, parse_event
-    from fetch_hive_sdk._time import Deadlines
+    from fetch_hive_sdk._deadline import Deadlines
+    from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
+    from fetch_hive_sdk._protocol.streaming import EventReader
 
 
 def read(chunks: list[bytes]) -> tuple[list[object], str]:
@@ -22,7 +23,9 @@ def read(chunks: list[bytes]) -> tuple[list[object], str]:
     deadlines = Deadlines(60.0)
     deadlines.begin_attempt(streaming=True)
     deadlines.begin_stream()
-    reader = EventReader("text/event-stream", "", Transcript(), deadlines)
+    reader = EventReader(
+        parse_event, PromptTranscript(), media_type="text/event-stream", encoding="", deadlines=deadlines
+    )
     events: list[object] = []
     try:
         for chunk in chunks:

@@ -7,7 +7,7 @@ import math
 import httpx
 import pytest
 
-from fetch_hive_sdk._time import CONNECT_SECONDS, Deadlines, Patience
+from fetch_hive_sdk._deadline import CONNECT_SECONDS, Deadline, Deadlines
 
 
 class Clock:
@@ -25,12 +25,12 @@ def clock():
     return Clock()
 
 
-# --- Patience --------------------------------------------------------------------------------------------------------
+# --- Deadline --------------------------------------------------------------------------------------------------------
 
 
 def test_patience_is_a_plain_float_to_others():
     """An injected client knows only floats."""
-    patience = Patience(5, 1000.0)
+    patience = Deadline(5, 1000.0)
 
     assert patience == 5.0
     assert isinstance(patience, float)
@@ -40,7 +40,7 @@ def test_patience_is_a_plain_float_to_others():
 @pytest.mark.parametrize(("passed", "left"), [(0, 5.0), (7, 3.0), (9.5, 0.5), (10, 0.001), (99, 0.001)])
 def test_patience_shrinks_towards_its_deadline(clock, passed, left):
     """Never to 0: to a socket that would mean not to wait at all."""
-    patience = Patience(5, clock.now + 10, clock)
+    patience = Deadline(5, clock.now + 10, clock)
 
     clock.now += passed
 
@@ -50,7 +50,7 @@ def test_patience_shrinks_towards_its_deadline(clock, passed, left):
 @pytest.mark.parametrize(("passed", "over"), [(0, False), (9.9, False), (9.9995, True), (10, True), (99, True)])
 def test_patience_is_over_at_its_deadline(clock, passed, over):
     """To within a millisecond: a socket that waited for all that was left has waited long enough."""
-    patience = Patience(5, clock.now + 10, clock)
+    patience = Deadline(5, clock.now + 10, clock)
 
     clock.now += passed
 

@@ -24,11 +24,13 @@ from fetch_hive_sdk import (
     StreamTimeoutError,
     Usage,
 )
-from fetch_hive_sdk._answers import (
-    without_secrets,
-)
-from fetch_hive_sdk._events import parse_event
-from fetch_hive_sdk._protocol import NETWORK_ERRORS, USER_AGENT, Call, Endpoint, build_request, merge_body
+from fetch_hive_sdk._protocol.answers import one
+from fetch_hive_sdk._protocol.call import NETWORK_ERRORS, Call
+from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
+from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
+from fetch_hive_sdk._protocol.refusals import without_secrets
+from fetch_hive_sdk._protocol.requests import USER_AGENT, Body, build_request, json_body
+from fetch_hive_sdk._protocol.streaming import StreamCall
 from wire import (
     ANSWER,
     EVENTS,
@@ -45,8 +47,9 @@ from wire import (
     read_stream,
 )
 
-ENDPOINT = Endpoint("/prompt/invoke", InvokeResponse)
-LOOK_UP = Endpoint("/things/1", Usage, "GET")
+ENDPOINT = Endpoint("/prompt/invoke", one(InvokeResponse))
+BODY = Body(b'{"deployment": "d"}')
+LOOK_UP = Endpoint("/things/1", one(Usage), "GET", Effect.READ)
 
 # --- The request -----------------------------------------------------------------------------------------------------
 
@@ -57,7 +60,7 @@ LOOK_UP = Endpoint("/things/1", Usage, "GET")
 )
 def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding):
     """Events must not wait in a compressor; one answer may be compressed in the one way that is undone with a bound."""
-    request = build_request(config(), ENDPOINT, b"{}", streaming=streaming, limits={"read": 5.0})
+    request = build_request(config(), ENDPOINT, Body(b"{}"), streaming=streaming, limits={"read": 5.0})
 
     assert (request.method, str(request.url)) == ("POST", "https://api.test/v1/prompt/invoke")
     assert request.headers["authorization"] == f"Bearer {KEY}"
@@ -71,7 +74,7 @@ def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding
 
 def test_request_in_an_error_has_neither_key_nor_body():
     """What it was sent to and how is still told."""
-    request = build_request(config(), ENDPOINT, b'{"inputs": "private"}', streaming=False, limits={})
+    request = build_request(config(), ENDPOINT, Body(b'{"inputs": "private"}'), streaming=False, limits={})
 
     shown = without_secrets(request)
 
@@ -86,16 +89,16 @@ def test_extra_fields_are_added_to_the_body():
     """For what this version does not know."""
     fields = InvokeRequest(deployment="d", inputs={"a": 1}).raw
 
-    body = merge_body(InvokeRequest, fields, {"seed": 7, "when": NOW})
+    body = json_body(ENDPOINT, fields, InvokeRequest, {"seed": 7, "when": NOW})
 
-    assert json.loads(body) == {**fields, "seed": 7, "when": "2026-11-23T12:00:00Z"}
-    assert json.loads(merge_body(InvokeRequest, fields, None)) == fields
+    assert json.loads(body.content) == {**fields, "seed": 7, "when": "2026-11-23T12:00:00Z"}
+    assert json.loads(json_body(ENDPOINT, fields, InvokeRequest).content) == fields
 
 
 def test_extra_fields_do_not_hide_arguments():
     """What has an argument is passed there; the message names all that are wrong."""
     with pytest.raises(ValueError, match="extra_body must not have streaming, user: there is an argument"):
-        merge_body(InvokeRequest, {"deployment": "d"}, {"user": "u", "streaming": True, "seed": 7})
+        json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest, {"user": "u", "streaming": True, "seed": 7})
 
 
 @pytest.mark.parametrize(
@@ -109,12 +112,12 @@ def test_extra_fields_do_not_hide_arguments():
 def test_extra_fields_must_be_json(extra, message):
     """As any input, under their own name."""
     with pytest.raises(ValueError, match=message):
-        merge_body(InvokeRequest, {"deployment": "d"}, extra)
+        json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest, extra)
 
 
 def test_get_request_has_no_body():
     """Nor a header that would describe it."""
-    request = build_request(config(), LOOK_UP, b"", streaming=False, limits={})
+    request = build_request(config(), LOOK_UP, None, streaming=False, limits={})
 
     assert (request.method, str(request.url)) == ("GET", "https://api.test/v1/things/1")
     assert request.content == b""
@@ -127,7 +130,9 @@ NO_TIME = 0.0005  # seconds: less than any wait, so it is over at once
 
 
 def call_with(*, streaming=False, timeout=60.0, **settings):
-    return Call(config(**settings), ENDPOINT, b'{"deployment": "d"}', streaming=streaming, timeout=timeout)
+    if streaming:
+        return StreamCall(config(**settings), ENDPOINT, BODY, timeout=timeout, transcript=PromptTranscript())
+    return Call(config(**settings), ENDPOINT, BODY, timeout=timeout)
 
 
 def begun_call(**settings):
@@ -180,7 +185,7 @@ def test_call_goes_down_and_comes_up():
 
 
 def look_up(**settings):
-    call = Call(config(**settings), LOOK_UP, b"", streaming=False, timeout=60.0)
+    call = Call(config(**settings), LOOK_UP, timeout=60.0)
     call.begin()
     return call
 
