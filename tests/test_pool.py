@@ -164,13 +164,13 @@ def test_idle_pools_are_closed(site, monkeypatch):
     client = site.client()
     run_in_threads(site.gate.parties, lambda number: client.invoke_prompt(deployment=str(number)))
     site.gate = threading.Barrier(1)
-    pools = client._session.senders.blocking._pools
-    assert len(pools._places) == 8
+    kept = client._session.senders.blocking._pools
+    assert len(kept._places) == 8
 
     monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
     client.invoke_prompt(deployment="d")
 
-    assert len(pools._places) == 1
+    assert len(kept._places) == 1
     client.close()
 
 

@@ -13,7 +13,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 # A run in this process forgets the modules that it was the first to import. Of these there must not be two.
-for module in ("httpcore", "fetch_hive_sdk._asyncio", "fetch_hive_sdk._pool", "fetch_hive_sdk.testing"):
+for module in ("httpcore", "fetch_hive_sdk._asyncio", "fetch_hive_sdk._net.connections", "fetch_hive_sdk.testing"):
     importlib.import_module(module)
 
 APP = """

@@ -37,7 +37,7 @@ class Config:
     retry_unknown_outcome: bool
     prompt_path: str
     allow_http: bool
-    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    default_headers: Mapping[str, str] = field(repr=False)
 
 
 def read_config(
