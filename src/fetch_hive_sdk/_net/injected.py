@@ -20,9 +20,12 @@ def rebuild(client: AnyClient, request: httpx.Request) -> httpx.Request:
         content=None if is_upload else request.content,
         extensions=request.extensions,
     )
-    if is_upload:
-        rebuilt.stream = request.stream
-    return rebuilt
+    if not is_upload:
+        return rebuilt
+    # A client cannot build one whose stream is for blocking and for asyncio.
+    return httpx.Request(
+        rebuilt.method, rebuilt.url, headers=rebuilt.headers, stream=request.stream, extensions=rebuilt.extensions
+    )
 
 
 class InjectedSender:
