@@ -115,7 +115,8 @@ def build(session):
     shutil.unpack_archive(sdist, folder / "unpacked")
     session.install(str(wheel), *TEST_TOOLS)
     with session.chdir(folder / "unpacked" / sdist.name[: -len(".tar.gz")]):
-        session.run("python", "-m", "pytest", "-q", "tests/test_models.py", "tests/test_docs.py", "tests/test_seeds.py")
+        chosen = ("tests/test_models.py", "tests/test_docs.py", "tests/test_seeds.py")
+        session.run("python", "-m", "pytest", "-q", "-n", "auto", *chosen)
 
 
 # --- Nightly: what is slow, or seldom fails --------------------------------------------------------------------------
