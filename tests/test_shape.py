@@ -222,7 +222,8 @@ def test_public_things_have_docstrings():
         assert inspect.getdoc(value), name
         for attribute in dir(value):
             member = inspect.getattr_static(value, attribute)
-            if not (getattr(member, "__module__", None) or "fetch_hive_sdk").startswith("fetch_hive_sdk"):
+            function = member.fget if isinstance(member, property) else member
+            if not str(getattr(function, "__module__", None)).startswith("fetch_hive_sdk"):
                 continue
             if not attribute.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
                 assert inspect.getdoc(member), f"{name}.{attribute}"
