@@ -584,7 +584,7 @@ def test_reads_null_as_missing_and_missing_as_none(model_type, least):
         (InvokeResponse, {"response": ["s3cret"]}, "response"),
         (InvokeResponse, {"response": "s3cret", "usage": "s3cret"}, "usage"),
         (InvokeResponse, {"response": "s3cret", "usage": {"total_tokens": "s3cret"}}, "usage.total_tokens"),
-        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens"),
+        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens.total_tokens"),
         (Usage, {"completion_tokens": {"total_tokens": ["s3cret"]}}, "completion_tokens.total_tokens"),
         (ReasoningEvent, {"type": "reasoning"}, "response"),
         (ResponseEvent, {"type": "reasoning", "response": "s3cret"}, "type"),

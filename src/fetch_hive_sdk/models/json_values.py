@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from enum import Enum
@@ -61,7 +62,8 @@ def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[object]", value)
         return [_to_json_value(item, f"{path}[{index}]", parents) for index, item in enumerate(items)]
-    _refuse_hidden(value, path)
+    with suppress(RecursionError):  # reported below
+        _refuse_hidden(value, path)
     return _to_json_value(_as_json(_without_numpy(value, path), path), path, parents)
 
 
