@@ -7,9 +7,9 @@ import json
 import httpx
 import pytest
 
+from fetch_hive_sdk.emulator import _calls as calls_module
+from fetch_hive_sdk.emulator._calls import CallLog
 from fetch_hive_sdk.testing import FakeServer
-from fetch_hive_sdk.testing import _calls as calls_module
-from fetch_hive_sdk.testing._calls import CallLog
 
 KEY = "fhk_0123456789"
 

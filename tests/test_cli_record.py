@@ -43,7 +43,7 @@ def test_records_the_calls_of_a_command(capfd, fake):
 
     seen = capfd.readouterr()
     assert (code, seen.out, seen.err) == (0, "Short.\n", "fetch-hive: 1 call recorded in c.json\n")
-    (call,) = json.loads(Path("c.json").read_text("utf-8"))["calls"]
+    (call,) = map(json.loads, Path("c.json").read_text("utf-8").splitlines())
     assert call["request"] == {"method": "POST", "path": "/prompt/invoke", "body": fake.calls[0].raw}
     assert call["response"]["body"]["response"] == "Short."
     assert KEY not in Path("c.json").read_text("utf-8")

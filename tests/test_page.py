@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import FetchHive, FetchHiveError
+from fetch_hive_sdk.emulator._page import _FILES
 from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, PlannedFault
-from fetch_hive_sdk.testing._page import _FILES
 
 KEY = "fhk_0123456789"
 EVIL = '<img src=x onerror="document.title=1"> \'; <script>document.title=2</script>'
