@@ -142,16 +142,20 @@ class ReplyBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     def _play(self) -> Generator[tuple[float, bytes], None, None]:
         """Yield each piece after the seconds to wait for it, then the fault, if there is one."""
         seconds = 0.0
-        for step in self._steps:
-            if isinstance(step, Pause):
-                seconds += step.seconds
-                continue
-            yield self._within_limit(seconds), b"" if isinstance(step, Fault) else step
-            seconds = 0.0
-            if isinstance(step, Fault):
-                step.happen()
-        if seconds:
-            yield self._within_limit(seconds), b""
+        try:
+            for step in self._steps:
+                if isinstance(step, Pause):
+                    seconds += step.seconds
+                    continue
+                yield self._within_limit(seconds), b"" if isinstance(step, Fault) else step
+                seconds = 0.0
+                if isinstance(step, Fault):
+                    step.happen()
+            if seconds:
+                yield self._within_limit(seconds), b""
+        finally:
+            if isinstance(self._steps, Generator):
+                self._steps.close()
 
     def _within_limit(self, seconds: float) -> float:
         # The limit of our own client knows what is left of `idle_timeout`, others are plain numbers.

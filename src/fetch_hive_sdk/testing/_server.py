@@ -8,7 +8,7 @@ import time
 from contextlib import closing, contextmanager, suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from socket import IPPROTO_TCP, SHUT_RDWR, TCP_NODELAY, create_connection, socket
+from socket import IPPROTO_TCP, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
 from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 import h11
@@ -26,6 +26,8 @@ _LONGEST_BODY = 256 * 1024 * 1024
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 _STATUSES = {status.value for status in HTTPStatus}
 _READ_SIZE = 64 * 1024
+_LINGER_SECONDS = 1.0
+_LINGER_READS = 256
 
 
 @contextmanager
@@ -133,6 +135,7 @@ class _Connection(socketserver.BaseRequestHandler):
                 self._send(response, request.method)
         except _RefusedRequest as exc:
             self._send(exc.reply.respond(httpx.Request("POST", "")), "POST")
+            self._let_finish()
             return False
         except httpx.TimeoutException:
             # Silence, until the client leaves or the server closes.
@@ -142,6 +145,15 @@ class _Connection(socketserver.BaseRequestHandler):
         except httpx.TransportError:
             return False
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    def _let_finish(self) -> None:
+        # To close on a client that is still sending would take the answer away from it.
+        self.request.shutdown(SHUT_WR)
+        self.request.settimeout(_LINGER_SECONDS)
+        with suppress(OSError):
+            for _ in range(_LINGER_READS):
+                if not self.request.recv(_READ_SIZE):
+                    break
 
     def _receive(self) -> Optional[httpx.Request]:
         """Read a request; None if the client has left."""
