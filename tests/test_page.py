@@ -116,6 +116,19 @@ def test_the_news_do_not_tell_the_key(http, client):
         assert KEY not in json.dumps(next(messages_of(answer)))
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "[" * 1000 + "]" * 1000])
+def test_odd_request_does_not_end_the_news(http, client, number):
+    """After a request that is not JSON, the page goes on."""
+    http.post("/v1/prompt/invoke", content=f'{{"deployment": "summarise", "inputs": {{"x": {number}}}}}')
+    client.invoke_prompt(deployment="summarise", inputs={"text": "a"})
+
+    with http.stream("GET", "/events") as answer:
+        data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+
+    calls = json.loads(data[len("data: ") :], parse_constant=pytest.fail)["calls"]
+    assert [call["status"] for call in calls] == [401, 200]
+
+
 @pytest.mark.parametrize("path", ["/", "/page.js", "/events"])
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:80", "127.0.0.1.evil.test", "10.0.0.1"])
 def test_another_name_is_refused(http, path, host):
