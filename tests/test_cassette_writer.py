@@ -152,7 +152,7 @@ def test_a_link_stays_and_so_does_the_mode(tmp_path, at_once):
 @pytest.mark.parametrize("older", [b"", b'{"fetch_hive_cassette": 1, "calls": []}\n'])
 @pytest.mark.parametrize("calls_before", [0, 1])
 def test_a_line_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypatch, older, calls_before):
-    """A full disk costs no call that is in the file, ends no call that has been paid for, and is an error at the end."""
+    """A full disk costs no call in the file, ends no call that has been paid for, and is an error at the end."""
     if older:
         file.write_bytes(older)
     client = FakeServer("Yes.").client()

@@ -154,8 +154,8 @@ class ReplyBody(httpx.SyncByteStream, httpx.AsyncByteStream):
             if seconds:
                 yield self._within_limit(seconds), b""
         finally:
-            if isinstance(self._steps, Generator):
-                self._steps.close()
+            # A generator may hold a connection.
+            getattr(self._steps, "close", lambda: None)()
 
     def _within_limit(self, seconds: float) -> float:
         # The limit of our own client knows what is left of `idle_timeout`, others are plain numbers.
