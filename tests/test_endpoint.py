@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
 import httpx
 import pytest
 
-from driving import Blocking, Pieces
-from fetch_hive_sdk import APIConnectionError, InternalServerError, InvokeRequest, ResponseDecodeError, Usage
+from driving import KEY, Blocking, Pieces
+from fetch_hive_sdk import APIConnectionError, FetchHive, InternalServerError, InvokeRequest, ResponseDecodeError, Usage
 from fetch_hive_sdk._protocol.answers import many, nothing, one
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
 from fetch_hive_sdk._protocol.requests import Body, Upload, json_body
@@ -114,30 +117,103 @@ def test_a_query_is_part_of_the_url(run):
     assert "content-type" not in service.requests[0].headers
 
 
-class Pages(Upload):
-    def __init__(self) -> None:
-        self.file = BytesIO(b"first second")
+def upload(*opened: BytesIO, length: int = 12) -> Body:
+    """A body that opens one file after the other."""
+    files = iter(opened)
 
-    def __iter__(self):
-        while piece := self.file.read(6):
-            yield piece
+    def open_next() -> Upload:
+        file = next(files)
+        return Upload(file.read, length, file.close)
 
-    async def __aiter__(self):
-        for piece in self:
-            yield piece
+    return Body(open_next, media_type="text/plain")
 
 
 def test_a_streamed_body_is_opened_again_for_each_attempt(run):
-    """What an earlier attempt has read is sent again, from the beginning."""
+    """What an earlier attempt has read is sent again from the beginning, and every file is closed."""
     service = Service(httpx.Response(429), httpx.Response(200, json=USAGE))
-    body = Body(Pages, media_type="text/plain", length=12)
+    files = [BytesIO(b"first second"), BytesIO(b"first second")]
 
-    run(service, Endpoint("/x", one(Usage)), body)
+    run(service, Endpoint("/x", one(Usage)), upload(*files))
 
     assert [request.content for request in service.requests] == [b"first second"] * 2
     assert service.requests[1].headers["content-length"] == "12"
     assert service.requests[1].headers["content-type"] == "text/plain"
     assert "transfer-encoding" not in service.requests[1].headers
+    assert all(file.closed for file in files)
+
+
+def test_a_streamed_body_goes_over_our_own_connections(drive):
+    """With its length, to a server that reads it."""
+    with listening(ANSWER_200) as site:
+        session = FetchHive(KEY, site.url)._session
+        endpoint, body = Endpoint("/x", one(Usage)), upload(BytesIO(b"first second"))
+        if isinstance(drive, Blocking):
+            assert session.run(endpoint, body).total_tokens == 3
+            session.senders.close()
+        else:
+            assert asyncio.run(session.arun(endpoint, body)).total_tokens == 3
+
+    assert site.bodies == [b"first second"]
+
+
+def test_a_file_that_cannot_be_opened_is_no_failure_of_the_network(run):
+    """The error of the caller's file passes as it is, and nothing is sent."""
+    service = Service()
+
+    def fail() -> Upload:
+        raise FileNotFoundError(2, "gone", "a.pdf")
+
+    with pytest.raises(FileNotFoundError, match="gone"):
+        run(service, Endpoint("/x", one(Usage), effect=Effect.SETTLE), Body(fail))
+
+    assert service.requests == []
+
+
+def test_a_file_that_cannot_be_read_is_no_failure_of_the_network(run):
+    """Nothing is sent again, whatever the effect."""
+
+    class Broken(BytesIO):
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(5, "disk error")
+
+    with pytest.raises(OSError, match="disk error"):
+        run(Service(), Endpoint("/x", one(Usage), effect=Effect.SETTLE), upload(Broken()))
+
+
+def test_a_file_that_becomes_shorter_is_reported(run):
+    """It has another length than was promised to the service."""
+    with pytest.raises(ValueError, match="2 bytes are missing"):
+        run(Service(), Endpoint("/x", one(Usage)), upload(BytesIO(b"0123456789")))
+
+
+ANSWER_200 = json.dumps(USAGE).encode()
+
+
+@contextmanager
+def listening(answer: bytes):
+    class Visit(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Visit) as server:
+        server.daemon_threads = True
+        server.bodies = []
+        server.url = f"http://127.0.0.1:{server.server_port}/v1"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 # --- What is repeated ------------------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from .errors import ConfigurationError
 from .runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ._observers import Observer
 
 
 class FetchHive(Runs):
@@ -43,6 +45,7 @@ class FetchHive(Runs):
         async_http_client: An `httpx.AsyncClient` to send asyncio calls with, likewise.
         default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
             itself, such as `Authorization`. They travel in a pickle of the client.
+        observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.
@@ -69,6 +72,7 @@ class FetchHive(Runs):
         http_client: Optional[httpx.Client] = None,
         async_http_client: Optional[httpx.AsyncClient] = None,
         default_headers: Optional[Mapping[str, str]] = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         try:
             config = read_config(
@@ -81,12 +85,13 @@ class FetchHive(Runs):
                 prompt_path=prompt_path,
                 allow_http=allow_http,
                 default_headers=default_headers,
+                observers=observers,
             )
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             # A crash report shows the variables of all frames: none of ours that it can see knows the key.
-            del api_key
+            del api_key, default_headers
             raise error.with_traceback(None) from error.__cause__
 
     def with_options(
@@ -101,19 +106,21 @@ class FetchHive(Runs):
         prompt_path: Optional[str] = None,
         allow_http: Optional[bool] = None,
         default_headers: Optional[Mapping[str, str]] = None,
+        observers: Optional[Iterable[Observer]] = None,
     ) -> FetchHive:
         """Return a client with other settings that shares the connections of this one.
 
         Args:
             api_key: As for `FetchHive`. None, here and below: as this client has it.
             base_url: As for `FetchHive`.
-            timeout: As for `FetchHive`.
+            timeout: As for `FetchHive`; `httpx.Timeout(None)` takes the limit away.
             idle_timeout: As for `FetchHive`; `math.inf` takes the limit away.
             max_retries: As for `FetchHive`.
             retry_unknown_outcome: As for `FetchHive`.
             prompt_path: As for `FetchHive`.
             allow_http: As for `FetchHive`.
             default_headers: As for `FetchHive`, in place of those of this client; `{}` takes them away.
+            observers: As for `FetchHive`, in place of those of this client; `()` takes them away.
 
         Returns:
             The new client. This one stays as it is.
@@ -135,9 +142,10 @@ class FetchHive(Runs):
                 prompt_path=old.prompt_path if prompt_path is None else prompt_path,
                 allow_http=old.allow_http if allow_http is None else allow_http,
                 default_headers=old.default_headers if default_headers is None else default_headers,
+                observers=old.observers if observers is None else observers,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
-            del api_key  # as in __init__
+            del api_key, default_headers  # as in __init__
             raise error.with_traceback(None) from error.__cause__
         other = type(self).__new__(type(self))
         other.__dict__.update(_session=Session(config, self._session.senders))
@@ -213,4 +221,4 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
 # A coroutine that was not awaited is named after the class that its caller knows.
 for _run in vars(Runs).values():
     if callable(_run):
-        _run.__qualname__ = f"{FetchHive.__name__}.{_run.__name__}"
+        _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

@@ -1,6 +1,6 @@
 """What the shells send with: our own connections, an injected client, or a recorder in between.
 
-A sender raises the errors of httpx, and no others.
+A sender raises the errors of httpx and no others, but for a `ConfigurationError` where nothing can be sent at all.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Wrapper(Protocol):
 
 
 class Senders:
-    """What a client and all those made of it by `with_options` send with. Made on first use.
+    """What a client and all those made of it by `with_options` send with.
 
     Args:
         http_client: An `httpx.Client` of the caller's for blocking calls, or None.
@@ -75,29 +75,30 @@ class Senders:
     def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
+        self.sender = _SharedSender(self)
+        self.async_sender = _AsyncSharedSender(self)
+        self.wrapper: Optional[Wrapper] = None
         self._lock = threading.Lock()
-        self._sender: Optional[Sender] = None
-        self._async_sender: Optional[AsyncSender] = None
-        self._wrapper: Optional[Wrapper] = None
+        self._blocking: Optional[Sender] = None
+        self._asyncio: Optional[AsyncSender] = None
 
     @property
     def blocking(self) -> Sender:
-        """The sender of blocking calls."""
-        if self._sender is None:
+        """The connections of blocking calls, or the injected client. Made on first use."""
+        if self._blocking is None:
             with self._lock:
-                if self._sender is None:  # still, now that no other thread is at it
-                    self._sender = self._make_sender()
-        return self._sender if self._wrapper is None else _WrappedSender(self._sender, self._wrapper)
+                if self._blocking is None:  # still, now that no other thread is at it
+                    self._blocking = self._make_sender()
+        return self._blocking
 
     @property
     def asyncio(self) -> AsyncSender:
-        """The sender of asyncio calls."""
-        if self._async_sender is None:
+        """The connections of asyncio calls, or the injected client. Made on first use."""
+        if self._asyncio is None:
             with self._lock:
-                if self._async_sender is None:
-                    self._async_sender = self._make_async_sender()
-        wrapper = self._wrapper
-        return self._async_sender if wrapper is None else _WrappedAsyncSender(self._async_sender, wrapper)
+                if self._asyncio is None:
+                    self._asyncio = self._make_async_sender()
+        return self._asyncio
 
     def _make_sender(self) -> Sender:
         if self.http_client is not None:
@@ -126,46 +127,54 @@ class Senders:
 
         """
         with self._lock:
-            if self._wrapper is not None:
+            if self.wrapper is not None:
                 raise RuntimeError("this client is being recorded already")
-            self._wrapper = wrapper
+            self.wrapper = wrapper
         try:
             yield
         finally:
-            self._wrapper = None
+            self.wrapper = None
 
     def close(self) -> None:
         """Close the connections of blocking calls."""
-        if self._sender is not None:
-            self._sender.close()
+        if self._blocking is not None:
+            self._blocking.close()
 
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
-        if self._async_sender is not None:
-            await self._async_sender.aclose()
+        if self._asyncio is not None:
+            await self._asyncio.aclose()
 
 
-class _WrappedSender:
-    def __init__(self, sender: Sender, wrapper: Wrapper) -> None:
-        self._sender = sender
-        self._wrapper = wrapper
-        self.owns_sockets = sender.owns_sockets
+class _SharedSender:
+    """Looks at each request for what to send it with: a stream may be made before a recorder comes, or after."""
+
+    def __init__(self, senders: Senders) -> None:
+        self._senders = senders
+
+    @property
+    def owns_sockets(self) -> bool:
+        return self._senders.blocking.owns_sockets
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        return self._wrapper.send(self._sender.send, request)
+        wrapper, send = self._senders.wrapper, self._senders.blocking.send
+        return send(request) if wrapper is None else wrapper.send(send, request)
 
     def close(self) -> None:
-        self._sender.close()
+        self._senders.close()
 
 
-class _WrappedAsyncSender:
-    def __init__(self, sender: AsyncSender, wrapper: Wrapper) -> None:
-        self._sender = sender
-        self._wrapper = wrapper
-        self.owns_sockets = sender.owns_sockets
+class _AsyncSharedSender:
+    def __init__(self, senders: Senders) -> None:
+        self._senders = senders
+
+    @property
+    def owns_sockets(self) -> bool:
+        return self._senders.asyncio.owns_sockets
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        return await self._wrapper.asend(self._sender.send, request)
+        wrapper, send = self._senders.wrapper, self._senders.asyncio.send
+        return await (send(request) if wrapper is None else wrapper.asend(send, request))
 
     async def aclose(self) -> None:
-        await self._sender.aclose()
+        await self._senders.aclose()

@@ -25,7 +25,7 @@ from .answers import find_request_id, parse_answer
 from .bodies import MAX_BODY_BYTES, MAX_REFUSAL_BYTES, BodyReader, content_encoding, content_type
 from .endpoint import Effect
 from .refusals import detach, refuse, without_secrets
-from .requests import build_request
+from .requests import Upload, build_request
 from .retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
     from .requests import Body
+    from .watch import Watch
 
 AnswerT = TypeVar("AnswerT")
 
@@ -111,6 +112,9 @@ class Call(Generic[AnswerT]):
         self._deadlines: Deadlines
         self._is_answered = False
         self._is_accepted = False
+        self._opening_error: Optional[OSError] = None
+        self._watch = self._make_watch() if config.observers else None
+        self._answer: Optional[AnswerT] = None
         self._attempts = 0
         self._body = BodyReader()
 
@@ -121,13 +125,16 @@ class Call(Generic[AnswerT]):
         self._attempts += 1
         self._body = BodyReader()  # what an earlier attempt was refused with is no part of this one
         self._is_answered = self._is_accepted = False
-        self._sent = build_request(
-            self._config,
-            self._endpoint,
-            self._request_body,
-            streaming=self.streaming,
-            limits=self._deadlines.begin_attempt(streaming=self.streaming),
-        )
+        limits = self._deadlines.begin_attempt(streaming=self.streaming)
+        try:
+            self._sent = build_request(
+                self._config, self._endpoint, self._request_body, streaming=self.streaming, limits=limits
+            )
+        except OSError as exc:
+            self._opening_error = exc
+            raise
+        if self._watch is not None:
+            self._sent.headers.update(self._watch.begin_attempt())
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
@@ -159,6 +166,7 @@ class Call(Generic[AnswerT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
+        self._answer = answer
         self._log("answered", find_request_id(self._body.so_far()))
         return answer
 
@@ -170,10 +178,48 @@ class Call(Generic[AnswerT]):
 
     def wait_before_retry(self, error: FetchHiveError) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up."""
-        if self._is_accepted and self._endpoint.effect in {Effect.RUN, Effect.CREATE}:
+        wait = self._retry.wait_before_retry(self._attempts, error, is_accepted=self._is_accepted)
+        if wait is None or wait >= self._deadlines.left():
             return None
-        wait = self._retry.wait_before_retry(self._attempts, error)
-        return None if wait is None or wait >= self._deadlines.left() else wait
+        if self._watch is not None:
+            self._watch.end_attempt(self._status, error)
+        return wait
+
+    @contextlib.contextmanager
+    def watched(self) -> Generator[None, None, None]:
+        """Report to the observers how the call ends, cancellations included."""
+        if self._watch is None:
+            yield
+            return
+        failure: Optional[BaseException] = None
+        try:
+            yield
+        except GeneratorExit:  # a stream that is left: no failure
+            raise
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            self._watch.end(status=self._status, error=failure, answer=self._outcome())
+
+    def _make_watch(self) -> Watch:
+        from .watch import Watch  # noqa: PLC0415 - only for clients with observers
+
+        return Watch(
+            self._config.observers,
+            operation=self._endpoint.operation,
+            endpoint=self._config.base_url + self._endpoint.path,
+            fields=self._request_body.fields if self._request_body is not None else {},
+            streaming=self.streaming,
+        )
+
+    def _outcome(self) -> object:
+        """The answer, or what there is of it."""
+        return self._answer
+
+    @property
+    def _status(self) -> Optional[int]:
+        return self._head.status_code if self._is_answered else None
 
     @property
     def _media_type(self) -> str:
@@ -188,9 +234,17 @@ class Call(Generic[AnswerT]):
             self._complete(error)
             raise
         except NETWORK_ERRORS as exc:
+            if self._is_of_the_caller(exc):
+                raise
             translated = self._translate(exc)
             self._complete(translated)
             raise translated from self._clean(exc)
+
+    def _is_of_the_caller(self, exc: Exception) -> bool:
+        """Whether a file that is uploaded could not be opened or read: that is no failure of the network."""
+        if self._opening_error is not None:
+            return True
+        return isinstance(self._sent.stream, Upload) and self._sent.stream.error is exc
 
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):
