@@ -30,7 +30,13 @@ FLOORS = [
 ]
 # At the edge: use the package from outside, and of its inside only what is named here.
 EDGE = {"cli", "testing", "emulator", "telemetry", "pytest_plugin"}
-SHARED_WITH_THE_EDGE = {"_version.__version__", "_session.wrap_sender", "_secret.Secret", "_config.is_loopback"}
+SHARED_WITH_THE_EDGE = {
+    "_version.__version__",
+    "_session.wrap_sender",
+    "_secret.Secret",
+    "_config.is_loopback",
+    "_config.no_proxy_for_loopback",
+}
 # The words of observers, which `telemetry` hands on.
 SHARED_WITH_THE_EDGE |= {
     f"_observers.{name}"

@@ -137,6 +137,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def no_proxy_for_loopback(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that keep calls to 127.0.0.1 from the proxies of the environment."""
+    others = environ.get("no_proxy") or environ.get("NO_PROXY")
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{others},127.0.0.1" if others else "127.0.0.1")
+
+
 # Set for each call, or by httpx. Lengths and encodings that do not match the body would break it.
 _OWN_HEADERS = {
     "accept",

@@ -9,6 +9,8 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Optional
 
+from fetch_hive_sdk._config import no_proxy_for_loopback
+
 from ._terminal import complain
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
         The exit code; 128 and the number of the signal that ended it; 126 or 127 if it could not be started.
 
     """
-    environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **_past_proxies()}
+    environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **no_proxy_for_loopback()}
     try:
         # The user's own words, and no shell.
         process = subprocess.Popen(command, env=environment)  # noqa: S603
@@ -81,9 +83,3 @@ def _left_to(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
-
-
-def _past_proxies() -> dict[str, str]:
-    """Let no proxy of the environment have the calls to this machine."""
-    exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{exceptions},127.0.0.1" if exceptions else "127.0.0.1")
