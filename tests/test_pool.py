@@ -20,7 +20,7 @@ import pytest
 
 from driving import CALM, KEY
 from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive
-from fetch_hive_sdk._net import pools, tls
+from fetch_hive_sdk._net import slots, tls
 
 EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
 
@@ -120,7 +120,7 @@ def test_a_closed_client_opens_a_new_connection(drive, site):
 
 
 def test_many_threads_share_a_client(site):
-    """As many connections are opened as calls are under way, each in a pool of its own, and used again."""
+    """As many connections are opened as calls are under way, each in a slot of its own, and used again."""
     calls = 11
     site.gate = threading.Barrier(calls)
     client = site.client()
@@ -130,7 +130,7 @@ def test_many_threads_share_a_client(site):
         assert sorted(results, key=int) == [str(number) for number in range(calls)]
 
     assert site.connections == calls
-    assert len(client._session.senders.blocking._pools._places) == calls
+    assert len(client._session.senders.blocking._slots) == calls
     client.close()
 
 
@@ -158,35 +158,35 @@ async def test_many_tasks_share_a_client(site):
     await client.aclose()
 
 
-def test_idle_pools_are_closed(site, monkeypatch):
-    """Pools that a rush of calls has left behind are closed when they have been idle for long enough."""
+def test_idle_connections_are_closed(site, monkeypatch):
+    """Connections that a rush of calls has left behind are closed when they have been idle for long enough."""
     site.gate = threading.Barrier(8)
     client = site.client()
     run_in_threads(site.gate.parties, lambda number: client.invoke_prompt(deployment=str(number)))
     site.gate = threading.Barrier(1)
-    pools = client._session.senders.blocking._pools
-    assert len(pools._places) == 8
+    kept = client._session.senders.blocking._slots
+    assert len(kept) == 8
 
-    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(slots, "KEEPALIVE_SECONDS", -1.0)
     client.invoke_prompt(deployment="d")
 
-    assert len(pools._places) == 1
+    assert len(kept) == 1
     client.close()
 
 
-async def test_idle_asyncio_pools_are_closed(site, monkeypatch):
+async def test_idle_asyncio_connections_are_closed(site, monkeypatch):
     """The twin does the same."""
     site.gate = threading.Barrier(8)
     client = site.client()
     await asyncio.gather(*[client.ainvoke_prompt(deployment="d") for _ in range(site.gate.parties)])
     site.gate = threading.Barrier(1)
-    (connections,) = client._session.senders.asyncio._loops.values()
-    assert len(connections._pools._places) == 8
+    (connections,) = client._session.senders.asyncio.connections._loops.values()
+    assert len(connections._slots) == 8
 
-    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(slots, "KEEPALIVE_SECONDS", -1.0)
     await client.ainvoke_prompt(deployment="d")
 
-    assert len(connections._pools._places) == 1
+    assert len(connections._slots) == 1
     await client.aclose()
 
 
@@ -204,8 +204,8 @@ def test_no_cookie_is_kept(drive, site):
     assert not list(getattr(client._session.senders.http_client, "cookies", []))
 
 
-def test_a_failed_call_leaves_its_place(drive):
-    """A call that finds nobody at home takes up no room afterwards."""
+def test_a_failed_call_leaves_no_slot(drive):
+    """A call that could not connect leaves nothing behind."""
     with serving() as site:
         client = site.client(max_retries=0)
     for _ in range(8):
@@ -214,7 +214,7 @@ def test_a_failed_call_leaves_its_place(drive):
         assert not caught.value.maybe_processed
 
     if client._session.senders._sender is not None:
-        assert [place.is_used for place in client._session.senders.blocking._pools._places] == [False]
+        assert len(client._session.senders.blocking._slots) == 0
 
 
 def test_loops_one_after_the_other(site):
@@ -228,7 +228,7 @@ def test_loops_one_after_the_other(site):
         gc.collect()
 
     assert site.connections == 3
-    assert len(client._session.senders.asyncio._loops) == 1
+    assert len(client._session.senders.asyncio.connections._loops) == 1
 
 
 def test_loops_at_once(site):
@@ -365,7 +365,7 @@ def test_nothing_has_to_be_closed(site, calls):
     assert (done.returncode, warned) == (0, [])
 
 
-def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
+def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
     """The TLS context is made for the first https call, and no http call waits for it."""
     monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
     client = site.client()
@@ -375,7 +375,7 @@ def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
     with pytest.raises(APIConnectionError):
         client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
 
-    assert sorted(place.is_secure for place in client._session.senders.blocking._pools._places) == [False, True]
+    assert [slot.route.origin.scheme for slot in client._session.senders.blocking._slots._slots] == [b"http"]
     client.close()
 
 

@@ -5,7 +5,6 @@ Its twin is `_blocking.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 async def run(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
     """Make a call and return its answer."""
-    return await _repeat(call, lambda: _answer(call, sender))
+    return await _repeat(call, sender, lambda: _answer(call, sender))
 
 
 async def stream(
@@ -39,7 +38,7 @@ async def stream(
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
     with call.transcript.recording():
-        response = await _repeat(call, lambda: _attempt(call, sender))
+        response = await _repeat(call, sender, lambda: _attempt(call, sender))
         try:
             if announce:
                 yield OPENED
@@ -67,17 +66,19 @@ async def _await_end(reader: EventReader[EventT], chunks: AsyncIterator[bytes]) 
                 break
 
 
-async def _repeat(call: Call[AnswerT], work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work of one attempt, again if the protocol says so."""
+async def _repeat(call: Call[AnswerT], sender: AsyncSender, work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
                 return await work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
-            if seconds is None:
+            if seconds is None or sender.pauses.times_closed != times_closed:
                 raise
-        await asyncio.sleep(seconds)
+        if not await sender.pauses.wait(seconds, times_closed):
+            raise call.closed()
 
 
 async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:

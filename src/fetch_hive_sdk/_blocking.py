@@ -5,7 +5,6 @@ Its twin is `_asyncio.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
@@ -29,14 +28,14 @@ T = TypeVar("T")
 
 def run(call: Call[AnswerT], sender: Sender) -> AnswerT:
     """Make a call and return its answer."""
-    return _repeat(call, lambda: _answer(call, sender))
+    return _repeat(call, sender, lambda: _answer(call, sender))
 
 
 def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) -> Generator[EventT, None, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with call.transcript.recording(), closing(_repeat(call, lambda: _attempt(call, sender))) as response:
+    with call.transcript.recording(), closing(_repeat(call, sender, lambda: _attempt(call, sender))) as response:
         if announce:
             yield OPENED
         reader = call.event_reader(response)
@@ -59,17 +58,19 @@ def _await_end(reader: EventReader[EventT], chunks: Iterator[bytes]) -> None:
                 break
 
 
-def _repeat(call: Call[AnswerT], work: Callable[[], T]) -> T:
-    """Do the work of one attempt, again if the protocol says so."""
+def _repeat(call: Call[AnswerT], sender: Sender, work: Callable[[], T]) -> T:
+    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
                 return work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
-            if seconds is None:
+            if seconds is None or sender.pauses.times_closed != times_closed:
                 raise
-        time.sleep(seconds)
+        if not sender.pauses.wait(seconds, times_closed):
+            raise call.closed()
 
 
 def _answer(call: Call[AnswerT], sender: Sender) -> AnswerT:

@@ -102,7 +102,7 @@ def _read_base_url(given: str, allow_http: bool) -> str:
         raise ConfigurationError("base_url must have no user name, password, query or fragment")
     if url.port is not None and not 0 < url.port <= _LAST_PORT:
         raise ConfigurationError(f"base_url has a port that cannot be: 1 to {_LAST_PORT} can")
-    if url.scheme == "http" and not allow_http and not _is_loopback(host):
+    if url.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
         )
@@ -123,11 +123,12 @@ def _read_switch(name: str, given: bool) -> bool:
     return given
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Union
 
 import httpx
 
+from .pauses import AsyncPauses, Pauses
+
 if TYPE_CHECKING:
     AnyClient = Union[httpx.Client, httpx.AsyncClient]
 
@@ -25,20 +27,42 @@ def rebuild(client: AnyClient, request: httpx.Request) -> httpx.Request:
     return rebuilt
 
 
+def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
+    """Return the answer for whose status an event hook of the client raised, as if it had not.
+
+    Its body is there if the hook had read it. httpx has closed it.
+    """
+    answer = error.response
+    if answer.is_stream_consumed:
+        return answer
+    headers = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _DESCRIBE_A_BODY]
+    return httpx.Response(answer.status_code, headers=headers, extensions=answer.extensions, request=answer.request)
+
+
+_DESCRIBE_A_BODY = {"content-encoding", "content-length", "transfer-encoding"}
+
+
 class InjectedSender:
     """Sends with an `httpx.Client`."""
 
     owns_sockets = False
 
     def __init__(self, client: httpx.Client) -> None:
+        self.pauses = Pauses()
         self._client = client
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        return self._client.send(rebuild(self._client, request), stream=True, follow_redirects=False)
+        rebuilt = rebuild(self._client, request)
+        try:
+            # No auth of the client: it would replace the key.
+            return self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+        except httpx.HTTPStatusError as exc:
+            return answer_of(exc)
 
     def close(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """End the waits between attempts, and leave the client open: it is the caller's."""
+        self.pauses.close()
 
 
 class AsyncInjectedSender:
@@ -47,11 +71,17 @@ class AsyncInjectedSender:
     owns_sockets = False
 
     def __init__(self, client: httpx.AsyncClient) -> None:
+        self.pauses = AsyncPauses()
         self._client = client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        return await self._client.send(rebuild(self._client, request), stream=True, follow_redirects=False)
+        rebuilt = rebuild(self._client, request)
+        try:
+            return await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+        except httpx.HTTPStatusError as exc:
+            return answer_of(exc)
 
     async def aclose(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """End the waits between attempts, and leave the client open: it is the caller's."""
+        self.pauses.close()

@@ -5,14 +5,21 @@ A sender raises the errors of httpx, and no others.
 
 from __future__ import annotations
 
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
+
+from fetch_hive_sdk.errors import ConfigurationError
+
+from .pauses import AsyncPauses, Pauses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
     import httpx
+
+    from .async_connections import AsyncConnections
 
     Send = Callable[[httpx.Request], httpx.Response]
     AsyncSend = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -23,7 +30,12 @@ class Sender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the sockets are our own, which ask how long they may still wait."""
+        """Whether the network streams are our own, which enforce the call's deadline."""
+        ...
+
+    @property
+    def pauses(self) -> Pauses:
+        """The waits between attempts."""
         ...
 
     def send(self, request: httpx.Request) -> httpx.Response:
@@ -40,7 +52,12 @@ class AsyncSender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the sockets are our own, which ask how long they may still wait."""
+        """Whether the network streams are our own, which enforce the call's deadline."""
+        ...
+
+    @property
+    def pauses(self) -> AsyncPauses:
+        """The waits between attempts."""
         ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -113,9 +130,15 @@ class Senders:
             from .injected import AsyncInjectedSender  # noqa: PLC0415 - only for those who inject one
 
             return AsyncInjectedSender(self.async_http_client)
-        from .connections import AsyncConnections  # noqa: PLC0415 - httpcore takes time to import
+        return _LoadedAsyncSender()
 
-        return AsyncConnections()
+    def load(self) -> None:
+        """Import what asyncio calls need at once, if an event loop is running: the first call would hold it up."""
+        if self.async_http_client is None and _is_loop_running():
+            # In a thread, because anyio is loaded for an event loop by running one.
+            loading = threading.Thread(target=_load)
+            loading.start()
+            loading.join()
 
     @contextmanager
     def wrapped(self, wrapper: Wrapper) -> Generator[None, None, None]:
@@ -145,11 +168,82 @@ class Senders:
             await self._async_sender.aclose()
 
 
+class _LoadedAsyncSender:
+    """Our own connections, imported in a thread when the first request is sent: that takes 0.1 s."""
+
+    owns_sockets = True
+
+    def __init__(self) -> None:
+        self.pauses = AsyncPauses()
+        self.connections: Optional[AsyncConnections] = None
+        self._lock = threading.Lock()
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        connections = self.connections or await self._connect(request.url.scheme)
+        return await connections.send(request)
+
+    async def _connect(self, scheme: str) -> AsyncConnections:
+        if not _is_loop_running():
+            raise ConfigurationError(
+                "the methods to await need asyncio, and no asyncio event loop is running: under trio, use the "
+                "blocking methods in a thread, such as trio.to_thread.run_sync(client.invoke_prompt, ...)"
+            )
+        if not _is_loaded(scheme):
+            import asyncio  # noqa: PLC0415 - loaded, as its loop is running
+
+            await asyncio.get_running_loop().run_in_executor(None, _load, scheme)
+        from .async_connections import AsyncConnections  # noqa: PLC0415 - loaded by now
+
+        with self._lock:
+            self.connections = self.connections or AsyncConnections()
+        return self.connections
+
+    async def aclose(self) -> None:
+        self.pauses.close()
+        if self.connections is not None:
+            await self.connections.aclose()
+
+
+def _is_loop_running() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except (RuntimeError, AttributeError):  # none is running, or asyncio is being imported
+        return False
+
+
+_loaded: set[str] = set()
+
+
+def _is_loaded(scheme: str) -> bool:
+    return scheme in _loaded
+
+
+def _load(scheme: str = "http") -> None:
+    """Import what asyncio calls need, and for https read the trusted certificates."""
+    import anyio  # noqa: PLC0415 - all this is what takes time
+
+    from . import async_connections  # noqa: F401, PLC0415
+
+    if not _loaded:
+        anyio.run(anyio.sleep, 0)  # which is how it loads what it needs for asyncio
+    _loaded.add("http")
+    if scheme == "https":
+        import httpx  # noqa: PLC0415
+
+        from .tls import tls_context  # noqa: PLC0415
+
+        with suppress(httpx.ConnectError):  # raised again where a connection needs them
+            tls_context()
+    _loaded.add(scheme)
+
+
 class _WrappedSender:
     def __init__(self, sender: Sender, wrapper: Wrapper) -> None:
         self._sender = sender
         self._wrapper = wrapper
         self.owns_sockets = sender.owns_sockets
+        self.pauses = sender.pauses
 
     def send(self, request: httpx.Request) -> httpx.Response:
         return self._wrapper.send(self._sender.send, request)
@@ -163,6 +257,7 @@ class _WrappedAsyncSender:
         self._sender = sender
         self._wrapper = wrapper
         self.owns_sockets = sender.owns_sockets
+        self.pauses = sender.pauses
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         return await self._wrapper.asend(self._sender.send, request)

@@ -27,6 +27,7 @@ from .endpoint import Effect
 from .refusals import detach, refuse, without_secrets
 from .requests import build_request
 from .retry import RetryPolicy
+from .troubles import check_connection, cut_frames, place_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,11 +65,11 @@ _PHASES: dict[type[Exception], Phase] = {
 }
 
 _WAITING_FOR: dict[Phase, str] = {
-    "connect": "could not connect in time",
-    "write": "could not send the request in time",
-    "read": "no answer came in time",
-    "pool": "no connection became free in time: all those of the http_client are in use",
-    "total": "the answer was not complete in time",
+    "connect": "could not connect to {place} in time ({seconds}): {advice}",
+    "write": "could not send the request to {place} in time ({seconds})",
+    "read": "no answer came in time from {place} ({seconds})",
+    "pool": "no connection became free in time: all those of the http_client are in use ({seconds})",
+    "total": "the answer of {place} was not complete in time ({seconds})",
 }
 
 
@@ -112,6 +113,7 @@ class Call(Generic[AnswerT]):
         self._is_answered = False
         self._is_accepted = False
         self._attempts = 0
+        self._may_have_run = False  # by an earlier attempt
         self._body = BodyReader()
 
     def begin(self) -> httpx.Request:
@@ -172,6 +174,7 @@ class Call(Generic[AnswerT]):
         """Seconds to wait before trying again, or None to give up."""
         if self._is_accepted and self._endpoint.effect in {Effect.RUN, Effect.CREATE}:
             return None
+        self._may_have_run = error.maybe_processed
         wait = self._retry.wait_before_retry(self._attempts, error)
         return None if wait is None or wait >= self._deadlines.left() else wait
 
@@ -191,6 +194,10 @@ class Call(Generic[AnswerT]):
             translated = self._translate(exc)
             self._complete(translated)
             raise translated from self._clean(exc)
+        except BaseException as exc:
+            # A cancellation, or an exception of a signal: the frames of a write know the headers.
+            cut_frames(exc)
+            raise
 
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):
@@ -200,19 +207,32 @@ class Call(Generic[AnswerT]):
         if isinstance(exc, httpx.TimeoutException):
             is_total = self._is_accepted and self._deadlines.has_total
             phase: Phase = "total" if is_total else _PHASES.get(type(exc), "read")
-            return self._timed_out(phase, sent=sent)
+            return self._timed_out(phase, sent=sent, cause=exc)
+        place, reason = place_of(self._sent), reason_of(exc)
         if self._is_answered:
-            message = "the connection broke before the answer was complete"
+            message = f"the connection to {place} broke before the answer was complete: {reason}"
         elif sent:
-            message = f"the connection broke before the answer: {exc}"
+            message = f"the connection to {place} broke before the answer: {reason}"
         else:
-            message = f"could not connect: {exc}"
+            message = f"could not connect to {place}: {reason}: {check_connection(self._sent, exc)}"
         return self._disconnected(message, sent=sent)
 
-    def _timed_out(self, phase: Phase, *, sent: bool = True) -> APITimeoutError:
-        seconds = f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds"
+    def closed(self) -> APIConnectionError:
+        """Return the error of a call that waited for its next attempt when the client was closed."""
+        error = self._disconnected("the client was closed before the call was made again", sent=self._may_have_run)
+        self._complete(error)
+        return error
+
+    def _timed_out(
+        self, phase: Phase, *, sent: bool = True, cause: Optional[Exception] = None
+    ) -> APITimeoutError:
+        message = _WAITING_FOR[phase].format(
+            place=place_of(self._sent),
+            seconds=f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds",
+            advice=check_connection(self._sent, cause),
+        )
         error = APITimeoutError(
-            f"{_WAITING_FOR[phase]} ({seconds})",
+            self._config.api_key.hide_in(message),
             phase=phase,
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
@@ -237,6 +257,7 @@ class Call(Generic[AnswerT]):
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
+        error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
         if isinstance(error, ResponseError):
