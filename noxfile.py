@@ -1,4 +1,4 @@
-"""What must hold, one session each: `nox` runs all of the daily ones, `nox -s lint` one, `nox -l` lists them."""
+"""The checks, one session each: `nox` runs the daily ones, `nox -t nightly` the others, `nox -s lint` one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,133 +14,34 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["demo", "lint", "types", "types_oldest", "ty", "pyrefly", "tests", "lowest", "plugin"]
-nox.options.sessions += ["coverage", "aiohttp", "guard", "docs", "api", "bare", "build"]
-# Not everybody has every interpreter: what is missing is skipped, and said so.
+# Not everybody has every interpreter: a session whose interpreter is missing is skipped with a message.
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 
+# The tests run on the Python that runs nox; the other interpreters are for the night.
+THIS = "{}.{}".format(*sys.version_info)
+TESTS = f"tests-{THIS}" if THIS in PYTHONS else "tests"
+nox.options.sessions = ["lint", "types", TESTS, "lowest", "docs", "build"]
+
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 TOOLS = {re.split(r"[^\w-]", line)[0]: line for line in PROJECT["optional-dependencies"]["dev"]}
 TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox", "pyright", "ruff"}]
-# Newer ones want a newer typing-extensions; the pytest-httpx for the oldest httpx wants an older pytest.
-OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26", TOOLS["aiohttp"].replace(">=", "==")]
-OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx", "aiohttp"))]
+# Newer versions need a newer typing-extensions; the pytest-httpx for the oldest httpx needs an older pytest.
+OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
+OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx"))]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
-
-# What the source imports only where it is installed, and is checked against.
-TYPED_EXTRAS = [TOOLS["aiohttp"], TOOLS["pytest"]]
 
 # The API in use: what type checkers have to accept, and what they have to refuse.
 ACCEPTED = ["tests/typing/api.py", "tests/typing/kit.py"]
 REFUSED = "tests/typing/refused.py"
 
-# Where every branch is tested: the words and the protocol.
-PURE = ["models", "errors", "_config", "_time", "_protocol", "_answers", "_events", "_sse", "_retry"]
+# Every branch of these is tested: the words and the protocol.
+PURE = ["_protocol/*", "models/*", "errors", "_config"]
 
 
-@nox.session
-def demo(session):
-    """Install the package as a user does, and run its demo."""
-    session.install(".")
-    session.run("fetch-hive", "demo")
-
-
-@nox.session(python=PYTHONS)
-def tests(session):
-    """Run the tests on every interpreter that is present."""
-    session.install(".", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", *session.posargs)
-
-
-@nox.session(python=OLDEST)
-def lowest(session):
-    """Run the tests with the oldest dependencies that pyproject.toml allows."""
-    session.install(".", *LOWEST, *OLDER_TOOLS)
-    # The oldest httpx imports asyncio by itself.
-    missing = "pytest_httpx or importing_the_package_loads_nothing"
-    session.run("python", "-m", "pytest", "-k", f"not ({missing})", *session.posargs)
-
-
-@nox.session
-def aiohttp(session):
-    """Run the fault suite over aiohttp, the other transport."""
-    session.install(".", *TEST_TOOLS)
-    options = ["--async-transport=aiohttp", "-k", "not blocking", "tests/faults"]
-    session.run("python", "-m", "pytest", *options, *session.posargs)
-
-
-@nox.session
-@nox.parametrize(("python", "pytest"), [(OLDEST, "pytest==7.0.*"), ("3.13", "pytest")], ids=["oldest", "newest"])
-def plugin(session, pytest):
-    """Run the tests of the plugin for pytest with the oldest pytest that it works with, and the newest."""
-    session.install(".", pytest)
-    # Not our configuration: it is for the pytest and the plugins that we develop with.
-    options = ["-c", os.devnull, "--rootdir=.", "--import-mode=importlib", "-W", "error", *session.posargs]
-    session.run("python", "-m", "pytest", *options, "tests/test_pytest_plugin.py", env={"PYTHONPATH": "tests"})
-
-
-@nox.session
-def coverage(session):
-    """Measure the branches that the tests take: all of the words and the protocol, nearly all of the rest."""
-    session.install("-e", ".", *TEST_TOOLS)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    session.run("coverage", "report", "--fail-under=98")
-    session.run(
-        "coverage",
-        "report",
-        "--fail-under=100",
-        f"--include={','.join(f'*/fetch_hive_sdk/{name}.py' for name in PURE)}",
-    )
-
-
-@nox.session
-def types(session):
-    """Check the types: the source and what callers see, with mypy and pyright, and that nothing public has none."""
-    # A wheel, and not editable: --verifytypes looks at the package as it is installed.
-    session.install(".", TOOLS["mypy"], TOOLS["pyright"], *TYPED_EXTRAS)
-    session.run("mypy", f"--python-version={NEWEST}")
-    session.run("pyright")
-    for module in ("fetch_hive_sdk", "fetch_hive_sdk.testing", "fetch_hive_sdk.pytest_plugin"):
-        session.run("pyright", "--verifytypes", module, "--ignoreexternal")
-
-
-@nox.session(python=OLDEST)
-def types_oldest(session):
-    """Check the types on the oldest Python, with the last mypy that runs there."""
-    session.install(".", "mypy==1.19.*", *TYPED_EXTRAS)
-    session.run("mypy")
-
-
-@nox.session
-def ty(session):
-    """Check the types with ty. It has no 1.0 yet: this is the version that was tried."""
-    session.install(".", "ty==0.0.105", *TYPED_EXTRAS)
-    check = ("ty", "check", "--python", session.virtualenv.location, "--output-format=concise")
-    session.run(*check, "src", *ACCEPTED)
-    refuse(session, *check)
-
-
-@nox.session
-def pyrefly(session):
-    """Check the types with pyrefly."""
-    session.install(".", "pyrefly==1.4.*", *TYPED_EXTRAS)
-    check = ("pyrefly", "check", "--output-format=min-text", "--python-interpreter-path")
-    check += (str(Path(session.virtualenv.bin) / "python"),)
-    session.run(*check, "src", *ACCEPTED)
-    refuse(session, *check)
-
-
-def refuse(session, *check):
-    """Check that a type checker refuses the lines that mypy refuses, and no others."""
-    said = session.run(*check, REFUSED, silent=True, success_codes=[1])
-    refused = {int(line) for line in re.findall(r"refused\.py:(\d+)", said)}
-    lines = Path(REFUSED).read_text("utf-8").splitlines()
-    expected = {number for number, line in enumerate(lines, 1) if "# type: ignore[" in line}
-    if refused != expected:
-        session.error(f"{REFUSED}, lines not refused: {expected - refused}, refused by mistake: {refused - expected}")
+# --- Daily: what `nox` and `.ci/run` check ---------------------------------------------------------------------------
 
 
 @nox.session
@@ -151,69 +53,146 @@ def lint(session):
 
 
 @nox.session
-def soak(session):
-    """Make ten thousand calls that go wrong, and see that nothing is left behind. Takes minutes; not a part of CI."""
+def types(session):
+    """Check the types of the source with mypy and pyright, and that everything public has one."""
+    # A wheel, not an editable install: --verifytypes looks at the package as users install it.
+    session.install(".", TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
+    session.run("mypy", f"--python-version={NEWEST}")
+    session.run("pyright")
+    for module in ("fetch_hive_sdk", "fetch_hive_sdk.testing", "fetch_hive_sdk.pytest_plugin"):
+        session.run("pyright", "--verifytypes", module, "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS)
+def tests(session):
+    """Run the tests on an interpreter."""
     session.install(".", *TEST_TOOLS)
-    session.run("python", "tests/faults/soak.py", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
 
 
-@nox.session
-def page(session):
-    """Open the docs, and the page of `fetch-hive serve`, in Chromium, which must be installed. Not a part of CI."""
-    session.install(".[docs]", *TEST_TOOLS, "playwright")
-    session.run("python", "-m", "pytest", "tests/test_page.py", "tests/test_site.py", *session.posargs)
-
-
-@nox.session
-def mutation(session):
-    """Change the protocol in a thousand small ways: each must fail a test, or be listed. Ten minutes; not in CI."""
-    session.install("-e", ".", "mutmut>=3.8", *TEST_TOOLS)
-    session.run("python", "tests/mutation.py", str(Path(session.create_tmp()) / "mutants"))
-
-
-@nox.session
-def fuzz(session):
-    """Feed the decoder and the event parser with what a fuzzer makes up, for ten minutes. Not a part of CI."""
-    session.install(".", "atheris")
-    corpus = session.create_tmp()
-    options = session.posargs or ["-max_total_time=600"]
-    session.run("python", "tests/fuzz/fuzz_events.py", "-dict=tests/fuzz/events.dict", "-max_len=400", *options, corpus)
-
-
-@nox.session
-def bench(session):
-    """Measure this package and others, each in an environment of its own. Takes minutes; not a part of CI."""
-    session.install("certifi", "trustme")
-    folder = Path(session.create_tmp()).resolve()
-    pythons, made = {}, {}
-    for client in sorted(Path("benchmarks/clients").glob("*.py")):
-        needed = tuple(nox.project.load_toml(client)["dependencies"])
-        if needed not in made:
-            made[needed] = str(folder / client.stem / "bin" / "python")
-            session.run("python", "-m", "venv", str(folder / client.stem))
-            session.run(made[needed], "-m", "pip", "install", "--quiet", *needed, external=True)
-        pythons[client.stem] = made[needed]
-    (folder / "pythons.json").write_text(json.dumps(pythons), "utf-8")
-    session.run("python", "benchmarks/run.py", f"--pythons={folder}/pythons.json", *session.posargs)
-
-
-@nox.session
-def guard(session):
-    """Count the work that an event and a call take, and fail if it has grown."""
-    expected = json.loads(Path("benchmarks/guard.json").read_text("utf-8"))
-    session.install(".", *(f"{name}=={version}" for name, version in expected["versions"].items()))
-    session.run("python", "benchmarks/guard.py", *session.posargs)
+@nox.session(python=OLDEST)
+def lowest(session):
+    """Run the tests with the oldest dependencies that pyproject.toml allows."""
+    session.install(".", *LOWEST, *OLDER_TOOLS)
+    # The oldest httpx imports asyncio by itself.
+    missing = "pytest_httpx or importing_the_package_loads_nothing"
+    session.run("python", "-m", "pytest", "-n", "auto", "-k", f"not ({missing})", *session.posargs)
 
 
 @nox.session
 def docs(session):
-    """Run what the README and the docs show, build the pages strictly, and follow their links."""
+    """Run the examples of the README and the docs, build the pages strictly, and follow their links."""
     session.install(".[docs]", TOOLS["mypy"], TOOLS["pyright"], "openai", *TEST_TOOLS)
-    pages = ("tests/test_docs.py", "tests/test_add_an_endpoint.py", "tests/test_seeds.py", "tests/test_site.py")
-    session.run("python", "-m", "pytest", *pages)
+    pages = ("tests/test_docs.py", "tests/test_seeds.py", "tests/test_site.py")
+    session.run("python", "-m", "pytest", "-n", "auto", *pages)
 
 
 @nox.session
+def build(session):
+    """Build wheel and sdist twice, compare their bytes, and check their contents."""
+    session.install("build", "check-wheel-contents", "twine", "validate-pyproject[all]")
+    session.run("validate-pyproject", "pyproject.toml")
+    folder = Path(session.create_tmp()).resolve()
+    shutil.rmtree(folder)
+    # The second build: another folder, other file times, another time zone, another hash seed.
+    ignored = [line.strip("/") for line in Path(".gitignore").read_text("utf-8").split()]
+    caches = shutil.ignore_patterns(".git", *ignored)
+    shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
+    again = ("python", "-m", "build", "--outdir", str(folder / "again"), str(folder / "elsewhere"))
+    session.run(*again, env={"TZ": "Pacific/Apia", "PYTHONHASHSEED": "7"})
+    wheel, sdist = sorted((folder / "dist").iterdir(), key=lambda made: made.suffix, reverse=True)
+    for made in (wheel, sdist):
+        if made.read_bytes() != (folder / "again" / made.name).read_bytes():
+            session.error(f"{made.name} differs between two builds")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    source = {path.relative_to("src").as_posix() for path in Path("src").rglob("*.*") if path.suffix != ".pyc"}
+    missing = source.difference(zipfile.ZipFile(wheel).namelist())
+    if missing:
+        session.error(f"the wheel lacks {missing}")
+    # For packagers: the tests run from the sdist, too.
+    shutil.unpack_archive(sdist, folder / "unpacked")
+    session.install(str(wheel), *TEST_TOOLS)
+    with session.chdir(folder / "unpacked" / sdist.name[: -len(".tar.gz")]):
+        chosen = ("tests/test_models.py", "tests/test_docs.py", "tests/test_seeds.py")
+        session.run("python", "-m", "pytest", "-q", "-n", "auto", *chosen)
+
+
+# --- Nightly: what is slow, or seldom fails --------------------------------------------------------------------------
+
+
+@nox.session(tags=["nightly"])
+def demo(session):
+    """Install the package as a user does, and run its demo."""
+    session.install(".")
+    session.run("fetch-hive", "demo")
+
+
+@nox.session(tags=["nightly"])
+def bare(session):
+    """Import everything without any extra, and check the messages about what is missing."""
+    session.install(".")
+    session.run("python", "tests/bare.py")
+
+
+@nox.session(tags=["nightly"])
+@nox.parametrize(("python", "pytest"), [(OLDEST, "pytest==7.0.*"), ("3.13", "pytest")], ids=["oldest", "newest"])
+def plugin(session, pytest):
+    """Test the plugin for pytest with the oldest pytest that it supports, and the newest."""
+    session.install(".", pytest)
+    # Not our configuration: it is for the pytest and the plugins that we develop with.
+    options = ["-c", os.devnull, "--rootdir=.", "--import-mode=importlib", "-W", "error", *session.posargs]
+    session.run("python", "-m", "pytest", *options, "tests/test_pytest_plugin.py", env={"PYTHONPATH": "tests"})
+
+
+@nox.session(tags=["nightly"])
+def coverage(session):
+    """Measure the branches that the tests take: all of words and protocol, 98 % of the whole."""
+    session.install("-e", ".", *TEST_TOOLS)
+    session.run("coverage", "run", "-m", "pytest", "-m", "nightly or not nightly", *session.posargs)
+    session.run("coverage", "report", "--fail-under=98")
+    pure = ",".join(f"*/fetch_hive_sdk/{name}.py" for name in PURE)
+    session.run("coverage", "report", "--fail-under=100", f"--include={pure}")
+
+
+@nox.session(python=OLDEST, tags=["nightly"])
+def types_oldest(session):
+    """Check the types on the oldest Python, with the last mypy that runs there."""
+    session.install(".", "mypy==1.19.*", TOOLS["pytest"])
+    session.run("mypy")
+
+
+@nox.session(tags=["nightly"])
+def ty(session):
+    """Check the public types with ty. It has no 1.0 yet: this is the version that was tried."""
+    session.install(".", "ty==0.0.105", TOOLS["pytest"])
+    check = ("ty", "check", "--python", session.virtualenv.location, "--output-format=concise")
+    session.run(*check, *ACCEPTED)
+    refuse(session, *check)
+
+
+@nox.session(tags=["nightly"])
+def pyrefly(session):
+    """Check the public types with pyrefly."""
+    session.install(".", "pyrefly==1.4.*", TOOLS["pytest"])
+    check = ("pyrefly", "check", "--output-format=min-text", "--python-interpreter-path")
+    check += (str(Path(session.virtualenv.bin) / "python"),)
+    session.run(*check, *ACCEPTED)
+    refuse(session, *check)
+
+
+def refuse(session, *check):
+    """Check that a type checker refuses the lines that mypy refuses, and no others."""
+    output = session.run(*check, REFUSED, silent=True, success_codes=[1])
+    refused = {int(line) for line in re.findall(r"refused\.py:(\d+)", output)}
+    lines = Path(REFUSED).read_text("utf-8").splitlines()
+    expected = {number for number, line in enumerate(lines, 1) if "# type: ignore[" in line}
+    if refused != expected:
+        session.error(f"{REFUSED}, lines not refused: {expected - refused}, refused by mistake: {refused - expected}")
+
+
+@nox.session(tags=["nightly"])
 def api(session):
     """Compare the public API with that of the last release. A break needs a new major version: see docs/policy.md."""
     session.install(TOOLS["griffe"])
@@ -229,39 +208,57 @@ def api(session):
     session.run("griffe", "check", "fetch_hive_sdk", "--search=src", f"--against={tag}", success_codes=allowed)
 
 
-@nox.session
-def bare(session):
-    """Import everything with nothing installed but what the package itself needs: what is missing says so."""
-    session.install(".")
-    session.run("python", "tests/bare.py")
+@nox.session(python="3.11", tags=["nightly"])
+def guard(session):
+    """Count the work of an event, a call and an import, and fail if it has grown by a quarter."""
+    expected = json.loads(Path("benchmarks/guard.json").read_text("utf-8"))
+    session.install(".", *(f"{name}=={version}" for name, version in expected["versions"].items()))
+    session.run("python", "benchmarks/guard.py", *session.posargs)
 
 
-@nox.session
-def build(session):
-    """Build wheel and sdist twice, which must give the same bytes, and check what is in them."""
-    session.install("build", "check-wheel-contents", "twine", "validate-pyproject[all]")
-    session.run("validate-pyproject", "pyproject.toml")
+@nox.session(tags=["nightly"])
+def page(session):
+    """Open the docs, and the page of `fetch-hive serve`, in Chromium, which must be installed."""
+    session.install(".[docs]", *TEST_TOOLS, "playwright")
+    session.run("python", "-m", "pytest", "tests/test_page.py", "tests/test_site.py", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def soak(session):
+    """Make thousands of calls that go wrong at random, and check that nothing is left behind. Takes minutes."""
+    session.install(".", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-m", "nightly")
+    session.run("python", "tests/faults/soak.py", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def mutation(session):
+    """Change the protocol in a thousand small ways, and print the changes that no test notices. Takes ten minutes."""
+    session.install("-e", ".", "mutmut>=3.8", *TEST_TOOLS)
+    session.run("python", "tests/mutation.py", str(Path(session.create_tmp()) / "mutants"))
+
+
+@nox.session(tags=["nightly"])
+def fuzz(session):
+    """Feed the decoder and the event parser from a fuzzer, for ten minutes."""
+    session.install(".", "atheris")
+    corpus = session.create_tmp()
+    options = session.posargs or ["-max_total_time=600"]
+    session.run("python", "tests/fuzz/fuzz_events.py", "-dict=tests/fuzz/events.dict", "-max_len=400", *options, corpus)
+
+
+@nox.session(tags=["nightly"])
+def bench(session):
+    """Measure this package and others, each in an environment of its own. Takes a quarter of an hour."""
+    session.install("certifi", "trustme")
     folder = Path(session.create_tmp()).resolve()
-    shutil.rmtree(folder)
-    # The second time from another folder, with other times of the files, in another time zone, as another user would.
-    ignored = [line.strip("/") for line in Path(".gitignore").read_text("utf-8").split()]
-    caches = shutil.ignore_patterns(".git", *ignored)
-    shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
-    session.run("python", "-m", "build", "--outdir", str(folder / "dist"))
-    again = ("python", "-m", "build", "--outdir", str(folder / "again"), str(folder / "elsewhere"))
-    session.run(*again, env={"TZ": "Pacific/Apia", "PYTHONHASHSEED": "7"})
-    wheel, sdist = sorted((folder / "dist").iterdir(), key=lambda made: made.suffix, reverse=True)
-    for made in (wheel, sdist):
-        if made.read_bytes() != (folder / "again" / made.name).read_bytes():
-            session.error(f"{made.name} is another one each time it is built")
-    session.run("twine", "check", "--strict", str(sdist), str(wheel))
-    session.run("check-wheel-contents", str(wheel))
-    source = {path.relative_to("src").as_posix() for path in Path("src").rglob("*.*") if path.suffix != ".pyc"}
-    missing = source.difference(zipfile.ZipFile(wheel).namelist())
-    if missing:
-        session.error(f"the wheel has no {missing}")
-    # What a packager needs: the tests run from the sdist, too.
-    shutil.unpack_archive(sdist, folder / "unpacked")
-    session.install(str(wheel), *TEST_TOOLS)
-    with session.chdir(folder / "unpacked" / sdist.name[: -len(".tar.gz")]):
-        session.run("python", "-m", "pytest", "-q", "tests/test_models.py", "tests/test_docs.py", "tests/test_seeds.py")
+    pythons, made = {}, {}
+    for client in sorted(Path("benchmarks/clients").glob("*.py")):
+        needed = tuple(nox.project.load_toml(client)["dependencies"])
+        if needed not in made:
+            made[needed] = str(folder / client.stem / "bin" / "python")
+            session.run("python", "-m", "venv", str(folder / client.stem))
+            session.run(made[needed], "-m", "pip", "install", "--quiet", *needed, external=True)
+        pythons[client.stem] = made[needed]
+    (folder / "pythons.json").write_text(json.dumps(pythons), "utf-8")
+    session.run("python", "benchmarks/run.py", f"--pythons={folder}/pythons.json", *session.posargs)

@@ -21,7 +21,6 @@ MODEL = "class Model(BaseModel):\n    text: str\n    count: int"
 # The names are those of the files in `clients/`.
 CLIENTS = {
     "ours": Client("this package", "from fetch_hive_sdk import FetchHive"),
-    "ours_aiohttp": Client("this package over aiohttp", "from fetch_hive_sdk import FetchHive", on_httpx=False),
     "ours_raw": Client("this package, `.raw` read", ""),
     "ours_with_loop": Client("this package, `.raw` not read", ""),
     "vendor": Client("the vendor's 0.4.1", "from fetch_hive_sdk import FetchHive"),
@@ -81,7 +80,7 @@ def _starts() -> list[Scenario]:
 
 def _calls() -> list[Scenario]:
     blocking = ("ours", "vendor", "with_openai", "with_anthropic", "plain_httpx")
-    asyncio = ("ours", "ours_aiohttp", "with_openai", "with_anthropic", "plain_httpx", "with_aiohttp")
+    asyncio = ("ours", "with_openai", "with_anthropic", "plain_httpx", "with_aiohttp")
     found = []
     for scheme, said in (("http", ""), ("https", ", TLS")):
         one = {"group": "call", "do": "calls", "scheme": scheme}
@@ -108,7 +107,6 @@ def _so_many(count: int, wait: float, *, is_asyncio: bool) -> Scenario:
     few = count <= 64
     clients = ["ours", "plain_httpx"]
     clients += ["sharded_httpx"] if count >= 64 else []  # with fewer, most of its clients would be new in each round
-    clients += ["ours_aiohttp"] if is_asyncio else []
     clients += ["with_aiohttp"] if is_asyncio else []
     clients += ["with_openai", "with_anthropic"] if few else []
     how = "asyncio" if is_asyncio else "threads"
@@ -135,7 +133,7 @@ def _streams() -> list[Scenario]:
 
 def _stream(events: int, per_chunk: int, *, is_asyncio: bool) -> Scenario:
     clients = ["ours", "vendor", "with_anthropic", "plain_httpx", "raw_httpx"]
-    clients += ["ours_aiohttp", "with_aiohttp"] if is_asyncio else []
+    clients += ["with_aiohttp"] if is_asyncio else []
     clients += ["with_openai"] if events < 100_000 else []  # it takes ten seconds for so many
     return Scenario(
         f"a stream of {events:,} events, {per_chunk} per chunk" + (", asyncio" if is_asyncio else ""),
@@ -253,8 +251,8 @@ class Target:
     unit: str = ""
 
 
-def _ratio(what: str, at_most: float, scenario: str, rival: str = "plain_httpx", *, client="ours", figure="cpu"):
-    return Target(what, at_most, (scenario, client, figure), over=(scenario, rival, figure))
+def _ratio(what: str, at_most: float, scenario: str, rival: str = "plain_httpx", *, figure="cpu"):
+    return Target(what, at_most, (scenario, "ours", figure), over=(scenario, rival, figure))
 
 
 ONE, MANY = "a stream of 10,000 events, 1 per chunk", "a stream of 10,000 events, 64 per chunk"
@@ -268,9 +266,6 @@ TARGETS = [
     _ratio("64 calls at once, asyncio, over one httpx.AsyncClient", 0.40, "64 calls at once, asyncio"),
     _ratio("256 calls at once, asyncio, 0.5 s of server time, over one httpx.AsyncClient", 0.15, HALF_A_SECOND),
     _ratio("64 calls at once, threads, over one httpx.Client", 0.70, "64 calls at once, threads"),
-    _ratio(
-        "256 calls at once, asyncio, over aiohttp, over our default", 0.60, HALF_A_SECOND, "ours", client="ours_aiohttp"
-    ),
     _ratio("an event, 1 per chunk, over the vendor's dicts", 0.85, ONE, "vendor"),
     _ratio("an event, 1 per chunk, over httpx and json.loads", 1.00, ONE),
     _ratio("an event, 1 per chunk, over openai", 1.00, ONE, "with_openai"),

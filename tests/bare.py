@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import fetch_hive_sdk
-from fetch_hive_sdk import ConfigurationError, FetchHive, testing
+from fetch_hive_sdk import ConfigurationError, testing
 
 # Imported only by those who have the package that they are for.
-NEED_MORE = {"fetch_hive_sdk._aiohttp": "aiohttp", "fetch_hive_sdk.pytest_plugin": "pytest"}
+NEED_MORE = {"fetch_hive_sdk.pytest_plugin": "pytest"}
 
 FILE = """
 [deployments.summarise]
@@ -31,7 +31,6 @@ def main() -> None:
         for name in package.__all__:
             getattr(package, name)
     assert testing.FakeServer(default="Short.").client().invoke_prompt(deployment="d").response == "Short."
-    assert "pip install aiohttp" in refusal(lambda: FetchHive("fhk_key", async_transport="aiohttp"))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "fetch-hive.toml"
         file.write_text(FILE, "utf-8")

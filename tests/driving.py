@@ -8,7 +8,7 @@ from typing import Callable
 
 import httpx
 
-from fetch_hive_sdk import FetchHive, InvokeResponse, StreamEvent
+from fetch_hive_sdk import FetchHive, InvokeRequest, InvokeResponse, StreamEvent
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -80,6 +80,9 @@ class Blocking:
     def collect(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
         return client.invoke_prompt_stream(*args, **fields).collect()
 
+    def collect_request(self, client: FetchHive, request: InvokeRequest) -> InvokeResponse:
+        return client.stream(request).collect()
+
     def text(self, client: FetchHive, **fields: object) -> list[str]:
         return list(client.invoke_prompt_stream(**fields).text())
 
@@ -124,6 +127,12 @@ class Asyncio:
     def collect(self, client: FetchHive, *args: object, **fields: object) -> InvokeResponse:
         async def main() -> InvokeResponse:
             return await client.ainvoke_prompt_stream(*args, **fields).collect()
+
+        return asyncio.run(main())
+
+    def collect_request(self, client: FetchHive, request: InvokeRequest) -> InvokeResponse:
+        async def main() -> InvokeResponse:
+            return await client.astream(request).collect()
 
         return asyncio.run(main())
 

@@ -33,7 +33,7 @@ from fetch_hive_sdk import (
     UnexpectedContentTypeError,
     UnprocessableEntityError,
 )
-from fetch_hive_sdk._protocol.answers import find_request_id, is_json, parse_answer
+from fetch_hive_sdk._protocol.answers import find_request_id, is_json, one, parse_answer
 from fetch_hive_sdk._protocol.bodies import BodyReader, Inflater, content_encoding, content_type
 from fetch_hive_sdk._protocol.refusals import read_retry_after, refuse
 from fetch_hive_sdk._protocol.retry import RetryPolicy
@@ -222,7 +222,7 @@ def test_response_that_was_read_is_no_longer_compressed():
 @pytest.mark.parametrize("before", [b"", BOM, b" \n"])
 def test_answer_is_parsed(media_type, before):
     """Every field of the vendor's page, and `raw` is the very object."""
-    answer = parse_answer(InvokeResponse, media_type, before + as_json(ANSWER))
+    answer = parse_answer(one(InvokeResponse), media_type, before + as_json(ANSWER))
 
     assert answer.response == "Hello, bees."
     assert answer.usage.completion_tokens.reasoning_tokens == 5
@@ -241,7 +241,7 @@ def test_answer_is_parsed(media_type, before):
 )
 def test_unknown_is_passed_on(body):
     """Extra fields, new words, flat counts and missing optional fields are no errors."""
-    assert parse_answer(InvokeResponse, "application/json", as_json(body)).raw == body
+    assert parse_answer(one(InvokeResponse), "application/json", as_json(body)).raw == body
 
 
 @pytest.mark.parametrize("media_type", ["text/html", "text/plain", "application/xml"])
@@ -250,7 +250,7 @@ def test_other_content_types_are_reported(media_type):
     page = b"<html>Sign in to the network</html>"
 
     with pytest.raises(UnexpectedContentTypeError, match=f"is {media_type}, not JSON") as caught:
-        parse_answer(InvokeResponse, media_type, page)
+        parse_answer(one(InvokeResponse), media_type, page)
 
     assert caught.value.body == page
     assert caught.value.maybe_processed is True
@@ -273,7 +273,7 @@ def test_other_content_types_are_reported(media_type):
 def test_broken_json_is_reported_with_its_bytes(body):
     """The message does not quote them, and no cause does."""
     with pytest.raises(ResponseDecodeError, match="the answer is") as caught:
-        parse_answer(InvokeResponse, "application/json", body)
+        parse_answer(one(InvokeResponse), "application/json", body)
 
     assert caught.value.body == body
     assert "secret" not in str(caught.value)
@@ -285,7 +285,7 @@ def test_broken_json_is_reported_with_its_bytes(body):
 def test_json_that_is_no_object_is_reported(body):
     """With the value."""
     with pytest.raises(ResponseValidationError, match="JSON, but not an object") as caught:
-        parse_answer(InvokeResponse, "application/json", body)
+        parse_answer(one(InvokeResponse), "application/json", body)
 
     assert caught.value.body == json.loads(body)
     assert "secret" not in str(caught.value)
@@ -314,7 +314,7 @@ def test_malformed_is_reported(changed, field):
     body = {**ANSWER, **changed}
 
     with pytest.raises(ResponseValidationError, match="not as promised") as caught:
-        parse_answer(InvokeResponse, "application/json", as_json(body))
+        parse_answer(one(InvokeResponse), "application/json", as_json(body))
 
     assert f"{field}: " in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -326,7 +326,7 @@ def test_malformed_is_reported(changed, field):
 def test_missing_response_is_reported():
     """It is the one promise of an answer."""
     with pytest.raises(ResponseValidationError, match="response: Field required") as caught:
-        parse_answer(InvokeResponse, "application/json", b'{"request_id": "req_1"}')
+        parse_answer(one(InvokeResponse), "application/json", b'{"request_id": "req_1"}')
 
     assert caught.value.request_id == "req_1"
 
@@ -336,7 +336,7 @@ def test_many_mistakes_are_summed_up():
     body = {"response": 1, "model": 2, "reasoning": 3, "stop_reason": 4, "duration": "x"}
 
     with pytest.raises(ResponseValidationError, match="; and 2 more"):
-        parse_answer(InvokeResponse, "application/json", as_json(body))
+        parse_answer(one(InvokeResponse), "application/json", as_json(body))
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_request_id_is_found_in_broken_bodies(body, request_id):
 def test_error_of_a_broken_body_has_its_request_id(media_type):
     """Whatever is wrong with the body."""
     with pytest.raises(ResponseError) as caught:
-        parse_answer(InvokeResponse, media_type, b'{"request_id": "req_1", "response": "Hel')
+        parse_answer(one(InvokeResponse), media_type, b'{"request_id": "req_1", "response": "Hel')
 
     assert caught.value.request_id == "req_1"
 
@@ -701,7 +701,7 @@ def test_code_of_a_refusal_is_read_behind_a_byte_order_mark():
 def test_broken_json_says_where():
     """The place, and nothing of the text."""
     with pytest.raises(ResponseDecodeError, match=r"line 1 column \d+"):
-        parse_answer(InvokeResponse, "application/json", b'{"response": oops}')
+        parse_answer(one(InvokeResponse), "application/json", b'{"response": oops}')
 
 
 def test_masked_refusal_keeps_the_rest():

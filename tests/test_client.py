@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
+import inspect
 import json
 import math
 import pickle
+from unittest import mock
 
 import httpx
 import pytest
@@ -13,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 import fetch_hive_sdk
 from driving import ANSWER, KEY, streamed
-from fetch_hive_sdk import ConfigurationError, FetchHive, InvokeRequest, RateLimitError
+from fetch_hive_sdk import AuthenticationError, ConfigurationError, FetchHive, InvokeRequest, RateLimitError
 
 
 class Recorder:
@@ -64,16 +67,29 @@ def test_every_keyword_is_sent(drive):
 
 
 def test_an_invoke_request_stands_for_the_keywords(drive):
-    """A call can be prepared as a model, and made as often as one likes, streamed or not."""
+    """A call can be prepared as a value, and made as often as one likes, streamed or not."""
     service = Recorder()
     client = drive.client(service)
     request = InvokeRequest(deployment="d", inputs={"text": "long"})
 
-    drive.invoke(client, request)
-    assert service.body == request.raw
+    drive.call(client, "invoke", request, extra_body={"seed": 7})
+    assert service.body == {**request.raw, "streaming": False, "seed": 7}
 
-    drive.collect(client, request)
+    drive.collect_request(client, request)
     assert service.body == {**request.raw, "streaming": True}
+
+
+def test_what_is_not_a_request_is_refused(drive):
+    """A string or a dict in place of a request is an error that says what is wanted."""
+    client = drive.client(Recorder())
+
+    for wrong in ("summarise", {"deployment": "d"}):
+        with pytest.raises(TypeError, match="pass a request"):
+            drive.call(client, "invoke", wrong)
+        with pytest.raises(TypeError, match="pass a request"):
+            client.stream(wrong)
+        with pytest.raises(TypeError, match="pass a request"):
+            client.astream(wrong)
 
 
 def test_the_inputs_are_read_at_the_call():
@@ -92,7 +108,7 @@ def test_the_inputs_are_read_at_the_call():
 @pytest.mark.parametrize(
     ("args", "fields", "error_class", "message"),
     [
-        ((), {}, ValidationError, "deployment"),
+        ((), {}, TypeError, "deployment"),
         ((), {"deployment": ""}, ValidationError, "must not be empty"),
         ((), {"deployment": "d", "varaint": "v"}, TypeError, "varaint"),
         ((), {"deployment": "d", "metadata": {"a": {"b": 1}}}, ValidationError, "nested"),
@@ -101,8 +117,7 @@ def test_the_inputs_are_read_at_the_call():
         ((), {"deployment": "d", "extra_body": {"streaming": True}}, ValueError, "streaming"),
         ((), {"deployment": "d", "extra_body": {"a": math.inf}}, ValueError, r"extra_body\.a is inf"),
         ((), {"deployment": "d", "timeout": 0}, ConfigurationError, "timeout"),
-        (("d",), {}, TypeError, "deployment=..."),
-        ((InvokeRequest(deployment="d"),), {"user": "u"}, TypeError, "user, not both"),
+        (("d",), {"deployment": "d"}, TypeError, "positional"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_sent(drive, args, fields, error_class, message):
@@ -285,3 +300,77 @@ def test_the_package_knows_its_names():
     assert set(fetch_hive_sdk.__all__) <= set(dir(fetch_hive_sdk))
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = fetch_hive_sdk.Nothing
+
+
+@pytest.mark.parametrize("name", ["ainvoke_prompt", "ainvoke"])
+def test_awaited_twins_are_coroutine_functions(name):
+    """Mocks and retry decorators look at that."""
+    method = getattr(FetchHive(KEY), name)
+
+    assert inspect.iscoroutinefunction(method)
+    assert inspect.iscoroutinefunction(getattr(mock.create_autospec(FetchHive, instance=True), name))
+
+
+def _forget_to_await():
+    FetchHive(KEY).ainvoke_prompt(deployment="d")
+    gc.collect()
+
+
+def test_a_forgotten_await_is_named():
+    """The warning of Python names the method as its caller knows it."""
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'FetchHive\.ainvoke_prompt' was never awaited"):
+        _forget_to_await()
+
+
+def test_default_headers_go_with_every_call(drive):
+    """For a gateway: they are sent, and neither errors nor the repr show them."""
+    service = Recorder()
+    client = drive.client(service, default_headers={"X-Gateway": "s3cret-token", "user-agent": "app/1"})
+
+    drive.invoke(client, deployment="d")
+    drive.invoke(client.with_options(default_headers={}), deployment="d")
+
+    first, second = service.requests
+    assert (first.headers["x-gateway"], first.headers.get_list("user-agent")) == ("s3cret-token", ["app/1"])
+    assert "x-gateway" not in second.headers
+    assert "s3cret" not in repr(client) + repr(client._session.config)
+
+
+def test_errors_do_not_show_default_headers(drive):
+    """They may be secrets."""
+    client = drive.client(lambda _: httpx.Response(401), default_headers={"X-Gateway": "s3cret-token"})
+
+    with pytest.raises(AuthenticationError) as caught:
+        drive.invoke(client, deployment="d")
+
+    assert "x-gateway" not in caught.value.request.headers
+    assert b"s3cret" not in pickle.dumps(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"Authorization": "Bearer x"}, "must not have Authorization"),
+        ({"content-LENGTH": "1"}, "must not have content-LENGTH"),
+        ({"X-A": "a\r\nX-B: b"}, "the value of X-A"),
+        ({"X-A": ""}, "the value of X-A"),
+        ({"X-A": 1}, "the value of X-A"),
+        ({"X A": "a"}, "a name that is not valid"),
+        ([("X-A", "a")], "must be a mapping"),
+    ],
+)
+def test_bad_default_headers_are_refused(headers, message):
+    """When the client is made; values are not quoted."""
+    with pytest.raises(ConfigurationError, match=message):
+        FetchHive(KEY, default_headers=headers)
+
+
+def test_no_timeout_is_no_limit(drive):
+    """`timeout=None` waits as long as it takes, as in the vendor's SDK."""
+    service = Recorder()
+
+    drive.invoke(drive.client(service, timeout=None), deployment="d")
+
+    limits = service.requests[0].extensions["timeout"]
+    assert (limits["connect"], limits["write"], limits["pool"]) == (None, None, None)
+    assert limits["read"] >= 1e6

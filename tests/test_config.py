@@ -245,10 +245,10 @@ def test_plain_http_to_other_machines_has_to_be_allowed(host):
 # --- Time limits -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [0, -1, -0.5, math.nan, math.inf, -math.inf, True, False, None, "30", [30]])
+@pytest.mark.parametrize("bad", [0, -1, -0.5, math.nan, math.inf, -math.inf, True, False, "30", [30]])
 def test_timeout_must_be_a_positive_number(bad):
-    """Whoever wants no limit says so with an httpx.Timeout."""
-    with pytest.raises(ConfigurationError, match=r"httpx\.Timeout\(None\) for no limit"):
+    """Anything else is refused; the message says what is accepted."""
+    with pytest.raises(ConfigurationError, match="or None for no limit"):
         config(timeout=bad)
 
 

@@ -132,7 +132,7 @@ def test_begun_stream_may_be_silent_for_the_whole_timeout_each_time(clock):
     clock.now += 20
     deadlines.begin_attempt(streaming=True)
 
-    deadlines.begin_stream()
+    deadlines.await_event()
     clock.now += 3600
 
     assert deadlines.reading.left() == 30.0
@@ -143,7 +143,7 @@ def test_idle_timeout_counts_from_event_to_event(clock):
     """Bytes that are no event do not start it again."""
     deadlines = Deadlines(30.0, idle_timeout=5.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
-    deadlines.begin_stream()
+    deadlines.await_event()
 
     clock.now += 4
     before = deadlines.reading.left()
@@ -159,7 +159,7 @@ def test_idle_timeout_may_be_longer_than_the_timeout(clock):
     """Each silence is still limited by `timeout`."""
     deadlines = Deadlines(3.0, idle_timeout=60.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
-    deadlines.begin_stream()
+    deadlines.await_event()
 
     assert deadlines.reading.left() == 3.0
 
@@ -203,6 +203,6 @@ def test_idle_timeout_goes_with_a_timeout_of_httpx(clock):
     deadlines = Deadlines(httpx.Timeout(60), idle_timeout=5.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
 
-    deadlines.begin_stream()
+    deadlines.await_event()
 
     assert deadlines.reading.left() == 5.0

@@ -261,7 +261,9 @@ def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
 
 
 def test_the_changelog_has_this_version():
-    """The version of the package has an entry in the changelog."""
+    """The version of the package has an entry in the changelog, with its date; a development version has Unreleased."""
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    version = fetch_hive_sdk.__version__
 
-    assert re.search(rf"^## {re.escape(fetch_hive_sdk.__version__)} - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
+    entry = "Unreleased" if ".dev" in version else rf"{re.escape(version)} - \d{{4}}-\d\d-\d\d"
+    assert re.search(rf"^## {entry}$", changelog, re.MULTILINE)

@@ -28,7 +28,7 @@ from fetch_hive_sdk import (
     UsageEvent,
 )
 from fetch_hive_sdk._deadline import Deadlines
-from fetch_hive_sdk._protocol.answers import parse_answer
+from fetch_hive_sdk._protocol.answers import one, parse_answer
 from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
 from fetch_hive_sdk._protocol.streaming import EventReader
 from wire import (
@@ -187,7 +187,7 @@ def transcript_of(*events):
 
 def test_transcript_gives_the_answer_of_a_call_without_stream():
     """`collect()` and `invoke_prompt()` are the same to the caller."""
-    in_one_piece = parse_answer(InvokeResponse, "application/json", as_json(ANSWER))
+    in_one_piece = parse_answer(one(InvokeResponse), "application/json", as_json(ANSWER))
 
     answer = transcript_of(*EVENTS).answer()
 
@@ -295,7 +295,7 @@ class Clock:
 def reader_for(media_type="text/event-stream", encoding="", *, idle_timeout=None, clock=None):
     deadlines = Deadlines(60.0, idle_timeout, clock or Clock())
     deadlines.begin_attempt(streaming=True)
-    deadlines.begin_stream()
+    deadlines.await_event()
     return EventReader(parse_event, PromptTranscript(), media_type=media_type, encoding=encoding, deadlines=deadlines)
 
 
@@ -498,7 +498,7 @@ def test_json_answer_to_a_stream_gives_the_same_answer(answer, encoding):
         value for name, value in answer.items() if name == "reasoning"
     ]
     collected = reader.transcript.answer()
-    expected = parse_answer(InvokeResponse, "application/json", as_json(answer))
+    expected = parse_answer(one(InvokeResponse), "application/json", as_json(answer))
     assert collected.model_dump(exclude_none=True) == expected.model_dump(exclude_none=True)
 
 
@@ -604,7 +604,7 @@ def test_complete_stream_that_only_comments_is_over():
 
 def test_half_an_emoji_loses_only_itself():
     """A provider may cut an emoji between two events: JSON allows the halves, and the answer has been paid for."""
-    answer = parse_answer(InvokeResponse, "application/json", b'{"response": "so \\ud83d far"}')
+    answer = parse_answer(one(InvokeResponse), "application/json", b'{"response": "so \\ud83d far"}')
     event = parse_event('{"type": "response", "response": "\\ude00!", "request_id": "req_1"}')
 
     assert answer.response == answer.raw["response"] == "so \ufffd far"
@@ -696,7 +696,7 @@ def test_model_of_a_later_event_counts():
 
 def test_escaped_letters_arrive_as_they_are():
     """Answers and events are read right however the service writes its letters; Pydantic before 2.7.3 does not."""
-    answer = parse_answer(InvokeResponse, "application/json", b'{"response": "caf\\u00e9 \\ud83d\\ude00"}')
+    answer = parse_answer(one(InvokeResponse), "application/json", b'{"response": "caf\\u00e9 \\ud83d\\ude00"}')
     event = parse_event('{"type": "response", "response": "caf\\u00e9"}')
 
     assert answer.response == "café \U0001f600"

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_serializer
 from typing_extensions import TypedDict
 
-from fetch_hive_sdk import models
+import fetch_hive_sdk
 from fetch_hive_sdk.errors import OutputValidationError
+from fetch_hive_sdk.models import base, prompts, usage
 from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
 from fetch_hive_sdk.models.prompts import (
     ErrorEvent,
@@ -436,7 +437,7 @@ WIRE: dict[type[BaseModel], dict[str, Any]] = {
 """An object of the service for each model, with a field that the model does not know."""
 
 
-def received(model_type: type[models.ReceivedT]) -> models.ReceivedT:
+def received(model_type: type[base.ReceivedT]) -> base.ReceivedT:
     wire = copy.deepcopy(WIRE[model_type])
     return keep_raw(model_type.model_validate(wire), wire)
 
@@ -462,7 +463,8 @@ with_each_way_to_copy = pytest.mark.parametrize(
 
 def test_knows_the_models_that_it_receives():
     """Every model of the module is specified here."""
-    ours = {value for value in vars(models).values() if isinstance(value, type) and value.__module__ == models.__name__}
+    found = [value for family in (prompts, usage) for value in vars(family).values() if isinstance(value, type)]
+    ours = {value for value in found if value.__module__ in {prompts.__name__, usage.__name__}}
     public = {kind for kind in ours if issubclass(kind, BaseModel) and not kind.__name__.startswith("_")}
 
     assert public == {*WIRE, InvokeRequest, PartialAnswer}
@@ -694,7 +696,11 @@ def test_is_no_dict(model_type):
     model = received(model_type)
 
     assert not isinstance(model, dict)
-    assert not any("__getattr__" in vars(kind) for kind in model_type.__mro__ if kind.__module__ == models.__name__)
+    assert not any(
+        "__getattr__" in vars(kind)
+        for kind in model_type.__mro__
+        if kind.__module__.startswith(fetch_hive_sdk.__name__)
+    )
     assert not hasattr(model, "absent")
 
 
@@ -946,7 +952,7 @@ wires = {
         {"type": st.just("error")}, request_id=maybe_text, error=maybe_text, message=maybe_text, code=maybe_text
     ),
     UnknownEvent: objects(
-        {"type": texts.filter(lambda text: text not in models.KNOWN_EVENT_TYPES)}, request_id=maybe_text
+        {"type": texts.filter(lambda text: text not in prompts.KNOWN_EVENT_TYPES)}, request_id=maybe_text
     ),
 }
 requests = st.builds(

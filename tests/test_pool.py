@@ -213,7 +213,7 @@ def test_a_failed_call_leaves_no_slot(drive):
             drive.invoke(client, deployment="d")
         assert not caught.value.maybe_processed
 
-    if client._session.senders._sender is not None:
+    if client._session.senders._blocking is not None:
         assert len(client._session.senders.blocking._slots) == 0
 
 

@@ -265,6 +265,17 @@ def test_records_clients_that_share_the_connections(file, fake):
     assert len(answers_of(file)) == 2
 
 
+def test_records_a_stream_that_was_made_before(file, fake):
+    """What counts is when its request is sent, not when the stream was made."""
+    client = fake.client()
+    stream = client.invoke_prompt_stream(deployment="d")
+
+    with record(file, client):
+        stream.collect()
+
+    assert len(answers_of(file)) == 1
+
+
 def test_records_what_redact_leaves(file, fake):
     """The function sees the JSON of the request before it is sent, and the service gets it as it was."""
     client = fake.client()

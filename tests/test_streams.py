@@ -11,7 +11,14 @@ import httpx
 import pytest
 
 from driving import KEY, Pieces, sse
-from fetch_hive_sdk import AsyncPromptStream, FetchHive, NotFoundError, PromptStream, StreamInterruptedError
+from fetch_hive_sdk import (
+    AsyncPromptStream,
+    FetchHive,
+    InvokeRequest,
+    NotFoundError,
+    PromptStream,
+    StreamInterruptedError,
+)
 
 EVENTS = [
     {"type": "reasoning", "response": "Hm.", "request_id": "req_1", "model": "m"},
@@ -162,8 +169,8 @@ def test_a_stream_belongs_to_its_loop(service):
         asyncio.run(rest())
 
 
-async def test_asyncio_calls_read_their_inputs_at_the_call():
-    """What the caller does to the inputs between the call and its await changes nothing."""
+async def test_requests_read_their_inputs_when_they_are_made():
+    """What the caller does to the inputs between making a request and sending it changes nothing."""
     seen = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -175,7 +182,7 @@ async def test_asyncio_calls_read_their_inputs_at_the_call():
     calls = []
     for number in range(3):
         inputs["i"] = number
-        calls.append(client.ainvoke_prompt(deployment="d", inputs=inputs))
+        calls.append(client.ainvoke(InvokeRequest(deployment="d", inputs=inputs)))
     await asyncio.gather(*calls)
 
     assert sorted(seen) == [0, 1, 2]

@@ -8,11 +8,10 @@ from __future__ import annotations
 from fetch_hive_sdk import FetchHive
 
 INPUTS = {"text": "Fetch Hive helps teams ship AI products faster."}
-ARGUMENTS = {}
 
 
 def open(url, **more):
-    return FetchHive(api_key="fhk_benchmark", base_url=url, **ARGUMENTS, **more)
+    return FetchHive(api_key="fhk_benchmark", base_url=url, **more)
 
 
 def close(client):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._net.senders import Sender
+    from ._net.senders import SharedSender
     from ._protocol.call import Call
     from ._protocol.streaming import EventReader, StreamCall
 
@@ -26,12 +26,12 @@ EventT = TypeVar("EventT")
 T = TypeVar("T")
 
 
-def run(call: Call[AnswerT], sender: Sender) -> AnswerT:
+def run(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
     """Make a call and return its answer."""
     return _repeat(call, sender, lambda: _answer(call, sender))
 
 
-def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) -> Generator[EventT, None, None]:
+def stream(call: StreamCall[EventT, AnswerT], sender: SharedSender, announce: bool) -> Generator[EventT, None, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
@@ -58,7 +58,7 @@ def _await_end(reader: EventReader[EventT], chunks: Iterator[bytes]) -> None:
                 break
 
 
-def _repeat(call: Call[AnswerT], sender: Sender, work: Callable[[], T]) -> T:
+def _repeat(call: Call[AnswerT], sender: SharedSender, work: Callable[[], T]) -> T:
     """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
     times_closed = sender.pauses.times_closed
     while True:
@@ -73,13 +73,13 @@ def _repeat(call: Call[AnswerT], sender: Sender, work: Callable[[], T]) -> T:
             raise call.closed()
 
 
-def _answer(call: Call[AnswerT], sender: Sender) -> AnswerT:
+def _answer(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
     with closing(_attempt(call, sender)) as response:
         _read(call, response)
         return call.parse()
 
 
-def _attempt(call: Call[AnswerT], sender: Sender) -> httpx.Response:
+def _attempt(call: Call[AnswerT], sender: SharedSender) -> httpx.Response:
     response = sender.send(call.begin())
     if call.accept(response):
         return response

@@ -27,7 +27,7 @@ _LAST_PORT = 65535
 
 @dataclass(frozen=True)
 class Config:
-    """What `FetchHive` was told, checked. The fields are its arguments."""
+    """The settings of a client, checked. The fields are its arguments."""
 
     api_key: Secret = field(repr=False)
     base_url: str
@@ -37,7 +37,7 @@ class Config:
     retry_unknown_outcome: bool
     prompt_path: str
     allow_http: bool
-    default_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    default_headers: Mapping[str, str] = field(repr=False)
 
 
 def read_config(
@@ -142,8 +142,13 @@ _OWN_HEADERS = {
     "content-encoding",
     "content-length",
     "content-type",
+    "expect",
     "host",
+    "keep-alive",
+    "te",
+    "trailer",
     "transfer-encoding",
+    "upgrade",
 }
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.1
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?")  # RFC 9110 section 5.5, printable ASCII
@@ -159,10 +164,10 @@ def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
             raise ConfigurationError("default_headers has a name that is not valid for a header")
         if name.lower() in _OWN_HEADERS:
             raise ConfigurationError(f"default_headers must not have {name}: the client sets it itself")
-        if not isinstance(cast("object", value), str) or not re.fullmatch(
-            r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?", value
-        ):
+        if not isinstance(cast("object", value), str) or not _HEADER_VALUE.fullmatch(value):
             raise ConfigurationError(f"the value of {name} in default_headers must be a printable ASCII string")
+        if name.lower() in {known.lower() for known in headers}:
+            raise ConfigurationError(f"default_headers has {name} twice")
         headers["User-Agent" if name.lower() == "user-agent" else name] = value
     return headers
 

@@ -41,7 +41,7 @@ class Session:
     ) -> AnswerT:
         """Make a call and return its answer."""
         call = Call(self.config, endpoint, body, timeout=self._limit(timeout))
-        return _blocking.run(call, self.senders.blocking)
+        return _blocking.run(call, self.senders.sender)
 
     async def arun(
         self, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Optional[Timeout] = None
@@ -50,7 +50,7 @@ class Session:
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
         call = Call(self.config, endpoint, body, timeout=self._limit(timeout))
-        return await _asyncio.run(call, self.senders.asyncio)
+        return await _asyncio.run(call, self.senders.async_sender)
 
     def stream(
         self,
@@ -62,7 +62,7 @@ class Session:
     ) -> Callable[[bool], Generator[EventT, None, None]]:
         """Return the function that sends the request and begins the events, which the transcript keeps."""
         call = StreamCall(self.config, endpoint, body, timeout=self._limit(timeout), transcript=transcript)
-        return partial(_blocking.stream, call, self.senders.blocking)
+        return partial(_blocking.stream, call, self.senders.sender)
 
     def astream(
         self,
@@ -76,7 +76,7 @@ class Session:
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
         call = StreamCall(self.config, endpoint, body, timeout=self._limit(timeout), transcript=transcript)
-        return partial(_asyncio.stream, call, self.senders.asyncio)
+        return partial(_asyncio.stream, call, self.senders.async_sender)
 
     def _limit(self, timeout: Optional[Timeout]) -> Timeout:
         return self.config.timeout if timeout is None else read_timeout(timeout)

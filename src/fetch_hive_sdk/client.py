@@ -87,7 +87,7 @@ class FetchHive(Runs):
             self._session.senders.load()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             # A crash report shows the variables of all frames: none of ours that it can see knows the key.
-            del api_key
+            del api_key, default_headers
             raise error.with_traceback(None) from error.__cause__
 
     def with_options(
@@ -108,7 +108,7 @@ class FetchHive(Runs):
         Args:
             api_key: As for `FetchHive`. None, here and below: as this client has it.
             base_url: As for `FetchHive`.
-            timeout: As for `FetchHive`.
+            timeout: As for `FetchHive`; `httpx.Timeout(None)` takes the limit away.
             idle_timeout: As for `FetchHive`; `math.inf` takes the limit away.
             max_retries: As for `FetchHive`.
             retry_unknown_outcome: As for `FetchHive`.
@@ -138,7 +138,7 @@ class FetchHive(Runs):
                 default_headers=old.default_headers if default_headers is None else default_headers,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
-            del api_key  # as in __init__
+            del api_key, default_headers  # as in __init__
             raise error.with_traceback(None) from error.__cause__
         other = type(self).__new__(type(self))
         other.__dict__.update(_session=Session(config, self._session.senders))
@@ -214,4 +214,4 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
 # A coroutine that was not awaited is named after the class that its caller knows.
 for _run in vars(Runs).values():
     if callable(_run):
-        _run.__qualname__ = f"{FetchHive.__name__}.{_run.__name__}"
+        _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

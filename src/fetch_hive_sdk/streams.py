@@ -29,7 +29,7 @@ async def _anothing() -> None:
 
 
 class Stream(Generic[EventT, AnswerT]):
-    """The events of one run, as they come. The base of `PromptStream`.
+    """The events of one run, as they come. Made by the client; the base of `PromptStream`.
 
     Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
     end gives its connection back; use `with` where you may leave early and keep the stream.
@@ -147,7 +147,7 @@ class PromptStream(Stream[StreamEvent, InvokeResponse]):
 
 
 class AsyncStream(Generic[EventT, AnswerT]):
-    """The events of one run, as they come. The base of `AsyncPromptStream`.
+    """The events of one run, as they come. Made by the client; the base of `AsyncPromptStream`.
 
     Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
     end gives its connection back; use `async with` where you may leave early and keep the stream.
@@ -161,15 +161,7 @@ class AsyncStream(Generic[EventT, AnswerT]):
         self._events: Optional[AsyncGenerator[EventT, None]] = None
 
     def __aiter__(self) -> AsyncIterator[EventT]:
-        """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
-
-        Raises:
-            APIStatusError: The service refused the call.
-            APIConnectionError: The service could not be reached, or did not answer in time.
-            StreamInterruptedError: The stream broke off (`StreamTimeoutError`: fell silent). See its `partial`.
-            ResponseError: The service sent something that is not as promised.
-
-        """
+        """Iterate over all events: the asyncio twin of `Stream.__iter__`."""
         # The generator itself: a step through an object of ours would cost each event as much as its decoding.
         if self._events is None:
             self._events = self._begin(False)
@@ -178,20 +170,11 @@ class AsyncStream(Generic[EventT, AnswerT]):
         return self._events
 
     async def __anext__(self) -> EventT:
-        """Return the next event; raises what iterating raises."""
+        """Return the next event: the asyncio twin of `Stream.__next__`."""
         return await self.__aiter__().__anext__()
 
     async def text(self) -> AsyncGenerator[str, None]:
-        """Iterate over the pieces of the answer's text alone.
-
-        Yields:
-            The next piece, to be appended to the ones before.
-
-        Raises:
-            StreamFailedError: The service sent an `error` event.
-            FetchHiveError: Whatever iterating over the events raises.
-
-        """
+        """Iterate over the pieces of text: the asyncio twin of `Stream.text`."""
         async for event in self:
             if isinstance(event, ResponseEvent):
                 yield event.response
@@ -199,27 +182,18 @@ class AsyncStream(Generic[EventT, AnswerT]):
                 await self._raise_failure()
 
     async def collect(self) -> AnswerT:
-        """Read to the end and return the answer that `invoke_prompt` would have given.
-
-        What has been iterated over before is part of it.
-
-        Raises:
-            StreamFailedError: The service sent an `error` event.
-            StreamInterruptedError: The stream broke off, or was closed before its end.
-            FetchHiveError: Whatever iterating over the events raises.
-
-        """
+        """Read to the end and return the answer: the asyncio twin of `Stream.collect`."""
         async for _ in self.text():
             pass
         return self._transcript.answer()
 
     @property
     def partial(self) -> PartialAnswer:
-        """What the stream has given so far."""
+        """What the stream has given so far: the twin of `Stream.partial`."""
         return self._transcript.partial()
 
     async def aclose(self) -> None:
-        """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
+        """Stop reading and give the connection back: the asyncio twin of `Stream.close`."""
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
@@ -230,7 +204,7 @@ class AsyncStream(Generic[EventT, AnswerT]):
         self._transcript.is_over = True
 
     async def __aenter__(self) -> Self:
-        """Send the request; the answer has begun when this returns."""
+        """Send the request: the asyncio twin of `Stream.__enter__`."""
         if self._events is None:
             self._events = self._begin(True)
             await self._events.__anext__()

@@ -80,7 +80,7 @@ from fetch_hive_sdk import (
     UnknownEvent,
     UnprocessableEntityError,
 )
-from fetch_hive_sdk._net import tls as net_tls
+from fetch_hive_sdk._net import tls as tls_module
 
 LIMIT = 0.4  # seconds: the timeout of cases that wait for it
 SOON = 3.0  # seconds: what no case may take unless it says so, on a slow machine too
@@ -281,7 +281,7 @@ def tls(monkeypatch):
     authority.issue_cert("localhost").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    monkeypatch.setattr(net_tls, "_make_tls_context", lambda: trusting)
+    monkeypatch.setattr(tls_module, "_make_tls_context", lambda: trusting)
     return context
 
 
@@ -298,7 +298,7 @@ def test_a_trusted_certificate_is_accepted(drive, tls, stream):
 
 def test_an_untrusted_certificate_is_given_up_at_once(drive, tls, monkeypatch):
     """The key goes to nobody whose certificate is not trusted, and no second try would help."""
-    monkeypatch.setattr(net_tls, "_make_tls_context", ssl.create_default_context)
+    monkeypatch.setattr(tls_module, "_make_tls_context", ssl.create_default_context)
     with FaultServer(GOOD, tls=tls) as server:
         client = FetchHive(KEY, server.url, timeout=5)
         outcome = attempt(drive, client)

@@ -22,7 +22,7 @@ def read(chunks: list[bytes]) -> tuple[list[object], str]:
     """Read a body that comes in these chunks; return its events and how it ended."""
     deadlines = Deadlines(60.0)
     deadlines.begin_attempt(streaming=True)
-    deadlines.begin_stream()
+    deadlines.await_event()
     reader = EventReader(
         parse_event, PromptTranscript(), media_type="text/event-stream", encoding="", deadlines=deadlines
     )

@@ -68,8 +68,8 @@ def calls(client: FetchHive) -> None:
     assert_type(dict(result), "dict[str, Any]")
 
     client.invoke_prompt(deployment="d", inputs=Ticket(title="t"), timeout=3, extra_body={"seed": 1})
-    client.invoke_prompt(InvokeRequest(deployment="d"), timeout=httpx.Timeout(5))
-    client.invoke_prompt(InvokeRequest(deployment="d", inputs=Ticket(title="t"), metadata=None))
+    client.invoke(InvokeRequest(deployment="d"), timeout=httpx.Timeout(5))
+    client.invoke(InvokeRequest(deployment="d", inputs=Ticket(title="t"), metadata=None))
     strings: dict[str, str] = {}
     client.invoke_prompt(deployment="d", inputs=strings, metadata=strings)
 
@@ -106,7 +106,7 @@ def streams(client: FetchHive) -> None:
     assert_type(stream, PromptStream)
     for event in stream:
         assert_type(event, StreamEvent)
-    with client.invoke_prompt_stream(InvokeRequest(deployment="d")) as opened:
+    with client.stream(InvokeRequest(deployment="d")) as opened:
         assert_type(opened, PromptStream)
         for piece in opened.text():
             assert_type(piece, str)
@@ -117,7 +117,7 @@ def streams(client: FetchHive) -> None:
 
 async def asyncio_calls(client: FetchHive) -> None:
     assert_type(await client.ainvoke_prompt(deployment="d"), InvokeResponse)
-    assert_type(await client.ainvoke_prompt(InvokeRequest(deployment="d")), InvokeResponse)
+    assert_type(await client.ainvoke(InvokeRequest(deployment="d")), InvokeResponse)
     async for event in client.ainvoke_prompt_stream(deployment="d"):
         assert_type(event, StreamEvent)
     async with client.ainvoke_prompt_stream(deployment="d") as stream:
@@ -222,7 +222,13 @@ def errors_of_httpx(client: FetchHive) -> None:
 def options(client: FetchHive) -> None:
     assert_type(client.with_options(timeout=3, max_retries=0), FetchHive)
     FetchHive("key", "https://hive.test", 3)
+    FetchHive(timeout=None)
     FetchHive(None, None, httpx.Timeout(None), idle_timeout=None, http_client=httpx.Client())
-    FetchHive(async_http_client=httpx.AsyncClient(), async_transport="aiohttp", prompt_path="/invoke", allow_http=True)
+    FetchHive(
+        async_http_client=httpx.AsyncClient(),
+        default_headers={"X-Gateway": "a"},
+        prompt_path="/invoke",
+        allow_http=True,
+    )
     with client as same:
         assert_type(same, FetchHive)

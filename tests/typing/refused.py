@@ -14,25 +14,25 @@ from fetch_hive_sdk.testing import Deployment, FakeServer, Refusal, StreamScript
 
 
 def arguments(client: FetchHive) -> None:
-    client.invoke_prompt()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.invoke_prompt("d")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(deployment=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(deployment=None)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(deployment="d", varaint="v")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.invoke_prompt(deployment="d", inputs=["a"])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(deployment="d", inputs="a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt("d")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt(deployment=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", varaint="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt(deployment="d", inputs=["a"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.invoke_prompt(deployment="d", inputs="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", metadata={"a": [1]})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", metadata={1: "a"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(deployment="d", timeout="3")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    client.invoke_prompt(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.invoke_prompt_stream(deployment="d", streaming=False)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    client.ainvoke_prompt_stream(variant="v")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt(deployment="d", timeout="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.invoke(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke_prompt_stream(deployment="d", streaming=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.ainvoke_prompt_stream(variant="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def settings() -> None:
     FetchHive(api_key=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     FetchHive(retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    FetchHive(async_transport="requests")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    FetchHive(default_headers={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     FetchHive().with_options(base_ulr="https://hive.test")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
@@ -86,7 +86,7 @@ def kit(fake: FakeServer) -> None:
     fake.answers("d", 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     fake.answers(text="Short.")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     fake.fails("d", "429")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    fake.client().invoke()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    fake.client().invoke_promt()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     Refusal(message="no")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     fake.client(max_retries="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Deployment(name="d").name = "e"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]

@@ -11,7 +11,6 @@ import httpx
 
 from fetch_hive_sdk._extensions import STOP
 
-from .pauses import Pauses
 from .proxies import Routes
 from .sending import explain, prepare
 from .slots import Slots, Slot
@@ -29,7 +28,6 @@ class Connections:
     owns_sockets = True
 
     def __init__(self) -> None:
-        self.pauses = Pauses()
         self._routes = Routes()
         self._process = 0
         self._lock = threading.RLock()
@@ -76,7 +74,6 @@ class Connections:
 
     def close(self) -> None:
         """Close the connections, and end the calls under way on them. The next request opens new ones."""
-        self.pauses.close()
         with self._lock:
             if self._end is not None and self._process == os.getpid():
                 self._end.detach()

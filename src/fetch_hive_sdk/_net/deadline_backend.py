@@ -302,8 +302,9 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         limit = self.begin_connecting(timeout)
         options = [*SOCKET_OPTIONS, *(socket_options or ())]
         self.check(limit)
-        opening = self._opens.connect_tcp(host, port, None, local_address, options)
         try:
+            host.encode("idna")  # an invalid name, for which anyio would ask all the same
+            opening = self._opens.connect_tcp(host, port, None, local_address, options)
             return await self._keep(await _finish(opening, limit))
         except UnicodeError as exc:
             raise httpcore.ConnectError(str(exc)) from exc

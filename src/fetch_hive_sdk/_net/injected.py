@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Union
 
 import httpx
 
-from .pauses import AsyncPauses, Pauses
-
 if TYPE_CHECKING:
     AnyClient = Union[httpx.Client, httpx.AsyncClient]
 
@@ -22,9 +20,12 @@ def rebuild(client: AnyClient, request: httpx.Request) -> httpx.Request:
         content=None if is_upload else request.content,
         extensions=request.extensions,
     )
-    if is_upload:
-        rebuilt.stream = request.stream
-    return rebuilt
+    if not is_upload:
+        return rebuilt
+    # A client cannot build one whose stream is for blocking and for asyncio.
+    return httpx.Request(
+        rebuilt.method, rebuilt.url, headers=rebuilt.headers, stream=request.stream, extensions=rebuilt.extensions
+    )
 
 
 def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
@@ -48,7 +49,6 @@ class InjectedSender:
     owns_sockets = False
 
     def __init__(self, client: httpx.Client) -> None:
-        self.pauses = Pauses()
         self._client = client
 
     def send(self, request: httpx.Request) -> httpx.Response:
@@ -61,8 +61,7 @@ class InjectedSender:
             return answer_of(exc)
 
     def close(self) -> None:
-        """End the waits between attempts, and leave the client open: it is the caller's."""
-        self.pauses.close()
+        """Leave the client open: it is the caller's."""
 
 
 class AsyncInjectedSender:
@@ -71,7 +70,6 @@ class AsyncInjectedSender:
     owns_sockets = False
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self.pauses = AsyncPauses()
         self._client = client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -83,5 +81,4 @@ class AsyncInjectedSender:
             return answer_of(exc)
 
     async def aclose(self) -> None:
-        """End the waits between attempts, and leave the client open: it is the caller's."""
-        self.pauses.close()
+        """Leave the client open: it is the caller's."""

@@ -1,6 +1,6 @@
 """What the shells send with: our own connections, an injected client, or a recorder in between.
 
-A sender raises the errors of httpx, and no others.
+A sender raises the errors of httpx and no others, but for a `ConfigurationError` where nothing can be sent at all.
 """
 
 from __future__ import annotations
@@ -33,11 +33,6 @@ class Sender(Protocol):
         """Whether the network streams are our own, which enforce the call's deadline."""
         ...
 
-    @property
-    def pauses(self) -> Pauses:
-        """The waits between attempts."""
-        ...
-
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
         ...
@@ -53,11 +48,6 @@ class AsyncSender(Protocol):
     @property
     def owns_sockets(self) -> bool:
         """Whether the network streams are our own, which enforce the call's deadline."""
-        ...
-
-    @property
-    def pauses(self) -> AsyncPauses:
-        """The waits between attempts."""
         ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -82,7 +72,7 @@ class Wrapper(Protocol):
 
 
 class Senders:
-    """What a client and all those made of it by `with_options` send with. Made on first use.
+    """What a client and all those made of it by `with_options` send with.
 
     Args:
         http_client: An `httpx.Client` of the caller's for blocking calls, or None.
@@ -92,29 +82,32 @@ class Senders:
     def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
+        self.pauses = Pauses()
+        self.async_pauses = AsyncPauses()
+        self.sender = SharedSender(self)
+        self.async_sender = AsyncSharedSender(self)
+        self.wrapper: Optional[Wrapper] = None
         self._lock = threading.Lock()
-        self._sender: Optional[Sender] = None
-        self._async_sender: Optional[AsyncSender] = None
-        self._wrapper: Optional[Wrapper] = None
+        self._blocking: Optional[Sender] = None
+        self._asyncio: Optional[AsyncSender] = None
 
     @property
     def blocking(self) -> Sender:
-        """The sender of blocking calls."""
-        if self._sender is None:
+        """The connections of blocking calls, or the injected client. Made on first use."""
+        if self._blocking is None:
             with self._lock:
-                if self._sender is None:  # still, now that no other thread is at it
-                    self._sender = self._make_sender()
-        return self._sender if self._wrapper is None else _WrappedSender(self._sender, self._wrapper)
+                if self._blocking is None:  # still, now that no other thread is at it
+                    self._blocking = self._make_sender()
+        return self._blocking
 
     @property
     def asyncio(self) -> AsyncSender:
-        """The sender of asyncio calls."""
-        if self._async_sender is None:
+        """The connections of asyncio calls, or the injected client. Made on first use."""
+        if self._asyncio is None:
             with self._lock:
-                if self._async_sender is None:
-                    self._async_sender = self._make_async_sender()
-        wrapper = self._wrapper
-        return self._async_sender if wrapper is None else _WrappedAsyncSender(self._async_sender, wrapper)
+                if self._asyncio is None:
+                    self._asyncio = self._make_async_sender()
+        return self._asyncio
 
     def _make_sender(self) -> Sender:
         if self.http_client is not None:
@@ -149,23 +142,25 @@ class Senders:
 
         """
         with self._lock:
-            if self._wrapper is not None:
+            if self.wrapper is not None:
                 raise RuntimeError("this client is being recorded already")
-            self._wrapper = wrapper
+            self.wrapper = wrapper
         try:
             yield
         finally:
-            self._wrapper = None
+            self.wrapper = None
 
     def close(self) -> None:
-        """Close the connections of blocking calls."""
-        if self._sender is not None:
-            self._sender.close()
+        """Close the connections of blocking calls, and end the waits between their attempts."""
+        self.pauses.close()
+        if self._blocking is not None:
+            self._blocking.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop."""
-        if self._async_sender is not None:
-            await self._async_sender.aclose()
+        """Close the connections of this event loop, and end the waits between attempts in it."""
+        self.async_pauses.close()
+        if self._asyncio is not None:
+            await self._asyncio.aclose()
 
 
 class _LoadedAsyncSender:
@@ -174,7 +169,6 @@ class _LoadedAsyncSender:
     owns_sockets = True
 
     def __init__(self) -> None:
-        self.pauses = AsyncPauses()
         self.connections: Optional[AsyncConnections] = None
         self._lock = threading.Lock()
 
@@ -199,7 +193,6 @@ class _LoadedAsyncSender:
         return self.connections
 
     async def aclose(self) -> None:
-        self.pauses.close()
         if self.connections is not None:
             await self.connections.aclose()
 
@@ -238,29 +231,45 @@ def _load(scheme: str = "http") -> None:
     _loaded.add(scheme)
 
 
-class _WrappedSender:
-    def __init__(self, sender: Sender, wrapper: Wrapper) -> None:
-        self._sender = sender
-        self._wrapper = wrapper
-        self.owns_sockets = sender.owns_sockets
-        self.pauses = sender.pauses
+class SharedSender:
+    """Looks at each request for what to send it with: a stream may be made before a recorder comes, or after."""
+
+    def __init__(self, senders: Senders) -> None:
+        self._senders = senders
+        self.pauses = senders.pauses
+
+    @property
+    def owns_sockets(self) -> bool:
+        """Whether the network streams are our own, which enforce the call's deadline."""
+        return self._senders.blocking.owns_sockets
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        return self._wrapper.send(self._sender.send, request)
+        """Send a request and return the response, its body unread."""
+        wrapper, send = self._senders.wrapper, self._senders.blocking.send
+        return send(request) if wrapper is None else wrapper.send(send, request)
 
     def close(self) -> None:
-        self._sender.close()
+        """Close what was opened. The next request opens it again."""
+        self._senders.close()
 
 
-class _WrappedAsyncSender:
-    def __init__(self, sender: AsyncSender, wrapper: Wrapper) -> None:
-        self._sender = sender
-        self._wrapper = wrapper
-        self.owns_sockets = sender.owns_sockets
-        self.pauses = sender.pauses
+class AsyncSharedSender:
+    """The twin of `SharedSender`."""
+
+    def __init__(self, senders: Senders) -> None:
+        self._senders = senders
+        self.pauses = senders.async_pauses
+
+    @property
+    def owns_sockets(self) -> bool:
+        """Whether the network streams are our own, which enforce the call's deadline."""
+        return self._senders.asyncio.owns_sockets
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        return await self._wrapper.asend(self._sender.send, request)
+        """Send a request and return the response, its body unread."""
+        wrapper, send = self._senders.wrapper, self._senders.asyncio.send
+        return await (send(request) if wrapper is None else wrapper.asend(send, request))
 
     async def aclose(self) -> None:
-        await self._sender.aclose()
+        """Close what was opened. The next request opens it again."""
+        await self._senders.aclose()

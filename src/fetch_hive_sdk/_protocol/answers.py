@@ -38,9 +38,10 @@ class Answer(Generic[AnswerT]):
     empty: Optional[Callable[[], AnswerT]] = None
 
 
-def one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[ReceivedT]:
-    """Promise an object, which may be wrapped under a key."""
-    return Answer(lambda value: parse_object(model, _unwrap(value, under)))
+def one(model: type[ReceivedT], under: Optional[str] = None, *, may_be_empty: bool = False) -> Answer[ReceivedT]:
+    """Promise an object, which may be wrapped under a key; with `may_be_empty`, an empty body is an empty object."""
+    empty = (lambda: parse_object(model, {})) if may_be_empty else None
+    return Answer(lambda value: parse_object(model, _unwrap(value, under)), empty)
 
 
 def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[ReceivedT]]:
@@ -56,7 +57,7 @@ def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[Rec
 
 
 def nothing() -> Answer[None]:
-    """Promise nothing: whatever the body has, even if it is empty, is not read further."""
+    """Promise nothing: the body may be empty, or any JSON, which is not looked at."""
     return Answer(lambda _: None, empty=lambda: None)
 
 

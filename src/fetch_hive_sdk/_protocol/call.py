@@ -25,7 +25,7 @@ from .answers import find_request_id, parse_answer
 from .bodies import MAX_BODY_BYTES, MAX_REFUSAL_BYTES, BodyReader, content_encoding, content_type
 from .endpoint import Effect
 from .refusals import detach, refuse, without_secrets
-from .requests import build_request
+from .requests import Upload, build_request
 from .retry import RetryPolicy
 from .troubles import check_connection, cut_frames, place_of, reason_of
 
@@ -112,6 +112,7 @@ class Call(Generic[AnswerT]):
         self._deadlines: Deadlines
         self._is_answered = False
         self._is_accepted = False
+        self._opening_error: Optional[OSError] = None
         self._attempts = 0
         self._may_have_run = False  # by an earlier attempt
         self._body = BodyReader()
@@ -123,13 +124,14 @@ class Call(Generic[AnswerT]):
         self._attempts += 1
         self._body = BodyReader()  # what an earlier attempt was refused with is no part of this one
         self._is_answered = self._is_accepted = False
-        self._sent = build_request(
-            self._config,
-            self._endpoint,
-            self._request_body,
-            streaming=self.streaming,
-            limits=self._deadlines.begin_attempt(streaming=self.streaming),
-        )
+        limits = self._deadlines.begin_attempt(streaming=self.streaming)
+        try:
+            self._sent = build_request(
+                self._config, self._endpoint, self._request_body, streaming=self.streaming, limits=limits
+            )
+        except OSError as exc:
+            self._opening_error = exc
+            raise
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
@@ -172,10 +174,8 @@ class Call(Generic[AnswerT]):
 
     def wait_before_retry(self, error: FetchHiveError) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up."""
-        if self._is_accepted and self._endpoint.effect in {Effect.RUN, Effect.CREATE}:
-            return None
         self._may_have_run = error.maybe_processed
-        wait = self._retry.wait_before_retry(self._attempts, error)
+        wait = self._retry.wait_before_retry(self._attempts, error, is_accepted=self._is_accepted)
         return None if wait is None or wait >= self._deadlines.left() else wait
 
     @property
@@ -191,6 +191,8 @@ class Call(Generic[AnswerT]):
             self._complete(error)
             raise
         except NETWORK_ERRORS as exc:
+            if self._is_of_the_caller(exc):
+                raise
             translated = self._translate(exc)
             self._complete(translated)
             raise translated from self._clean(exc)
@@ -198,6 +200,12 @@ class Call(Generic[AnswerT]):
             # A cancellation, or an exception of a signal: the frames of a write know the headers.
             cut_frames(exc)
             raise
+
+    def _is_of_the_caller(self, exc: Exception) -> bool:
+        """Whether a file that is uploaded could not be opened or read: that is no failure of the network."""
+        if self._opening_error is not None:
+            return True
+        return isinstance(self._sent.stream, Upload) and self._sent.stream.error is exc
 
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Optional, TypeVar
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Endpoint(Generic[AnswerT]):
         answer: How the body of the answer is read: `one(Model)`, `many(Model)` or `nothing()`, of `answers`.
         method: The HTTP method.
         effect: What the call does. It alone decides what is sent again, and `maybe_processed`.
-        query: What follows the `?`.
+        query: What follows the `?`, if anything.
         wrapper: The name under which the service wants the fields of the body; None for the body itself.
     """
 
@@ -46,5 +46,5 @@ class Endpoint(Generic[AnswerT]):
     answer: Answer[AnswerT]
     method: Method = "POST"
     effect: Effect = Effect.RUN
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Optional[Mapping[str, str]] = None
     wrapper: Optional[str] = None

@@ -70,16 +70,24 @@ class RetryPolicy:
     effect: Effect = Effect.RUN
 
     def wait_before_retry(
-        self, attempt: int, error: FetchHiveError, *, jitter: Callable[[], float] = random.random
+        self,
+        attempt: int,
+        error: FetchHiveError,
+        *,
+        is_accepted: bool = False,
+        jitter: Callable[[], float] = random.random,
     ) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up.
 
         Args:
             attempt: How many times the call has been made, 1 or more.
             error: What the last attempt ended with.
+            is_accepted: Whether its answer had begun with 2xx: then a run has been paid for.
             jitter: A random number from 0 to 1.
 
         """
+        if is_accepted and self.effect in {Effect.RUN, Effect.CREATE}:
+            return None
         if attempt > self.max_retries or not self._may_repeat(error):
             return None
         retry_after = error.retry_after if isinstance(error, APIStatusError) else None

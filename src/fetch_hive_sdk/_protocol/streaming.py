@@ -1,4 +1,7 @@
-"""What a stream is: bytes in, events out, and what they come to. Performs no I/O and knows no family of events."""
+"""What a stream is: bytes in, events out, and what they come to. Performs no I/O.
+
+What the events of prompts and of agents have in common is here; what is their own is in a file of each family.
+"""
 
 from __future__ import annotations
 

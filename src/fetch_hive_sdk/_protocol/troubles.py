@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from typing import TYPE_CHECKING, Optional, cast
 
@@ -33,12 +32,17 @@ def reason_of(exc: Exception) -> str:
             return f"the certificate is not trusted ({link.verify_message})"
         if isinstance(link, ssl.SSLError):
             return _NOT_TLS if _is_not_tls(link) else str(exc) or str(link)
-        if isinstance(link, socket.gaierror):
-            return f"the host name was not found ({link.strerror})"
+        if _is_unknown_host(link):
+            return f"the host name was not found ({getattr(link, 'strerror', link)})"
     return next((link.strerror for link in _links(exc) if isinstance(link, OSError) and link.strerror), None) or str(exc)
 
 
 _NOT_TLS = "what answers there does not speak TLS"
+
+
+def _is_unknown_host(error: BaseException) -> bool:
+    # By its name: nothing here imports sockets.
+    return isinstance(error, OSError) and type(error).__name__ == "gaierror"
 
 
 def _is_not_tls(error: ssl.SSLError) -> bool:
@@ -64,7 +68,7 @@ def check_connection(request: httpx.Request, cause: Optional[Exception] = None) 
         return "check whether base_url should have another port, or begin with http://"
     if request.extensions.get(PROXY):
         return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and what the proxy allows"
-    if any(isinstance(link, socket.gaierror) for link in links):
+    if any(map(_is_unknown_host, links)):
         return "check base_url and the network"
     return "check base_url, the network, and whether the service is running"
 
