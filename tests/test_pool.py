@@ -272,9 +272,14 @@ def test_a_proxy_of_the_environment_is_used(drive, site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"), [("http://user:hidden@host:port", "is no URL"), ("ftp://user:hidden@host", "is no URL")]
+    ("proxy", "said"),
+    [
+        ("http://user:hidden@host:port", "ALL_PROXY is not the URL of a proxy"),
+        ("ftp://user:hidden@host", "ALL_PROXY is not the URL of a proxy"),
+        ("socks://user:hidden@host", "ALL_PROXY must say which SOCKS it means: socks5://"),
+    ],
 )
-def test_a_proxy_that_cannot_be_is_a_configuration_error(drive, monkeypatch, proxy, said):
+def test_an_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, said):
     """The text says where to look, and shows no password."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
@@ -283,6 +288,35 @@ def test_a_proxy_that_cannot_be_is_a_configuration_error(drive, monkeypatch, pro
         drive.invoke(client, deployment="d")
 
     assert "hidden" not in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
+
+
+def test_an_invalid_exception_is_not_taken_for_an_invalid_proxy(drive, monkeypatch):
+    """What is wrong in NO_PROXY is said of NO_PROXY, with the entry."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.test,[bad")
+    client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
+
+    with pytest.raises(ConfigurationError, match=r"NO_PROXY has an entry that is not a host name: '\[bad'"):
+        drive.invoke(client, deployment="d")
+
+
+def test_loopback_is_never_proxied(drive, site, monkeypatch):
+    """The key of a call to this machine does not go to a proxy, in clear, nor does an invalid proxy matter."""
+    for url in (site.url, site.url.replace("127.0.0.1", "localhost")):
+        for proxy in ("http://127.0.0.1:9", "http://host:port"):
+            monkeypatch.setenv("HTTP_PROXY", proxy)
+            client = FetchHive(KEY, url, max_retries=0)
+
+            assert drive.invoke(client, deployment="here").response == "here"
+            drive.close(client)
+
+
+def test_plain_http_is_refused_with_a_proxy_as_without(monkeypatch):
+    """A proxy makes plain http to another machine no safer."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    with pytest.raises(ConfigurationError, match="send the key unencrypted"):
+        FetchHive(KEY, "http://hive.test/v1")
 
 
 def test_a_socks_proxy_asks_for_its_package(drive, monkeypatch):

@@ -273,18 +273,6 @@ def test_an_impossible_host_is_given_up_at_once(drive, host, monkeypatch):
     assert_keeps_the_key(outcome.error)
 
 
-@pytest.fixture
-def tls(monkeypatch):
-    """The server's side of TLS, its certificate trusted by the client."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    monkeypatch.setattr(tls_module, "_make_tls_context", lambda: trusting)
-    return context
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))
 def test_a_trusted_certificate_is_accepted(drive, tls, stream):
     """Over TLS everything is as without."""

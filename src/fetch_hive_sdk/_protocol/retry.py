@@ -112,7 +112,7 @@ class RetryPolicy:
 def is_hopeless(cause: BaseException) -> bool:
     """Whether a cause of an error is such that a retry cannot help."""
     # Of OpenSSL's own errors, those about certificates are about files of this machine.
-    return isinstance(cause, _HOPELESS) or (isinstance(cause, ssl.SSLError) and cause.library in {"X509", "PEM"})
+    return isinstance(cause, _HOPELESS) or (getattr(cause, "library", None) in {"X509", "PEM"})
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
