@@ -293,10 +293,10 @@ def test_an_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, sa
 def test_an_invalid_exception_is_not_taken_for_an_invalid_proxy(drive, monkeypatch):
     """What is wrong in NO_PROXY is said of NO_PROXY, with the entry."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "example.test,[bad")
+    monkeypatch.setenv("NO_PROXY", "example.test,bad:port")
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
 
-    with pytest.raises(ConfigurationError, match=r"NO_PROXY has an entry that is not a host name: '\[bad'"):
+    with pytest.raises(ConfigurationError, match="NO_PROXY has an entry that is not a host name: 'bad:port'"):
         drive.invoke(client, deployment="d")
 
 

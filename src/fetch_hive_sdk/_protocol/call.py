@@ -222,7 +222,8 @@ class Call(Generic[AnswerT]):
         elif sent:
             message = f"the connection to {place} broke before the answer: {reason}"
         else:
-            message = f"could not connect to {place}: {reason}: {check_connection(self._sent, exc)}"
+            advice = check_connection(self._sent, exc)
+            message = f"could not connect to {place}: {reason}" + (f": {advice}" if advice else "")
         return self._disconnected(message, sent=sent)
 
     def closed(self) -> APIConnectionError:

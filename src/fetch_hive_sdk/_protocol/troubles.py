@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional, cast
 
 from fetch_hive_sdk._extensions import PROXY
 
-from .retry import causes
+from .retry import causes, is_hopeless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,8 @@ def reason_of(exc: Exception) -> str:
             return _NOT_TLS if _is_not_tls(link) else str(exc) or str(link)
         if _is_unknown_host(link):
             return f"the host name was not found ({getattr(link, 'strerror', link)})"
+    if any(map(is_hopeless, _links(exc))):
+        return str(exc)
     return next((link.strerror for link in _links(exc) if isinstance(link, OSError) and link.strerror), None) or str(exc)
 
 
@@ -60,12 +62,14 @@ def _links(exc: BaseException) -> Iterator[BaseException]:
 
 
 def check_connection(request: httpx.Request, cause: Optional[Exception] = None) -> str:
-    """Return what to check where a connection could not be made."""
+    """Return what to check where a connection could not be made; empty if the error itself says so."""
     links = [] if cause is None else list(_links(cause))
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in links):
         return "if your network has certificates of its own, name them in SSL_CERT_FILE"
     if any(isinstance(link, ssl.SSLError) and _is_not_tls(link) for link in links):
         return "check whether base_url should have another port, or begin with http://"
+    if any(map(is_hopeless, links)):
+        return ""
     if request.extensions.get(PROXY):
         return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and what the proxy allows"
     if any(map(_is_unknown_host, links)):
