@@ -21,7 +21,6 @@ from typing import Callable, Optional
 
 import httpx
 import pytest
-import trustme
 
 from driving import KEY, Blocking
 from faults.calls import (

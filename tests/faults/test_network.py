@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import textwrap
@@ -58,7 +57,8 @@ from fetch_hive_sdk import (
     RateLimitError,
     StreamInterruptedError,
 )
-from fetch_hive_sdk._net import deadline_backend, tls as tls_module
+from fetch_hive_sdk._net import deadline_backend
+from fetch_hive_sdk._net import tls as tls_module
 
 LIMIT = 0.5
 SOON = 3.0
@@ -74,7 +74,9 @@ LEFTOVERS = {"another answer": OTHER, "an empty line": b"\r\n", "garbage": b"x",
 @pytest.mark.parametrize("kind", ["call", "stream"])
 def test_bytes_after_an_answer_are_not_the_next_answer(drive, tls, leftover, kind, secure):
     """A connection on which anything follows an answer is not used again, and each call gets its own."""
-    first = answer(ANSWER) if kind == "call" else begin() + b"".join(map(event, (HELLO, {"type": "usage"}, "[DONE]"))) + END
+    first = (
+        answer(ANSWER) if kind == "call" else begin() + b"".join(map(event, (HELLO, {"type": "usage"}, "[DONE]"))) + END
+    )
     with FaultServer(Fault(first + LEFTOVERS[leftover]), GOOD, tls=tls if secure else None) as server:
         client = FetchHive(KEY, server.url, timeout=5)
         ends = in_a_row(drive, client, kind, "call")
@@ -507,13 +509,13 @@ def test_a_refusal_that_comes_while_sending_is_the_answer(drive, status):
     assert outcome.seconds < SOON
 
 
-class Interruption(Exception):
+class InterruptionError(Exception):
     """What a signal's handler raises."""
 
 
 def test_interrupted_sending_shows_no_key():
     """The frames in which the headers are written are cut off, whatever ends it."""
-    for error in (Interruption, KeyboardInterrupt):
+    for error in (InterruptionError, KeyboardInterrupt):
 
         def interrupt(number, frame, error=error):
             raise error
@@ -551,13 +553,13 @@ def test_an_interruption_inside_a_lock_leaves_nothing_locked(monkeypatch, kind, 
     """A signal's exception at the worst moment: the next call works, and so does closing."""
     lock = httpcore._synchronization.Lock
     for number in range(12):
-        count = iter(range(1000))
+        count, method = iter(range(1000)), getattr(lock, where)
 
-        def interrupt(self, *args, number=number, count=count, method=getattr(lock, where)):
+        def interrupt(self, *args, number=number, count=count, method=method):
             if where == "__enter__":
                 method(self, *args)  # locked, and the `with` has not begun
             if next(count) == number:
-                raise Interruption
+                raise InterruptionError
             if where == "__exit__":
                 method(self, *args)
 
@@ -567,7 +569,7 @@ def test_an_interruption_inside_a_lock_leaves_nothing_locked(monkeypatch, kind, 
             for _ in range(2):
                 with monkeypatch.context() as patch:
                     patch.setattr(lock, where, interrupt)
-                    with contextlib.suppress(Interruption):
+                    with contextlib.suppress(InterruptionError):
                         if kind == "call":
                             client.invoke_prompt(deployment="d")
                         else:
@@ -712,7 +714,6 @@ def with_injected(drive, server, stream=False, **options):
             client = FetchHive(KEY, server.url, timeout=5, max_retries=1, http_client=injected)
             return attempt(drive, client, stream=stream)
 
-
     async def main():
         outcome = Outcome()
         async with httpx.AsyncClient(**options) as injected:
@@ -742,15 +743,15 @@ def test_auth_of_an_injected_client_does_not_replace_the_key(drive):
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
 @pytest.mark.parametrize("reads", [False, True], ids=["unread", "read"])
 @pytest.mark.parametrize(
-    ("status", "error", "posts"),
+    ("status", "error"),
     [
-        ("401 No", AuthenticationError, 1),
-        ("404 No", NotFoundError, 1),
-        ("429 Busy", RateLimitError, 2),
-        ("500 Broken", InternalServerError, 1),
+        ("401 No", AuthenticationError),
+        ("404 No", NotFoundError),
+        ("429 Busy", RateLimitError),
+        ("500 Broken", InternalServerError),
     ],
 )
-def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, status, error, posts, stream, reads):
+def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, status, error, stream, reads):
     """And its retry, as without the hook."""
 
     def check(response):
@@ -768,7 +769,7 @@ def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, 
         outcome = with_injected(drive, server, stream=stream, event_hooks=hooks)
 
     assert type(outcome.error) is error
-    assert server.total_posts == posts
+    assert server.total_posts == (2 if error is RateLimitError else 1)
     assert ("said" in str(outcome.error)) is reads
     assert outcome.error.maybe_processed is (status[0] == "5")
     assert_keeps_the_key(outcome.error)
@@ -806,7 +807,7 @@ def test_trio_is_told_apart(monkeypatch):
     async def main():
         await client.ainvoke_prompt(deployment="d")
 
-    with pytest.raises(FetchHiveError, match="asyncio event loop.*trio.to_thread.run_sync"):
+    with pytest.raises(FetchHiveError, match=r"asyncio event loop.*trio\.to_thread\.run_sync"):
         trio.run(main)
 
 

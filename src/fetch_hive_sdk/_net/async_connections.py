@@ -136,9 +136,7 @@ async def _discard(slots: Slots[AsyncTransport], slot: Slot[AsyncTransport]) -> 
 class _AsyncBody(httpx.AsyncByteStream):
     """The body of a response; closing it gives the connection back if it can be used again."""
 
-    def __init__(
-        self, stream: httpx.AsyncByteStream, slots: Slots[AsyncTransport], slot: Slot[AsyncTransport]
-    ) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, slots: Slots[AsyncTransport], slot: Slot[AsyncTransport]) -> None:
         self._stream = stream
         self._slots = slots
         self._slot: Optional[Slot[AsyncTransport]] = slot

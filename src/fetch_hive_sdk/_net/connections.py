@@ -13,7 +13,7 @@ from fetch_hive_sdk._extensions import STOP
 
 from .proxies import Routes
 from .sending import explain, prepare
-from .slots import Slots, Slot
+from .slots import Slot, Slots
 from .transports import Transport
 
 if TYPE_CHECKING:

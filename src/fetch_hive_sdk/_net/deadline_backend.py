@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
 SOCKET_OPTIONS: list[httpcore.SOCKET_OPTION] = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    *[(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in _KEEPALIVE.items() if hasattr(socket, name)],
+    *[
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in _KEEPALIVE.items()
+        if hasattr(socket, name)
+    ],
 ]
 
 _PIECE_BYTES = 64 * 1024

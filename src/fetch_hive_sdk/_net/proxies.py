@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
 import urllib.request
@@ -87,9 +88,12 @@ class Routes:
     def _find_proxy(self, url: httpx.URL) -> Optional[Proxy]:
         if is_loopback(url.host) or not any(self._proxies.get(scheme) for scheme in _SCHEMES):
             return None
-        if any(_is_exception(entry, url) for entry in self._proxies.get("no", "").split(",")):
-            return None
         scheme = url.scheme if self._proxies.get(url.scheme) else "all"
+        for entry in self._proxies.get("no", "").split(","):
+            # To httpx this stands in the place of ALL_PROXY, which the proxy of a scheme comes before.
+            is_overruled = entry.strip() == "all://" and scheme != "all"
+            if _is_exception(entry, url) and not is_overruled:
+                return None
         address = self._proxies.get(scheme)
         return _read_proxy(address, proxy_name(scheme)) if address else None
 
@@ -117,7 +121,7 @@ def _is_exception(entry: str, url: httpx.URL) -> bool:
 
 
 def _as_pattern(entry: str) -> str:
-    address = entry.split("/")[0]
+    address = entry.partition("/")[0]
     try:
         is_v6 = ipaddress.ip_address(address).version == 6  # noqa: PLR2004 - IPv6
     except ValueError:
@@ -133,18 +137,23 @@ def _read_proxy(address: str, name: str) -> Proxy:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         url = proxy.url
         read = Proxy(httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target="/"), proxy.raw_auth)
-        if not url.host or not 0 < read.url.origin.port < 65536:  # noqa: PLR2004 - what a port can be
-            raise ValueError
+        is_valid = bool(url.host) and 0 < read.url.origin.port < 65536  # noqa: PLR2004 - what a port can be
     except (ValueError, KeyError, httpx.InvalidURL):
-        raise ConfigurationError(f"{name} is not the URL of a proxy: {_EXAMPLE}; correct or unset it") from None
+        is_valid = False
+    if not is_valid:
+        raise ConfigurationError(f"{name} is not the URL of a proxy: {_EXAMPLE}; correct or unset it")
     if read.is_socks:
-        try:
-            import socksio  # noqa: F401, PLC0415 - only for those who have such a proxy  # pyright: ignore
-        except ImportError:
-            raise ConfigurationError(
-                f"{name} is a SOCKS proxy, which needs one more package: pip install 'httpx[socks]'"
-            ) from None
+        _check_socks(name)
     return read
+
+
+def _check_socks(name: str) -> None:
+    try:
+        importlib.import_module("socksio")
+    except ImportError:
+        raise ConfigurationError(
+            f"{name} is a SOCKS proxy, which needs one more package: pip install 'httpx[socks]'"
+        ) from None
 
 
 def proxy_name(scheme: str) -> str:

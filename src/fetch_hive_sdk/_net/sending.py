@@ -8,9 +8,8 @@ import httpx
 
 from fetch_hive_sdk._extensions import PROXY
 
-from .deadline_backend import AsyncBackend, Backend
-
 if TYPE_CHECKING:
+    from .deadline_backend import AsyncBackend, Backend
     from .proxies import Route
 
 _BEFORE_SENDING = (

@@ -232,9 +232,7 @@ class Call(Generic[AnswerT]):
         self._complete(error)
         return error
 
-    def _timed_out(
-        self, phase: Phase, *, sent: bool = True, cause: Optional[Exception] = None
-    ) -> APITimeoutError:
+    def _timed_out(self, phase: Phase, *, sent: bool = True, cause: Optional[Exception] = None) -> APITimeoutError:
         message = _WAITING_FOR[phase].format(
             place=place_of(self._sent),
             seconds=f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds",

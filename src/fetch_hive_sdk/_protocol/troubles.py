@@ -36,7 +36,9 @@ def reason_of(exc: Exception) -> str:
             return f"the host name was not found ({getattr(link, 'strerror', link)})"
     if any(map(is_hopeless, _links(exc))):
         return str(exc)
-    return next((link.strerror for link in _links(exc) if isinstance(link, OSError) and link.strerror), None) or str(exc)
+    return next((link.strerror for link in _links(exc) if isinstance(link, OSError) and link.strerror), None) or str(
+        exc
+    )
 
 
 _NOT_TLS = "what answers there does not speak TLS"
