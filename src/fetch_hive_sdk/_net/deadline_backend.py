@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 import httpcore
 
@@ -290,7 +290,8 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
 
     def __init__(self, handshakes: int = 0, *, is_tunnel: bool = False) -> None:
         super().__init__(handshakes, is_tunnel=is_tunnel)
-        self._opens = httpcore.AnyIOBackend()
+        # It has two definitions, of which one is for programs without anyio.
+        self._opens = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._stream: Optional[httpcore.AsyncNetworkStream] = None
         self._reads: Optional[_AsyncStream] = None
 

@@ -133,6 +133,7 @@ def _read_proxy(address: str, name: str) -> Proxy:
     # The messages do not quote the address: it may hold a password.
     if address.startswith(("socks://", "socks4")):
         raise ConfigurationError(f"{name} must say which SOCKS it means: socks5:// is supported, socks4:// is not")
+    read: Optional[Proxy] = None
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         url = proxy.url
@@ -140,7 +141,7 @@ def _read_proxy(address: str, name: str) -> Proxy:
         is_valid = bool(url.host) and 0 < read.url.origin.port < 65536  # noqa: PLR2004 - what a port can be
     except (ValueError, KeyError, httpx.InvalidURL):
         is_valid = False
-    if not is_valid:
+    if read is None or not is_valid:
         raise ConfigurationError(f"{name} is not the URL of a proxy: {_EXAMPLE}; correct or unset it")
     if read.is_socks:
         _check_socks(name)

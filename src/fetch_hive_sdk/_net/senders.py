@@ -5,6 +5,7 @@ A sender raises the errors of httpx and no others, but for a `ConfigurationError
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -216,8 +217,7 @@ def _load(scheme: str = "http") -> None:
     """Import what asyncio calls need, and for https read the trusted certificates."""
     import anyio  # noqa: PLC0415 - all this is what takes time
 
-    from . import async_connections  # noqa: F401, PLC0415
-
+    importlib.import_module(f"{__package__}.async_connections")
     if not _loaded:
         anyio.run(anyio.sleep, 0)  # which is how it loads what it needs for asyncio
     _loaded.add("http")
