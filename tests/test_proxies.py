@@ -32,8 +32,6 @@ EXCEPTIONS = [
     "10.1.2.3/8",
     "2001:db8::1",
     "https://hive.test",
-    "http://",
-    "all://",
     "localhost",
     "test",
 ]

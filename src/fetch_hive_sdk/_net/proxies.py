@@ -89,11 +89,8 @@ class Routes:
         if is_loopback(url.host) or not any(self._proxies.get(scheme) for scheme in _SCHEMES):
             return None
         scheme = url.scheme if self._proxies.get(url.scheme) else "all"
-        for entry in self._proxies.get("no", "").split(","):
-            # To httpx this stands in the place of ALL_PROXY, which the proxy of a scheme comes before.
-            is_overruled = entry.strip() == "all://" and scheme != "all"
-            if _is_exception(entry, url) and not is_overruled:
-                return None
+        if any(_is_exception(entry, url) for entry in self._proxies.get("no", "").split(",")):
+            return None
         address = self._proxies.get(scheme)
         return _read_proxy(address, proxy_name(scheme)) if address else None
 
