@@ -60,6 +60,14 @@ if TYPE_CHECKING:
         PromptTokens,
         Usage,
     )
+    from .prompts import (
+        AsyncTypedStream,
+        Prompt,
+        PromptRequest,
+        PromptResponse,
+        TypedStream,
+        prompt,
+    )
     from .streams import (
         AsyncPromptStream,
         AsyncStream,
@@ -73,6 +81,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncPromptStream",
     "AsyncStream",
+    "AsyncTypedStream",
     "AuthenticationError",
     "BadRequestError",
     "CompletionTokens",
@@ -90,6 +99,9 @@ __all__ = [
     "PartialAnswer",
     "PaymentRequiredError",
     "PermissionDeniedError",
+    "Prompt",
+    "PromptRequest",
+    "PromptResponse",
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
@@ -105,12 +117,14 @@ __all__ = [
     "StreamFailedError",
     "StreamInterruptedError",
     "StreamTimeoutError",
+    "TypedStream",
     "UnexpectedContentTypeError",
     "UnknownEvent",
     "UnprocessableEntityError",
     "Usage",
     "UsageEvent",
     "__version__",
+    "prompt",
 ]
 
 _HOMES = {
@@ -154,6 +168,14 @@ _HOMES = {
         "UsageEvent",
     ],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
+    "prompts": [
+        "AsyncTypedStream",
+        "Prompt",
+        "PromptRequest",
+        "PromptResponse",
+        "TypedStream",
+        "prompt",
+    ],
     "streams": ["AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 
