@@ -12,12 +12,34 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Annotated, Any, Callable, Generic, Optional, TypeVar, Union, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Callable,
+    Generic,
+    NoReturn,
+    Optional,
+    TypeVar,
+    Union,
+    cast,
+    get_origin,
+    overload,
+)
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from typing_extensions import ParamSpec, get_type_hints
+from typing_extensions import Never, ParamSpec, get_type_hints
 
 from .models.base import message_of
 from .models.output import read_output
@@ -53,7 +75,8 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
         user: Your own opaque id of the person who calls.
         metadata: Flat data of your own for audit and log filtering.
         output: What the text of the answer is read as: a class, or a `pydantic.TypeAdapter` for a union, a `Literal`
-            and whatever else is not a class. It is not a field, and it is never sent.
+            and whatever else is not a class. It is not a field, and it is never sent. It is pickled along with the
+            request, which Pydantic before 2.10 cannot do for every adapter.
 
     Raises:
         pydantic.ValidationError: A field is of the wrong kind. Its text never quotes the values.
@@ -248,15 +271,20 @@ class _Snapshots:
     def __init__(self, request: PromptRequest[Any], text: str) -> None:
         self._read: Callable[[str], Any] = str if request.output is str else read_partial
         self._text = text
-        self.value: Any = self._read(text) if text else NOTHING
+        self._shown: Any = self._read(text) if text else NOTHING
+
+    @property
+    def value(self) -> Any:
+        """What the text shows. Read again, for the caller may change it."""
+        return self._read(self._text)
 
     def add(self, piece: str) -> bool:
         """Take the next piece of text; return whether it shows another value than before."""
         self._text += piece
         value = self._read(self._text)
-        if value is NOTHING or value == self.value:
+        if value is NOTHING or value == self._shown:
             return False
-        self.value = value
+        self._shown = value
         return True
 
 
@@ -336,7 +364,7 @@ class Prompt(Generic[P, T_co]):
         self._options = options
         self._origin: Optional[Prompt[P, T_co]] = None
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> PromptRequest[T_co]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> PromptRequest[T_co]:
         """Validate the variables.
 
         Returns:
@@ -486,7 +514,7 @@ class _Described(Generic[T_co]):
         self._types: Optional[_Types[T_co]] = None
         # A type may be defined further below: it is read when the prompt is used.
         with suppress(NameError):
-            self._types = self._read_types(local_names or {})
+            self._types = self._try_types(local_names or {})
 
     @property
     def types(self) -> _Types[T_co]:
@@ -497,7 +525,7 @@ class _Described(Generic[T_co]):
 
         """
         if self._types is None:
-            self._types = self._read_types({})
+            self._types = self._try_types({})
         return self._types
 
     def read_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseModel:
@@ -526,17 +554,27 @@ class _Described(Generic[T_co]):
         for parameter in self._signature.parameters.values():
             if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
                 raise self._refusal("write out each variable: *args and **kwargs have no names")
-        promised = self._signature.return_annotation
-        if any(promised is nothing for nothing in (inspect.Signature.empty, None, "None")):
-            raise self._refusal("write what the answer is: -> str for its text, else the type that its JSON is read as")
+        self._check_promise(self._signature.return_annotation)
         if _returns_something(inner):
             raise self._refusal("the body of a prompt is never run: write raise NotImplementedError")
+
+    def _check_promise(self, promised: object) -> None:
+        if any(promised is nothing for nothing in (inspect.Signature.empty, None, type(None), NoReturn, Never)):
+            raise self._refusal("write what the answer is: -> str for its text, else the type that its JSON is read as")
 
     def _refusal(self, reason: str) -> TypeError:
         return TypeError(f"{self.name} cannot be a prompt: {reason}")
 
+    def _try_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
+        try:
+            return self._read_types(local_names)
+        except PydanticUserError as exc:
+            reason = str(exc).partition(". ")[0]
+            raise self._refusal(f"Pydantic cannot read one of its types: {reason}") from exc
+
     def _read_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
         hints = get_type_hints(self._function, localns=dict(local_names), include_extras=True)
+        self._check_promise(hints["return"])
         fields: dict[str, Any] = {}
         variables: dict[str, str] = {}
         for name, parameter in self._signature.parameters.items():
@@ -598,7 +636,8 @@ def _field_of(annotation: Any, default: object, variable: str) -> tuple[Any, Any
 def _output_of(annotation: Any) -> Any:
     # An adapter is made once, not for each answer. A model needs none, and an error names it.
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    is_itself = annotation is str or (inspect.isclass(annotation) and issubclass(annotation, BaseModel))
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    is_itself = annotation is str or (is_class and issubclass(annotation, BaseModel))
     return annotation if is_itself else adapter
 
 

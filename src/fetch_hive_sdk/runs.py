@@ -348,7 +348,7 @@ def read_fields(model: type[RequestT], **fields: object) -> RequestT:
 def _read_again(request: RequestT) -> RequestT:
     """Read a request again: a dict inside it may have been changed since it was made."""
     if not isinstance(cast("object", request), InvokeRequest):
-        raise TypeError("pass a request, such as InvokeRequest(deployment=...)")
+        raise TypeError("pass a request, such as InvokeRequest(deployment=...), or what a call of a prompt returns")
     kind = InvokeRequest if _as_typed(request) else type(request)
     return cast("RequestT", kind.model_validate(fields_to_send(request)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, Union, get_args
+from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,12 +17,14 @@ T = TypeVar("T")
 
 
 def read_output(text: str, output_type: Union[type[T], TypeAdapter[T]], response: InvokeResponse) -> T:
-    """Read the text of an answer as JSON of a type, or as the value itself.
+    """Read the text of an answer as JSON of a type, or as the value itself. A `str` is the text as it is.
 
     Raises:
         OutputValidationError: The text does not fit. Its `response` is the one given here.
 
     """
+    if output_type is str:
+        return cast("T", text)
     adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
     text = _without_fence(text)
     try:

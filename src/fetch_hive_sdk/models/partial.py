@@ -12,6 +12,12 @@ NOTHING: Any = object()
 
 _OPENING_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n", re.MULTILINE)
 
+# An escape that is still being written, or half of a surrogate pair. Pydantic before 2.10 leaves such a string out.
+_CUT_ESCAPE = re.compile(
+    r"\\(?:u(?:[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?|[0-9a-fA-F]{0,3}))?$", re.ASCII
+)
+_LONGEST_ESCAPE = 11
+
 
 def read_partial(text: str) -> Any:
     """Return the value that the beginning of an answer shows so far; `NOTHING` if it shows none.
@@ -24,6 +30,15 @@ def read_partial(text: str) -> Any:
         begun = text[opening.end() :] if opening else begun
     try:
         # What follows the value, such as the closing fence, is not looked at.
-        return from_json(begun, allow_inf_nan=False, allow_partial="trailing-strings")
+        return from_json(_without_cut_escape(begun), allow_inf_nan=False, allow_partial="trailing-strings")
     except (ValueError, TypeError):  # a TypeError for half of a surrogate pair
         return NOTHING
+
+
+def _without_cut_escape(json: str) -> str:
+    cut = _CUT_ESCAPE.search(json, max(0, len(json) - _LONGEST_ESCAPE))
+    if cut is None:
+        return json
+    before = json[: cut.start()]
+    is_escaped = (len(before) - len(before.rstrip("\\"))) % 2
+    return json if is_escaped else before

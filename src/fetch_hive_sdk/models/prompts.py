@@ -116,6 +116,7 @@ class InvokeResponse(Received, frozen=True):
 
         The text is read as JSON, a Markdown code fence around it removed. A text that is not JSON, or not of that
         type, is tried as the value itself, so that `Literal` types, enumerations and dates can be a bare word.
+        A `str` is the text as it is.
 
         Args:
             output_type: What you asked the model for: a Pydantic model, a dataclass, a TypedDict, `list[int]`, or
