@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 async def run(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
     """Make a call and return its answer."""
-    return await _repeat(call, lambda: _answer(call, sender))
+    with call.watched():
+        return await _repeat(call, lambda: _answer(call, sender))
 
 
 async def stream(
@@ -38,21 +39,25 @@ async def stream(
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with call.transcript.recording():
-        response = await _repeat(call, lambda: _attempt(call, sender))
+    with call.watched(), call.transcript.recording():
+        response = await _open(call, sender)
         try:
             if announce:
                 yield OPENED
             reader = call.event_reader(response)
             chunks = _chunks(response)
+            chunk = b""
             with call.stream_errors():
-                async for chunk in chunks:
-                    for event in reader.feed(chunk):
+                try:
+                    async for chunk in chunks:
+                        for event in reader.feed(chunk):
+                            yield event
+                        if reader.is_done:
+                            break
+                    for event in reader.finish():
                         yield event
-                    if reader.is_done:
-                        break
-                for event in reader.finish():
-                    yield event
+                finally:
+                    chunk = b""  # the key may stand in it, and a crash report shows variables
             if reader.is_done and sender.owns_sockets:
                 await _await_end(reader, chunks)
         finally:
@@ -87,6 +92,10 @@ async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
         return call.parse()
     finally:
         await response.aclose()
+
+
+async def _open(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:
+    return await _repeat(call, lambda: _attempt(call, sender))
 
 
 async def _attempt(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:

@@ -196,7 +196,7 @@ class TypedStream(PromptStream, Generic[T_co]):
         transcript: Transcript[StreamEvent, InvokeResponse],
         request: PromptRequest[T_co],
     ) -> None:
-        super().__init__(begin, transcript)
+        super().__init__(begin, transcript, request.deployment)
         self._request = request
 
     def snapshots(self) -> Generator[Any, None, None]:
@@ -250,7 +250,7 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
         transcript: Transcript[StreamEvent, InvokeResponse],
         request: PromptRequest[T_co],
     ) -> None:
-        super().__init__(begin, transcript)
+        super().__init__(begin, transcript, request.deployment)
         self._request = request
 
     async def snapshots(self) -> AsyncGenerator[Any, None]:

@@ -303,7 +303,7 @@ class Runs:
     def _prompt(
         self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], *, streaming: bool
     ) -> tuple[Endpoint[InvokeResponse], Body]:
-        endpoint = Endpoint(self._session.config.prompt_path, one(InvokeResponse))
+        endpoint = Endpoint(self._session.config.prompt_path, one(InvokeResponse), operation="invoke_prompt")
         fields = {**fields_to_send(request), "streaming": streaming}
         return endpoint, json_body(endpoint, fields, InvokeRequest, extra_body)
 
@@ -318,7 +318,7 @@ class Runs:
         call = self._prompt(request, extra_body, streaming=True)
         begin = self._session.stream(*call, transcript, timeout=timeout)
         if typed is None:
-            return PromptStream(begin, transcript)
+            return PromptStream(begin, transcript, request.deployment)
         from .prompts import TypedStream  # noqa: PLC0415 - as in _as_typed
 
         return TypedStream(begin, transcript, typed)
@@ -334,7 +334,7 @@ class Runs:
         call = self._prompt(request, extra_body, streaming=True)
         begin = self._session.astream(*call, transcript, timeout=timeout)
         if typed is None:
-            return AsyncPromptStream(begin, transcript)
+            return AsyncPromptStream(begin, transcript, request.deployment)
         from .prompts import AsyncTypedStream  # noqa: PLC0415 - as in _as_typed
 
         return AsyncTypedStream(begin, transcript, typed)
