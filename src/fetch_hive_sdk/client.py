@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import httpx
 
@@ -11,8 +11,10 @@ from ._net.senders import Senders
 from ._session import Session
 from .errors import ConfigurationError
 from .runs import Runs
+from .sending import Sending
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
@@ -46,6 +48,10 @@ class FetchHive(Runs):
         default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
             itself, such as `Authorization`. They travel in a pickle of the client.
         observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
+        workspace_id: The workspace whose agents, knowledge bases, files and approvals are managed; None for the
+            environment's `FETCH_HIVE_WORKSPACE_ID`. Runs need none.
+        correlate: Whether to put a random id into the metadata of every run, by which the logs find it even if its
+            request id was lost. Errors have it as `correlation_id`.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.
@@ -73,6 +79,8 @@ class FetchHive(Runs):
         async_http_client: Optional[httpx.AsyncClient] = None,
         default_headers: Optional[Mapping[str, str]] = None,
         observers: Iterable[Observer] = (),
+        workspace_id: Union[str, uuid.UUID, None] = None,
+        correlate: bool = False,
     ) -> None:
         try:
             config = read_config(
@@ -86,6 +94,8 @@ class FetchHive(Runs):
                 allow_http=allow_http,
                 default_headers=default_headers,
                 observers=observers,
+                workspace_id=workspace_id,
+                correlate=correlate,
             )
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
@@ -107,6 +117,8 @@ class FetchHive(Runs):
         allow_http: Optional[bool] = None,
         default_headers: Optional[Mapping[str, str]] = None,
         observers: Optional[Iterable[Observer]] = None,
+        workspace_id: Union[str, uuid.UUID, None] = None,
+        correlate: Optional[bool] = None,
     ) -> FetchHive:
         """Return a client with other settings that shares the connections of this one.
 
@@ -121,6 +133,8 @@ class FetchHive(Runs):
             allow_http: As for `FetchHive`.
             default_headers: As for `FetchHive`, in place of those of this client; `{}` takes them away.
             observers: As for `FetchHive`, in place of those of this client; `()` takes them away.
+            workspace_id: As for `FetchHive`.
+            correlate: As for `FetchHive`.
 
         Returns:
             The new client. This one stays as it is.
@@ -143,6 +157,8 @@ class FetchHive(Runs):
                 allow_http=old.allow_http if allow_http is None else allow_http,
                 default_headers=old.default_headers if default_headers is None else default_headers,
                 observers=old.observers if observers is None else observers,
+                workspace_id=old.workspace_id if workspace_id is None else workspace_id,
+                correlate=old.correlate if correlate is None else correlate,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             del api_key, default_headers  # as in __init__
@@ -219,6 +235,6 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
 
 
 # A coroutine that was not awaited is named after the class that its caller knows.
-for _run in vars(Runs).values():
+for _run in (*vars(Runs).values(), *vars(Sending).values()):
     if callable(_run):
         _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

@@ -31,7 +31,7 @@ Arguments that are refused before anything is sent raise `pydantic.ValidationErr
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar, Union
 
 import httpx
 
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .models.agents import AgentReply
     from .models.prompts import InvokeResponse, PartialAnswer
+    from .models.workflows import WorkflowRun
 
 ErrorT = TypeVar("ErrorT", bound="FetchHiveError")
 
@@ -63,6 +65,8 @@ class FetchHiveError(Exception):
     """The service's id of the run, if one is known: look it up in the dashboard's logs."""
     maybe_processed: bool
     """True if the run may have happened, and may have been billed. Calling again may be a second bill."""
+    correlation_id: Optional[str]
+    """The random id in the run's metadata, by which the logs find it; None unless the client has `correlate`."""
     attempts: int
     """How many times the request was sent, or tried to be sent."""
 
@@ -71,6 +75,7 @@ class FetchHiveError(Exception):
         Exception.__init__(self, message)
         self.request_id = request_id
         self.maybe_processed = maybe_processed
+        self.correlation_id = None
         self.attempts = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -398,9 +403,9 @@ class OutputValidationError(FetchHiveError, ValueError):
         response: The answer, which has been paid for.
     """
 
-    response: InvokeResponse
+    response: Union[InvokeResponse, AgentReply, WorkflowRun]
     """The whole answer."""
 
-    def __init__(self, message: str, *, response: InvokeResponse) -> None:
+    def __init__(self, message: str, *, response: Union[InvokeResponse, AgentReply, WorkflowRun]) -> None:
         FetchHiveError.__init__(self, message, request_id=response.request_id, maybe_processed=True)
         self.response = response

@@ -24,7 +24,7 @@ def arguments(client: FetchHive) -> None:
     client.invoke_prompt(deployment="d", metadata={"a": [1]})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", metadata={1: "a"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", timeout="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    client.invoke(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     client.invoke_prompt_stream(deployment="d", streaming=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.ainvoke_prompt_stream(variant="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 

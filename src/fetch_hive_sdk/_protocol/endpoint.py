@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 AnswerT = TypeVar("AnswerT")
 
+CORRELATION = "fetch_hive_sdk.correlation"
+"""The name in `metadata` under which `correlate` puts its id."""
+
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 

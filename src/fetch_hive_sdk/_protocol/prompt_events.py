@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import ResponseValidationError
-from fetch_hive_sdk.models.base import describe, keep_raw, keep_raw_json
+from fetch_hive_sdk.models.base import Received, describe, keep_raw, keep_raw_json
 from fetch_hive_sdk.models.prompts import (
     KNOWN_EVENT_TYPES,
     ErrorEvent,
@@ -22,10 +22,16 @@ from fetch_hive_sdk.models.prompts import (
 )
 
 from .answers import as_object, decode_json, one, parse_answer, parse_object, text_or_none
+from .endpoint import Endpoint
+from .kinds import Kind
 from .streaming import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fetch_hive_sdk._config import Config
+
+EventT = TypeVar("EventT", bound=Received)
 
 _KNOWN_EVENT: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
 # Straight from bytes to a model: by way of a dict it would cost twice as much.
@@ -44,7 +50,8 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
         event = _validate_event(payload)
     except ValidationError:
         # Told apart off the beaten track: almost every event is a known one, as promised.
-        return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
+        data = payload.encode() if isinstance(payload, str) else payload
+        return read_uncommon_event(data, _KNOWN_EVENT, KNOWN_EVENT_TYPES)
     if isinstance(event, UsageEvent):
         # Its parts have a `raw` of their own.
         return keep_raw(event, as_object(from_json(payload)))
@@ -52,14 +59,23 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
     return event
 
 
-def _parse_uncommon_event(data: bytes) -> StreamEvent:
+def read_uncommon_event(
+    data: bytes, known_event: TypeAdapter[EventT], known_types: frozenset[str]
+) -> Union[EventT, UnknownEvent]:
+    """Read the payload of an event that is not a known one as promised, or only to the stricter reader.
+
+    Raises:
+        ResponseDecodeError: It is no JSON.
+        ResponseValidationError: It is an event of a known type, but not as promised.
+
+    """
     value = decode_json(data, "an event of the stream")
     raw = as_object(value)
-    if isinstance(raw.get("type"), str) and raw["type"] not in KNOWN_EVENT_TYPES:
+    if isinstance(raw.get("type"), str) and raw["type"] not in known_types:
         return _pass_on(raw)
     try:
         # JSON that only the stricter reader refused: it begins with a byte order mark, or has a field twice.
-        return keep_raw(_KNOWN_EVENT.validate_python(value), raw)
+        return keep_raw(known_event.validate_python(value), raw)
     except ValidationError as exc:
         reason = describe(exc)
     raise ResponseValidationError(
@@ -128,3 +144,10 @@ def _as_events(answer: InvokeResponse) -> Iterator[StreamEvent]:
         usage["duration"] = answer.duration
     fields = {"type": "usage", "request_id": answer.request_id, "usage": usage, "stop_reason": answer.stop_reason}
     yield parse_object(UsageEvent, {name: value for name, value in fields.items() if value is not None})
+
+
+def _endpoint(config: Config) -> Endpoint[InvokeResponse]:
+    return Endpoint(config.prompt_path, one(InvokeResponse), operation="invoke_prompt")
+
+
+KINDS: dict[str, Kind[Any]] = {"invoke_prompt": Kind(_endpoint, PromptTranscript)}

@@ -68,6 +68,7 @@ class Transcript(Generic[EventT, AnswerT]):
         self.is_unused: bool = False
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
+        self.correlation_id: Optional[str] = None
 
     def partial(self) -> PartialAnswer:
         """Return what there is, for an error to carry."""
@@ -91,7 +92,7 @@ class Transcript(Generic[EventT, AnswerT]):
             error_code=code,
             request_id=self.request_id,
         )
-        failure.attempts = self.attempts
+        failure.attempts, failure.correlation_id = self.attempts, self.correlation_id
         return failure
 
     def add(self, event: EventT) -> None:
@@ -153,7 +154,7 @@ class Transcript(Generic[EventT, AnswerT]):
             if phase is None
             else StreamTimeoutError(message, phase=phase, partial=partial, request=request, request_id=request_id)
         )
-        error.attempts = self.attempts
+        error.attempts, error.correlation_id = self.attempts, self.correlation_id
         error.maybe_processed = not self.is_unused
         return error
 
@@ -315,6 +316,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
     ) -> None:
         super().__init__(config, endpoint, body, timeout=timeout)
         self.transcript = transcript
+        transcript.correlation_id = self._correlation_id
 
     def begin(self) -> httpx.Request:
         """Return the request of the next attempt."""
