@@ -6,8 +6,6 @@ pytest loads this in every project that has the package installed, so it imports
 from __future__ import annotations
 
 import functools
-import ipaddress
-import os
 import traceback
 from typing import TYPE_CHECKING, Callable
 
@@ -31,22 +29,16 @@ def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, Non
     FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL are set for the time of the test, so that a `FetchHive()` that the tested
     code makes for itself is answered by the same fake.
     """
-    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before somebody asks for it
+    from fetch_hive_sdk._config import no_proxy_for_loopback  # noqa: PLC0415 - not before the fixture is used
+    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before the fixture is used
 
     with FakeHive().running() as fake:
-        monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
-        monkeypatch.setenv("FETCH_HIVE_BASE_URL", fake.url)
-        _go_past_proxies(monkeypatch)
+        settings = {"FETCH_HIVE_API_KEY": TEST_KEY, "FETCH_HIVE_BASE_URL": fake.url, **no_proxy_for_loopback()}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
         yield fake
     if fake.mistakes:
         pytest.fail("\n".join(fake.mistakes), pytrace=False)
-
-
-def _go_past_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no proxy of the environment have the calls to this machine."""
-    exceptions = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, ",".join(filter(None, exceptions)))
 
 
 # --- Blocking the network --------------------------------------------------------------------------------------------
@@ -101,7 +93,9 @@ class _Guard:
         return patch.undo
 
     def _check(self, request: httpcore.Request) -> None:
-        if not _is_ours(request) or _is_loopback(request.url.host.decode()):
+        from fetch_hive_sdk._config import is_loopback  # noqa: PLC0415 - not before the option is used
+
+        if not _is_ours(request) or is_loopback(request.url.host.decode()):
             return
         message = (
             f"{self._place} would have called {bytes(request.url).decode()}\n"
@@ -134,15 +128,6 @@ def _is_ours(request: httpcore.Request) -> bool:
     return any(
         name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _find_caller() -> str:

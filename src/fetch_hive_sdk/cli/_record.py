@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         complain(f"cannot write {file}: {exc.strerror}")
         return 1
-    _tell(file, proxy.calls)
+    _report(file, proxy.calls)
     return code
 
 
@@ -101,7 +101,7 @@ def file_for(out: Path, command: Sequence[str]) -> Path:
     return out / f"{'-'.join(words)}.json"
 
 
-def _tell(file: Path, calls: int) -> None:
+def _report(file: Path, calls: int) -> None:
     if calls:
         complain(f"{calls} {'call' if calls == 1 else 'calls'} recorded in {file}")
     else:
