@@ -451,7 +451,7 @@ def test_prompts_load_nothing_of_agents():
         client.invoke_prompt(deployment="d")
         client.invoke_prompt_stream(deployment="d").collect()
         loaded = {name for name in sys.modules if name.startswith("fetch_hive_sdk.")}
-        words = ("agents", "workflows", "resources", "vendor", "callbacks", "conversations", "agent_events")
+        words = ("agents", "workflows", "callbacks", "conversations", "agent_events", "envelopes")
         assert not {name for name in loaded if name.rpartition(".")[2].lstrip("_") in words or "resources" in name}
     """
 

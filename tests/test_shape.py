@@ -27,6 +27,9 @@ FLOORS = [
     {"streams"},
     {"sending"},
     {"runs"},
+    {"resources", "callbacks", "streaming"},
+    {"conversations"},
+    {"namespaces", "_vendor"},
     {"client"},
 ]
 # At the edge: use the package from outside, and of its inside only what is named here.

@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .callbacks import (
+        Webhook,
+    )
     from .client import (
         FetchHive,
+    )
+    from .conversations import (
+        Conversation,
     )
     from .errors import (
         APIConnectionError,
@@ -36,12 +42,14 @@ if TYPE_CHECKING:
         ResponseError,
         ResponseTooLargeError,
         ResponseValidationError,
+        SignatureError,
         StreamError,
         StreamFailedError,
         StreamInterruptedError,
         StreamTimeoutError,
         UnexpectedContentTypeError,
         UnprocessableEntityError,
+        WaitTimeoutError,
     )
     from .models.agents import (
         AgentAsync,
@@ -64,6 +72,29 @@ if TYPE_CHECKING:
         ToolCall,
         ToolEvent,
     )
+    from .models.approvals import (
+        ApprovalPage,
+        Decision,
+        ToolActionApproval,
+    )
+    from .models.callbacks import (
+        AgentCompleted,
+        AgentFailed,
+        CallbackEvent,
+        DelegationCompleted,
+        UnknownCallback,
+    )
+    from .models.catalogue import (
+        ErrorCatalogue,
+        ErrorCode,
+        Model,
+        SearchCountry,
+        SearchServiceCountries,
+    )
+    from .models.envelopes import (
+        Envelope,
+        RawAnswer,
+    )
     from .models.hive_agents import (
         HiveAgentAccepted,
         HiveAgentRequest,
@@ -71,6 +102,24 @@ if TYPE_CHECKING:
     )
     from .models.json_values import (
         MetadataValue,
+    )
+    from .models.knowledge_bases import (
+        KnowledgeBase,
+        KnowledgeBaseChanges,
+        KnowledgeBaseFields,
+        KnowledgeBaseItem,
+        KnowledgeBaseItemChanges,
+        KnowledgeBaseItemFields,
+        KnowledgeBaseSearch,
+        Regeneration,
+    )
+    from .models.managed_agents import (
+        Agent,
+        AgentChanges,
+        AgentChat,
+        AgentChatMessage,
+        AgentFields,
+        ChatFields,
     )
     from .models.prompts import (
         ErrorEvent,
@@ -83,8 +132,14 @@ if TYPE_CHECKING:
         UnknownEvent,
         UsageEvent,
     )
+    from .models.requests import (
+        RequestRecord,
+    )
     from .models.sent import (
         RunRequest,
+    )
+    from .models.triggers import (
+        TriggerAccepted,
     )
     from .models.usage import (
         CompletionTokens,
@@ -96,6 +151,10 @@ if TYPE_CHECKING:
         WorkflowRequest,
         WorkflowRun,
         WorkflowStart,
+    )
+    from .streaming import (
+        aiter_sse,
+        iter_sse,
     )
     from .streams import (
         AgentStream,
@@ -110,14 +169,22 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "Agent",
     "AgentAsync",
+    "AgentChanges",
+    "AgentChat",
+    "AgentChatMessage",
+    "AgentCompleted",
     "AgentDelegation",
     "AgentEvent",
+    "AgentFailed",
+    "AgentFields",
     "AgentMessage",
     "AgentReply",
     "AgentRequest",
     "AgentStream",
     "AgentUsageEvent",
+    "ApprovalPage",
     "ArtifactEvent",
     "Asset",
     "AsyncAgentStream",
@@ -127,10 +194,18 @@ __all__ = [
     "AuthenticationError",
     "AutoApprovedToolCall",
     "BadRequestError",
+    "CallbackEvent",
+    "ChatFields",
     "CompletionTokens",
     "ConfigurationError",
     "ConflictError",
+    "Conversation",
+    "Decision",
+    "DelegationCompleted",
     "DeniedToolCall",
+    "Envelope",
+    "ErrorCatalogue",
+    "ErrorCode",
     "ErrorEvent",
     "FetchHive",
     "FetchHiveError",
@@ -141,7 +216,15 @@ __all__ = [
     "InternalServerError",
     "InvokeRequest",
     "InvokeResponse",
+    "KnowledgeBase",
+    "KnowledgeBaseChanges",
+    "KnowledgeBaseFields",
+    "KnowledgeBaseItem",
+    "KnowledgeBaseItemChanges",
+    "KnowledgeBaseItemFields",
+    "KnowledgeBaseSearch",
     "MetadataValue",
+    "Model",
     "NotFoundError",
     "OutputValidationError",
     "PartialAnswer",
@@ -152,13 +235,19 @@ __all__ = [
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
+    "RawAnswer",
     "ReasoningEvent",
+    "Regeneration",
+    "RequestRecord",
     "ResponseDecodeError",
     "ResponseError",
     "ResponseEvent",
     "ResponseTooLargeError",
     "ResponseValidationError",
     "RunRequest",
+    "SearchCountry",
+    "SearchServiceCountries",
+    "SignatureError",
     "Stream",
     "StreamError",
     "StreamEvent",
@@ -166,23 +255,32 @@ __all__ = [
     "StreamInterruptedError",
     "StreamTimeoutError",
     "SummaryEvent",
+    "ToolActionApproval",
     "ToolApprovalEvent",
     "ToolCall",
     "ToolEvent",
+    "TriggerAccepted",
     "UnexpectedContentTypeError",
+    "UnknownCallback",
     "UnknownEvent",
     "UnprocessableEntityError",
     "Usage",
     "UsageEvent",
+    "WaitTimeoutError",
+    "Webhook",
     "WorkflowAccepted",
     "WorkflowRequest",
     "WorkflowRun",
     "WorkflowStart",
     "__version__",
+    "aiter_sse",
+    "iter_sse",
 ]
 
 _HOMES = {
+    "callbacks": ["Webhook"],
     "client": ["FetchHive"],
+    "conversations": ["Conversation"],
     "errors": [
         "APIConnectionError",
         "APIStatusError",
@@ -202,12 +300,14 @@ _HOMES = {
         "ResponseError",
         "ResponseTooLargeError",
         "ResponseValidationError",
+        "SignatureError",
         "StreamError",
         "StreamFailedError",
         "StreamInterruptedError",
         "StreamTimeoutError",
         "UnexpectedContentTypeError",
         "UnprocessableEntityError",
+        "WaitTimeoutError",
     ],
     "models.agents": [
         "AgentAsync",
@@ -230,8 +330,23 @@ _HOMES = {
         "ToolCall",
         "ToolEvent",
     ],
+    "models.approvals": ["ApprovalPage", "Decision", "ToolActionApproval"],
+    "models.callbacks": ["AgentCompleted", "AgentFailed", "CallbackEvent", "DelegationCompleted", "UnknownCallback"],
+    "models.catalogue": ["ErrorCatalogue", "ErrorCode", "Model", "SearchCountry", "SearchServiceCountries"],
+    "models.envelopes": ["Envelope", "RawAnswer"],
     "models.hive_agents": ["HiveAgentAccepted", "HiveAgentRequest", "HiveAgentSources"],
     "models.json_values": ["MetadataValue"],
+    "models.knowledge_bases": [
+        "KnowledgeBase",
+        "KnowledgeBaseChanges",
+        "KnowledgeBaseFields",
+        "KnowledgeBaseItem",
+        "KnowledgeBaseItemChanges",
+        "KnowledgeBaseItemFields",
+        "KnowledgeBaseSearch",
+        "Regeneration",
+    ],
+    "models.managed_agents": ["Agent", "AgentChanges", "AgentChat", "AgentChatMessage", "AgentFields", "ChatFields"],
     "models.prompts": [
         "ErrorEvent",
         "InvokeRequest",
@@ -243,9 +358,12 @@ _HOMES = {
         "UnknownEvent",
         "UsageEvent",
     ],
+    "models.requests": ["RequestRecord"],
     "models.sent": ["RunRequest"],
+    "models.triggers": ["TriggerAccepted"],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
     "models.workflows": ["WorkflowAccepted", "WorkflowRequest", "WorkflowRun", "WorkflowStart"],
+    "streaming": ["aiter_sse", "iter_sse"],
     "streams": ["AgentStream", "AsyncAgentStream", "AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 

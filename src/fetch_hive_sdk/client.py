@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import httpx
 
-from ._config import Timeout, read_config
+from ._config import DEFAULT_BASE_URL, Timeout, read_config
 from ._net.senders import Senders
 from ._session import Session
+from ._vendor import VendorNames
 from .errors import ConfigurationError
+from .models.json_values import MetadataValue
+from .namespaces import Namespaces
 from .runs import Runs
 from .sending import Sending
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._observers import Observer
 
+__all__ = ["DEFAULT_BASE_URL", "FetchHive", "Metadata"]
 
-class FetchHive(Runs):
+Metadata = Mapping[str, MetadataValue]
+"""What `metadata` may be: the vendor's name for it."""
+
+
+class FetchHive(Namespaces, VendorNames):
     """A client of the Fetch Hive API.
 
     Make one and use it everywhere: from many threads, from event loops one after the other or at once, and after a
@@ -235,6 +245,6 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
 
 
 # A coroutine that was not awaited is named after the class that its caller knows.
-for _run in (*vars(Runs).values(), *vars(Sending).values()):
-    if callable(_run):
+for _base in (Runs, Sending, Namespaces, VendorNames):
+    for _run in filter(inspect.isfunction, vars(_base).values()):
         _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

@@ -24,6 +24,8 @@
             * StreamTimeoutError     it fell silent (also an APITimeoutError)
         * StreamFailedError          the service sent an error event
     * OutputValidationError          an answer whose text is not what you asked for (also a ValueError)
+    * WaitTimeoutError               what was waited for did not end in time (also a TimeoutError)
+    * SignatureError                 a callback that is not signed with your secret (also a ValueError)
 
 Arguments that are refused before anything is sent raise `pydantic.ValidationError`, a ValueError.
 """
@@ -409,3 +411,24 @@ class OutputValidationError(FetchHiveError, ValueError):
     def __init__(self, message: str, *, response: Union[InvokeResponse, AgentReply, WorkflowRun]) -> None:
         FetchHiveError.__init__(self, message, request_id=response.request_id, maybe_processed=True)
         self.response = response
+
+
+class WaitTimeoutError(FetchHiveError, TimeoutError):
+    """What was waited for did not end within `max_wait` seconds. It goes on: look at it again later.
+
+    Args:
+        message: What was waited for, and how long.
+        last: What the last look gave.
+        request_id: The service's id of the run, if one is known.
+    """
+
+    last: Any
+    """What the last look gave, such as a record that is still running; None if there was none."""
+
+    def __init__(self, message: str, *, last: Any = None, request_id: Optional[str] = None) -> None:
+        FetchHiveError.__init__(self, message, request_id=request_id)
+        self.last = last
+
+
+class SignatureError(FetchHiveError, ValueError):
+    """A callback is not signed with your secret, or is older than you accept. Do not act on it."""

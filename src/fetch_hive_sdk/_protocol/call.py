@@ -166,6 +166,8 @@ class Call(Generic[AnswerT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
+        if self._endpoint.answer.add_head is not None:
+            answer = self._endpoint.answer.add_head(answer, self._head)
         self._answer = answer
         self._log("answered", find_request_id(self._body.so_far()))
         return answer

@@ -112,6 +112,12 @@ def json_body(
     return Body(to_json({endpoint.wrapper: merged} if endpoint.wrapper else merged), fields=merged)
 
 
+def _credentials(config: Config, endpoint: Endpoint[Any]) -> dict[str, str]:
+    if endpoint.secret is not None:
+        return {"X-Fetch-Hive-Webhook-Secret": endpoint.secret.reveal()}
+    return {} if endpoint.is_open else {"Authorization": f"Bearer {config.api_key.reveal()}"}
+
+
 def build_request(
     config: Config,
     endpoint: Endpoint[Any],
@@ -122,7 +128,7 @@ def build_request(
 ) -> httpx.Request:
     """Build the request of one attempt."""
     headers = {
-        "Authorization": f"Bearer {config.api_key.reveal()}",
+        **_credentials(config, endpoint),
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
         # What `BodyReader` can undo with a bound. Events must not wait in a compressor.
         "Accept-Encoding": "identity" if streaming else "gzip",
