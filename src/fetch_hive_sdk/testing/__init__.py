@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ._agents import AgentAnswer, BackgroundRun, ToolUse
 from ._answers import Answer, Refusal
-from ._fake import TEST_KEY, FakeServer
+from ._fake import TEST_KEY, TEST_WORKSPACE, FakeServer
 from ._hive import FakeHive
 from ._ledger import Callback
 from ._record import RecordingProxy, record, recording_proxy
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TEST_KEY",
+    "TEST_WORKSPACE",
     "AgentAnswer",
     "Answer",
     "BackgroundRun",

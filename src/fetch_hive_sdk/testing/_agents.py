@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._ledger import Ledger
 
 
-class ReceivedAgentRequest(AsItCame, AgentRequest, frozen=True):
+class ReceivedAgentRequest(AsItCame, AgentRequest, frozen=True, extra="allow"):
     """A request of an agent as it came."""
 
     @property

@@ -34,14 +34,20 @@ from ._script import DEFAULT_MODEL, Event, StreamScript, Usage, new_request_id
 from ._server import serve
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Generator, Iterable, Mapping
 
     from typing_extensions import Unpack
+
+    from fetch_hive_sdk.telemetry import Observer
 
     from ._server import Handler
 
 TEST_KEY = "fhk_test"
 """The key that `FakeServer.client` sends."""
+
+TEST_WORKSPACE = "ws_test"
+"""The workspace of `FakeServer.client`, unless it is given another."""
 
 
 class _ReceivedRequest(InvokeRequest, frozen=True):
@@ -369,17 +375,22 @@ class ClientOptions(TypedDict, total=False):
     """The arguments of `FetchHive` that a client of a fake may have."""
 
     base_url: Optional[str]
-    timeout: Union[float, httpx.Timeout]
+    timeout: Union[float, httpx.Timeout, None]
     idle_timeout: Optional[float]
     max_retries: int
     retry_unknown_outcome: bool
     prompt_path: str
     allow_http: bool
+    default_headers: Optional[Mapping[str, str]]
+    observers: Iterable[Observer]
+    workspace_id: Union[str, uuid.UUID, None]
+    correlate: bool
 
 
 def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
     """Return a client whose calls a handler answers in process."""
     transport = httpx.MockTransport(handler)
+    options.setdefault("workspace_id", TEST_WORKSPACE)
     return FetchHive(
         api_key=api_key,
         http_client=httpx.Client(transport=transport),

@@ -321,8 +321,10 @@ class Platform:
 
 
 def _read_agent_call(fields: dict[str, object]) -> ReceivedAgentRequest:
-    options = fields.pop("async", None)
-    return as_call(ReceivedAgentRequest, {**fields, "async_options": options or {}})
+    # The service's name for it is no name in Python.
+    return as_call(
+        ReceivedAgentRequest, {"async_options" if name == "async" else name: value for name, value in fields.items()}
+    )
 
 
 def _found(record: Optional[dict[str, object]], what: str) -> Reply:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from fetch_hive_sdk.models.sent import RunRequest
 
@@ -20,9 +20,10 @@ RequestT = TypeVar("RequestT", bound=RunRequest)
 
 
 class AsItCame(RunRequest, frozen=True):
-    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
+    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`.
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+    A class for one kind of requests has `extra="allow"`: of the settings of its bases, those of the last one count.
+    """
 
     @property
     def raw(self) -> dict[str, object]:

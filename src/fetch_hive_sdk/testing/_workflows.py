@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 AnyWorkflowRequest = Union[WorkflowRequest, WorkflowStart]
 
 
-class ReceivedWorkflowRequest(AsItCame, WorkflowRequest, frozen=True):
+class ReceivedWorkflowRequest(AsItCame, WorkflowRequest, frozen=True, extra="allow"):
     """A request of a workflow as it came."""
 
 
-class ReceivedWorkflowStart(AsItCame, WorkflowStart, frozen=True):
+class ReceivedWorkflowStart(AsItCame, WorkflowStart, frozen=True, extra="allow"):
     """The start of a workflow as it came."""
 
 
-class ReceivedHiveAgentRequest(AsItCame, HiveAgentRequest, frozen=True):
+class ReceivedHiveAgentRequest(AsItCame, HiveAgentRequest, frozen=True, extra="allow"):
     """A request of a Hive Agent as it came."""
 
 

@@ -142,7 +142,7 @@ class Workspaces:
                 item,
                 lambda incoming: self._update(incoming, _ITEM, "Successfully updated a knowledge base item."),
             ),
-            ("DELETE", item, lambda incoming: self._delete(incoming, _ITEM, "Knowledge base item deleted")),
+            ("DELETE", item, self._delete_item),
             ("POST", f"{item}/regenerate", self._regenerate),
             ("GET", f"{_PLACE}/assets", self._list_assets),
             ("POST", f"{_PLACE}/assets", self._upload),
@@ -233,6 +233,12 @@ class Workspaces:
         message = "Successfully created a knowledge base item."
         with self._lock:
             reply = self._create(incoming, _ITEM, message, more)
+            self._count_items(incoming)
+        return reply
+
+    def _delete_item(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            reply = self._delete(incoming, _ITEM, "Knowledge base item deleted")
             self._count_items(incoming)
         return reply
 
