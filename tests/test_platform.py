@@ -1,4 +1,4 @@
-"""The fake of everything but prompts: each call of the client against it, blocking and asyncio, in process and on a port."""
+"""The fake of everything but prompts: each call of the client, blocking and asyncio, in process and on a port."""
 
 from __future__ import annotations
 
@@ -194,10 +194,17 @@ def test_looks_show_a_run_under_way(fake, call):
     statuses = [call("requests.get", accepted.request_id).status for _ in range(4)]
 
     assert statuses == ["running", "running", "completed", "completed"]
-    with pytest.raises(WaitTimeoutError):
-        fake.answers_workflow("d", WorkflowAnswer("Done.", looks=10**6))
-        slow = call("invoke_workflow", deployment="d", async_mode=True, callback_url=URL)
+
+
+def test_a_run_that_does_not_end_is_not_waited_for_forever(fake, call):
+    """The last look is in the error."""
+    fake.answers_workflow("d", WorkflowAnswer("Done.", looks=10**6))
+    slow = call("invoke_workflow", deployment="d", async_mode=True, callback_url=URL)
+
+    with pytest.raises(WaitTimeoutError) as caught:
         call("requests.wait", slow.request_id, max_wait=0.05, first_wait=0.01)
+
+    assert caught.value.last.status == "running"
 
 
 def test_a_start_without_a_callback_is_refused_as_the_service_does(fake, call):

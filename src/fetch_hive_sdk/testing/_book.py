@@ -45,7 +45,8 @@ class AnswerBook(Generic[CallT, ScriptT]):
 
         """
         is_list = isinstance(answer, Sequence) and not isinstance(answer, self._kinds)
-        answers = [self._checked(each) for each in (cast("Sequence[object]", answer) if is_list else [answer])]
+        given = cast("Sequence[object]", answer if is_list else [answer])
+        answers = [self._checked(each) for each in given]
         if not answers:
             raise ValueError("there must be an answer in the list")
         with self._lock:

@@ -20,6 +20,7 @@ from ._routes import Incoming, RefusedError, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from email.message import EmailMessage
 
     from ._ledger import Ledger
 
@@ -341,8 +342,9 @@ def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
     """Return the name, the media type and the content of the first file in a form."""
     request = incoming.request
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
-    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
-    for part in form.iter_parts() if form.is_multipart() else []:
+    form = cast("EmailMessage", email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read()))
+    parts = cast("Iterable[EmailMessage]", form.iter_parts() if form.is_multipart() else ())
+    for part in parts:
         name = part.get_filename()
         if name:
             return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
