@@ -132,7 +132,9 @@ def test_the_workspace_of_a_call_wins():
     assert sent == ["/v1/public/workspaces/other/agents", "/v1/public/workspaces/mine/agents"]
 
 
-BODY = b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {"n": 3}\n\n'
+BODY = (
+    b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {}\n\n'
+)
 
 
 @pytest.mark.parametrize("is_read", [True, False])
