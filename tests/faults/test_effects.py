@@ -27,30 +27,30 @@ RUNS = {"run", "run, by a change"}
 
 # What says that nothing was done: repeated for every effect.
 UNDONE = {
-    "429": Fault(answer({"error": "slow down"}, 429, {"Retry-After": "0"})),
-    "503 with Retry-After": Fault(answer({"error": "busy"}, 503, {"Retry-After": "0"})),
-    "408": Fault(answer({"error": "late"}, 408)),
-    "425": Fault(answer({"error": "early"}, 425)),
+    "429": Fault(answer({"error": "slow down"}, "Retry-After: 0", status="429 X")),
+    "503 with Retry-After": Fault(answer({"error": "busy"}, "Retry-After: 0", status="503 X")),
+    "408": Fault(answer({"error": "late"}, status="408 X")),
+    "425": Fault(answer({"error": "early"}, status="425 X")),
 }
 # What does not say what happened.
 UNKNOWN = {
     "reset before an answer": Fault(RESET),
     "closed before an answer": Fault(CLOSE),
-    "500": Fault(answer({"error": "oops"}, 500)),
+    "500": Fault(answer({"error": "oops"}, status="500 X")),
     "502, a page": Fault(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<br>"),
-    "503 bare": Fault(answer({"error": "busy"}, 503)),
-    "504": Fault(answer({"error": "late"}, 504)),
+    "503 bare": Fault(answer({"error": "busy"}, status="503 X")),
+    "504": Fault(answer({"error": "late"}, status="504 X")),
     "answer cut short": Fault(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", CLOSE),
     "answer reset": Fault(begin(), chunk(b"{"), RESET),
 }
 # What is the same however often one asks.
 FINAL = {
-    "400": Fault(answer({"error": "bad"}, 400)),
-    "404": Fault(answer({"error": "gone"}, 404)),
-    "409": Fault(answer({"error": "decided"}, 409)),
-    "422": Fault(answer({"error": "refused"}, 422)),
-    "the daily cap": Fault(answer({"error": "cap", "error_code": "api_rate_limit_exceeded"}, 429)),
-    "307": Fault(answer({}, 307, {"Location": "/elsewhere"})),
+    "400": Fault(answer({"error": "bad"}, status="400 X")),
+    "404": Fault(answer({"error": "gone"}, status="404 X")),
+    "409": Fault(answer({"error": "decided"}, status="409 X")),
+    "422": Fault(answer({"error": "refused"}, status="422 X")),
+    "the daily cap": Fault(answer({"error": "cap", "error_code": "api_rate_limit_exceeded"}, status="429 X")),
+    "307": Fault(answer({}, "Location: /elsewhere", status="307 X")),
 }
 
 
@@ -64,7 +64,7 @@ def make(drive, effect: str, fault: Fault, **options: object) -> tuple[object, i
     name, args, fields = CALLS[effect]
     with FaultServer(fault) as server:
         settings = {"timeout": 5, "max_retries": RETRIES, "workspace_id": "w", **options}
-        client = FetchHive(KEY, server.base_url, **settings)
+        client = FetchHive(KEY, server.url, **settings)
 
         def blocking() -> object:
             with client:
@@ -79,7 +79,7 @@ def make(drive, effect: str, fault: Fault, **options: object) -> tuple[object, i
             result = blocking() if isinstance(drive, Blocking) else asyncio.run(asynchronous())
         except FetchHiveError as error:
             result = error
-        return result, server.count
+        return result, server.total_posts
 
 
 def method_of(client: FetchHive, name: str):
