@@ -282,6 +282,16 @@ def test_an_answer_of_an_agent(drive):
     assert caught.value.response is reply
 
 
+def test_the_parts_of_an_answer_read_like_dicts(drive):
+    """Nulls included, and beside items that are no objects."""
+    answer = {"tool_calls": [None, {"tool_name": "t", "observation": None}], "artifacts": [{"id": "a", "x": None}]}
+
+    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+
+    assert [call.raw for call in reply.tool_calls] == answer["tool_calls"][1:]
+    assert reply.artifacts[0].raw is reply.raw["artifacts"][0]
+
+
 @pytest.mark.parametrize("answer", [{}, {"response": None, "tool_calls": None, "artifacts": [None, "x"]}])
 def test_an_agent_need_not_answer_anything(drive, answer):
     """What has been paid for is not lost over a field that is missing."""

@@ -33,22 +33,22 @@ class VendorNames:
 
     def get_request(self, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read what became of a call. See `client.requests.get`."""
-        path = f"/public/requests/{id}"
+        path = f"/public/requests/{segment(id)}"
         return self._ask("get_request", "GET", Effect.READ, path, timeout=timeout)
 
     def get_agent_delegation(self, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read a delegation. See `client.delegations.get`."""
-        path = f"/agent/delegations/{id}"
+        path = f"/agent/delegations/{segment(id)}"
         return self._ask("get_agent_delegation", "GET", Effect.READ, path, timeout=timeout)
 
     def cancel_agent_delegation(self, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Cancel a delegation. See `client.delegations.cancel`."""
-        path = f"/agent/delegations/{id}/cancel"
+        path = f"/agent/delegations/{segment(id)}/cancel"
         return self._ask("cancel_agent_delegation", "POST", Effect.SETTLE, path, {}, timeout=timeout)
 
     def list_thread_delegations(self, thread_id: str, *, timeout: Optional[Timeout] = None) -> Envelope:
         """List the open delegations of a conversation. See `client.delegations.list`."""
-        path = f"/agent/threads/{thread_id}/delegations"
+        path = f"/agent/threads/{segment(thread_id, 'thread_id')}/delegations"
         return self._ask("list_thread_delegations", "GET", Effect.READ, path, timeout=timeout)
 
     def list_tool_action_approvals(

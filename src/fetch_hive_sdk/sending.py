@@ -207,7 +207,9 @@ class Sending:
         kind, request = _streamable(request)
         transcript = cast("Any", kind.transcript)()
         call = self._written(kind, request, extra_body, streaming=True)
-        return _STREAMS[request.run][0](self._session.stream(*call, transcript, timeout=timeout), transcript)
+        return _STREAMS[request.run][0](
+            self._session.stream(*call, transcript, timeout=timeout), transcript, request.name
+        )
 
     @overload
     def astream(
@@ -238,7 +240,9 @@ class Sending:
         kind, request = _streamable(request)
         transcript = cast("Any", kind.transcript)()
         call = self._written(kind, request, extra_body, streaming=True)
-        return _STREAMS[request.run][1](self._session.astream(*call, transcript, timeout=timeout), transcript)
+        return _STREAMS[request.run][1](
+            self._session.astream(*call, transcript, timeout=timeout), transcript, request.name
+        )
 
     def _written(
         self,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.models.agents import (
-    AGENT_EVENT_TYPES,
     AgentEvent,
     AgentReply,
     AgentUsageEvent,
     ArtifactEvent,
     KnownAgentEvent,
+    SummaryEvent,
     ToolApprovalEvent,
     ToolEvent,
 )
@@ -23,7 +23,7 @@ from fetch_hive_sdk.models.prompts import ErrorEvent, ReasoningEvent, ResponseEv
 from .answers import as_object, one, parse_answer, parse_object
 from .endpoint import Endpoint
 from .kinds import Kind
-from .prompt_events import read_uncommon_event
+from .prompt_events import is_error, parse_error_event, pass_on, read_event_object, without_key
 from .streaming import Transcript
 
 if TYPE_CHECKING:
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 _KNOWN_EVENT: TypeAdapter[KnownAgentEvent] = TypeAdapter(KnownAgentEvent)
 _validate_event: Callable[[Union[bytes, str]], KnownAgentEvent] = _KNOWN_EVENT.validator.validate_json
 
+_MODELS: dict[str, type[KnownAgentEvent]] = {
+    "summary": SummaryEvent,
+    "reasoning": ReasoningEvent,
+    "response": ResponseEvent,
+    "tool": ToolEvent,
+    "artifact": ArtifactEvent,
+    "tool_approval": ToolApprovalEvent,
+    "usage": AgentUsageEvent,
+}
 _WITH_PARTS = (AgentUsageEvent, ArtifactEvent, ToolApprovalEvent)
 
 
@@ -45,16 +54,27 @@ def parse_event(payload: Union[bytes, str]) -> AgentEvent:
         ResponseValidationError: It is an event of a known type, but not as promised.
 
     """
-    try:
+    event: Optional[KnownAgentEvent] = None
+    try:  # noqa: SIM105 - as in prompt_events
         event = _validate_event(payload)
     except ValidationError:
-        data = payload.encode() if isinstance(payload, str) else payload
-        return read_uncommon_event(data, _KNOWN_EVENT, AGENT_EVENT_TYPES)
+        pass
+    if event is None or event.type == "error":
+        return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
     if isinstance(event, _WITH_PARTS):
         # Its parts have a `raw` of their own.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)
     return event
+
+
+def _parse_uncommon_event(data: bytes) -> AgentEvent:
+    raw = read_event_object(data)
+    kind = raw.get("type")
+    if kind == "error" or (not isinstance(kind, str) and is_error(raw, data)):
+        return parse_error_event(raw)
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    return parse_object(model, raw, "an event of the stream") if model is not None else pass_on(raw)
 
 
 class AgentTranscript(Transcript[AgentEvent, AgentReply]):
@@ -68,8 +88,8 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
         self._artifacts: list[object] = []
         self._approvals: list[object] = []
 
-    def add(self, event: AgentEvent) -> None:
-        """Take the next event."""
+    def add(self, event: AgentEvent) -> AgentEvent:
+        """Take the next event, and return it: with the key masked in an error."""
         self.request_id = event.request_id or self.request_id
         if isinstance(event, ResponseEvent):
             self._text.write(event.response)
@@ -81,10 +101,11 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
             self._usage = event
             self.is_complete = True
         elif isinstance(event, ErrorEvent):
-            self._error = event
+            event = self._error = without_key(event, self.secret)
             self.is_complete = True
         else:
             self._add_work(event)
+        return event
 
     def _add_work(self, event: AgentEvent) -> None:
         if isinstance(event, ToolEvent):

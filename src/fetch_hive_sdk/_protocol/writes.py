@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, RootModel, create_model
 
 from fetch_hive_sdk.models.json_values import read_json_object
 
@@ -47,8 +47,7 @@ def write_body(
         raise TypeError(f"{endpoint.operation}() is missing {', '.join(missing)}")
     if not given and not extra_body:
         raise ValueError(f"{endpoint.operation}() needs at least one field to write")
-    read = cast("Mapping[str, object]", _adapter(keywords).validate_python(given))
-    fields = read_json_object(read, endpoint.operation)
+    fields = read_json_object(_reader(keywords).model_validate(given).root, endpoint.operation)
     return json_body(endpoint, fields, names, extra_body)
 
 
@@ -58,7 +57,12 @@ def _unexpected(method: str, name: str, names: frozenset[str]) -> str:
     return f"{method}() got an unexpected keyword argument {name!r}{meant}"
 
 
+class _Keywords(RootModel[Any]):
+    """Keeps the values out of errors: a TypedDict cannot."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+
+
 @cache
-def _adapter(keywords: Any) -> TypeAdapter[Any]:
-    keywords.__pydantic_config__ = ConfigDict(hide_input_in_errors=True)
-    return TypeAdapter(keywords)
+def _reader(keywords: Any) -> type[_Keywords]:
+    return create_model(keywords.__name__, __base__=_Keywords, root=(keywords, ...))

@@ -497,10 +497,6 @@ class AgentUsageEvent(UsageEvent, _Turn, frozen=True):
     """The last event of a healthy stream of an agent."""
 
 
-AGENT_EVENT_TYPES = frozenset(
-    {"summary", "reasoning", "response", "tool", "artifact", "tool_approval", "usage", "error"}
-)
-
 KnownAgentEvent = Annotated[
     Union[
         SummaryEvent,

@@ -83,6 +83,11 @@ class RunRequest(Sent, frozen=True):
     wire_names: ClassVar[frozenset[str]] = frozenset()
     """Names that the service knows a field by, where they are not ours: `extra_body` must not have them."""
 
+    @property
+    def name(self) -> str:
+        """What is run: the name of the deployment, or the id of the agent."""
+        return str(next(iter(self.given_fields().values()), ""))
+
 
 def fields_to_send(request: Sent) -> dict[str, object]:
     """Return `request.raw` as it is in the request itself, for those who only read it."""

@@ -123,7 +123,8 @@ class _Run(Received, frozen=True):
         if not isinstance(value, dict):
             return value
         fields = cast("dict[str, object]", value)
-        return {**fields, "status": fields.get("run_status") or fields.get("status")}
+        statuses = (fields.get("run_status"), fields.get("status"))
+        return {**fields, "status": next((status for status in statuses if status and isinstance(status, str)), None)}
 
 
 class WorkflowRun(_Run, frozen=True):

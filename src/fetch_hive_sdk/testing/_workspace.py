@@ -342,7 +342,7 @@ def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
     """Return the name, the media type and the content of the first file in a form."""
     request = incoming.request
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
-    form = cast("EmailMessage", email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read()))
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
     parts = cast("Iterable[EmailMessage]", form.iter_parts() if form.is_multipart() else ())
     for part in parts:
         name = part.get_filename()
