@@ -5,8 +5,9 @@ Its twin is `_blocking.py`: the same names in the same order.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
 from ._protocol.call import NETWORK_ERRORS
 from ._protocol.streaming import OPENED
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ._net.senders import AsyncSharedSender
     from ._protocol.call import Call
     from ._protocol.streaming import EventReader, StreamCall
+    from ._protocol.waits import Wait
 
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
@@ -30,6 +32,20 @@ async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
         return await _repeat(call, sender, lambda: _answer(call, sender))
+
+
+async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T]) -> T:
+    """Look at something that goes on, until it is over."""
+    while True:
+        try:
+            answer = await ask()
+        except FetchHiveError as error:
+            seconds: Optional[float] = waits.after_failure(error)
+        else:
+            seconds = waits.after_answer(answer)
+            if seconds is None:
+                return answer
+        await asyncio.sleep(seconds or 0)
 
 
 async def stream(

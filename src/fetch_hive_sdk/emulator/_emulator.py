@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
 from fetch_hive_sdk.testing import Answer, FakeServer, Fault, Refusal
-from fetch_hive_sdk.testing._fake import Script, prompt_reply
+from fetch_hive_sdk.testing._answers import Script, prompt_reply
 from fetch_hive_sdk.testing._routes import API_PATH
 from fetch_hive_sdk.testing._server import serve
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fetch_hive_sdk import InvokeRequest
-    from fetch_hive_sdk.testing._fake import Behaviour
+    from fetch_hive_sdk.testing._answers import Behaviour
     from fetch_hive_sdk.testing._reply import Reply, Step
 
 # The codes that the API documents for a status.
@@ -167,7 +167,7 @@ class Emulator(FakeServer):
         if is_scripted or call.deployment not in deployments.tables:
             return super()._answer_prompt(call, delay)
         script, performance = deployments.answer(call)
-        reply = _cut_short(prompt_reply(script, call), performance.fault)
+        reply = _cut_short(prompt_reply(script, call, self._keep_run(script, call)), performance.fault)
         return reply.paced(delay if performance.delay is None else performance.delay)
 
     def _described(self) -> set[tuple[str, Optional[str]]]:

@@ -180,7 +180,18 @@ def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
         inner = raw.get(name)
         if isinstance(part, Received) and isinstance(inner, dict):
             keep_raw(part, cast("dict[str, Any]", inner))
+        elif isinstance(part, list) and isinstance(inner, list):
+            _keep_raw_of_items(cast("list[object]", part), cast("list[object]", inner))
     return model
+
+
+def _keep_raw_of_items(parts: list[object], items: list[object]) -> None:
+    # What could not be read has been left out: the rest are those that are objects, in the same order.
+    objects = [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+    models = [part for part in parts if isinstance(part, Received)]
+    if len(objects) == len(models):
+        for part, item in zip(models, objects):
+            keep_raw(part, item)
 
 
 # The setter of the slot itself: anything around it would cost each event 0.1 microseconds, a tenth of its parsing.
