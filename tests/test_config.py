@@ -382,3 +382,15 @@ def test_key_is_a_text(key):
         read_config(api_key=key)
 
     assert "fhk_secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [('"fhk_0123456789"', "in quotes"), ("'fhk_0123456789", "in quotes"), ("Bearer fhk_0123456789", '"Bearer"')],
+)
+def test_a_key_that_was_copied_with_something_else_is_refused(key, message):
+    """The message says with what, and does not show the key."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        read_config(api_key=key, environ={})
+
+    assert "0123456789" not in str(caught.value)

@@ -46,14 +46,18 @@ async def stream(
                 yield OPENED
             reader = call.event_reader(response)
             chunks = _chunks(response)
+            chunk = b""
             with call.stream_errors():
-                async for chunk in chunks:
-                    for event in reader.feed(chunk):
+                try:
+                    async for chunk in chunks:
+                        for event in reader.feed(chunk):
+                            yield event
+                        if reader.is_done:
+                            break
+                    for event in reader.finish():
                         yield event
-                    if reader.is_done:
-                        break
-                for event in reader.finish():
-                    yield event
+                finally:
+                    chunk = b""  # the key may stand in it, and a crash report shows variables
             if reader.is_done and sender.owns_sockets:
                 await _await_end(reader, chunks)
         finally:

@@ -42,12 +42,16 @@ def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) ->
             yield OPENED
         reader = call.event_reader(response)
         chunks = iter(_chunks(response))
+        chunk = b""
         with call.stream_errors():
-            for chunk in chunks:
-                yield from reader.feed(chunk)
-                if reader.is_done:
-                    break
-            yield from reader.finish()
+            try:
+                for chunk in chunks:
+                    yield from reader.feed(chunk)
+                    if reader.is_done:
+                        break
+                yield from reader.finish()
+            finally:
+                chunk = b""  # the key may stand in it, and a crash report shows variables
         if reader.is_done and sender.owns_sockets:
             _await_end(reader, chunks)
 

@@ -80,6 +80,10 @@ def _read_key(given: Optional[str]) -> Secret:
     if given is not None and not isinstance(cast("object", given), str):
         raise ConfigurationError("api_key must be a text")
     key = (given or "").strip()
+    if key[:1] in {'"', "'"} or key[-1:] in {'"', "'"}:
+        raise ConfigurationError("api_key is in quotes: pass it, or set FETCH_HIVE_API_KEY, without them")
+    if key.lower().startswith("bearer"):
+        raise ConfigurationError('api_key begins with "Bearer": pass the key alone, the client adds the rest')
     if not key:
         raise ConfigurationError("api_key is required: pass api_key=... or set FETCH_HIVE_API_KEY")
     # What may stand in a header, RFC 9110 section 5.5, less the blanks that no key has.

@@ -232,14 +232,16 @@ class Runs:
     ) -> PromptStream:
         transcript = PromptTranscript()
         call = self._prompt(request, extra_body, streaming=True)
-        return PromptStream(self._session.stream(*call, transcript, timeout=timeout), transcript)
+        return PromptStream(self._session.stream(*call, transcript, timeout=timeout), transcript, request.deployment)
 
     def _astream_prompt(
         self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], timeout: Optional[Timeout]
     ) -> AsyncPromptStream:
         transcript = PromptTranscript()
         call = self._prompt(request, extra_body, streaming=True)
-        return AsyncPromptStream(self._session.astream(*call, transcript, timeout=timeout), transcript)
+        return AsyncPromptStream(
+            self._session.astream(*call, transcript, timeout=timeout), transcript, request.deployment
+        )
 
 
 def read_fields(model: type[RequestT], **fields: object) -> RequestT:

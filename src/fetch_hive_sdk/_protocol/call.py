@@ -232,7 +232,8 @@ class Call(Generic[AnswerT]):
             yield
         except FetchHiveError as error:
             self._complete(error)
-            raise
+            # Without the frames in which it was raised: their variables have what came, in which the key may stand.
+            raise error.with_traceback(None) from error.__cause__
         except NETWORK_ERRORS as exc:
             if self._is_of_the_caller(exc):
                 raise

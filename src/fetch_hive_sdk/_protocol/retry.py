@@ -45,11 +45,12 @@ _HOPELESS = (
 )
 
 
-def is_unprocessed(status_code: int, retry_after: Optional[float]) -> bool:
+def is_unprocessed(status_code: int, has_retry_after: bool) -> bool:
     """Whether an answer with this status says that no run was started."""
     if status_code == _UNAVAILABLE:
-        # With Retry-After it is a service that turns calls away at the door; without, anything may have happened.
-        return retry_after is not None
+        # With Retry-After, readable or not, it is a service that turns calls away at the door; without, anything may
+        # have happened.
+        return has_retry_after
     return status_code in _NOT_PROCESSED or status_code < 500  # noqa: PLR2004 - 5xx: the server failed
 
 

@@ -109,7 +109,7 @@ class StreamScript:
             event: The JSON object that is sent: a dict, or a model of an event.
 
         """
-        return self._then(_write(event if isinstance(event, Mapping) else event.raw))
+        return self._then(_write(event if isinstance(event, dict) else dict(event)))
 
     def broken_json(self) -> StreamScript:
         """An event whose JSON has no end."""
