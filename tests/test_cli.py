@@ -213,9 +213,9 @@ def test_tokens_are_shown_as_they_come(fake, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("HTTP_PROXY=nonsense:::", "HTTP_PROXY is not the address of a proxy"),
-        ("https_proxy=ftp://ada:secret@x", "https_proxy is not the address of a proxy"),
-        ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY names a SOCKS proxy, which needs the package socksio"),
+        ("HTTP_PROXY=nonsense:::", "HTTP_PROXY is not the URL of a proxy"),
+        ("https_proxy=ftp://ada:secret@x", "https_proxy is not the URL of a proxy"),
+        ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY is a SOCKS proxy, which needs one more package"),
     ],
 )
 def test_a_proxy_that_cannot_be_is_a_failure_of_the_setup(fake, capsys, monkeypatch, setting, complaint):

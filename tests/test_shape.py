@@ -43,6 +43,9 @@ SHARED_WITH_THE_EDGE = {
     "_secret.Secret",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
+    "_net.proxies.Routes",
+    "_net.proxies.check_proxies",
+    "_net.proxies.loopback_mounts",
 }
 # The words of observers, which `telemetry` hands on.
 SHARED_WITH_THE_EDGE |= {

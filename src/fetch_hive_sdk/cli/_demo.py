@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import textwrap
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 from fetch_hive_sdk.testing import FakeServer
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 EPILOG = """\
 examples:
@@ -94,7 +89,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
     """Play the scenes against a fake service on a loopback port."""
     fake = FakeServer(delay=0.03)
     fake.answers("summarise", "Fetch Hive helps teams ship.", reasoning="Five words will do.", model="demo-model")
-    with _without_proxies(), fake.serve() as url:
+    with fake.serve() as url:
         names: dict[str, object] = {"url": url}
         for title, scene in SCENES:
             code = textwrap.dedent(scene).strip()
@@ -103,16 +98,3 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
             print(flush=True)
     print("No key, no network, no bill: the service was a fake on this machine. Yours: fetch-hive serve")
     return 0
-
-
-@contextmanager
-def _without_proxies() -> Generator[None, None, None]:
-    """Keep the proxies of the environment, broken ones too, from coming between this program and itself."""
-    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update(dict.fromkeys(before, "*"))
-    try:
-        yield
-    finally:
-        for name in before:
-            os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})

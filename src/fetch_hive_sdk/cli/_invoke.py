@@ -23,8 +23,8 @@ from fetch_hive_sdk import (
     ResponseEvent,
     StreamError,
 )
+from fetch_hive_sdk._net.proxies import check_proxies
 
-from ._proxies import check_proxies
 from ._terminal import complain, in_one_line, paint, show
 
 if TYPE_CHECKING:
