@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 from pydantic import TypeAdapter
 
@@ -127,7 +127,7 @@ def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
         return None
     finally:
         sys.path.remove("")
-    prompts = {name: value for name, value in names.items() if isinstance(value, Prompt)}
+    prompts = {name: cast("Prompt[..., Any]", value) for name, value in names.items() if isinstance(value, Prompt)}
     if not prompts:
         complain(f"{module} has no typed prompts: functions that are decorated with @prompt")
     return prompts
