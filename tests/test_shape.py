@@ -20,7 +20,7 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 # From the ground up. A module may import from its own floor and from those below it.
 FLOORS = [
     {"_version", "_deprecation"},
-    {"models", "errors", "_config", "_secret", "_deadline", "_observers"},
+    {"models", "errors", "_config", "_secret", "_deadline", "_extensions", "_observers"},
     {"_protocol", "_net"},
     {"_blocking", "_asyncio"},
     {"_session"},
