@@ -133,7 +133,7 @@ class Emulator(FakeServer):
         content = self._file.read_changes() if self._file else None
         if content is None or self._file is None:
             return False
-        self.delay = content.delay if self._file.delay is None else self._file.delay
+        self.delay: float = content.delay if self._file.delay is None else self._file.delay
         self._api_key = content.api_key.get_secret_value() if content.api_key else None
         self._deployments = _Deployments(content.deployments)
         return True
