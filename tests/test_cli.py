@@ -475,7 +475,7 @@ def test_version_and_help(capsys):
         assert answer in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "serve", "invoke", "record", "replay", "doctor", "completion"])
+@pytest.mark.parametrize("command", ["demo", "serve", "invoke", "record", "replay", "prompts", "doctor", "completion"])
 def test_every_command_has_examples_and_exit_codes(capsys, command):
     """`--help` shows how a command is used, and what its exit codes mean."""
     with pytest.raises(SystemExit) as caught:

@@ -246,13 +246,23 @@ def summarise(client: FetchHive, text: str) -> str:
     return client.invoke_prompt(deployment="summarise", inputs={"text": text}).response
 
 
+class Ticket(BaseModel):
+    title: str
+
+
+@fetch_hive_sdk.prompt("extract-ticket")
+def extract_ticket(mail: str) -> Ticket:
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
     """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
     program = {name: getattr(module, name) for module in (fetch_hive_sdk, testing) for name in module.__all__}
-    program.update(client=fake.client(), fake=fake, summarise=summarise)
+    fake.answers("extract-ticket", '{"title": "The shop is down"}')
+    program.update(client=fake.client(), fake=fake, summarise=summarise, Ticket=Ticket, extract_ticket=extract_ticket)
     with testing.record("cassettes/summary.json", program["client"]):
         summarise(program["client"], "A long text.")
 

@@ -83,7 +83,7 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
 
     Example:
         ```python
-        request = PromptRequest(deployment="summarise", inputs={"text": "..."}, output=Summary)
+        request = PromptRequest(deployment="extract-ticket", inputs={"mail": "..."}, output=Ticket)
         print(client.invoke(request).output.title)
         ```
     """
@@ -188,7 +188,7 @@ class TypedStream(PromptStream, Generic[T_co]):
 
     Example:
         ```python
-        stream = client.stream(summarise(text="..."))
+        stream = client.stream(extract_ticket(mail="..."))
         for snapshot in stream.snapshots():
             print(snapshot)
         print(stream.collect().output)
@@ -242,7 +242,7 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
 
     Example:
         ```python
-        stream = client.astream(summarise(text="..."))
+        stream = client.astream(extract_ticket(mail="..."))
         async for snapshot in stream.snapshots():
             print(snapshot)
         print((await stream.collect()).output)
@@ -323,13 +323,12 @@ def prompt(
 
     Example:
         ```python
-        @prompt("summarise", variant="prod")
-        def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> Summary:
-            \"\"\"Condense a text for the newsletter.\"\"\"
+        @prompt("extract-ticket", variant="prod")
+        def extract_ticket(mail: str, *, language: str = "en") -> Ticket:
             raise NotImplementedError
 
 
-        answer = client.invoke(summarise(text="..."))
+        answer = client.invoke(extract_ticket(mail="..."))
         print(answer.output.title)
         ```
     """

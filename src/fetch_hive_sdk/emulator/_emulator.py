@@ -18,7 +18,6 @@ from fetch_hive_sdk.testing._server import serve
 
 from ._deployments import (
     MIDWAY,
-    Deployment,
     DeploymentFile,
     DeploymentTable,
     PlannedFault,
@@ -33,6 +32,7 @@ from ._deployments import (
     variables_of,
 )
 from ._page import Page
+from ._typed import TypedDeployment, differences, read_served
 
 if TYPE_CHECKING:
     import os
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import InvokeRequest
     from fetch_hive_sdk.testing._answers import Behaviour
     from fetch_hive_sdk.testing._reply import Reply, Step
+
+    from ._typed import AnyPrompt, Served
 
 # The codes that the API documents for a status.
 _ERROR_CODES = {
@@ -61,13 +63,14 @@ class Emulator(FakeServer):
     wrong type (422). What `answers`, `fails` and `streams` tell of a deployment comes before its description.
 
     Args:
-        *deployments: The deployments.
+        *deployments: The deployments: described, or typed prompts. A prompt refuses the inputs that its signature
+            refuses, and answers with an example of its output, or with the value of a pair `(prompt, value)`.
         default: The answer of deployments that are not described, as for `FakeServer`. None: 404.
         api_key: The only key that is let in; None for any.
         delay: Seconds between two events of a stream, for the deployments that say none.
 
     Raises:
-        ValueError: Two deployments have the same name.
+        ValueError: Two deployments have the same name, or there is no example of the output of a typed prompt.
 
     Example:
         ```python
@@ -79,16 +82,17 @@ class Emulator(FakeServer):
 
     def __init__(
         self,
-        *deployments: Deployment,
+        *deployments: Served,
         default: Optional[Behaviour] = None,
         api_key: Optional[str] = None,
         delay: float = 0.0,
     ) -> None:
         super().__init__(default, api_key=api_key, delay=delay)
-        names = [deployment.name for deployment in deployments]
+        described = read_served(deployments)
+        names = [deployment.name for deployment in described]
         if len(set(names)) < len(names):
             raise ValueError("two deployments have the same name")
-        self._deployments = _Deployments(dict(zip(names, deployments)))
+        self._deployments = _Deployments(dict(zip(names, described)))
         self._file: Optional[_File] = None
 
     @classmethod
@@ -129,10 +133,23 @@ class Emulator(FakeServer):
         content = self._file.read_changes() if self._file else None
         if content is None or self._file is None:
             return False
-        self.delay = content.delay if self._file.delay is None else self._file.delay
+        self.delay: float = content.delay if self._file.delay is None else self._file.delay
         self._api_key = content.api_key.get_secret_value() if content.api_key else None
         self._deployments = _Deployments(content.deployments)
         return True
+
+    def differences(self, prompt: AnyPrompt) -> list[str]:
+        """Compare a typed prompt with the description of its deployment.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            A sentence for each variable that is missing, superfluous or of another type of JSON, and for a deployment
+            or a variant that is not described; empty if they agree.
+
+        """
+        return list(differences(prompt, self._deployments.tables.get(prompt.deployment)))
 
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None, *, page: bool = False) -> Generator[str, None, None]:
@@ -224,6 +241,8 @@ class _Deployments:
             message = f"The deployment {call.deployment!r} has no variant {call.variant!r}: known are {known}"
             return Refusal(404, message), _Performance()
         values, problem = _read_inputs(variables_of(table), call.inputs)
+        if isinstance(table, TypedDeployment):
+            problem = table.check(call.variant, call.inputs)
         if problem:
             return problem, _Performance()
         variant = _as_variant(table, name or "")
