@@ -24,6 +24,7 @@
             * StreamTimeoutError     it fell silent (also an APITimeoutError)
         * StreamFailedError          the service sent an error event
     * OutputValidationError          an answer whose text is not what you asked for (also a ValueError)
+    * BulkError                      a job over many rows that stopped; its `report` says what has been done
 
 Arguments that are refused before anything is sent raise `pydantic.ValidationError`, a ValueError.
 """
@@ -404,3 +405,19 @@ class OutputValidationError(FetchHiveError, ValueError):
     def __init__(self, message: str, *, response: InvokeResponse) -> None:
         FetchHiveError.__init__(self, message, request_id=response.request_id, maybe_processed=True)
         self.response = response
+
+
+class BulkError(FetchHiveError):
+    """A job over many rows stopped before its end. What was under way has been finished and written down.
+
+    Args:
+        message: Why it stopped, and what to do.
+        report: What has been done so far: a `fetch_hive_sdk.bulk.BulkReport`, or None before the journal was opened.
+    """
+
+    report: Any
+    """What has been done so far: a `fetch_hive_sdk.bulk.BulkReport`, or None before the journal was opened."""
+
+    def __init__(self, message: str, *, report: Any = None) -> None:
+        FetchHiveError.__init__(self, message)
+        self.report = report

@@ -1,0 +1,60 @@
+"""The kinds of requests that a job sends, by the numbers that stand in a journal. Performs no I/O."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import fetch_hive_sdk
+from fetch_hive_sdk.models.base import Received, keep_raw
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+# A number is what it is for ever: journals have it. The names are public ones of the package.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("InvokeRequest", "InvokeResponse"),
+    ("WorkflowRequest", "WorkflowRun"),
+    ("AgentRequest", "AgentReply"),
+    ("WorkflowStart", "WorkflowAccepted"),
+    ("HiveAgentRequest", "HiveAgentAccepted"),
+)
+
+# One encoder: json.dumps would make one for each row.
+_write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
+@lru_cache(maxsize=256)
+def kind_of(cls: type[object]) -> int:
+    """Return the number of a request's class, or of the class that it derives from.
+
+    Raises:
+        TypeError: It is not a request.
+
+    """
+    names = {base.__name__ for base in cls.__mro__ if base.__module__.startswith("fetch_hive_sdk.")}
+    for kind, (request, _) in enumerate(_KINDS):
+        if request in names:
+            return kind
+    raise TypeError(f"a {cls.__name__} is not a request, such as InvokeRequest(deployment=...)")
+
+
+def write_request(request: BaseModel) -> str:
+    """Return the canonical JSON of a request: equal for equal requests."""
+    raw = cast("dict[str, object]", getattr(request, "raw"))  # noqa: B009 - every request has it, BaseModel has not
+    # Whether an answer is streamed is decided by the call, and says nothing about the run.
+    fields = {name: value for name, value in raw.items() if name != "streaming"}
+    return _write(fields)
+
+
+def read_request(kind: int, value: Any) -> BaseModel:
+    """Read what `write_request` wrote."""
+    return cast("BaseModel", getattr(fetch_hive_sdk, _KINDS[kind][0]).model_validate(value))
+
+
+def read_response(kind: int, value: Any) -> Any:
+    """Read an answer as the model that the package has for it."""
+    model = getattr(fetch_hive_sdk, _KINDS[kind][1])
+    answer = model.model_validate(value)
+    return keep_raw(answer, value) if isinstance(answer, Received) else answer
