@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 async def run(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
     """Make a call and return its answer."""
-    return await _repeat(call, lambda: _answer(call, sender))
+    with call.watched():
+        return await _repeat(call, lambda: _answer(call, sender))
 
 
 async def stream(
@@ -38,8 +39,8 @@ async def stream(
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with call.transcript.recording():
-        response = await _repeat(call, lambda: _attempt(call, sender))
+    with call.watched(), call.transcript.recording():
+        response = await _open(call, sender)
         try:
             if announce:
                 yield OPENED
@@ -87,6 +88,10 @@ async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
         return call.parse()
     finally:
         await response.aclose()
+
+
+async def _open(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:
+    return await _repeat(call, lambda: _attempt(call, sender))
 
 
 async def _attempt(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:

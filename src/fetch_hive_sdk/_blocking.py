@@ -29,14 +29,15 @@ T = TypeVar("T")
 
 def run(call: Call[AnswerT], sender: Sender) -> AnswerT:
     """Make a call and return its answer."""
-    return _repeat(call, lambda: _answer(call, sender))
+    with call.watched():
+        return _repeat(call, lambda: _answer(call, sender))
 
 
 def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) -> Generator[EventT, None, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
-    with call.transcript.recording(), closing(_repeat(call, lambda: _attempt(call, sender))) as response:
+    with call.watched(), call.transcript.recording(), closing(_open(call, sender)) as response:
         if announce:
             yield OPENED
         reader = call.event_reader(response)
@@ -76,6 +77,10 @@ def _answer(call: Call[AnswerT], sender: Sender) -> AnswerT:
     with closing(_attempt(call, sender)) as response:
         _read(call, response)
         return call.parse()
+
+
+def _open(call: Call[AnswerT], sender: Sender) -> httpx.Response:
+    return _repeat(call, lambda: _attempt(call, sender))
 
 
 def _attempt(call: Call[AnswerT], sender: Sender) -> httpx.Response:

@@ -6,12 +6,13 @@ import ipaddress
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Optional, Union, cast
 
 import httpx
 
+from ._observers import Observer
 from ._secret import Secret
 from .errors import ConfigurationError
 
@@ -38,6 +39,7 @@ class Config:
     prompt_path: str
     allow_http: bool
     default_headers: Mapping[str, str] = field(repr=False)
+    observers: tuple[Observer, ...] = ()
 
 
 def read_config(
@@ -51,6 +53,7 @@ def read_config(
     prompt_path: str = DEFAULT_PROMPT_PATH,
     allow_http: bool = False,
     default_headers: Optional[Mapping[str, str]] = None,
+    observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Check the settings of a client, the environment standing in for the key and the URL.
@@ -69,6 +72,7 @@ def read_config(
         prompt_path=_read_path(prompt_path),
         allow_http=_read_switch("allow_http", allow_http),
         default_headers=_read_headers(default_headers),
+        observers=_read_observers(observers),
     )
 
 
@@ -169,6 +173,13 @@ def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
             raise ConfigurationError(f"default_headers has {name} twice")
         headers["User-Agent" if name.lower() == "user-agent" else name] = value
     return headers
+
+
+def _read_observers(given: Iterable[Observer]) -> tuple[Observer, ...]:
+    observers = tuple(given) if isinstance(cast("object", given), Iterable) else (None,)
+    if not all(isinstance(cast("object", observer), Observer) for observer in observers):
+        raise ConfigurationError("observers must be a list of objects whose class derives from Observer")
+    return cast("tuple[Observer, ...]", observers)
 
 
 def read_timeout(timeout: Optional[Timeout]) -> Timeout:

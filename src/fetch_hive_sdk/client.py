@@ -13,10 +13,12 @@ from .errors import ConfigurationError
 from .runs import Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ._observers import Observer
 
 
 class FetchHive(Runs):
@@ -43,6 +45,7 @@ class FetchHive(Runs):
         async_http_client: An `httpx.AsyncClient` to send asyncio calls with, likewise.
         default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
             itself, such as `Authorization`. They travel in a pickle of the client.
+        observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.
@@ -69,6 +72,7 @@ class FetchHive(Runs):
         http_client: Optional[httpx.Client] = None,
         async_http_client: Optional[httpx.AsyncClient] = None,
         default_headers: Optional[Mapping[str, str]] = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         try:
             config = read_config(
@@ -81,6 +85,7 @@ class FetchHive(Runs):
                 prompt_path=prompt_path,
                 allow_http=allow_http,
                 default_headers=default_headers,
+                observers=observers,
             )
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
@@ -101,6 +106,7 @@ class FetchHive(Runs):
         prompt_path: Optional[str] = None,
         allow_http: Optional[bool] = None,
         default_headers: Optional[Mapping[str, str]] = None,
+        observers: Optional[Iterable[Observer]] = None,
     ) -> FetchHive:
         """Return a client with other settings that shares the connections of this one.
 
@@ -114,6 +120,7 @@ class FetchHive(Runs):
             prompt_path: As for `FetchHive`.
             allow_http: As for `FetchHive`.
             default_headers: As for `FetchHive`, in place of those of this client; `{}` takes them away.
+            observers: As for `FetchHive`, in place of those of this client; `()` takes them away.
 
         Returns:
             The new client. This one stays as it is.
@@ -135,6 +142,7 @@ class FetchHive(Runs):
                 prompt_path=old.prompt_path if prompt_path is None else prompt_path,
                 allow_http=old.allow_http if allow_http is None else allow_http,
                 default_headers=old.default_headers if default_headers is None else default_headers,
+                observers=old.observers if observers is None else observers,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             del api_key, default_headers  # as in __init__

@@ -223,7 +223,7 @@ class Runs:
     def _prompt(
         self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], *, streaming: bool
     ) -> tuple[Endpoint[InvokeResponse], Body]:
-        endpoint = Endpoint(self._session.config.prompt_path, one(InvokeResponse))
+        endpoint = Endpoint(self._session.config.prompt_path, one(InvokeResponse), operation="invoke_prompt")
         fields = {**fields_to_send(request), "streaming": streaming}
         return endpoint, json_body(endpoint, fields, InvokeRequest, extra_body)
 

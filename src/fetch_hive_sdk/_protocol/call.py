@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from .endpoint import Endpoint
     from .requests import Body
+    from .watch import Watch
 
 AnswerT = TypeVar("AnswerT")
 
@@ -112,6 +113,8 @@ class Call(Generic[AnswerT]):
         self._is_answered = False
         self._is_accepted = False
         self._opening_error: Optional[OSError] = None
+        self._watch = self._make_watch() if config.observers else None
+        self._answer: Optional[AnswerT] = None
         self._attempts = 0
         self._body = BodyReader()
 
@@ -130,6 +133,8 @@ class Call(Generic[AnswerT]):
         except OSError as exc:
             self._opening_error = exc
             raise
+        if self._watch is not None:
+            self._sent.headers.update(self._watch.begin_attempt())
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
@@ -161,6 +166,7 @@ class Call(Generic[AnswerT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
+        self._answer = answer
         self._log("answered", find_request_id(self._body.so_far()))
         return answer
 
@@ -173,7 +179,47 @@ class Call(Generic[AnswerT]):
     def wait_before_retry(self, error: FetchHiveError) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up."""
         wait = self._retry.wait_before_retry(self._attempts, error, is_accepted=self._is_accepted)
-        return None if wait is None or wait >= self._deadlines.left() else wait
+        if wait is None or wait >= self._deadlines.left():
+            return None
+        if self._watch is not None:
+            self._watch.end_attempt(self._status, error)
+        return wait
+
+    @contextlib.contextmanager
+    def watched(self) -> Generator[None, None, None]:
+        """Report to the observers how the call ends, cancellations included."""
+        if self._watch is None:
+            yield
+            return
+        failure: Optional[BaseException] = None
+        try:
+            yield
+        except GeneratorExit:  # a stream that is left: no failure
+            raise
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            self._watch.end(status=self._status, error=failure, answer=self._outcome())
+
+    def _make_watch(self) -> Watch:
+        from .watch import Watch  # noqa: PLC0415 - only for clients with observers
+
+        return Watch(
+            self._config.observers,
+            operation=self._endpoint.operation,
+            endpoint=self._config.base_url + self._endpoint.path,
+            fields=self._request_body.fields if self._request_body is not None else {},
+            streaming=self.streaming,
+        )
+
+    def _outcome(self) -> object:
+        """The answer, or what there is of it."""
+        return self._answer
+
+    @property
+    def _status(self) -> Optional[int]:
+        return self._head.status_code if self._is_answered else None
 
     @property
     def _media_type(self) -> str:

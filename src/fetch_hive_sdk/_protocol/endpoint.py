@@ -39,6 +39,7 @@ class Endpoint(Generic[AnswerT]):
         method: The HTTP method.
         effect: What the call does. It alone decides what is sent again, and `maybe_processed`.
         query: What follows the `?`, if anything.
+        operation: What observers see as the name of the call, such as `invoke_prompt`.
         wrapper: The name under which the service wants the fields of the body; None for the body itself.
     """
 
@@ -48,3 +49,4 @@ class Endpoint(Generic[AnswerT]):
     effect: Effect = Effect.RUN
     query: Optional[Mapping[str, str]] = None
     wrapper: Optional[str] = None
+    operation: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -80,10 +80,12 @@ class Body:
     Args:
         content: The bytes, or a function that opens them as a stream, again for each attempt.
         media_type: The `Content-Type`.
+        fields: What the bytes were written from, for observers.
     """
 
     content: Union[bytes, Callable[[], Upload]]
     media_type: str = "application/json"
+    fields: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
 
 
 def json_body(
@@ -103,7 +105,7 @@ def json_body(
     if known:
         raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
     merged = {**fields, **extra}
-    return Body(to_json({endpoint.wrapper: merged} if endpoint.wrapper else merged))
+    return Body(to_json({endpoint.wrapper: merged} if endpoint.wrapper else merged), fields=merged)
 
 
 def build_request(

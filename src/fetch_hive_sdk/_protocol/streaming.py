@@ -191,6 +191,18 @@ class EventReader(Generic[EventT]):
         self._decoder = EventDecoder()
         self._body = body or BodyReader(encoding)
 
+    def on_first_event(self, note: Callable[[], None]) -> None:
+        """Call a function when the first event has been read. Later events cost nothing more."""
+        parse_event = self._parse_event
+
+        def parse_first(payload: bytes) -> EventT:
+            event = parse_event(payload)
+            self._parse_event = parse_event
+            note()
+            return event
+
+        self._parse_event = parse_first
+
     def feed(self, chunk: bytes) -> Iterator[EventT]:
         """Take the next bytes and yield every event that they complete. `is_done` tells that no more will come.
 
@@ -320,7 +332,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
     def event_reader(self, response: httpx.Response) -> EventReader[EventT]:
         """Return the reader for the body of a streamed answer. Its first event is waited for from now on."""
         self._deadlines.await_event()
-        return EventReader(
+        reader = EventReader(
             self.transcript.parse_event,
             self.transcript,
             media_type=self._media_type,
@@ -328,6 +340,12 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
             deadlines=self._deadlines,
             body=self._body,
         )
+        if self._watch is not None:
+            reader.on_first_event(self._watch.note_first_event)
+        return reader
+
+    def _outcome(self) -> object:
+        return self.transcript.partial()
 
     @contextlib.contextmanager
     def stream_errors(self) -> Generator[None, None, None]:

@@ -1,0 +1,360 @@
+"""Calls seen by others: `Observer`, spans and metrics for OpenTelemetry, and a meter of usage.
+
+    client = FetchHive(observers=[OpenTelemetry(), UsageMeter()])
+
+`OpenTelemetry` needs the package `opentelemetry-api`: the extra `otel`.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
+from urllib.parse import urlsplit
+
+from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent, Observer
+from .errors import ConfigurationError, FetchHiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+
+    from .models.usage import Usage
+
+__all__ = [
+    "AttemptEnded",
+    "AttemptStarted",
+    "CallEnded",
+    "CallStarted",
+    "FirstEvent",
+    "Observer",
+    "OpenTelemetry",
+    "UsageMeter",
+    "UsageRow",
+]
+
+
+# --- OpenTelemetry ---------------------------------------------------------------------------------------------------
+
+# The names are those of the package opentelemetry-semantic-conventions, version 0.66b2, modules gen_ai_attributes,
+# server_attributes, error_attributes and gen_ai_metrics. They are written here because that package has no stable
+# release. Names that begin with "fetchhive." are ours.
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+PROMPT = "gen_ai.prompt.name"
+AGENT = "gen_ai.agent.id"
+WORKFLOW = "gen_ai.workflow.name"
+STREAMING = "gen_ai.request.stream"
+MODEL = "gen_ai.response.model"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
+REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - the name of an attribute
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+ERROR_TYPE = "error.type"
+DEPLOYMENT = "fetchhive.deployment"
+VARIANT = "fetchhive.variant"
+MAYBE_PROCESSED = "fetchhive.maybe_processed"
+
+DURATION_METRIC = "gen_ai.client.operation.duration"
+TOKENS_METRIC = "gen_ai.client.token.usage"
+FIRST_CHUNK_METRIC = "gen_ai.client.operation.time_to_first_chunk"
+
+# What our operations are in those conventions, and which attribute has the name of what is run.
+_OPERATIONS = {
+    "invoke_prompt": ("chat", PROMPT),
+    "invoke_workflow": ("invoke_workflow", WORKFLOW),
+    "invoke_agent": ("invoke_agent", AGENT),
+    "invoke_hive_agent": ("invoke_agent", AGENT),
+}
+
+
+class OpenTelemetry(Observer):
+    """Makes a client span of each call, a stream to its end included, and measures durations and tokens.
+
+    The span is a child of the span that is current where the call is made, and its `traceparent` is sent along. Each
+    attempt is an event of the span. Neither the key nor, without `capture_content`, inputs and answers are in it.
+
+    Args:
+        tracer_provider: Where the spans go; None for the global provider.
+        meter_provider: Where the measurements go; None for the global provider.
+        capture_content: Whether the span has the inputs and the text of the answer. They may be private.
+
+    Raises:
+        ConfigurationError: The package `opentelemetry-api` is missing.
+
+    Example:
+        ```python
+        from fetch_hive_sdk.telemetry import OpenTelemetry
+
+        client = FetchHive(observers=[OpenTelemetry()])
+        ```
+    """
+
+    def __init__(
+        self,
+        tracer_provider: Optional[TracerProvider] = None,
+        meter_provider: Optional[MeterProvider] = None,
+        capture_content: bool = False,
+    ) -> None:
+        try:
+            from opentelemetry import metrics, propagate, trace  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise ConfigurationError(
+                "OpenTelemetry needs one more package: pip install opentelemetry-api (the extra otel)"
+            ) from None
+        self.wants_content = capture_content
+        self._trace = trace
+        self._propagate = propagate
+        self._tracer = trace.get_tracer("fetch_hive_sdk", tracer_provider=tracer_provider)
+        meter = metrics.get_meter("fetch_hive_sdk", meter_provider=meter_provider)
+        self._duration = meter.create_histogram(DURATION_METRIC, "s", "GenAI operation duration.")
+        self._tokens = meter.create_histogram(TOKENS_METRIC, "{token}", "Number of input and output tokens used.")
+        self._first_chunk = meter.create_histogram(FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.")
+        self._spans: dict[str, Span] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the providers: those of the other process are used."""
+        return type(self), (None, None, self.wants_content)
+
+    def call_started(self, event: CallStarted) -> None:
+        """Begin the span."""
+        attributes = _attributes_of(event)
+        if event.inputs is not None:
+            attributes[INPUT_MESSAGES] = _json(event.inputs)
+        operation = attributes[OPERATION]
+        name = f"{operation} {event.deployment}" if event.deployment else str(operation)
+        self._spans[event.call_id] = self._tracer.start_span(
+            name, kind=self._trace.SpanKind.CLIENT, attributes=attributes
+        )
+
+    def attempt_started(self, event: AttemptStarted) -> Optional[Mapping[str, str]]:
+        """Add `traceparent` to the request."""
+        headers: dict[str, str] = {}
+        span = self._spans.get(event.call_id)
+        if span is not None:
+            self._propagate.inject(headers, context=self._trace.set_span_in_context(span))
+        return headers
+
+    def attempt_ended(self, event: AttemptEnded) -> None:
+        """Note the attempt on the span."""
+        span = self._spans.get(event.call_id)
+        if span is None:
+            return
+        attributes: dict[str, Any] = {"fetchhive.attempt": event.attempt, "fetchhive.seconds": event.seconds}
+        if event.status is not None:
+            attributes["http.response.status_code"] = event.status
+        if event.error is not None:
+            attributes[ERROR_TYPE] = type(event.error).__name__
+        span.add_event("fetchhive.attempt", attributes)
+
+    def call_ended(self, event: CallEnded) -> None:
+        """End the span with what the call came to, and measure it."""
+        span = self._spans.pop(event.call_id, None)
+        common = {
+            name: value for name, value in _attributes_of(event).items() if name not in {DEPLOYMENT, VARIANT, STREAMING}
+        }
+        if event.model:
+            common[MODEL] = event.model
+        if event.error is not None:
+            common[ERROR_TYPE] = type(event.error).__name__
+        self._measure(event, common)
+        if span is None:
+            return
+        for name, value in _results_of(event).items():
+            span.set_attribute(name, value)
+        if event.error is not None:
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, _describe(event.error)))
+        span.end()
+
+    def _measure(self, event: CallEnded, attributes: Mapping[str, Any]) -> None:
+        self._duration.record(event.seconds, attributes)
+        if event.time_to_first_event is not None:
+            self._first_chunk.record(event.time_to_first_event, attributes)
+        if event.usage is not None:
+            usage = event.usage
+            counts = {"input": usage.prompt_tokens.total_tokens, "output": usage.completion_tokens.total_tokens}
+            for kind, count in counts.items():
+                if count is not None:
+                    self._tokens.record(count, {**attributes, TOKEN_TYPE: kind})
+
+
+def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
+    operation, name_of_run = _OPERATIONS.get(event.operation, (event.operation or "call", None))
+    url = urlsplit(event.endpoint)
+    attributes: dict[str, Any] = {
+        OPERATION: operation,
+        PROVIDER: "fetchhive",
+        SERVER_ADDRESS: url.hostname or "",
+        SERVER_PORT: url.port or (80 if url.scheme == "http" else 443),
+    }
+    if name_of_run:
+        attributes[STREAMING] = event.streaming
+    optional = {name_of_run or DEPLOYMENT: event.deployment, DEPLOYMENT: event.deployment, VARIANT: event.variant}
+    attributes.update({name: value for name, value in optional.items() if value})
+    return attributes
+
+
+def _results_of(event: CallEnded) -> dict[str, Any]:
+    usage: Optional[Usage] = event.usage
+    error = event.error
+    results: dict[str, Any] = {
+        MODEL: event.model,
+        RESPONSE_ID: event.request_id,
+        FINISH_REASONS: [event.stop_reason] if event.stop_reason else None,
+        FIRST_CHUNK: event.time_to_first_event,
+        INPUT_TOKENS: usage.prompt_tokens.total_tokens if usage is not None else None,
+        OUTPUT_TOKENS: usage.completion_tokens.total_tokens if usage is not None else None,
+        CACHED_TOKENS: usage.prompt_tokens.cached_tokens if usage is not None else None,
+        REASONING_TOKENS: usage.completion_tokens.reasoning_tokens if usage is not None else None,
+        OUTPUT_MESSAGES: event.text,
+        ERROR_TYPE: type(error).__name__ if error is not None else None,
+        MAYBE_PROCESSED: error.maybe_processed if isinstance(error, FetchHiveError) else None,
+    }
+    return {name: value for name, value in results.items() if value is not None}
+
+
+def _describe(error: BaseException) -> str:
+    # Our own messages quote neither inputs nor answers; those of others might.
+    return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
+
+
+def _json(fields: Mapping[str, object]) -> str:
+    from pydantic_core import to_json  # noqa: PLC0415 - only for those who capture content
+
+    return to_json(dict(fields)).decode()
+
+
+# --- Usage -----------------------------------------------------------------------------------------------------------
+
+
+class UsageRow(NamedTuple):
+    """What the runs of one deployment, variant, model and user have used."""
+
+    deployment: Optional[str]
+    """The deployment, or the id of the agent."""
+    variant: Optional[str]
+    """The variant, if one was given."""
+    model: Optional[str]
+    """The model that answered."""
+    user: Optional[str]
+    """The caller's own id of a person."""
+    runs: int
+    """How many runs there were, failed ones that may have been billed included."""
+    prompt_tokens: int
+    """Tokens that went into the model."""
+    cached_tokens: int
+    """Those of them that the provider had in its cache."""
+    completion_tokens: int
+    """Tokens that came out of the model, reasoning included."""
+    reasoning_tokens: int
+    """Those of them that were reasoning."""
+    total_tokens: int
+    """All tokens."""
+    cost: Optional[float]
+    """The price by the prices that were given; None for a model without one."""
+
+
+_Tokens = tuple[int, int, int, int, int]  # prompt, cached, completion, reasoning, total
+_NO_TOKENS: _Tokens = (0, 0, 0, 0, 0)
+
+
+@dataclass
+class _Sums:
+    runs: int = 0
+    tokens: _Tokens = _NO_TOKENS
+
+
+class UsageMeter(Observer):
+    """Adds up what runs use, by deployment, variant, model and user. Threads may share it.
+
+    Args:
+        prices: For each model the price of a million prompt tokens and of a million completion tokens. Models that
+            are not named have no cost: it is never guessed.
+
+    Example:
+        ```python
+        from fetch_hive_sdk.telemetry import UsageMeter
+
+        meter = UsageMeter()
+        client = client.with_options(observers=[meter])
+        client.invoke_prompt(deployment="summarise", inputs={"text": "A long text."})
+        print(meter.table())
+        ```
+    """
+
+    def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
+        self._prices = dict(prices or {})
+        self._lock = threading.Lock()
+        self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the prices: another process counts for itself."""
+        return type(self), (self._prices,)
+
+    def call_ended(self, event: CallEnded) -> None:
+        """Add what a run has used."""
+        if event.deployment is None or not _has_run(event):
+            return
+        key = (event.deployment, event.variant, event.model, event.user)
+        with self._lock:
+            sums = self._sums.setdefault(key, _Sums())
+            sums.runs += 1
+            sums.tokens = cast("_Tokens", tuple(map(operator.add, sums.tokens, _tokens_of(event.usage))))
+
+    def snapshot(self) -> list[UsageRow]:
+        """Return the sums so far, those with most tokens first."""
+        with self._lock:
+            rows = [
+                UsageRow(*key, sums.runs, *sums.tokens, self._cost(key[2], sums.tokens))
+                for key, sums in self._sums.items()
+            ]
+        return sorted(rows, key=lambda row: (-row.total_tokens, str(row)))
+
+    def reset(self) -> list[UsageRow]:
+        """Begin again from nothing; return the sums until now."""
+        with self._lock:
+            old, self._sums = self._sums, {}
+        before = UsageMeter(self._prices)
+        before._sums = old
+        return before.snapshot()
+
+    def table(self) -> str:
+        """Return the sums as a table for the terminal."""
+        lines = [list(UsageRow._fields), *([_cell(value) for value in row] for row in self.snapshot())]
+        widths = [max(map(len, column)) for column in zip(*lines)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+    def _cost(self, model: Optional[str], tokens: _Tokens) -> Optional[float]:
+        price = self._prices.get(model or "")
+        return None if price is None else (tokens[0] * price[0] + tokens[2] * price[1]) / 1e6
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _has_run(event: CallEnded) -> bool:
+    error = event.error
+    return error is None or event.usage is not None or getattr(error, "maybe_processed", True)
+
+
+def _tokens_of(usage: Optional[Usage]) -> _Tokens:
+    if usage is None:
+        return _NO_TOKENS
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    sent, received = prompt.total_tokens or 0, completion.total_tokens or 0
+    total = sent + received if usage.total_tokens is None else usage.total_tokens
+    return sent, prompt.cached_tokens or 0, received, completion.reasoning_tokens or 0, total

@@ -1,0 +1,407 @@
+"""Observers: what they receive of a call, blocking and asyncio; spans, metrics and the meter of usage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import threading
+
+import httpx
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from driving import KEY, sse, streamed
+from fetch_hive_sdk import ConfigurationError, FetchHive, InternalServerError, StreamInterruptedError, telemetry
+from fetch_hive_sdk.telemetry import CallEnded, Observer, OpenTelemetry, UsageMeter
+
+USAGE = {
+    "prompt_tokens": {"total_tokens": 10, "cached_tokens": 2},
+    "completion_tokens": {"total_tokens": 20, "reasoning_tokens": 5},
+    "total_tokens": 30,
+}
+ANSWER = {"response": "Short.", "request_id": "req_1", "model": "m-1", "usage": USAGE, "stop_reason": "completed"}
+EVENTS = [
+    {"type": "response", "response": "Sho", "request_id": "req_1", "model": "m-1"},
+    {"type": "response", "response": "rt."},
+    {"type": "usage", "usage": USAGE, "stop_reason": "completed"},
+]
+CALL = {"deployment": "summarise", "variant": "v", "inputs": {"text": "private"}, "user": "u1"}
+
+
+class Notes(Observer):
+    """Keeps what it receives."""
+
+    def __init__(self, *, wants_content: bool = False) -> None:
+        self.wants_content = wants_content
+        self.seen: list[object] = []
+
+    def call_started(self, event):
+        self.seen.append(event)
+
+    def attempt_started(self, event):
+        self.seen.append(event)
+        return {"X-Trace": f"t{event.attempt}", "Authorization": "Bearer other", "X-Number": 3}
+
+    def attempt_ended(self, event):
+        self.seen.append(event)
+
+    def first_event(self, event):
+        self.seen.append(event)
+
+    def call_ended(self, event):
+        self.seen.append(event)
+
+    @property
+    def names(self) -> list[str]:
+        return [type(event).__name__ for event in self.seen]
+
+    @property
+    def end(self) -> CallEnded:
+        assert self.names.count("CallEnded") == 1
+        return self.seen[-1]
+
+
+def answering(*answers):
+    """A handler that gives one answer after the other; an exception is raised."""
+    left, requests = list(answers), []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    handle.requests = requests
+    return handle
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
+
+
+# --- Observers -------------------------------------------------------------------------------------------------------
+
+
+def test_observers_see_a_call_from_its_beginning_to_its_end(drive):
+    """Everything that belongs to the call has its id; inputs and answer are left out."""
+    notes = Notes()
+    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes])
+
+    drive.invoke(client, **CALL)
+
+    started, end = notes.seen[0], notes.end
+    assert notes.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+    assert len({event.call_id for event in notes.seen}) == 1
+    assert (started.operation, started.deployment, started.variant, started.user) == (
+        "invoke_prompt",
+        "summarise",
+        "v",
+        "u1",
+    )
+    assert started.endpoint == "https://api.fetchhive.com/v1/prompt/invoke"
+    assert (started.streaming, started.inputs) == (False, None)
+    assert (end.model, end.stop_reason, end.request_id, end.usage.total_tokens) == ("m-1", "completed", "req_1", 30)
+    assert (end.error, end.attempts, end.text, end.time_to_first_event) == (None, 1, None, None)
+    assert notes.seen[2].status == 200
+    assert "private" not in repr(notes.seen)
+    assert "Short." not in repr(notes.seen)
+
+
+def test_observers_may_ask_for_the_content(drive):
+    """Those that say so get the fields of the request and the text of the answer."""
+    notes = Notes(wants_content=True)
+
+    drive.invoke(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes]), **CALL)
+
+    assert notes.seen[0].inputs["inputs"] == {"text": "private"}
+    assert notes.end.text == "Short."
+
+
+def test_observers_see_each_attempt_and_may_add_headers(drive):
+    """A repeated call is one call; what an observer adds never takes the place of the key."""
+    notes = Notes()
+    handle = answering(httpx.Response(429), httpx.ConnectError("refused"), httpx.Response(200, json=ANSWER))
+
+    drive.invoke(drive.client(handle, observers=[notes]), **CALL)
+
+    ends = [event for event in notes.seen if type(event).__name__ == "AttemptEnded"]
+    assert [(end.attempt, end.status, type(end.error).__name__) for end in ends] == [
+        (1, 429, "RateLimitError"),
+        (2, None, "APIConnectionError"),
+        (3, 200, "NoneType"),
+    ]
+    assert [request.headers["x-trace"] for request in handle.requests] == ["t1", "t2", "t3"]
+    assert {request.headers["authorization"] for request in handle.requests} == {f"Bearer {KEY}"}
+    assert "x-number" not in handle.requests[0].headers
+    assert notes.end.attempts == 3
+
+
+def test_observers_see_how_a_call_fails(drive):
+    """With the error that the caller gets."""
+    notes = Notes()
+
+    with pytest.raises(InternalServerError) as caught:
+        drive.invoke(drive.client(answering(httpx.Response(500)), observers=[notes]), **CALL)
+
+    assert notes.end.error is caught.value
+    assert notes.seen[2].error is caught.value
+
+
+def test_observers_see_a_stream_with_its_first_event(drive):
+    """The call ends when the stream does, with what it came to."""
+    notes = Notes(wants_content=True)
+    client = drive.client(answering(streamed(*sse(*EVENTS, "[DONE]"))), observers=[notes])
+
+    drive.events(client, **CALL)
+
+    assert notes.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
+    end = notes.end
+    assert (end.streaming, end.text, end.usage.total_tokens, end.model) == (True, "Short.", 30, "m-1")
+    assert 0 <= end.time_to_first_event <= end.seconds
+
+
+def test_observers_see_a_stream_that_breaks_and_one_that_is_left(drive):
+    """A break is an error; leaving is none."""
+    broken, left = Notes(), Notes()
+    handle = answering(streamed(*sse(EVENTS[0]), httpx.ReadError("reset")), streamed(*sse(*EVENTS)))
+    client = drive.client(handle)
+
+    with pytest.raises(StreamInterruptedError) as caught:
+        drive.events(client.with_options(observers=[broken]), **CALL)
+    drive.leave(client.with_options(observers=[left]), 1, **CALL)
+
+    assert broken.end.error is caught.value
+    assert (left.end.error, left.end.usage) == (None, None)
+
+
+def test_observers_see_a_cancellation():
+    """A task that is cancelled ends its call, too."""
+    notes = Notes()
+
+    begun = asyncio.Event()
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        begun.set()
+        await asyncio.Event().wait()
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(hang)), observers=[notes])
+
+    async def main() -> None:
+        task = asyncio.ensure_future(client.ainvoke_prompt(**CALL))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert isinstance(notes.end.error, asyncio.CancelledError)
+
+
+class Faulty(Observer):
+    def call_started(self, event):
+        raise ValueError("no")
+
+    def call_ended(self, event):
+        raise ValueError("no")
+
+
+def test_a_faulty_observer_harms_no_call(drive, caplog):
+    """It is logged once; the others go on."""
+    notes = Notes()
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(2)]), observers=[Faulty(), notes])
+
+    with caplog.at_level(logging.WARNING, "fetch_hive_sdk"):
+        for _ in range(2):
+            assert drive.invoke(client, **CALL).response == "Short."
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the observer Faulty failed, and is not reported again"
+    ]
+    assert notes.names.count("CallEnded") == 2
+
+
+def test_what_is_not_an_observer_is_refused():
+    """When the client is made."""
+    for wrong in ([object()], [Notes], Notes()):
+        with pytest.raises(ConfigurationError, match="observers must be a list"):
+            FetchHive(KEY, observers=wrong)
+
+
+# --- OpenTelemetry ---------------------------------------------------------------------------------------------------
+
+
+class Collected:
+    """The SDK's own exporters, in memory."""
+
+    def __init__(self, **options: object) -> None:
+        self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
+        self.provider = TracerProvider()
+        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.meters = MeterProvider([self.reader])
+        self.observer = OpenTelemetry(self.provider, self.meters, **options)
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+    def metrics(self) -> dict[str, list[object]]:
+        found = self.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        return {metric.name: list(metric.data.data_points) for metric in found}
+
+
+def test_a_call_is_a_client_span(drive):
+    """With the names of the semantic conventions, and without content."""
+    collected = Collected()
+    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[collected.observer])
+
+    drive.invoke(client, **CALL)
+
+    (span,) = collected.spans
+    assert (span.name, span.kind.name) == ("chat summarise", "CLIENT")
+    assert dict(span.attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "fetchhive",
+        "gen_ai.prompt.name": "summarise",
+        "gen_ai.request.stream": False,
+        "gen_ai.response.model": "m-1",
+        "gen_ai.response.id": "req_1",
+        "gen_ai.response.finish_reasons": ("completed",),
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 20,
+        "gen_ai.usage.cache_read.input_tokens": 2,
+        "gen_ai.usage.reasoning.output_tokens": 5,
+        "server.address": "api.fetchhive.com",
+        "server.port": 443,
+        "fetchhive.deployment": "summarise",
+        "fetchhive.variant": "v",
+    }
+
+
+def test_the_names_are_those_of_the_conventions():
+    """The list of this package and the package of the conventions say the same."""
+    home = "opentelemetry.semconv._incubating"
+    attributes = pytest.importorskip(f"{home}.attributes.gen_ai_attributes")
+    metrics = pytest.importorskip(f"{home}.metrics.gen_ai_metrics")
+
+    known = {value for module in (attributes, metrics) for value in vars(module).values() if isinstance(value, str)}
+    ours = {value for value in vars(telemetry).values() if isinstance(value, str) and value.startswith("gen_ai.")}
+    assert ours
+    assert ours <= known
+
+
+def test_the_request_carries_the_span(drive):
+    """As `traceparent`; the span is a child of the one that is current."""
+    collected = Collected()
+    handle = answering(httpx.Response(200, json=ANSWER))
+    client = drive.client(handle, observers=[collected.observer])
+
+    with collected.provider.get_tracer("app").start_as_current_span("request"):
+        drive.invoke(client, **CALL)
+
+    span, parent = collected.spans
+    trace, own = f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
+    assert handle.requests[0].headers["traceparent"].startswith(f"00-{trace}-{own}-")
+    assert span.parent.span_id == parent.context.span_id
+
+
+def test_a_failed_call_ends_its_span_with_what_happened(drive):
+    """Each attempt is an event; the error is its class, and whether it may have been billed."""
+    collected = Collected()
+    client = drive.client(answering(httpx.Response(429), httpx.Response(500)), observers=[collected.observer])
+
+    with pytest.raises(InternalServerError):
+        drive.invoke(client, **CALL)
+
+    (span,) = collected.spans
+    assert span.status.status_code.name == "ERROR"
+    assert span.attributes["error.type"] == "InternalServerError"
+    assert span.attributes["fetchhive.maybe_processed"] is True
+    statuses = [event.attributes["http.response.status_code"] for event in span.events]
+    assert statuses == [429, 500]
+
+
+def test_a_stream_is_measured(drive):
+    """Duration, tokens, and the time to the first event."""
+    collected = Collected(capture_content=True)
+    client = drive.client(answering(streamed(*sse(*EVENTS, "[DONE]"))), observers=[collected.observer])
+
+    drive.events(client, **CALL)
+
+    metrics = collected.metrics()
+    assert set(metrics) == {
+        "gen_ai.client.operation.duration",
+        "gen_ai.client.token.usage",
+        "gen_ai.client.operation.time_to_first_chunk",
+    }
+    tokens = {point.attributes["gen_ai.token.type"]: point.sum for point in metrics["gen_ai.client.token.usage"]}
+    assert tokens == {"input": 10, "output": 20}
+    (span,) = collected.spans
+    assert span.attributes["gen_ai.output.messages"] == "Short."
+    assert '"text":"private"' in span.attributes["gen_ai.input.messages"]
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    """The extra has it."""
+    monkeypatch.setitem(__import__("sys").modules, "opentelemetry", None)
+
+    with pytest.raises(ConfigurationError, match="pip install opentelemetry-api"):
+        OpenTelemetry()
+
+
+# --- The meter -------------------------------------------------------------------------------------------------------
+
+
+def test_the_meter_adds_up_what_runs_use(drive):
+    """By deployment, variant, model and user; with prices, where they were given."""
+    meter = UsageMeter(prices={"m-1": (1.0, 2.0)})
+    other = {**ANSWER, "model": "m-2", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    answers = [httpx.Response(200, json=answer) for answer in (ANSWER, ANSWER, other)]
+    client = drive.client(answering(*answers, httpx.Response(401)), observers=[meter])
+
+    for _ in range(3):
+        drive.invoke(client, **CALL)
+    with pytest.raises(Exception, match="401"):
+        drive.invoke(client, **CALL)
+
+    first, second = meter.snapshot()
+    assert first == ("summarise", "v", "m-1", "u1", 2, 20, 4, 40, 10, 60, pytest.approx(100e-6))
+    assert second == ("summarise", "v", "m-2", "u1", 1, 1, 0, 2, 0, 3, None)
+    header, *lines = meter.table().splitlines()
+    assert header.split() == list(first._fields)
+    assert [line.split()[4] for line in lines] == ["2", "1"]
+    assert meter.reset() == [first, second]
+    assert meter.snapshot() == []
+
+
+def test_threads_share_a_meter():
+    """No run is lost."""
+    meter = UsageMeter()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=ANSWER))
+    client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[meter])
+    threads = [threading.Thread(target=lambda: [client.invoke_prompt(**CALL) for _ in range(20)]) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert meter.snapshot()[0].runs == 160
+
+
+def test_ready_made_observers_travel_with_a_client(monkeypatch):
+    """To another process, where they begin from nothing."""
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
+    client = FetchHive(KEY, observers=[UsageMeter({"m": (1, 2)}), OpenTelemetry(capture_content=True)])
+
+    meter, spans = pickle.loads(pickle.dumps(client))._session.config.observers
+
+    assert meter._prices == {"m": (1, 2)}
+    assert spans.wants_content
