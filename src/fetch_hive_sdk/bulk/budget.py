@@ -29,8 +29,7 @@ class Budget:
             limit: object = getattr(self, field.name)
             if limit is None:
                 continue
-            is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
-            if not is_number or not 0 < limit < math.inf:
+            if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not 0 < limit < math.inf:
                 raise ValueError(f"{field.name} must be a positive number")
             if field.name != "seconds" and limit != int(limit):
                 raise ValueError(f"{field.name} must be a whole number")

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, cast
 
 from pydantic_core import to_json
 
@@ -29,7 +29,7 @@ from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable
     from datetime import datetime
     from pathlib import Path
 
@@ -89,9 +89,9 @@ class Engine:
         source: Source,
         reader: RowReader,
         path: Path,
+        *,
         pace: Pace,
         budget: Budget,
-        *,
         maximum: int,
         sendable: frozenset[int],
         may_change_requests: bool = False,
@@ -156,7 +156,7 @@ class Engine:
                 await self._feed()
             except JournalError as exc:
                 self._fail_to_write(exc)
-            except Exception as exc:  # noqa: BLE001 - what is under way has to be finished first
+            except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
                 self._give_up(exc)
             await self._drain()
         finally:
@@ -205,7 +205,7 @@ class Engine:
             if not await self._arm():
                 await self._changed.wait()
 
-    async def _arm(self) -> bool:
+    async def _arm(self) -> bool:  # noqa: PLR0911 - one for each case
         """Mark the next rows; say whether there was anything to do."""
         is_paused = self._is_paused_for_long
         if is_paused or self._has_used_up():
@@ -251,7 +251,7 @@ class Engine:
         return self._has_used_up()
 
     def _has_used_up(self) -> Optional[Stop]:
-        """Say which budget keeps even those rows from being sent that are marked. (Their runs were counted then.)"""
+        """Say which budget keeps even those rows from being sent that are marked: their runs were counted then."""
         if self._budget.tokens is not None and self._tokens >= self._budget.tokens:
             return "tokens"
         if self._budget.failures is not None and self._failures >= self._budget.failures:
@@ -435,11 +435,11 @@ class Engine:
         """Try a row again that was surely not run, for lack of a connection: a few times."""
         row.tries += 1
         if row.tries < _TRIES and not self.is_stopping:
-            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - no secret
+            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
             row.is_waiting = True
             await asyncio.wait({self._stopping}, timeout=wait)
             row.is_waiting = False
-            if self.is_stopping:
+            if self._stopping.done():
                 self._put_back(row)
             else:
                 self._armed.appendleft(row)
@@ -456,7 +456,7 @@ class Engine:
             self._unreached = 0
 
     def _wait_for(self, moment: datetime) -> None:
-        seconds = moment.timestamp() - time.time() + random.random() * _AFTER_RESET  # noqa: S311 - no secret
+        seconds = moment.timestamp() - time.time() + random.random() * _AFTER_RESET  # noqa: S311 - jitter is no secret
         self._pace.pause(time.monotonic() + max(0.0, seconds))
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sqlite3
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
@@ -15,6 +14,7 @@ from .opening import quick_check
 from .reading import read_items, salvage
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 

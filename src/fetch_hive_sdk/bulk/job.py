@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
 import sys
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Union, cast, overload
 
@@ -29,6 +28,7 @@ from .store import DONE, FAILED, PENDING, REJECTED, Store
 
 if TYPE_CHECKING:
     import os
+    import sqlite3
     from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping, Sequence
     from types import FrameType, TracebackType
 
@@ -227,8 +227,8 @@ class Job:
                 source,
                 reader,
                 self.path,
-                Pace(int(max_concurrency), rpm=rpm, tpm=tpm),
-                budget or Budget(),
+                pace=Pace(int(max_concurrency), rpm=rpm, tpm=tpm),
+                budget=budget or Budget(),
                 maximum=int(max_concurrency),
                 sendable=sendable,
                 may_change_requests=force,
@@ -432,7 +432,7 @@ class _Background:
         self._report: Optional[BulkReport] = None
         self._error: Optional[BaseException] = None
         self._signals: list[int] = []
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def run(self) -> BulkReport:
         with self._catching_signals():
@@ -450,8 +450,7 @@ class _Background:
         self._finish()
         if self._error is not None:
             raise self._error
-        assert self._report is not None
-        return self._report
+        return cast("BulkReport", self._report)
 
     def _wait(self, condition: threading.Condition) -> None:
         condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
@@ -461,7 +460,7 @@ class _Background:
         if not self._signals:
             return
         number = self._signals[0]
-        handler = self._previous[number]
+        handler = self._previous[signal.Signals(number)]
         if callable(handler):
             handler(number, None)
         elif number == signal.SIGTERM:
@@ -485,7 +484,7 @@ class _Background:
             for number, previous in self._previous.items():
                 signal.signal(number, previous)
 
-    def _hear(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - what a handler is called with
+    def _hear(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - for signal
         self._signals.append(number)
         if len(self._signals) == 1:
             self._tell(lambda watched: watched.stop("signal"))
@@ -497,10 +496,8 @@ class _Background:
             if self._watched is not None:
                 what(self._watched)
 
-        try:
+        with suppress(RuntimeError):  # it has just ended
             self._loop.call_soon_threadsafe(tell)
-        except RuntimeError:
-            pass  # it has just ended
 
     # In the thread of the job:
 
@@ -508,7 +505,7 @@ class _Background:
         try:
             asyncio.set_event_loop(self._loop)
             self._loop.run_until_complete(self._main())
-        except BaseException as exc:  # noqa: BLE001 - it is raised again by the thread that called
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
             self._error = exc
         finally:
             try:

@@ -5,7 +5,6 @@ What is given to it is done in order. Its answers come back to the event loop on
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import time
@@ -19,6 +18,7 @@ from .opening import journal_errors, open_for_writing
 from .store import IN_DOUBT, SENT, Counts, End, Store, count
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -213,7 +213,7 @@ class Journal:
             connection.execute("BEGIN IMMEDIATE")
             delta = self._write(work, ends, answers)
             connection.execute("COMMIT")
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the loop must not wait for ever
+        except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
             self._roll_back()
             self.unwritten = ends
             failure = JournalError(str(exc))

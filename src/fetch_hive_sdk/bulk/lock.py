@@ -7,10 +7,12 @@ import sys
 import time
 import weakref
 from contextlib import suppress
-from pathlib import Path
-from typing import IO, Optional
+from typing import IO, TYPE_CHECKING, Optional, cast
 
 from .failures import JournalError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 if sys.platform == "win32":  # pragma: no cover - the other system
     import msvcrt
@@ -46,8 +48,7 @@ class OwnerLock:
     def _try(self, number: int) -> bool:
         if number:
             time.sleep(_SECONDS_BETWEEN)
-        assert self._file is not None
-        return _lock(self._file, shared=False)
+        return _lock(cast("IO[bytes]", self._file), shared=False)
 
     def release(self) -> None:
         """Let others have the journal."""

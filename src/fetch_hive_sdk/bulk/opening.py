@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Optional
 from urllib.parse import quote
 
 from .failures import JournalError
-from .lock import is_owned
-from .store import _TABLES, APPLICATION_ID, VERSION  # pyright: ignore[reportPrivateUsage] - of this package
+from .store import APPLICATION_ID, TABLES, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,22 +30,22 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         JournalError: The file is not a journal, it is damaged, or the disk refuses it.
 
     """
-    is_new = not path.exists() or not path.stat().st_size
     with journal_errors(path):
-        if not is_new:
+        if path.exists() and path.stat().st_size:
             check_magic(path)
         else:
             warn_of_network(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
-            _set_up(connection, path, is_new=is_new)
+            _set_up(connection, path)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _set_up(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None:
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    is_new = _is_blank(connection)
     if not is_new:
         _check_version(connection, path)
         quick_check(connection, path)
@@ -60,23 +59,37 @@ def _set_up(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> None
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     if is_new:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES.split(";\n"):
-            if statement.strip():
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+        _make_tables(connection)
         connection.execute("COMMIT")
         sync_folder(path.parent)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    """Whether nothing has been written yet: a process may have died right after it made the file."""
+    with closing(connection.execute("SELECT count(*) FROM sqlite_master")) as cursor:
+        (tables,) = cursor.fetchone()
+    with closing(connection.execute("PRAGMA application_id")) as cursor:
+        (application,) = cursor.fetchone()
+    return not tables and not application
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Open a journal without disturbing its owner.
 
     Raises:
-        JournalError: There is no such file, it is not a journal, or it cannot be read.
+        JournalError: It is not a journal, or it cannot be read.
 
     """
     with journal_errors(path):
+        if not path.exists() or (path.is_file() and not path.stat().st_size):
+            return _open_nothing()
         check_magic(path)
         # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
         # read as it is.
@@ -87,10 +100,20 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             url, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
         )
         try:
+            if _is_blank(connection):
+                connection.close()
+                return _open_nothing()
             _check_version(connection, path)
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+def _open_nothing() -> sqlite3.Connection:
+    """Return a journal without rows: no run has begun."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _make_tables(connection)
     return connection
 
 
@@ -103,11 +126,8 @@ def check_magic(path: Path) -> None:
     """
     if path.is_dir():
         raise JournalError(f"{path} is a directory, not a journal")
-    try:
-        with path.open("rb") as file:
-            begin = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        raise JournalError(f"there is no journal {path}") from None
+    with path.open("rb") as file:
+        begin = file.read(len(_MAGIC))
     if begin != _MAGIC:
         raise JournalError(f"{path} is not a journal: it is another kind of file")
 
@@ -200,8 +220,3 @@ def file_system_of(path: Path, mounts: Path = Path("/proc/mounts")) -> Optional[
         if is_above and len(place) >= len(best):
             best, kind = place, fields[2]
     return kind
-
-
-def is_left_alone(path: Path) -> bool:
-    """Whether no process has the journal, so that what is marked as sent is in doubt."""
-    return not is_owned(path)

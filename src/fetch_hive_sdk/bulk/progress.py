@@ -12,12 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Protocol, Union, cast
 
-from .report import BulkReport
-
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from .engine import Snapshot
+    from .report import BulkReport
 
 log = logging.getLogger("fetch_hive_sdk")
 
@@ -183,10 +182,10 @@ class _Rich:
     seconds = _TICK_SECONDS
 
     def __init__(self, total: Optional[int]) -> None:
-        # ruff: noqa: PLC0415 - an extra, which few have and fewer use
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
+
+        from rich.console import Console  # noqa: PLC0415 - not needed before
+        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415 - not needed before
+        from rich.progress import Progress as Bar  # noqa: PLC0415 - not needed before
 
         text = TextColumn("{task.description}", markup=False)
         self._bar = Bar(BarColumn(bar_width=20), text, console=Console(stderr=True), auto_refresh=False)

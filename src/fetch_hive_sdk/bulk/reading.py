@@ -54,7 +54,7 @@ def read_items(
     """
     unknown = (states or frozenset()) - frozenset(STATES)
     if unknown:
-        raise ValueError(f"there is no state {sorted(unknown)[0]!r}: there are {', '.join(STATES)}")
+        raise ValueError(f"there is no state {min(unknown)!r}: there are {', '.join(STATES)}")
     codes = None if states is None else sorted({*(CODES[state] for state in states), SENT})
     condition = "" if codes is None else f" AND rows.state IN ({', '.join(map(str, codes))})"
     read = _read_reordered if get_meta(connection, "reordered", 0) else _read_by_id
@@ -99,7 +99,7 @@ def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
 
 
 def _largest_id(connection: sqlite3.Connection, table: str) -> int:
-    found = _try(connection, f"SELECT max(id) FROM {table}")  # noqa: S608 - a name of ours
+    found = _try(connection, f"SELECT max(id) FROM {table}")  # noqa: S608 - only question marks and names of ours
     return (found[0] or 0) if found else 0
 
 

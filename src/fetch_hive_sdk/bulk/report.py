@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
 
 from .kinds import read_request, read_response
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OutputT = TypeVar("OutputT")
 

@@ -75,7 +75,8 @@ class RowReader:
             raise TypeError(f"row {number} is a mapping: pass deployment=... to say what to run with it")
         row = cast("Mapping[str, object]", value)
         try:
-            return InvokeRequest(deployment=self._deployment, variant=self._variant, inputs=self._variables(number, row))
+            inputs = self._variables(number, row)
+            return InvokeRequest(deployment=self._deployment, variant=self._variant, inputs=inputs)
         except ValidationError as exc:
             problem = exc.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, problem["loc"]))
@@ -239,7 +240,7 @@ class ServedSource:
                 self._give([next(values)])
         except StopIteration:
             self._end(None)
-        except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
+        except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
             self._end(exc)
         with self._changed:
             while not self._is_closed:

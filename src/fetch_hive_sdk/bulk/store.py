@@ -7,15 +7,15 @@ Many rows are written with one statement each time: every statement has to wait 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 from .failures import RowError
 from .report import STATES, Stored
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from .report import State
@@ -33,7 +33,7 @@ CODES: dict[State, int] = {
 }
 NAMES: dict[int, State] = {CODES[name]: name for name in STATES}
 
-_TABLES = """
+TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows(
     id INTEGER PRIMARY KEY,  -- in the order in which they came first
@@ -59,9 +59,10 @@ CREATE TABLE ends(
     ended INTEGER,           -- milliseconds since 1970
     took INTEGER             -- milliseconds
 );
-CREATE TABLE repeats(hash INTEGER PRIMARY KEY, pass INTEGER, count INTEGER);
-"""
+CREATE TABLE repeats(hash INTEGER PRIMARY KEY, pass INTEGER, count INTEGER)
+""".strip().split(";\n")
 
+_SELECT_KNOWN = "SELECT key, id, digest, row, pass, state, attempts FROM rows"
 _MOST_VALUES = 64  # rows in one statement
 _MOST_HASHES = 256
 
@@ -106,8 +107,7 @@ class End:
 
     def as_stored(self) -> Stored:
         """Return it as it would stand in the journal."""
-        row = self.row
-        assert row is not None
+        row = cast("Row", self.row)
         return Stored(
             show_key(row.stored_key),
             row.number,
@@ -158,10 +158,10 @@ class Store:
         self.may_change_requests = False
         self.changes = Counts()
         """How rows that came have changed the counts, all in all."""
-        self._pass = 0
-        self._last_id = 0
-        self._is_reordered = bool(self.get("reordered", 0))
-        self._next_id = 1 + self._one("SELECT coalesce(max(id), 0) FROM rows")
+        self.number_of_pass = 0
+        self.last_id = 0
+        self.is_reordered = bool(self.get("reordered", 0))
+        self.next_id = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
 
     # --- Values of the journal as a whole -----------------------------------------------------------------------------
 
@@ -176,9 +176,9 @@ class Store:
     def begin_pass(self) -> None:
         """Begin to read rows from their first: what is still marked as sent is in doubt from now on."""
         self.doubt_sent()
-        self._pass = self.get("pass", 0) + 1
-        self._last_id = 0
-        self.set(**{"pass": self._pass, "exhausted": 0, "stopped": None})
+        self.number_of_pass = self.get("pass", 0) + 1
+        self.last_id = 0
+        self.set(**{"pass": self.number_of_pass, "exhausted": 0, "stopped": None})
 
     def doubt_sent(self) -> int:
         """Put what an owner that died has left marked as sent in doubt; it may have been run."""
@@ -201,10 +201,11 @@ class Store:
 
         """
         keys = [_key_of(row) for row in rows]
-        known = self._look_up({_hash_of(key) for key in keys})
+        known = self.look_up({_hash_of(key) for key in keys})
         return _Admission(self, rows, keys, known).run(room)
 
-    def _look_up(self, hashes: Iterable[int]) -> dict[_Key, _Known]:
+    def look_up(self, hashes: Iterable[int]) -> dict[_Key, _Known]:
+        """Return what is known of the keys with these hashes."""
         found: dict[_Key, _Known] = {}
         left = list(hashes)
         while left:
@@ -212,10 +213,7 @@ class Store:
             # As few different statements as possible: SQLite's driver keeps those that it knows.
             size = next(n for n in (1, 8, 64, _MOST_HASHES) if n >= len(some))
             some += [some[0]] * (size - len(some))
-            sql = (
-                "SELECT key, id, digest, row, pass, state, attempts FROM rows"
-                f" WHERE hash IN ({_marks(size)})"  # noqa: S608 - only question marks
-            )
+            sql = f"{_SELECT_KNOWN} WHERE hash IN ({_marks(size)})"
             for key, *values in self.connection.execute(sql, some):
                 found[key] = _Known(*values)
         return found
@@ -229,13 +227,13 @@ class Store:
     def end(self, ends: Sequence[End]) -> None:
         """Write down what has become of rows."""
         rows = [(end.id, end.state, end.attempts, end.runs, end.tokens) for end in ends]
-        self._insert(
+        self.insert(
             "rows(id, state, attempts, runs, tokens)",
             rows,
             " ON CONFLICT(id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,"
             " runs = rows.runs + excluded.runs, tokens = rows.tokens + excluded.tokens",
         )
-        self._insert(
+        self.insert(
             "ends",
             [
                 (end.id, end.body, end.error_code, end.error, end.request_id, end.ended, end.took)
@@ -246,11 +244,12 @@ class Store:
             " error = excluded.error, request_id = excluded.request_id, ended = excluded.ended, took = excluded.took",
         )
 
-    def _insert(self, table: str, rows: Sequence[tuple[object, ...]], conflict: str = "") -> None:
+    def insert(self, table: str, rows: Sequence[tuple[object, ...]], conflict: str = "") -> None:
+        """Insert rows, many with each statement."""
         for some in _pieces(rows, _MOST_VALUES):
             values = ", ".join([f"({_marks(len(some[0]))})"] * len(some))
             self.connection.execute(
-                f"INSERT INTO {table} VALUES {values}{conflict}",  # noqa: S608 - only names of ours and question marks
+                f"INSERT INTO {table} VALUES {values}{conflict}",  # noqa: S608 - only question marks and names of ours
                 [value for row in some for value in row],
             )
 
@@ -275,7 +274,8 @@ class Store:
                 unknown.append(key)
         return len(keys) - len(unknown), unknown
 
-    def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
+    def one(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """Return the first value of the first row that is found, or None."""
         with closing(self.connection.execute(sql, values)) as cursor:
             found = cursor.fetchone()
         return found[0] if found else None
@@ -289,7 +289,7 @@ class _Admission:
         self._rows = rows
         self._keys = keys
         self._known = known
-        self._pass = store._pass  # noqa: SLF001 - a part of it
+        self._pass = store.number_of_pass
         self._new: list[tuple[object, ...]] = []
         self._bodies: list[tuple[object, ...]] = []
         self._seen: list[int] = []
@@ -324,19 +324,18 @@ class _Admission:
 
     def _next_occurrence(self, key: _Key) -> _Key:
         """Return the key of a request that has been there in this run already."""
-        assert isinstance(key, bytes)
         store, first = self._store, _hash_of(key)
         sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
-        count = (store._one(sql, (first, self._pass)) or 0) + 1  # noqa: SLF001 - a part of it
+        count = (store.one(sql, (first, self._pass)) or 0) + 1
         store.connection.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?, ?)", (first, self._pass, count))
-        key = hashlib.sha256(b"%s %d" % (key, count)).digest()
+        key = hashlib.sha256(b"%s %d" % (cast("bytes", key), count)).digest()
         if key not in self._known:
-            self._known.update(store._look_up([_hash_of(key)]))  # noqa: SLF001 - a part of it
+            self._known.update(store.look_up([_hash_of(key)]))
         return key
 
     def _add(self, row: Row, key: _Key) -> None:
         store = self._store
-        row.id, store._next_id = store._next_id, store._next_id + 1  # noqa: SLF001 - a part of it
+        row.id, store.next_id = store.next_id, store.next_id + 1
         state = SENT if len(self._to_send) < self._room else PENDING
         digest = None if row.key is None else _digest_of(row)
         self._new.append((row.id, _hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
@@ -386,15 +385,15 @@ class _Admission:
     def _come_by(self, number: int) -> None:
         """Take note whether the ids still grow with the rows: only then are they the order of the input."""
         store = self._store
-        if number < store._last_id and not store._is_reordered:  # noqa: SLF001 - a part of it
-            store._is_reordered = True  # noqa: SLF001
+        if number < store.last_id and not store.is_reordered:
+            store.is_reordered = True
             store.set(reordered=1)
-        store._last_id = number  # noqa: SLF001
+        store.last_id = number
 
     def _write(self) -> None:
         store = self._store
-        store._insert("rows", self._new)  # noqa: SLF001 - a part of it
-        store._insert("requests", self._bodies)  # noqa: SLF001
+        store.insert("rows", self._new)
+        store.insert("requests", self._bodies)
         for some in _pieces(self._seen, _MOST_HASHES):
             sql = f"UPDATE rows SET pass = ? WHERE id IN ({_marks(len(some))})"  # noqa: S608 - only question marks
             store.connection.execute(sql, (self._pass, *some))

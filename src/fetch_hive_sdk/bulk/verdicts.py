@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Literal, Optional, Union, cast
+from typing import TYPE_CHECKING, Literal, Optional, Union
 
 from pydantic_core import to_json
 
@@ -69,7 +69,7 @@ def judge(error: FetchHiveError, *, is_first: bool) -> Verdict:
     return Verdict("end", FAILED)
 
 
-def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:
+def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:  # noqa: PLR0911 - one for each case
     status = error.status_code
     if status == _TOO_FAST and error.error_code == _DAILY_CAP:
         return Verdict("cap", REJECTED, "cap")
@@ -98,7 +98,7 @@ def body_of(error: FetchHiveError) -> Union[str, bytes, None]:
     try:
         return to_json(body).decode()
     except ValueError:
-        return cast("str", repr(body))
+        return repr(body)
 
 
 def resets_at(error: FetchHiveError, now: Callable[[], float] = time.time) -> datetime:
