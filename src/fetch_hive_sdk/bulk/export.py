@@ -140,7 +140,7 @@ def _write_csv(file: IO[str], records: Iterable[Record]) -> int:
     writer.writerow([*_FIELDS, *(f"usage_{name}" for name in _COUNTS), *(f"output_{name}" for name in names)])
     count = 0
     for record in records:
-        usage, output = record.get("usage") or {}, record.get("output")
+        usage, output = cast("dict[str, Any]", record.get("usage") or {}), record.get("output")
         fields = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
         values = [record[name] for name in _FIELDS]
         values += [usage.get(name) for name in _COUNTS] + [fields.get(name) for name in names]

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, cast
 from .failures import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
 Format = Literal["csv", "jsonl"]
 
@@ -88,7 +88,7 @@ class FileRows:
         with file:
             yield file
 
-    def _missing(self, row: dict[str, object]) -> Optional[str]:
+    def _missing(self, row: Mapping[str, object]) -> Optional[str]:
         missing = [name for name in self._needed if name not in row]
         if not missing:
             return None
@@ -116,7 +116,7 @@ class FileRows:
 
     def _header(self, fields: list[str]) -> list[str]:
         header = [fields[0].removeprefix("\ufeff") if fields else "", *fields[1:]]
-        problem = self._missing(dict.fromkeys(header))
+        problem = self._missing(dict.fromkeys(header, ""))
         if problem is not None:
             raise RowError(f"{self._name}: {problem}")
         if len(set(header)) < len(header):

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from .failures import JournalError
@@ -64,13 +64,13 @@ class Admitted:
     error: Optional[RowError]
 
 
-@dataclass
 class _Answers:
     """What one commit has to say."""
 
-    futures: list[tuple[asyncio.Future[Any], object]] = field(default_factory=list)
-    freed: int = 0
-    failure: Optional[Exception] = None
+    def __init__(self) -> None:
+        self.futures: list[tuple[asyncio.Future[Any], object]] = []
+        self.freed = 0
+        self.failure: Optional[Exception] = None
 
 
 class Journal:

@@ -112,7 +112,7 @@ class Watch:
     def _display(self) -> Optional[_Display]:
         if self._progress is False:
             return None
-        if self._progress is not None:
+        if callable(self._progress):
             return _Function(self._progress)
         if sys.stderr is None:
             return None

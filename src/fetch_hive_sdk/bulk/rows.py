@@ -294,6 +294,6 @@ def is_async(values: object) -> bool:
     if isinstance(values, AsyncIterable):
         return True
     if isinstance(values, (str, bytes, Mapping, BaseModel)) or not isinstance(values, Iterable):
-        kind = "a coroutine: await it" if inspect.iscoroutine(values) else f"a {type(values).__name__}"
+        kind = "a coroutine: await it" if inspect.iscoroutine(values) else f"a {type(cast('object', values)).__name__}"
         raise TypeError(f"rows must be an iterable of requests or of mappings, not {kind}")
     return False
