@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Optional, cast
 
 from pydantic_core import to_json
 
-from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError
+from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, OutputValidationError
 
 from .failures import JournalError
 from .journal import Journal
@@ -429,7 +429,8 @@ class Engine:
         if verdict.stop is not None:
             self._reason = self._reason or error
             self.stop(verdict.stop)
-        self._end(row, verdict.state, error, body=body_of(error))
+        paid: object = getattr(error, "response", None) if isinstance(error, OutputValidationError) else None
+        self._end(row, verdict.state, error, body=body_of(error), tokens=tokens_of(paid))
 
     async def _try_again(self, row: Row, error: FetchHiveError, verdict: Verdict) -> None:
         """Try a row again that was surely not run, for lack of a connection: a few times."""

@@ -8,7 +8,9 @@ import sys
 import threading
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Protocol, TypeVar, Union, cast, overload
+
+from pydantic import TypeAdapter
 
 from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk._session import runs_asyncio
@@ -44,6 +46,13 @@ OutputT = TypeVar("OutputT")
 
 _SIGTERM_EXIT = 128 + 15
 _LOOK_SECONDS = 0.2  # Windows does not interrupt a wait when a signal comes
+
+
+class _HasOutput(Protocol[OutputT]):
+    """A typed prompt."""
+
+    @property
+    def output(self) -> Union[type[OutputT], TypeAdapter[OutputT]]: ...
 
 
 class Job:
@@ -255,17 +264,19 @@ class Job:
 
     @overload
     def results(
-        self, states: Optional[Iterable[State]] = None, *, prompt: Callable[..., Any]
-    ) -> Iterator[Item[Any]]: ...
+        self,
+        states: Optional[Iterable[State]] = None,
+        *,
+        prompt: Union[_HasOutput[OutputT], type[OutputT], TypeAdapter[OutputT]],
+    ) -> Iterator[Item[OutputT]]: ...
 
-    def results(
-        self, states: Optional[Iterable[State]] = None, *, prompt: Optional[Callable[..., Any]] = None
-    ) -> Iterator[Item[Any]]:
+    def results(self, states: Optional[Iterable[State]] = None, *, prompt: Any = None) -> Iterator[Item[Any]]:
         """Go through the rows in the order of the input, also while another process runs the job.
 
         Args:
             states: Only those in one of these states.
-            prompt: The typed prompt that made the requests: the `output` of each item is then what it returns.
+            prompt: The typed prompt that made the requests, or the type that the answers are: the `output` of each
+                item is then of that type.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -397,8 +408,8 @@ class Job:
 
 
 def _output_reader(prompt: object) -> Callable[[Any], Any]:
-    """Return what reads an answer as the output type of a typed prompt, or of a type itself."""
-    output_type: Any = getattr(prompt, "output_type", prompt)
+    """Return what reads an answer as the output type of a typed prompt, or as a type itself."""
+    output_type: Any = prompt if isinstance(prompt, (type, TypeAdapter)) else getattr(prompt, "output", prompt)
     return lambda response: response.output_as(output_type)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 import time
 from collections import deque
@@ -293,7 +292,6 @@ def is_async(values: object) -> bool:
     """
     if isinstance(values, AsyncIterable):
         return True
-    if isinstance(values, (str, bytes, Mapping, BaseModel)) or not isinstance(values, Iterable):
-        kind = "a coroutine: await it" if inspect.iscoroutine(values) else f"a {type(cast('object', values)).__name__}"
-        raise TypeError(f"rows must be an iterable of requests or of mappings, not {kind}")
-    return False
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping, BaseModel)):
+        return False
+    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {type(values).__name__}")
