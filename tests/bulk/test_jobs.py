@@ -57,6 +57,10 @@ class Service:
             raise answer
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
+    async def until(self, number):
+        while self.total < number:  # noqa: ASYNC110 - a test looks at what is sent
+            await asyncio.sleep(0.01)
+
     def client(self, **options):
         transport = httpx.MockTransport(self)
         return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=transport), **options)
@@ -323,7 +327,7 @@ def test_what_the_rows_raise_is_raised(start, job):
 )
 def test_arguments_are_checked(start, job, options):
     """Limits are positive; inputs want a deployment."""
-    with pytest.raises(ValueError, match="must be|are for rows that are mappings"):
+    with pytest.raises(ValueError, match=r"must be|are for rows that are mappings"):
         start(job, Service().client(), [], **options)
 
 
@@ -363,7 +367,7 @@ READ = httpx.ReadTimeout("silent")
         (httpx.ConnectError("refused"), "rejected", 3),
     ],
 )
-def test_the_state_of_a_row(start, job, monkeypatch, answer, state, runs):
+def test_the_state_of_a_row(start, job, monkeypatch, answer, state, runs):  # noqa: PLR0917 - fixtures, and a case
     """What the service answers decides the state; the other rows go on."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
     service = Service(bad=[answer])
@@ -406,7 +410,7 @@ def test_rejected_rows_are_sent_again_and_failed_ones_only_on_demand(start, job)
 
 
 def test_rows_in_doubt_are_settled_by_hand(start, job):
-    """retry gives rows back to the next run; settle closes them; both name what they do not know."""
+    """`retry` gives rows back to the next run; settle closes them; both name what they do not know."""
     service = Service(**{text: [refusal(500), httpx.Response(200, json=OK)] for text in "abc"})
     start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
 
@@ -692,8 +696,7 @@ async def test_cancelling_finishes_what_is_under_way(job):
     service = Service()
     service.delay = 0.1
     task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
-    while service.total < 12:
-        await asyncio.sleep(0.01)
+    await service.until(12)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -708,8 +711,7 @@ async def test_cancelling_twice_leaves_it_in_doubt(job):
     """What is under way is cut off, and what was marked in advance is given back."""
     service = Service()
     task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
-    while service.total < 12:
-        await asyncio.sleep(0.01)
+    await service.until(12)
     service.delay = 60
     await asyncio.sleep(0.1)
 

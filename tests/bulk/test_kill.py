@@ -108,7 +108,7 @@ def kill_at_random_moments(server, folder, how, choose, kills=1):
 
 @pytest.mark.parametrize("how", ["run", "arun", "cli"])
 def test_a_killed_job_pays_for_nothing_twice(server, tmp_path, how):
-    """kill -9: no row is run again, those in doubt are bounded, and the sum holds."""
+    """`kill -9`: no row is run again, those in doubt are bounded, and the sum holds."""
     kill_at_random_moments(server, tmp_path, how, random.Random(how))
 
 

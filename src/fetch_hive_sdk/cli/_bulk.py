@@ -136,8 +136,11 @@ def _add_doubt(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
     parser.add_argument("keys", nargs="*", metavar="KEY", help="only these rows; all that are in doubt if not given")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--retry", action="store_true", help="let the next run send them again, and maybe pay again")
-    what.add_argument("--settle", choices=["done", "failed"], help="close them")
+    # Both take keys, too: argparse does not look for arguments behind an option.
+    what.add_argument(
+        "--retry", nargs="*", metavar="KEY", help="let the next run send them again, and maybe pay for them again"
+    )
+    what.add_argument("--settle", nargs="+", metavar=("done|failed", "KEY"), help="close them: you know what they are")
     parser.add_argument("--json", action="store_true", help="list them as JSON Lines")
 
 

@@ -179,15 +179,19 @@ def _export(options: argparse.Namespace) -> int:
 
 def _doubt(options: argparse.Namespace) -> int:
     job = _job_of(options)
-    keys = options.keys or None
-    if not options.retry and options.settle is None:
+    settled, *named = options.settle or [None]
+    keys = [*options.keys, *(options.retry or []), *named] or None
+    if options.retry is None and settled is None:
         return _list_doubt(job.doubt(), keys, as_json=options.json)
+    if settled not in {None, "done", "failed"}:
+        complain("argument --settle: must be done or failed")
+        return _WRONG
     try:
-        count = job.retry(keys) if options.retry else job.settle(options.settle, keys)
+        count = job.settle(settled, keys) if settled else job.retry(keys)
     except KeyError as exc:
         complain(str(exc.args[0]))
         return _WRONG
-    what = "will be sent again by the next run" if options.retry else f"settled as {options.settle}"
+    what = f"settled as {settled}" if settled else "will be sent again by the next run"
     print(f"{count:,} rows: {what}", file=sys.stderr)
     return 0
 
