@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sqlite3
 import threading
 import time
@@ -215,6 +216,21 @@ def test_slow_rows_do_not_wait_for_each_other(job):
     report = job.run(service.client(), rows(), progress=look)
 
     assert report.done == 3
+
+
+def test_rows_that_come_one_by_one_are_all_taken(job):
+    """Handing over from thread to thread loses nothing, however the two take turns."""
+    pauses = random.Random(7)
+
+    def rows():
+        for request in numbered(400):
+            if pauses.random() < 0.5:
+                time.sleep(pauses.random() * 0.002)
+            yield request
+
+    report = job.run(Service().client(), rows(), progress=False, max_concurrency=5)
+
+    assert (report.rows, report.done) == (400, 400)
 
 
 def test_rows_are_read_in_the_thread_that_called(job):

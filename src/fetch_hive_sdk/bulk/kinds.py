@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic_core import to_json
+
 import fetch_hive_sdk
 from fetch_hive_sdk.models.base import Received, keep_raw
+from fetch_hive_sdk.models.prompts import fields_to_send
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,9 +22,6 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("WorkflowStart", "WorkflowAccepted"),
     ("HiveAgentRequest", "HiveAgentAccepted"),
 )
-
-# One encoder: json.dumps would make one for each row.
-_write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @lru_cache(maxsize=256)
@@ -42,10 +41,19 @@ def kind_of(cls: type[object]) -> int:
 
 def write_request(request: BaseModel) -> str:
     """Return the canonical JSON of a request: equal for equal requests."""
-    raw = cast("dict[str, object]", getattr(request, "raw"))  # noqa: B009 - every request has it, BaseModel has not
+    fields = fields_to_send(request)
     # Whether an answer is streamed is decided by the call, and says nothing about the run.
-    fields = {name: value for name, value in raw.items() if name != "streaming"}
-    return _write(fields)
+    fields.pop("streaming", None)
+    return to_json(_sorted(fields)).decode()
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {name: _sorted(item) for name, item in (sorted(items) if len(items) > 1 else items)}
+    if isinstance(value, (list, tuple)):
+        return [_sorted(item) for item in cast("list[object]", value)]
+    return value
 
 
 def read_request(kind: int, value: Any) -> BaseModel:

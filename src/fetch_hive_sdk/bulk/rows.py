@@ -194,8 +194,10 @@ class ServedSource:
         self._values = values
         self._loop = loop
         self._changed = threading.Condition()
-        self._wanted = 0
         self._taken: deque[object] = deque()
+        # How many values have been asked for, which the loop counts, and given, which the thread counts.
+        self._asked = 0
+        self._given = 0
         self._waiting: Optional[asyncio.Future[None]] = None
         self._is_woken = False
         self._is_over = False
@@ -206,21 +208,25 @@ class ServedSource:
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and not more than are wanted; None at the end."""
-        with self._changed:
-            self._wanted = max(0, most - len(self._taken))
-            if not self._taken and not self._is_over:
+        missing = most - len(self._taken) - (self._asked - self._given)
+        if missing > 0:
+            with self._changed:
+                self._asked += missing
+                self._changed.notify_all()
+        try:
+            while True:
+                # First it says that it waits, then it looks whether there is anything: the thread does it the other
+                # way round. A call that was meant for an earlier wait may wake it for nothing.
                 self._waiting = self._loop.create_future()
                 self._is_woken = False
-            self._changed.notify_all()
-        if self._waiting is not None:
-            try:
+                if self._taken or self._is_over:
+                    break
                 await self._waiting
-            finally:
-                self._waiting = None
-        with self._changed:
-            taken = [self._taken.popleft() for _ in range(min(most, len(self._taken)))]
-            if not taken and self._error is not None:
-                raise self._error
+        finally:
+            self._waiting = None
+        taken = [self._taken.popleft() for _ in range(min(most, len(self._taken)))]
+        if not taken and self._error is not None:
+            raise self._error
         return taken or None
 
     def close(self) -> None:
@@ -236,31 +242,27 @@ class ServedSource:
         try:
             values = iter(self._values)
             while self._is_wanted(wait):
-                self._give([next(values)])
+                self._taken.append(next(values))
+                self._given += 1
+                self._wake()
         except StopIteration:
             self._end(None)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+        except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
             self._end(exc)
         with self._changed:
             while not self._is_closed:
                 wait(self._changed)
 
     def _is_wanted(self, wait: Callable[[threading.Condition], None]) -> bool:
-        with self._changed:
-            while not self._is_closed and self._wanted <= 0:
-                wait(self._changed)
-            self._wanted -= 1
-            return not self._is_closed
-
-    def _give(self, values: list[object]) -> None:
-        with self._changed:
-            self._taken.extend(values)
-        self._wake()
+        if self._given >= self._asked:
+            with self._changed:
+                while not self._is_closed and self._given >= self._asked:
+                    wait(self._changed)
+        return not self._is_closed
 
     def _end(self, error: Optional[BaseException]) -> None:
-        with self._changed:
-            self._error = error
-            self._is_over = True
+        self._error = error
+        self._is_over = True
         self._wake()
 
     def _wake(self) -> None:
