@@ -7,7 +7,7 @@ import gzip
 import json
 import pickle
 import zlib
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import httpx
@@ -25,6 +25,7 @@ from fetch_hive_sdk import (
     NotFoundError,
     PaymentRequiredError,
     PermissionDeniedError,
+    PromptTokens,
     RateLimitError,
     ResponseDecodeError,
     ResponseError,
@@ -32,6 +33,7 @@ from fetch_hive_sdk import (
     ResponseValidationError,
     UnexpectedContentTypeError,
     UnprocessableEntityError,
+    Usage,
 )
 from fetch_hive_sdk._protocol.answers import find_request_id, is_json, one, parse_answer
 from fetch_hive_sdk._protocol.bodies import BodyReader, Inflater, content_encoding, content_type
@@ -297,16 +299,6 @@ def test_json_that_is_no_object_is_reported(body):
         ({"response": None}, "response"),
         ({"response": 7}, "response"),
         ({"response": ["secret"]}, "response"),
-        ({"request_id": 7}, "request_id"),
-        ({"model": ["secret"]}, "model"),
-        ({"duration": "secret"}, "duration"),
-        ({"reasoning": {"secret": 1}}, "reasoning"),
-        ({"stop_reason": 0}, "stop_reason"),
-        ({"usage": "secret"}, "usage"),
-        ({"usage": {"total_tokens": "secret"}}, "usage.total_tokens"),
-        ({"usage": {"prompt_tokens": "secret"}}, "usage.prompt_tokens"),
-        ({"usage": {"prompt_tokens": {"cached_tokens": "secret"}}}, "usage.prompt_tokens.cached_tokens"),
-        ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, "usage.completion_tokens.reasoning_tokens"),
     ],
 )
 def test_malformed_is_reported(changed, field):
@@ -319,8 +311,45 @@ def test_malformed_is_reported(changed, field):
     assert f"{field}: " in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.body == body
-    assert caught.value.request_id == (None if field == "request_id" else "req_1")
+    assert caught.value.request_id == "req_1"
     assert caught.value.__context__ is None
+
+
+USAGE = InvokeResponse.model_validate(ANSWER).usage
+PROMPT, COMPLETION = USAGE.prompt_tokens, USAGE.completion_tokens
+
+
+@pytest.mark.parametrize(
+    ("changed", "readable"),
+    [
+        ({"request_id": 7}, {"request_id": None}),
+        ({"model": ["x"]}, {"model": None}),
+        ({"duration": "x"}, {"duration": None}),
+        ({"reasoning": {"x": 1}, "stop_reason": 0}, {"reasoning": None, "stop_reason": None}),
+        ({"usage": "x"}, {"usage": Usage()}),
+        ({"usage": [1]}, {"usage": Usage()}),
+        ({"usage": {"total_tokens": "x", "duration": 2}}, {"usage": Usage(duration=2)}),
+        ({"usage": {"total_tokens": "12", "duration": 12.0}}, {"usage": Usage(total_tokens=12, duration=12)}),
+        ({"usage": {"total_tokens": 12.0}}, {"usage": Usage(total_tokens=12)}),
+        ({"usage": {"total_tokens": 12.5}}, {"usage": Usage()}),
+        ({"usage": {"prompt_tokens": "12"}}, {"usage": Usage(prompt_tokens=PromptTokens(total_tokens=12))}),
+        ({"usage": {"prompt_tokens": 12.0}}, {"usage": Usage(prompt_tokens=PromptTokens(total_tokens=12))}),
+        ({"usage": {"prompt_tokens": "x", "total_tokens": 1}}, {"usage": Usage(total_tokens=1)}),
+        ({"usage": {"prompt_tokens": {"cached_tokens": "x"}}}, {"usage": Usage()}),
+        ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, {"usage": Usage()}),
+    ],
+)
+def test_what_is_not_promised_costs_no_answer(changed, readable):
+    """A paid answer is not thrown away over something that has no part in it; `raw` has what came."""
+    body = {**ANSWER, **changed}
+
+    answer = parse_answer(one(InvokeResponse), "application/json", as_json(body))
+
+    whole = InvokeResponse.model_validate(ANSWER)
+    expected = whole.model_copy(update=readable)
+    for name in InvokeResponse.model_fields:
+        assert getattr(answer, name) == getattr(expected, name), name
+    assert answer.raw == body
 
 
 def test_missing_response_is_reported():
@@ -622,7 +651,6 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
         None,
         "",
         " ",
-        "-1",
         "+1",
         "1e3",
         "1.",
@@ -633,17 +661,22 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
         "soon",
         "٣",
         "²",
-        http_date(seconds=-1),
-        http_date(days=-365),
         "Mon, 31 Feb 2026 12:00:00 GMT",
         "Mon, 23 Nov 2026 25:00:00 GMT",
         "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
-        "Mon, 01 Jan 0001 00:00:00 +2359",
     ],
 )
 def test_retry_after_that_is_none_is_ignored(value):
-    """Negative, past, unreadable or missing: the caller's own backoff is as good."""
+    """Unreadable or missing: the caller's own backoff is as good."""
     assert read_retry_after(value, NOW.timestamp) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "-0.5", http_date(seconds=-1), http_date(days=-365), "Mon, 01 Jan 0001 00:00:00 +2359"]
+)
+def test_retry_after_that_has_passed_is_now(value):
+    """A negative number and a past date mean that there is nothing left to wait for."""
+    assert read_retry_after(value, NOW.timestamp) == 0.0
 
 
 @given(st.text(max_size=30) | st.builds("Mon, {:02d} Jan {} {}:00:00 {}".format, *[st.integers(-5, 10**20)] * 4))
@@ -660,7 +693,20 @@ def test_refusal_has_its_retry_after():
     failed = refusal(503, headers={"retry-after": "soon"})
 
     assert (turned_away.retry_after, turned_away.maybe_processed) == (2.0, False)
-    assert (failed.retry_after, failed.maybe_processed) == (None, True)
+    assert (failed.retry_after, failed.maybe_processed) == (None, False)
+    assert refusal(503).maybe_processed
+    assert not refusal(503, headers={"retry-after": "-1"}).maybe_processed
+
+
+def test_refusal_by_the_daily_cap_says_when_it_resets():
+    """At the next midnight, UTC, with the numbers that the service reports."""
+    body = b'{"error": "cap", "error_code": "api_rate_limit_exceeded", "limit": 50, "current": 51}'
+
+    capped, throttled = refusal(429, body), refusal(429, b'{"error": "slow down", "limit": "many"}')
+
+    assert (capped.limit, capped.current) == (50, 51)
+    assert capped.resets_at == datetime(2026, 11, 24, tzinfo=timezone.utc)
+    assert (throttled.limit, throttled.current, throttled.resets_at) == (None, None, None)
 
 
 # --- Asked for by mutants --------------------------------------------------------------------------------------------
@@ -710,3 +756,44 @@ def test_masked_refusal_keeps_the_rest():
 
     assert error.body == {"message": "***", "error_code": "unknown_key"}
     assert error.response.json() == error.body
+
+
+# --- gzip in members -------------------------------------------------------------------------------------------------
+
+
+def inflated(data: bytes, size: int) -> bytes:
+    inflater = Inflater("gzip")
+    body = b"".join(piece for at in range(0, len(data), size) for piece in inflater.feed(data[at : at + size]))
+    inflater.finish(body)
+    return body
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+@pytest.mark.parametrize(
+    "members", [[b"one"], [b"one", b"two"], [b"", b"one", b"", b"two", b""], [b"x" * 200_000, b"y" * 200_000]]
+)
+def test_gzip_of_several_members_is_read_whole(members, size):
+    """RFC 1952: they follow each other; each is given as soon as it is there."""
+    if size == 1 and len(members[0]) > 1000:
+        pytest.skip("the same as with two bytes, and slow")
+    assert inflated(b"".join(map(gzip.compress, members)), size) == b"".join(members)
+
+
+def test_gzip_member_is_given_when_it_ends():
+    """A stream that is flushed member by member has its events at once."""
+    inflater = Inflater("gzip")
+
+    assert b"".join(inflater.feed(gzip.compress(b"first"))) == b"first"
+    assert b"".join(inflater.feed(gzip.compress(b"second"))) == b"second"
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0" * 100, b"\x1f", b"garbage"])
+def test_what_follows_the_last_gzip_member_is_ignored(rest):
+    """Padding, for example; what goes on for too long is an error."""
+    assert inflated(gzip.compress(b"one") + rest, 3) == b"one"
+
+
+def test_second_gzip_member_that_is_cut_is_reported():
+    """It is a part of the answer."""
+    with pytest.raises(ResponseDecodeError, match="ended early"):
+        inflated(gzip.compress(b"one") + gzip.compress(b"two")[:-4], 100)

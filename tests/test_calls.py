@@ -7,9 +7,9 @@ import json
 import httpx
 import pytest
 
+from fetch_hive_sdk.emulator import _calls as calls_module
+from fetch_hive_sdk.emulator._calls import CallLog
 from fetch_hive_sdk.testing import FakeServer
-from fetch_hive_sdk.testing import _calls as calls_module
-from fetch_hive_sdk.testing._calls import CallLog
 
 KEY = "fhk_0123456789"
 
@@ -213,3 +213,22 @@ def test_a_closed_log_ends_its_news(log):
     log.close()
 
     assert list(following) == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "[" * 1000])
+def test_what_browsers_cannot_read_is_kept_as_text(log, number):
+    """The news are JSON as browsers have it, whatever was sent."""
+    log.handle(post(f'{{"deployment": "d", "inputs": {number}}}'.encode()))
+
+    json.dumps(news_of(log), allow_nan=False)
+    assert number in snapshot_of(log)[0]["request"]
+
+
+def test_an_escaped_key_is_masked(log):
+    """A key is found although JSON escapes it, in what is JSON and in what is not."""
+    escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+    log.handle(post(f'{{"deployment": "{escaped}"}}'.encode()))
+    log.handle(post(f'{{"deployment": "{escaped}'.encode()))
+
+    assert [record["request"] for record in snapshot_of(log)] == [{"deployment": "***"}, '{"deployment": "***']

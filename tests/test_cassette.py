@@ -15,8 +15,8 @@ from fetch_hive_sdk.testing._cassette import (
     keep_answer,
     keep_request,
     read_file,
-    write_file,
 )
+from fetch_hive_sdk.testing._cassette_writer import CassetteWriter
 
 KEY = "fhk_0123456789"
 STREAM = {"content-type": "text/event-stream"}
@@ -25,6 +25,12 @@ JSON = {"content-type": "application/json"}
 
 def request(body=b"{}", key=KEY, path="/v1/prompt/invoke"):
     return httpx.Request("POST", f"https://x.test{path}", headers={"Authorization": f"Bearer {key}"}, content=body)
+
+
+def write_file(file, *calls):
+    with CassetteWriter(file) as writer:
+        for call in calls:
+            writer.append(call)
 
 
 def body_of(answer: RecordedAnswer) -> bytes:
@@ -57,6 +63,48 @@ def test_masks_the_key():
     assert KEY not in asked.model_dump_json() + answer.model_dump_json()
     assert answer.events[0].event == {"type": "***"}
     assert answer.events[2].content() == b"***\xff"
+
+
+ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
+
+
+@pytest.mark.parametrize("written", [KEY, ESCAPED, ESCAPED.upper().replace("U", "u"), ESCAPED.replace("\\", "\\\\")])
+@pytest.mark.parametrize(
+    "event",
+    [
+        'data:{"a": "%s"}\n\n',
+        'data: {"a": "%s"}\r\n\r\n',
+        'data: {\ndata: "a": "%s"}\n\n',
+        'data: {"a": "%s',
+        ": %s\n\n",
+    ],
+)
+def test_masks_an_escaped_key_in_every_form_of_an_event(event, written):
+    """What is not exactly `data: ...` and a blank line is kept word for word, but for the key."""
+    answer = keep_answer(200, STREAM, [(0.0, (event % written).encode())], KEY)
+
+    assert body_of(answer).decode() == event % "***"
+
+
+def test_masks_an_escaped_key_in_a_text_that_is_not_json():
+    """An answer in one piece is masked likewise."""
+    assert body_of(keep_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], KEY)) == b'{"a": "***'
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
+def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
+    """A cassette is JSON, whatever was sent and answered, and gives back what came."""
+    body = f'{{"n": {number}}}'.encode()
+    events = f'data: {{"n": {number}}}\n\n'.encode()
+    calls = [
+        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, JSON, [(0.0, body)], KEY)),
+        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, STREAM, [(0.0, events)], KEY)),
+    ]
+    file = tmp_path / "c.json"
+    write_file(file, *calls)
+
+    json.loads(file.read_text("utf-8").splitlines()[0], parse_constant=pytest.fail)
+    assert [body_of(call.response) for call in read_file(file)] == [body, events]
 
 
 def test_keeps_words_that_are_no_secret():
@@ -103,7 +151,7 @@ def test_refuses_a_redact_that_returns_no_json(returned):
 def test_gives_back_the_body_that_came(tmp_path, body):
     """An answer is the same after it has been to the file: JSON as JSON, anything else byte by byte."""
     answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
-    write_file(tmp_path / "c.json", [RecordedCall(request=keep_request(request()), response=answer)])
+    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -126,7 +174,7 @@ def test_gives_back_the_events_that_came(tmp_path, wire, size):
     """A stream is the same byte by byte, with its comments, line ends and broken events, however it was cut."""
     chunks = [(float(at), wire[at : at + size]) for at in range(0, len(wire), size)]
     answer = keep_answer(200, STREAM, chunks, KEY)
-    write_file(tmp_path / "c.json", [RecordedCall(request=keep_request(request()), response=answer)])
+    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -160,48 +208,45 @@ def test_knows_when_a_stream_is_over(wire, over):
     assert is_over(event) is over
 
 
-def test_writes_what_people_and_git_can_read(tmp_path):
-    """The file has a field a line and an event a line, letters as they are, sorted headers and a line end."""
+def test_writes_one_call_a_line(tmp_path):
+    """The file is JSON Lines: letters as they are, headers sorted, and a line that can be read without the others."""
     wire = [(0.1, 'data: {"response": "café"}\n\n'.encode()), (0.25, b": ping\n\n")]
     answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
+    call = RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
     file = tmp_path / "c.json"
 
-    write_file(file, [RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)])
+    write_file(file, call, call)
 
-    assert (
-        file.read_text("utf-8")
-        == """\
-{
-  "fetch_hive_cassette": 1,
-  "calls": [
-    {
-      "request": {
-        "method": "POST",
-        "path": "/prompt/invoke",
-        "body": {
-          "b": [
-            1
-          ],
-          "a": {}
-        }
-      },
-      "response": {
-        "status": 200,
-        "headers": {
-          "content-type": "text/event-stream",
-          "retry-after": "1"
-        },
-        "events": [
-          {"at": 0.1, "event": {"response": "café"}},
-          {"at": 0.25, "wire": ": ping\\n\\n"}
-        ]
-      }
-    }
-  ]
-}
-"""
+    line = (
+        '{"fetch_hive_cassette": 2, '
+        '"request": {"method": "POST", "path": "/prompt/invoke", "body": {"b": [1], "a": {}}}, '
+        '"response": {"status": 200, "headers": {"content-type": "text/event-stream", "retry-after": "1"}, '
+        '"events": [{"at": 0.1, "event": {"response": "café"}}, {"at": 0.25, "wire": ": ping\\n\\n"}]}}\n'
     )
+    assert file.read_text("utf-8") == line * 2
+    assert read_file(file) == [call, call]
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_reads_the_old_form(tmp_path):
+    """A cassette of version 1.0, one JSON object on many lines, is read as before."""
+    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    file = tmp_path / "c.json"
+    old = {"fetch_hive_cassette": 1, "calls": [call.model_dump(exclude_unset=True)] * 2}
+    file.write_text(json.dumps(old, indent=2), "utf-8")
+
+    assert read_file(file) == [call, call]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b'{"fetch_hive_cassette": 2, "requ', b'{"a": "caf\xc3'])
+def test_reads_what_a_killed_recorder_has_left(tmp_path, end):
+    """A line that was cut costs itself and no other; blank lines and other line ends mean nothing."""
+    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    file = tmp_path / "c.json"
+    write_file(file, call)
+    file.write_bytes(file.read_bytes() + end)
+
+    assert read_file(file) == [call]
 
 
 CALL = {"request": {"method": "POST", "path": "/x"}, "response": {"status": 200}}
@@ -214,7 +259,10 @@ CALL = {"request": {"method": "POST", "path": "/x"}, "response": {"status": 200}
         (b"\xff\xff", "is not JSON"),
         (b"[]", "is no cassette"),
         (b'{"calls": []}', "record makes them"),
-        (b'{"fetch_hive_cassette": 2, "calls": []}', "its format is 2"),
+        (b'{"fetch_hive_cassette": 3, "calls": []}', "its format is 3"),
+        (b'{"fetch_hive_cassette": 2}', "is wrong in line 1 at request: Field required"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{\n", "is not JSON in line 2"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{}", "record makes them"),
         (b'{"fetch_hive_cassette": 1}', "is wrong at calls: Field required"),
         (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), "is wrong at calls.0.x"),
         (

@@ -574,6 +574,80 @@ def test_a_closed_stderr_does_not_cost_the_answer(closed_pipe):
     assert (done.returncode, done.stdout) == (141, b"Short.\n")
 
 
+def run_without(number, *arguments):
+    """Run the program with a standard stream closed."""
+    command = ["sh", "-c", f'exec "$@" {number}>&-', "sh", *PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(
+    ("arguments", "code", "out"),
+    [
+        (["invoke", "d"], 0, "Short.\n"),
+        (["invoke", "d", "--stream", "--reasoning"], 0, "Short.\n"),
+        (["invoke", "d", "--base-url", "ftp://x"], 3, ""),
+        (["invoke", "unknown", "--json"], 4, ""),
+        (["invoke"], 2, ""),
+        (["replay", "no.json"], 2, ""),
+        (["serve", "--file", "no.toml"], 2, ""),
+    ],
+)
+def test_nothing_for_a_closed_stderr_goes_to_stdout(arguments, code, out):
+    """What would be said on stderr is lost with it, and not taken for the answer."""
+    done = run_without(2, *arguments)
+
+    assert (done.returncode, done.stdout) == (code, out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
+@pytest.mark.usefixtures("fake")
+def test_closed_stdin_is_one_line():
+    """Inputs cannot be read from a standard input that is closed; all else does not need it."""
+    refused = run_without(0, "invoke", "d", "--input-json", "-")
+    answered = run_without(0, "invoke", "d")
+
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith("--input-json: cannot read -: the standard input is closed")
+    assert answered.stdout == "Short.\n"
+
+
+@pytest.mark.parametrize("module", ["argparse", "httpx", "pydantic", "fetch_hive_sdk.testing"])
+def test_ctrl_c_while_modules_are_loaded_ends_quietly(module):
+    """Ctrl-C in the first moments of the program is no traceback."""
+    code = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+from fetch_hive_sdk.cli import main
+sys.exit(main(["demo"]))
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_stderr_that_fails_is_not_a_traceback(monkeypatch):
+    """Where neither of the outputs can be written, the exit code says so."""
+
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    monkeypatch.setattr(sys, "stderr", Broken())
+
+    assert main(["doctor", "--offline"]) == 1
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110 - a device
 @pytest.mark.parametrize("form", [[], ["--stream"], ["--json"]])
 def test_a_full_disk_is_one_line(fake, capsys, monkeypatch, form):

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from fetch_hive_sdk import _config
 from fetch_hive_sdk.cli import _record, main
-from fetch_hive_sdk.testing import FakeServer
+from fetch_hive_sdk.testing import FakeServer, recording_proxy
 
 PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
 KEY = "fhk_0123456789"
@@ -30,6 +31,11 @@ def fake(monkeypatch, tmp_path):
         yield fake
 
 
+def signals(*names):
+    """Those of the signals that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 def python(code):
     return ["--", sys.executable, "-c", code]
 
@@ -43,7 +49,7 @@ def test_records_the_calls_of_a_command(capfd, fake):
 
     seen = capfd.readouterr()
     assert (code, seen.out, seen.err) == (0, "Short.\n", "fetch-hive: 1 call recorded in c.json\n")
-    (call,) = json.loads(Path("c.json").read_text("utf-8"))["calls"]
+    (call,) = map(json.loads, Path("c.json").read_text("utf-8").splitlines())
     assert call["request"] == {"method": "POST", "path": "/prompt/invoke", "body": fake.calls[0].raw}
     assert call["response"]["body"]["response"] == "Short."
     assert KEY not in Path("c.json").read_text("utf-8")
@@ -124,9 +130,10 @@ def test_names_the_file_after_the_command(command, name):
     """The same command finds its file again; what may be a secret is in no name."""
     assert _record.file_for(Path("c"), command) == Path("c") / name
     assert _record.file_for(Path("c/mine.json"), command) == Path("c/mine.json")
+    assert _record.file_for(Path("c/mine.jsonl"), command) == Path("c/mine.jsonl")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", signals("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"))
 def test_lets_the_command_end_first(number, tmp_path):
     """Ctrl-C is for the command, which may have its own idea of it; what was recorded is written."""
     code = f"""
@@ -141,7 +148,7 @@ time.sleep(60)
     )
     assert recorder.stdout.readline() == b"Short.\n"
 
-    if number == signal.SIGINT:
+    if number in signals("SIGINT", "SIGQUIT"):
         os.killpg(recorder.pid, number)  # as a terminal does
     else:
         recorder.send_signal(number)
@@ -149,6 +156,47 @@ time.sleep(60)
 
     assert recorder.returncode == 5
     assert Path("c.json").exists()
+
+
+@pytest.mark.parametrize("number", signals("SIGKILL", "SIGQUIT", "SIGHUP"))
+def test_keeps_the_calls_of_a_group_that_is_killed(number):
+    """A closed terminal or a kill of both programs costs the call under way and no other."""
+    code = f"{CALL}\nimport sys, time\nsys.stdout.flush()\ntime.sleep(60)"
+    recorder = subprocess.Popen(
+        [*PROGRAM, "record", "--out", "c.json", *python(code)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert recorder.stdout.readline() == b"Short.\n"
+
+    os.killpg(recorder.pid, number)
+    recorder.communicate(timeout=30)
+
+    (call,) = map(json.loads, Path("c.json").read_text("utf-8").splitlines())
+    assert call["response"]["body"]["response"] == "Short."
+
+
+def test_a_second_recorder_of_the_file_is_refused(capfd):
+    """Two commands that record into one file would cost each other's calls."""
+    with recording_proxy("c.json", os.environ["FETCH_HIVE_BASE_URL"]):
+        assert main(["record", "--out", "c.json", *python("print('not run')")]) == 1
+
+    seen = capfd.readouterr()
+    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: another recorder is writing this cassette\n")
+
+
+def test_what_is_ignored_stays_ignored():
+    """Below nohup a hangup ends neither the recorder nor its command."""
+    code = f"import time\ntime.sleep(1)\n{CALL}"
+    recorder = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PROGRAM, "record", "--out", "c.json", *python(code)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    time.sleep(0.3)
+
+    os.killpg(recorder.pid, signal.SIGHUP)
+
+    assert recorder.communicate(timeout=30)[0] == b"Short.\n"
+    assert recorder.returncode == 0
 
 
 def test_knows_the_address_of_the_service():

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.emulator._deployments import fill_in, has_type, read_file, variables_of
 from fetch_hive_sdk.testing import Deployment, PlannedFault, Variable, Variant
-from fetch_hive_sdk.testing._deployments import fill_in, has_type, read_file, variables_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "emulator.md"
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -55,69 +55,69 @@ def test_a_file_says_what_objects_say(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("deployment = 1", "1: deployment is unknown: is it deployments?"),
-        ("\n[deployments.d]\nanswr = 'x'", "3: deployments.d.answr is unknown: is it answer?"),
-        ("[deployments.d]\nzzz = 'x'", "2: deployments.d.zzz is unknown"),
-        ("[deployments.d]\nname = 'x'", "2: deployments.d.name is unknown"),
-        ("[deployments.d]\nanswer = 5", "2: deployments.d.answer: must be a text, a table, or a list of those"),
-        ("[deployments.d]\nanswer = []", "2: deployments.d.answer: must be a text, a table, or a list of those"),
+        ("deployment = 1", ": deployment is unknown: is it deployments?"),
+        ("\n[deployments.d]\nanswr = 'x'", ": deployments.d.answr is unknown: is it answer?"),
+        ("[deployments.d]\nzzz = 'x'", ": deployments.d.zzz is unknown"),
+        ("[deployments.d]\nname = 'x'", ": deployments.d.name is unknown"),
+        ("[deployments.d]\nanswer = 5", ": deployments.d.answer: must be a text, a table, or a list of those"),
+        ("[deployments.d]\nanswer = []", ": deployments.d.answer: must be a text, a table, or a list of those"),
         (
             "[deployments.d]\nanswer = { day = 2026-01-01 }",
-            "2: deployments.d.answer: has a value that JSON cannot carry, a date for one",
+            ": deployments.d.answer: has a value that JSON cannot carry, a date for one",
         ),
-        ("[deployments.d]\ndelay = -1", "2: deployments.d.delay: Input should be greater than or equal to 0"),
-        ("[deployments.d]\ndelay = 'x'", "2: deployments.d.delay: Input should be a valid number"),
-        ("[deployments.d]\ndelay = nan", "2: deployments.d.delay: Input should be a finite number"),
-        ("[deployments.d.variables]\ntext = 'text'", "2: deployments.d.variables.text.type: Input should be 'string'"),
+        ("[deployments.d]\ndelay = -1", ": deployments.d.delay: Input should be greater than or equal to 0"),
+        ("[deployments.d]\ndelay = 'x'", ": deployments.d.delay: Input should be a valid number"),
+        ("[deployments.d]\ndelay = nan", ": deployments.d.delay: Input should be a finite number"),
+        ("[deployments.d.variables]\ntext = 'text'", ": deployments.d.variables.text.type: Input should be 'string'"),
         (
             "[deployments.d.variables]\nn = { type = 'integer', default = 'x' }",
-            "2: deployments.d.variables.n.default: must be of the type integer",
+            ": deployments.d.variables.n.default: must be of the type integer",
         ),
         (
             "[deployments.d.variables]\nday = { default = 2026-01-01 }",
-            "2: deployments.d.variables.day.default: must be",
+            ": deployments.d.variables.day.default: must be",
         ),
         (
             "[deployments.d]\nanswer = '{txt}'\nvariables = { text = 'string' }",
-            "2: deployments.d.answer: {txt} is not among the variables: is it text?",
+            ": deployments.d.answer: {txt} is not among the variables: is it text?",
         ),
         (
             "[deployments.d]\nvariables = {}\n[deployments.d.variants.v]\n\nreasoning = '{a}'",
-            "5: deployments.d.variants.v.reasoning: {a} is not among the variables",
+            ": deployments.d.variants.v.reasoning: {a} is not among the variables",
         ),
-        ("[[deployments.d.faults]]\nevery = 5", "1: deployments.d.faults.0.fault is missing"),
-        ("[[deployments.d.faults]]\nfault = 200", "2: deployments.d.faults.0.fault: must be a status from 400 to 599"),
-        ("[[deployments.d.faults]]\nfault = true", "2: deployments.d.faults.0.fault: must be a status"),
-        ("[deployments.d]\nfaults = [\n{fault = 429},\n{falt = 429},\n]", "4: deployments.d.faults.1.falt is unknown"),
-        ("[[deployments.d.faults]]\nfault = 429\nevery = 0", "3: deployments.d.faults.0.every: Input should be"),
+        ("[[deployments.d.faults]]\nevery = 5", ": deployments.d.faults.0.fault is missing"),
+        ("[[deployments.d.faults]]\nfault = 200", ": deployments.d.faults.0.fault: must be a status from 400 to 599"),
+        ("[[deployments.d.faults]]\nfault = true", ": deployments.d.faults.0.fault: must be a status"),
+        ("[deployments.d]\nfaults = [\n{fault = 429},\n{falt = 429},\n]", ": deployments.d.faults.1.falt is unknown"),
+        ("[[deployments.d.faults]]\nfault = 429\nevery = 0", ": deployments.d.faults.0.every: Input should be"),
         (
             "[[deployments.d.faults]]\nfault = 429\nevery = 2\nfirst = 2",
-            "4: deployments.d.faults.0.first: every and first exclude each other",
+            ": deployments.d.faults.0.first: every and first exclude each other",
         ),
         (
             "[[deployments.d.faults]]\nfault = 'cut'\nmessage = 'x'",
-            "3: deployments.d.faults.0.message: cut cannot say that",
+            ": deployments.d.faults.0.message: cut cannot say that",
         ),
-        ("[deployments.d]\nanswer = 'x", "2: "),
-        ("a = 1\na = 2", "2: "),
-        ("api_key = ''", "1: api_key: "),
-        ("deployments = 5", "1: deployments: Input should be a valid dictionary"),
+        ("[deployments.d]\nanswer = 'x", ":2: "),
+        ("a = 1\na = 2", ":2: "),
+        ("api_key = ''", ": api_key: "),
+        ("deployments = 5", ": deployments: Input should be a valid dictionary"),
     ],
 )
-def test_a_mistake_has_file_line_and_reason(tmp_path, text, complaint):
-    """What is wrong in a file is told with the file, the line and the reason."""
+def test_mistake_names_file_place_and_reason(tmp_path, text, complaint):
+    """A syntax error names the file, the line and the reason; a wrong value the file, its path and the reason."""
     file = write(tmp_path, text)
 
     with pytest.raises(ConfigurationError) as caught:
         read_file(file)
 
-    assert str(caught.value).startswith(f"{file}:{complaint}")
+    assert str(caught.value).startswith(f"{file}{complaint}")
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_of_several_mistakes_is_told(tmp_path):
-    """Mistakes are mended from the top."""
-    with pytest.raises(ConfigurationError, match=r":2: "):
+def test_first_of_several_mistakes_is_reported(tmp_path):
+    """Mistakes are corrected from the top."""
+    with pytest.raises(ConfigurationError, match=r"deployments\.d\.b is unknown"):
         read_file(write(tmp_path, "[deployments.d]\nb = 1\na = 2\n"))
 
 

@@ -432,7 +432,7 @@ def test_an_emulator_without_a_file_has_nothing_to_read():
 def test_serving_takes_a_delay_of_its_own(file, monkeypatch):
     """`serve(delay=...)` is for the deployments that say none."""
     emulator = Emulator.from_file(file, delay=5)
-    monkeypatch.setattr("fetch_hive_sdk.testing._emulator.time.sleep", lambda seconds: pytest.fail("it waits"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
 
     with emulator.serve(delay=0) as url, httpx.Client() as http:
         body = {"deployment": "d", "streaming": True}

@@ -8,7 +8,10 @@ import enum
 import json
 import math
 import pickle
+import sys
+import textwrap
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +21,16 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_serializer
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 from typing_extensions import TypedDict
 
 import fetch_hive_sdk
@@ -572,7 +584,7 @@ def test_reads_null_as_missing_and_missing_as_none(model_type, least):
         (InvokeResponse, {"response": ["s3cret"]}, "response"),
         (InvokeResponse, {"response": "s3cret", "usage": "s3cret"}, "usage"),
         (InvokeResponse, {"response": "s3cret", "usage": {"total_tokens": "s3cret"}}, "usage.total_tokens"),
-        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens"),
+        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens.total_tokens"),
         (Usage, {"completion_tokens": {"total_tokens": ["s3cret"]}}, "completion_tokens.total_tokens"),
         (ReasoningEvent, {"type": "reasoning"}, "response"),
         (ResponseEvent, {"type": "reasoning", "response": "s3cret"}, "type"),
@@ -1043,7 +1055,7 @@ def answer(text: str) -> InvokeResponse:
         ('{"name": "Ulm"}', TypeAdapter(Union[int, Town]), Town(name="Ulm")),
         ('"no"', TypeAdapter(Literal["yes", "no"]), "no"),
         ('"red"', Colour, Colour.RED),
-        ('"a \\"word\\""', str, 'a "word"'),
+        ('"a \\"word\\""', str, '"a \\"word\\""'),
     ],
 )
 def test_reads_json_as_the_type_you_ask_for(text, output_type, value):
@@ -1291,3 +1303,126 @@ def test_names_a_generic_type_in_full():
     """What was asked for stands in the message."""
     with pytest.raises(OutputValidationError, match=r"does not fit list\[int\]"):
         InvokeResponse(response="x").output_as(list[int])
+
+
+# --- Like a dict -----------------------------------------------------------------------------------------------------
+
+LIKE_A_DICT = {"response": "a", "model": "m", "new": {"x": 1}}
+
+
+def test_reads_like_a_dict_in_everything():
+    """All that reads a dict; writing, `json.dumps` and `isinstance` are the exceptions."""
+    model = keep_raw(InvokeResponse.model_validate(LIKE_A_DICT), LIKE_A_DICT)
+
+    assert len(model) == 3
+    assert model == LIKE_A_DICT
+    assert model == LIKE_A_DICT
+    assert model != {"response": "a"}
+    assert model | {"model": "n"} == {**LIKE_A_DICT, "model": "n"}
+    assert {"model": "n", "y": 1} | model == {"y": 1, **LIKE_A_DICT}
+    assert model | model == LIKE_A_DICT
+    assert model.copy() == LIKE_A_DICT
+    assert isinstance(model.copy(), dict)
+    assert list(reversed(model)) == ["new", "model", "response"]
+    assert isinstance(model, Mapping)
+    with pytest.raises(TypeError):
+        model | 3
+
+
+def test_an_answer_without_fields_is_false():
+    """As an empty dict is."""
+    assert not keep_raw(Usage(), {})
+    assert keep_raw(Usage(), {"total_tokens": None})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="there is no match statement before Python 3.10")
+def test_matches_a_mapping_pattern():
+    """As a dict does, whatever the model."""
+    program = {"model": ResponseEvent(response="a")}
+    code = """
+        match model:
+            case {"type": "response", "response": text}:
+                found = text
+            case _:
+                found = None
+    """
+
+    exec(textwrap.dedent(code), program)
+
+    assert program["found"] == "a"
+
+
+def test_becomes_a_row_of_a_table():
+    """Of pandas, whose columns are the names that the service sent."""
+    pandas = pytest.importorskip("pandas", reason="it is only needed to check what we say of it")
+    model = keep_raw(InvokeResponse.model_validate(LIKE_A_DICT), LIKE_A_DICT)
+
+    table = pandas.DataFrame([model])
+
+    assert list(table.columns) == ["response", "model", "new"]
+
+
+@with_each_model
+def test_no_field_is_named_like_a_method_of_a_dict(model_type):
+    """It would hide the method, or be hidden by it."""
+    reserved = {name for name in dir(dict) if not name.startswith("_")} | {"raw"}
+
+    assert not reserved & model_type.model_fields.keys()
+
+
+# --- Inputs that JSON cannot carry -----------------------------------------------------------------------------------
+
+
+class Scalar:
+    """As numpy has them: a shape, a dtype, and an item."""
+
+    shape, dtype = (), "int64"
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def item(self) -> object:
+        return self.value
+
+
+def test_scalars_of_numpy_are_values():
+    """As those that derive from Python's own are anyway."""
+    assert InvokeRequest(deployment="d", inputs={"n": [Scalar(5), Scalar(True)]}).inputs == {"n": [5, True]}
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+@dataclasses.dataclass
+class Account:
+    login: Login
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"n": 10**5000}, r"inputs\.n has more than 4,300 digits"),
+        ({"n": [Scalar(None)]}, r"inputs\.n\[0\] is NaT"),
+        ({"n": {"x": Scalar(math.nan)}}, r"inputs\.n\.x is nan"),
+        ({"key": SecretStr("hidden")}, r"inputs\.key is a SecretStr.*get_secret_value"),
+        ({"a": [SecretBytes(b"hidden")]}, r"inputs\.a\[0\] is a SecretBytes"),
+        (Login(user="u", password="hidden"), r"inputs\.password is a SecretStr"),
+        ({"a": Account(Login(user="u", password="hidden"))}, r"inputs\.a\.login\.password is a SecretStr"),
+    ],
+)
+def test_inputs_that_would_be_lost_are_refused(inputs, message):
+    """With the path, and without the value."""
+    with pytest.raises(ValidationError, match=message) as caught:
+        InvokeRequest(deployment="d", inputs=inputs)
+
+    assert "hidden" not in str(caught.value)
+
+
+def test_inputs_of_pandas_are_refused_with_their_path():
+    """NaT is no time, and pandas says so with errors of its own."""
+    pandas = pytest.importorskip("pandas", reason="it is only needed to check what we say of it")
+
+    with pytest.raises(ValidationError, match=r"inputs\.at"):
+        InvokeRequest(deployment="d", inputs={"at": pandas.NaT})

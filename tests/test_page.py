@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import FetchHive, FetchHiveError
+from fetch_hive_sdk.emulator._page import _FILES
 from fetch_hive_sdk.testing import TEST_KEY, Deployment, Emulator, PlannedFault
-from fetch_hive_sdk.testing._page import _FILES
 
 KEY = "fhk_0123456789"
 EVIL = '<img src=x onerror="document.title=1"> \'; <script>document.title=2</script>'
@@ -114,6 +114,19 @@ def test_the_news_do_not_tell_the_key(http, client):
 
     with http.stream("GET", "/events") as answer:
         assert KEY not in json.dumps(next(messages_of(answer)))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "[" * 1000 + "]" * 1000])
+def test_odd_request_does_not_end_the_news(http, client, number):
+    """After a request that is not JSON, the page goes on."""
+    http.post("/v1/prompt/invoke", content=f'{{"deployment": "summarise", "inputs": {{"x": {number}}}}}')
+    client.invoke_prompt(deployment="summarise", inputs={"text": "a"})
+
+    with http.stream("GET", "/events") as answer:
+        data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+
+    calls = json.loads(data[len("data: ") :], parse_constant=pytest.fail)["calls"]
+    assert [call["status"] for call in calls] == [401, 200]
 
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/events"])

@@ -32,7 +32,7 @@ def refused(status, *, error_code=None, retry_after=None):
         response=httpx.Response(status, request=REQUEST),
         error_code=error_code,
         retry_after=retry_after,
-        maybe_processed=not is_unprocessed(status, retry_after),
+        maybe_processed=not is_unprocessed(status, retry_after is not None),
     )
 
 
@@ -56,19 +56,19 @@ def is_repeated(error, *, unknown=False):
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 402, 403, 404, 408, 409, 422, 425, 429])
 def test_refusal_below_500_has_started_no_run(status):
     """The service decided before it ran anything."""
-    assert is_unprocessed(status, None)
+    assert is_unprocessed(status, has_retry_after=False)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529])
 def test_server_error_may_have_started_a_run(status):
     """It says that something failed, and not when."""
-    assert not is_unprocessed(status, None)
+    assert not is_unprocessed(status, has_retry_after=False)
 
 
 def test_only_503_is_made_harmless_by_retry_after():
     """Service Unavailable with a time to come back is a door that was closed."""
-    assert is_unprocessed(503, 1.0)
-    assert not is_unprocessed(500, 1.0)
+    assert is_unprocessed(503, has_retry_after=True)
+    assert not is_unprocessed(500, has_retry_after=True)
 
 
 # --- What is repeated ------------------------------------------------------------------------------------------------

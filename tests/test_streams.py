@@ -17,6 +17,7 @@ from fetch_hive_sdk import (
     InvokeRequest,
     NotFoundError,
     PromptStream,
+    StreamConsumedError,
     StreamInterruptedError,
 )
 
@@ -90,7 +91,12 @@ def test_a_stream_can_be_read_in_turns(service):
     assert (partial.text, partial.reasoning, partial.usage) == ("Hello", "Hm.", None)
     assert result.response == "Hello world"
     assert stream.partial.usage == result.usage.model_copy(update={"duration": 1.5})
-    assert list(stream) == []
+    assert stream.collect() == result
+    with pytest.raises(StopIteration):
+        next(stream)
+    for again in (iter, lambda stream: next(stream.text())):
+        with pytest.raises(StreamConsumedError, match="read to its end"):
+            again(stream)
 
 
 async def test_an_asyncio_stream_can_be_read_in_turns(service):
@@ -272,3 +278,40 @@ def test_the_twins_have_the_same_methods():
         return [renamed.get(name, name) for name, value in vars(cls).items() if inspect.isroutine(value)]
 
     assert methods(AsyncPromptStream) == methods(PromptStream)
+
+
+def test_a_stream_shows_what_it_is_and_how_far_it_is(service):
+    """Its deployment and its state; nothing of the answer."""
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    states = [repr(stream)]
+    next(stream)
+    states.append(repr(stream))
+    stream.collect()
+    states.append(repr(stream))
+    left = service.client().invoke_prompt_stream(deployment="d")
+    left.close()
+    states.append(repr(left))
+
+    assert states == [
+        "<PromptStream of d, not sent yet>",
+        "<PromptStream of d, open>",
+        "<PromptStream of d, complete>",
+        "<PromptStream of d, closed>",
+    ]
+
+
+async def test_an_asyncio_stream_is_consumed_once(service):
+    """Its answer can be collected again; iterating again is an error, and not an empty answer."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+
+    result = await stream.collect()
+
+    assert await stream.collect() == result
+    assert repr(stream) == "<AsyncPromptStream of d, complete>"
+    with pytest.raises(StopAsyncIteration):
+        await stream.__anext__()
+    with pytest.raises(StreamConsumedError, match="read to its end"):
+        stream.__aiter__()
+    with pytest.raises(StreamConsumedError, match="read to its end"):
+        await stream.text().__anext__()

@@ -1,66 +1,14 @@
-"""TOML with line numbers."""
+"""The reader of TOML."""
 
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 
 from fetch_hive_sdk import ConfigurationError
-from fetch_hive_sdk.testing._toml import TOMLError, line_of, read_toml
-
-TEXT = """\
-# a comment
-key = "value"
-
-[deployments.one]
-answer = '''
-two = "not a key"
-'''
-faults = [
-    { fault = 429, every = 2 },
-    # a comment
-    { fault = "cut", every = 3 },
-]
-deep.er = 1
-
-[[deployments.one.more]]
-first = 1
-
-[[deployments.one.more]]
-first = 2
-
-[deployments."t.w o"]
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "line"),
-    [
-        (("key",), 2),
-        (("deployments", "one"), 4),
-        (("deployments", "one", "answer"), 5),
-        (("deployments", "one", "faults"), 8),
-        (("deployments", "one", "faults", 0, "every"), 9),
-        (("deployments", "one", "faults", 1, "every"), 11),
-        (("deployments", "one", "deep", "er"), 13),
-        (("deployments", "one", "more", 1), 18),
-        (("deployments", "one", "more", 1, "first"), 19),
-        (("deployments", "t.w o"), 21),
-    ],
-)
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_value_has_a_line(path, line, newline):
-    """The line of a value is the line of its key, wherever tables, dots and long values put it."""
-    assert line_of(TEXT.replace("\n", newline), path) == line
-
-
-@pytest.mark.parametrize(
-    ("path", "line"), [(("deployments", "one", "more", 0, "second"), 15), (("nothing",), 1), ((), 1)]
-)
-def test_what_is_missing_has_the_line_of_its_table(path, line):
-    """What is not there is missing in the innermost table around it."""
-    assert line_of(TEXT, path) == line
+from fetch_hive_sdk.emulator._toml import TOMLError, read_toml
 
 
 @pytest.mark.parametrize(
@@ -74,6 +22,17 @@ def test_what_is_no_toml_has_a_line(text, line):
 
     assert (caught.value.line, bool(caught.value.reason)) == (line, True)
     assert "line" not in caught.value.reason
+
+
+def test_long_file_with_a_mistake_at_its_end_is_refused_at_once():
+    """The line of a mistake takes no second look at the file."""
+    begun = time.monotonic()
+
+    with pytest.raises(TOMLError) as caught:
+        read_toml("[deployments.d]\n" + "".join(f"key{n} = {n}\n" for n in range(6000)) + "answer = \n")
+
+    assert caught.value.line == 6002
+    assert time.monotonic() - begun < 10
 
 
 def test_too_many_brackets_are_a_mistake():

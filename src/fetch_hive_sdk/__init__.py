@@ -37,12 +37,15 @@ if TYPE_CHECKING:
         ResponseError,
         ResponseTooLargeError,
         ResponseValidationError,
+        SignatureError,
+        StreamConsumedError,
         StreamError,
         StreamFailedError,
         StreamInterruptedError,
         StreamTimeoutError,
         UnexpectedContentTypeError,
         UnprocessableEntityError,
+        WaitTimeoutError,
     )
     from .models.json_values import MetadataValue
     from .models.prompts import (
@@ -61,6 +64,14 @@ if TYPE_CHECKING:
         PromptTokens,
         Usage,
     )
+    from .prompts import (
+        AsyncTypedStream,
+        Prompt,
+        PromptRequest,
+        PromptResponse,
+        TypedStream,
+        prompt,
+    )
     from .streams import (
         AsyncPromptStream,
         AsyncStream,
@@ -74,6 +85,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncPromptStream",
     "AsyncStream",
+    "AsyncTypedStream",
     "AuthenticationError",
     "BadRequestError",
     "BulkError",
@@ -92,6 +104,9 @@ __all__ = [
     "PartialAnswer",
     "PaymentRequiredError",
     "PermissionDeniedError",
+    "Prompt",
+    "PromptRequest",
+    "PromptResponse",
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
@@ -101,18 +116,23 @@ __all__ = [
     "ResponseEvent",
     "ResponseTooLargeError",
     "ResponseValidationError",
+    "SignatureError",
     "Stream",
+    "StreamConsumedError",
     "StreamError",
     "StreamEvent",
     "StreamFailedError",
     "StreamInterruptedError",
     "StreamTimeoutError",
+    "TypedStream",
     "UnexpectedContentTypeError",
     "UnknownEvent",
     "UnprocessableEntityError",
     "Usage",
     "UsageEvent",
+    "WaitTimeoutError",
     "__version__",
+    "prompt",
 ]
 
 _HOMES = {
@@ -137,12 +157,15 @@ _HOMES = {
         "ResponseError",
         "ResponseTooLargeError",
         "ResponseValidationError",
+        "StreamConsumedError",
+        "SignatureError",
         "StreamError",
         "StreamFailedError",
         "StreamInterruptedError",
         "StreamTimeoutError",
         "UnexpectedContentTypeError",
         "UnprocessableEntityError",
+        "WaitTimeoutError",
     ],
     "models.json_values": ["MetadataValue"],
     "models.prompts": [
@@ -157,6 +180,14 @@ _HOMES = {
         "UsageEvent",
     ],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
+    "prompts": [
+        "AsyncTypedStream",
+        "Prompt",
+        "PromptRequest",
+        "PromptResponse",
+        "TypedStream",
+        "prompt",
+    ],
     "streams": ["AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 

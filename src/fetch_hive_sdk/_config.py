@@ -80,6 +80,10 @@ def _read_key(given: Optional[str]) -> Secret:
     if given is not None and not isinstance(cast("object", given), str):
         raise ConfigurationError("api_key must be a text")
     key = (given or "").strip()
+    if key[:1] in {'"', "'"} or key[-1:] in {'"', "'"}:
+        raise ConfigurationError("api_key is in quotes: pass it, or set FETCH_HIVE_API_KEY, without them")
+    if key.lower().startswith("bearer"):
+        raise ConfigurationError('api_key begins with "Bearer": pass the key alone, the client adds the rest')
     if not key:
         raise ConfigurationError("api_key is required: pass api_key=... or set FETCH_HIVE_API_KEY")
     # What may stand in a header, RFC 9110 section 5.5, less the blanks that no key has.
@@ -106,7 +110,7 @@ def _read_base_url(given: str, allow_http: bool) -> str:
         raise ConfigurationError("base_url must have no user name, password, query or fragment")
     if url.port is not None and not 0 < url.port <= _LAST_PORT:
         raise ConfigurationError(f"base_url has a port that cannot be: 1 to {_LAST_PORT} can")
-    if url.scheme == "http" and not allow_http and not _is_loopback(host):
+    if url.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
         )
@@ -127,13 +131,20 @@ def _read_switch(name: str, given: bool) -> bool:
     return given
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def no_proxy_for_loopback(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that keep calls to 127.0.0.1 from the proxies of the environment."""
+    others = environ.get("no_proxy") or environ.get("NO_PROXY")
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{others},127.0.0.1" if others else "127.0.0.1")
 
 
 # Set for each call, or by httpx. Lengths and encodings that do not match the body would break it.

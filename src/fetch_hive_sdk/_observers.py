@@ -117,6 +117,9 @@ class Observer:
 
     Example:
         ```python
+        from fetch_hive_sdk.telemetry import CallEnded, Observer
+
+
         class SlowCalls(Observer):
             def call_ended(self, event: CallEnded) -> None:
                 if event.seconds > 10:

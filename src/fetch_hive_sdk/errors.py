@@ -23,8 +23,11 @@
         * StreamInterruptedError     it broke off (also an APIConnectionError)
             * StreamTimeoutError     it fell silent (also an APITimeoutError)
         * StreamFailedError          the service sent an error event
+    * StreamConsumedError            a stream that has been read to its end already (also a RuntimeError)
     * OutputValidationError          an answer whose text is not what you asked for (also a ValueError)
-    * BulkError                      a job over many rows that stopped; its `report` says what has been done
+    * WaitTimeoutError               what was waited for did not end in time (also a TimeoutError)
+    * SignatureError                 a callback that the service has not signed (also a ValueError)
+    * BulkError                      a bulk job that had to stop; what it did is in its report
 
 Arguments that are refused before anything is sent raise `pydantic.ValidationError`, a ValueError.
 """
@@ -32,13 +35,12 @@ Arguments that are refused before anything is sent raise `pydantic.ValidationErr
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Literal, Optional, TypeVar
+from datetime import datetime  # noqa: TC003 - read by those who evaluate the annotations
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
 
 import httpx
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from typing_extensions import Self
 
     from .models.prompts import InvokeResponse, PartialAnswer
@@ -66,6 +68,8 @@ class FetchHiveError(Exception):
     """True if the run may have happened, and may have been billed. Calling again may be a second bill."""
     attempts: int
     """How many times the request was sent, or tried to be sent."""
+    correlation_id: Optional[str]
+    """The id that `FetchHive(correlate=True)` put into the metadata of the call; None without it."""
 
     def __init__(self, message: str, *, request_id: Optional[str] = None, maybe_processed: bool = False) -> None:
         # Not super(): the httpx classes further on in the line want arguments of their own.
@@ -73,6 +77,7 @@ class FetchHiveError(Exception):
         self.request_id = request_id
         self.maybe_processed = maybe_processed
         self.attempts = 0
+        self.correlation_id = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what the constructor does not take: all attributes and the cause."""
@@ -250,6 +255,13 @@ class UnprocessableEntityError(APIStatusError):
 class RateLimitError(APIStatusError):
     """429: too many calls. With `error_code == "api_rate_limit_exceeded"` a daily cap, which resets at midnight UTC."""
 
+    limit: Optional[int] = None
+    """How many calls a day the plan allows, if the service reported it."""
+    current: Optional[int] = None
+    """How many calls were made today, if the service reported it."""
+    resets_at: Optional[datetime] = None
+    """When the daily cap resets, in UTC; None if the cap is not what was reached."""
+
 
 class InternalServerError(APIStatusError):
     """5xx: the service or the model's provider failed. Unless `maybe_processed` is False, the run may have happened."""
@@ -407,17 +419,50 @@ class OutputValidationError(FetchHiveError, ValueError):
         self.response = response
 
 
+class StreamConsumedError(FetchHiveError, RuntimeError):
+    """A stream that has been read to its end, and is iterated over again. `collect()` returns its answer.
+
+    Args:
+        message: What happened, in one sentence.
+        request_id: The service's id of the run, if one is known.
+    """
+
+    def __init__(self, message: str, *, request_id: Optional[str] = None) -> None:
+        FetchHiveError.__init__(self, message, request_id=request_id, maybe_processed=True)
+
+
+class WaitTimeoutError(FetchHiveError, TimeoutError):
+    """What was waited for did not end within `max_wait`. It goes on; what is known of it is in `last`.
+
+    Args:
+        message: What was waited for, and for how long.
+        last: What the last look showed.
+        request_id: The service's id of the run, if one is known.
+    """
+
+    last: object
+    """What the last look showed; None if there was none."""
+
+    def __init__(self, message: str, *, last: object = None, request_id: Optional[str] = None) -> None:
+        FetchHiveError.__init__(self, message, request_id=request_id)
+        self.last = last
+
+
+class SignatureError(FetchHiveError, ValueError):
+    """A callback whose signature is missing, or is not that of its body. Do not trust what it says."""
+
+
 class BulkError(FetchHiveError):
-    """A job over many rows stopped before its end. What was under way has been finished and written down.
+    """A bulk job had to stop before its rows were done. The journal has all of it: run the job again to go on.
 
     Args:
         message: Why it stopped, and what to do.
-        report: What has been done so far: a `fetch_hive_sdk.bulk.BulkReport`, or None before the journal was opened.
+        report: What the job has done.
     """
 
     report: Any
-    """What has been done so far: a `fetch_hive_sdk.bulk.BulkReport`, or None before the journal was opened."""
+    """The `BulkReport` of the job."""
 
-    def __init__(self, message: str, *, report: Any = None) -> None:
+    def __init__(self, message: str, *, report: Any) -> None:
         FetchHiveError.__init__(self, message)
         self.report = report

@@ -6,15 +6,13 @@ pytest loads this in every project that has the package installed, so it imports
 from __future__ import annotations
 
 import functools
-import ipaddress
-import os
 import traceback
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Generator
 
     import httpcore
 
@@ -31,22 +29,16 @@ def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, Non
     FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL are set for the time of the test, so that a `FetchHive()` that the tested
     code makes for itself is answered by the same fake.
     """
-    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before somebody asks for it
+    from fetch_hive_sdk._config import no_proxy_for_loopback  # noqa: PLC0415 - not before the fixture is used
+    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before the fixture is used
 
     with FakeHive().running() as fake:
-        monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
-        monkeypatch.setenv("FETCH_HIVE_BASE_URL", fake.url)
-        _go_past_proxies(monkeypatch)
+        settings = {"FETCH_HIVE_API_KEY": TEST_KEY, "FETCH_HIVE_BASE_URL": fake.url, **no_proxy_for_loopback()}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
         yield fake
     if fake.mistakes:
         pytest.fail("\n".join(fake.mistakes), pytrace=False)
-
-
-def _go_past_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no proxy of the environment have the calls to this machine."""
-    exceptions = [os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1"]
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, ",".join(filter(None, exceptions)))
 
 
 # --- Blocking the network --------------------------------------------------------------------------------------------
@@ -75,33 +67,43 @@ class _Guard:
         self._stopped: list[str] = []
 
     def begin(self) -> Callable[[], None]:
-        """Stand before the connection pools of httpcore; return what ends it.
+        """Check every request of httpcore's connections and pools; return the function that undoes it.
 
-        All calls that httpx sends go through them, its own clients and injected ones, and none that is faked by a
-        transport, respx or pytest-httpx does.
+        What httpx sends goes through them, whichever client sends it. What a transport, respx or pytest-httpx answers
+        does not. Pools are checked as well as connections, because a pool knows where a request goes through a proxy.
         """
-        import httpcore  # noqa: PLC0415 - not before somebody asks for it
-
-        send, asend = httpcore.ConnectionPool.handle_request, httpcore.AsyncConnectionPool.handle_async_request
-
-        @functools.wraps(send)
-        def send_if_allowed(pool: httpcore.ConnectionPool, request: httpcore.Request) -> httpcore.Response:
-            self._check(request)
-            return send(pool, request)
-
-        # A coroutine function of its own: respx looks at whether it is one.
-        @functools.wraps(asend)
-        async def asend_if_allowed(pool: httpcore.AsyncConnectionPool, request: httpcore.Request) -> httpcore.Response:
-            self._check(request)
-            return await asend(pool, request)
+        import httpcore  # noqa: PLC0415 - not before the option is used
 
         patch = pytest.MonkeyPatch()
-        patch.setattr(httpcore.ConnectionPool, send.__name__, send_if_allowed)
-        patch.setattr(httpcore.AsyncConnectionPool, asend.__name__, asend_if_allowed)
+        for sends in (httpcore.HTTPConnection, httpcore.ConnectionPool):
+            patch.setattr(sends, "handle_request", self._guard(sends.handle_request))
+        for asends in (httpcore.AsyncHTTPConnection, httpcore.AsyncConnectionPool):
+            patch.setattr(asends, "handle_async_request", self._aguard(asends.handle_async_request))
         return patch.undo
 
+    def _guard(self, send: Callable[[Any, httpcore.Request], httpcore.Response]) -> Callable[..., httpcore.Response]:
+        @functools.wraps(send)
+        def send_if_allowed(sender: object, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return send(sender, request)
+
+        return send_if_allowed
+
+    def _aguard(
+        self, send: Callable[[Any, httpcore.Request], Awaitable[httpcore.Response]]
+    ) -> Callable[..., Awaitable[httpcore.Response]]:
+        # A coroutine function of its own: respx looks at whether it is one.
+        @functools.wraps(send)
+        async def send_if_allowed(sender: object, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return await send(sender, request)
+
+        return send_if_allowed
+
     def _check(self, request: httpcore.Request) -> None:
-        if not _is_ours(request) or _is_loopback(request.url.host.decode()):
+        from fetch_hive_sdk._config import is_loopback  # noqa: PLC0415 - not before the option is used
+
+        if not _is_ours(request) or is_loopback(request.url.host.decode()):
             return
         message = (
             f"{self._place} would have called {bytes(request.url).decode()}\n"
@@ -134,15 +136,6 @@ def _is_ours(request: httpcore.Request) -> bool:
     return any(
         name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _find_caller() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
+from ._extensions import STOP
 from .models.prompts import ErrorEvent, InvokeResponse, ResponseEvent, StreamEvent
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ EventT = TypeVar("EventT")
 AnswerT = TypeVar("AnswerT")
 
 
+def _nothing() -> None:
+    """Nothing has been sent yet, or an injected client sends."""
+
+
+async def _anothing() -> None:
+    """The twin."""
+
+
 class Stream(Generic[EventT, AnswerT]):
     """The events of one run, as they come. Made by the client; the base of `PromptStream`.
 
@@ -27,9 +36,13 @@ class Stream(Generic[EventT, AnswerT]):
     """
 
     def __init__(
-        self, begin: Callable[[bool], Generator[EventT, None, None]], transcript: Transcript[EventT, AnswerT]
+        self,
+        begin: Callable[[bool], Generator[EventT, None, None]],
+        transcript: Transcript[EventT, AnswerT],
+        name: str = "",
     ) -> None:
         self._begin = begin
+        self._name = name
         self._transcript = transcript
         self._events: Optional[Generator[EventT, None, None]] = None
 
@@ -40,19 +53,19 @@ class Stream(Generic[EventT, AnswerT]):
             APIStatusError: The service refused the call.
             APIConnectionError: The service could not be reached, or did not answer in time.
             StreamInterruptedError: The stream broke off (`StreamTimeoutError`: fell silent). See its `partial`.
+            StreamConsumedError: The stream has been read to its end before.
             ResponseError: The service sent something that is not as promised.
 
         """
         # The generator itself: a step through an object of ours would cost each event as much as its decoding.
-        if self._events is None:
-            self._events = self._begin(False)
-        elif self._transcript.is_over:
-            self._transcript.check_end()
-        return self._events
+        events = self._resume()
+        if self._transcript.is_over:
+            raise self._transcript.consumed()
+        return events
 
     def __next__(self) -> EventT:
-        """Return the next event; raises what iterating raises."""
-        return next(iter(self))
+        """Return the next event; raises what iterating raises, and `StopIteration` at the end."""
+        return next(self._resume())
 
     def text(self) -> Generator[str, None, None]:
         """Iterate over the pieces of the answer's text alone.
@@ -65,16 +78,13 @@ class Stream(Generic[EventT, AnswerT]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        for event in self:
-            if isinstance(event, ResponseEvent):
-                yield event.response
-            elif isinstance(event, ErrorEvent):
-                self._raise_failure()
+        events = iter(self)
+        yield from self._texts(events)
 
     def collect(self) -> AnswerT:
         """Read to the end and return the answer that a call without a stream would have given.
 
-        What has been iterated over before is part of it.
+        What has been iterated over before is part of it. It may be called again.
 
         Raises:
             StreamFailedError: The service sent an `error` event.
@@ -82,7 +92,7 @@ class Stream(Generic[EventT, AnswerT]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        for _ in self.text():
+        for _ in self._texts(self._resume()):
             pass
         return self._transcript.answer()
 
@@ -96,7 +106,10 @@ class Stream(Generic[EventT, AnswerT]):
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
-        self._events.close()
+        try:
+            self._events.close()
+        except ValueError:  # another thread is reading: for that thread the stream breaks off
+            self._transcript.extensions.get(STOP, _nothing)()
         self._transcript.is_over = True
 
     def __enter__(self) -> Self:
@@ -113,6 +126,23 @@ class Stream(Generic[EventT, AnswerT]):
         traceback: Optional[TracebackType],
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return _describe(self, self._name, self._transcript, is_sent=self._events is not None)
+
+    def _resume(self) -> Generator[EventT, None, None]:
+        if self._events is None:
+            self._events = self._begin(False)
+        elif self._transcript.is_over:
+            self._transcript.check_end()
+        return self._events
+
+    def _texts(self, events: Iterator[EventT]) -> Generator[str, None, None]:
+        for event in events:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                self._raise_failure()
 
     def _raise_failure(self) -> None:
         failure = self._transcript.failure()
@@ -142,36 +172,36 @@ class AsyncStream(Generic[EventT, AnswerT]):
     """
 
     def __init__(
-        self, begin: Callable[[bool], AsyncGenerator[EventT, None]], transcript: Transcript[EventT, AnswerT]
+        self,
+        begin: Callable[[bool], AsyncGenerator[EventT, None]],
+        transcript: Transcript[EventT, AnswerT],
+        name: str = "",
     ) -> None:
         self._begin = begin
+        self._name = name
         self._transcript = transcript
         self._events: Optional[AsyncGenerator[EventT, None]] = None
 
     def __aiter__(self) -> AsyncIterator[EventT]:
         """Iterate over all events: the asyncio twin of `Stream.__iter__`."""
         # The generator itself: a step through an object of ours would cost each event as much as its decoding.
-        if self._events is None:
-            self._events = self._begin(False)
-        elif self._transcript.is_over:
-            self._transcript.check_end()
-        return self._events
+        events = self._resume()
+        if self._transcript.is_over:
+            raise self._transcript.consumed()
+        return events
 
     async def __anext__(self) -> EventT:
         """Return the next event: the asyncio twin of `Stream.__next__`."""
-        return await self.__aiter__().__anext__()
+        return await self._resume().__anext__()
 
     async def text(self) -> AsyncGenerator[str, None]:
         """Iterate over the pieces of text: the asyncio twin of `Stream.text`."""
-        async for event in self:
-            if isinstance(event, ResponseEvent):
-                yield event.response
-            elif isinstance(event, ErrorEvent):
-                await self._raise_failure()
+        async for text in self._texts(self.__aiter__()):
+            yield text
 
     async def collect(self) -> AnswerT:
         """Read to the end and return the answer: the asyncio twin of `Stream.collect`."""
-        async for _ in self.text():
+        async for _ in self._texts(self._resume()):
             pass
         return self._transcript.answer()
 
@@ -185,7 +215,10 @@ class AsyncStream(Generic[EventT, AnswerT]):
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
-        await self._events.aclose()
+        try:
+            await self._events.aclose()
+        except RuntimeError:  # another task is reading: for that task the stream breaks off
+            await self._transcript.extensions.get(STOP, _anothing)()
         self._transcript.is_over = True
 
     async def __aenter__(self) -> Self:
@@ -202,6 +235,23 @@ class AsyncStream(Generic[EventT, AnswerT]):
         traceback: Optional[TracebackType],
     ) -> None:
         await self.aclose()
+
+    def __repr__(self) -> str:
+        return _describe(self, self._name, self._transcript, is_sent=self._events is not None)
+
+    def _resume(self) -> AsyncGenerator[EventT, None]:
+        if self._events is None:
+            self._events = self._begin(False)
+        elif self._transcript.is_over:
+            self._transcript.check_end()
+        return self._events
+
+    async def _texts(self, events: AsyncIterator[EventT]) -> AsyncGenerator[str, None]:
+        async for event in events:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                await self._raise_failure()
 
     async def _raise_failure(self) -> None:
         failure = self._transcript.failure()
@@ -221,3 +271,11 @@ class AsyncPromptStream(AsyncStream[StreamEvent, InvokeResponse]):
                     print(event.response, end="", flush=True)
         ```
     """
+
+
+def _describe(stream: object, name: str, transcript: Transcript[Any, Any], *, is_sent: bool) -> str:
+    if transcript.is_over:
+        state = "complete" if transcript.is_complete else "closed"
+    else:
+        state = "open" if is_sent else "not sent yet"
+    return f"<{type(stream).__name__} of {name or 'a run'}, {state}>"

@@ -287,8 +287,8 @@ class UsageMeter(Observer):
         from fetch_hive_sdk.telemetry import UsageMeter
 
         meter = UsageMeter()
-        client = client.with_options(observers=[meter])
-        client.invoke_prompt(deployment="summarise", inputs={"text": "A long text."})
+        metered = FetchHive(observers=[meter])
+        metered.invoke_prompt(deployment="summarise", inputs={"text": "A long text."})
         print(meter.table())
         ```
     """

@@ -21,7 +21,6 @@ from typing import Callable, Optional
 
 import httpx
 import pytest
-import trustme
 
 from driving import KEY, Blocking
 from faults.calls import (
@@ -271,18 +270,6 @@ def test_an_impossible_host_is_given_up_at_once(drive, host, monkeypatch):
     assert type(outcome.error) is APIConnectionError
     assert (outcome.error.maybe_processed, outcome.error.attempts) == (False, 1)
     assert_keeps_the_key(outcome.error)
-
-
-@pytest.fixture
-def tls(monkeypatch):
-    """The server's side of TLS, its certificate trusted by the client."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    monkeypatch.setattr(tls_module, "_make_tls_context", lambda: trusting)
-    return context
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))
@@ -838,7 +825,6 @@ def test_a_broken_answer_keeps_what_came(case, kind, drive):
             "a list": {"response": ["Hello"]},
         }.items()
     ),
-    Case("usage is a list", (Fault(answer({**ANSWER, "usage": []})),), ResponseValidationError, has=PAID),
 )
 def test_an_answer_that_is_not_as_promised_is_reported(case, kind, drive):
     """What came is in `body`, for it has been paid for."""
@@ -1191,16 +1177,12 @@ def false_event(name: str, payload: str, error: type[FetchHiveError]) -> Case:
 
 @cases(
     false_event("broken JSON", '{"type": "response", "resp', ResponseDecodeError),
-    false_event("no JSON", "Hello", ResponseDecodeError),
     false_event("deep JSON", "[" * 100_000, ResponseDecodeError),
     false_event("list", "[]", ResponseValidationError),
-    false_event("no type", '{"response": "x"}', ResponseValidationError),
-    false_event("type that is none", '{"type": 1}', ResponseValidationError),
     false_event("response missing", '{"type": "response"}', ResponseValidationError),
     false_event("response null", '{"type": "response", "response": null}', ResponseValidationError),
     false_event("response a number", '{"type": "response", "response": 1}', ResponseValidationError),
     false_event("reasoning missing", '{"type": "reasoning"}', ResponseValidationError),
-    false_event("usage a list", '{"type": "usage", "usage": []}', ResponseValidationError),
     Case(
         "bad UTF-8",
         (Fault(*STARTED, chunk(b'data: {"type": "response", "response": "\xff"}\n\n'), END),),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import ResponseDecodeError, ResponseValidationError, UnexpectedContentTypeError
-from fetch_hive_sdk.models.base import ReceivedT, describe, keep_raw
+from fetch_hive_sdk.models.base import ReceivedT, describe, read_model
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard
@@ -128,7 +128,7 @@ def _without_lone_surrogates(text: bytes) -> bytes:
     return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def parse_object(model: type[ReceivedT], value: object) -> ReceivedT:
+def parse_object(model: type[ReceivedT], value: object, what: str = "the answer") -> ReceivedT:
     """Read a JSON value as a model that keeps it as `raw`.
 
     Raises:
@@ -136,14 +136,14 @@ def parse_object(model: type[ReceivedT], value: object) -> ReceivedT:
 
     """
     if not is_object(value):
-        raise ResponseValidationError("the answer is JSON, but not an object", body=value)
+        raise ResponseValidationError(f"{what} is JSON, but not an object", body=value)
     raw = value
     try:
-        return keep_raw(model.model_validate(raw), raw)
+        return read_model(model, raw)
     except ValidationError as exc:
         reason = describe(exc)
     raise ResponseValidationError(
-        f"the answer is not as promised: {reason}", body=value, request_id=text_or_none(raw.get("request_id"))
+        f"{what} is not as promised: {reason}", body=value, request_id=text_or_none(raw.get("request_id"))
     )
 
 

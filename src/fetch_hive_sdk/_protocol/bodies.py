@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_REFUSAL_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_GZIP = zlib.MAX_WBITS | 16
+_MAGIC = b"\x1f\x8b"  # how a member of gzip data begins
 
 
 class BodyReader:
@@ -68,38 +70,57 @@ class BodyReader:
 
 
 class Inflater:
-    """Undoes `Content-Encoding: gzip` in pieces of 64 KiB at most, so that a bomb is met piece by piece."""
+    """Undoes `Content-Encoding: gzip` in pieces of 64 KiB at most, so that a bomb is met piece by piece.
+
+    RFC 1952 section 2.2: gzip data is a series of members, one after the other. A service that flushes by member
+    begins another one for each event.
+    """
 
     def __init__(self, content_encoding: str) -> None:
         self._encoding = content_encoding.strip().lower()
-        is_zipped = self._encoding in {"gzip", "x-gzip"}
-        self._zlib = zlib.decompressobj(zlib.MAX_WBITS | 16) if is_zipped else None
+        self._is_zipped = self._encoding in {"gzip", "x-gzip"}
+        self._member = zlib.decompressobj(_GZIP)
+        self._between = b""  # what came after the end of a member, while it is too short to tell what it is
         self._padding = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes and yield what they contain.
 
         Raises:
-            ResponseDecodeError: They are not compressed as the header says, or in a way nobody asked for, or go on and
-                on after the end of the compressed data.
+            ResponseDecodeError: They are not compressed as the header says, or in a way that was not asked for, or go
+                on and on after the end of the compressed data.
 
         """
-        if self._zlib is None:
+        if not self._is_zipped:
             if self._encoding not in {"", "identity"}:
                 raise ResponseDecodeError(f"the answer is compressed with {self._encoding[:20]!r}", body=chunk)
             yield chunk
             return
-        while chunk and not self._zlib.eof:
+        while chunk:
+            if self._member.eof:
+                chunk = self._begin_member(self._between + chunk)
+                continue
             try:
-                piece = self._zlib.decompress(chunk, _PIECE_BYTES)
+                piece = self._member.decompress(chunk, _PIECE_BYTES)
             except zlib.error as exc:
                 raise ResponseDecodeError("the answer is not the gzip data that its header says", body=chunk) from exc
-            chunk = self._zlib.unconsumed_tail
+            # One of them is empty: the first until the end of the member, the second after it.
+            chunk = self._member.unused_data or self._member.unconsumed_tail
             yield piece
-        if self._zlib.eof:
-            self._padding += len(chunk)
-            if self._padding > _PIECE_BYTES:
-                raise ResponseDecodeError("the answer goes on after the end of its gzip data", body=chunk)
+
+    def _begin_member(self, rest: bytes) -> bytes:
+        """Take what comes after the end of a member; return the beginning of the next one, if it is there."""
+        self._between = b""
+        if rest.startswith(_MAGIC):
+            self._member = zlib.decompressobj(_GZIP)
+            return rest
+        if _MAGIC.startswith(rest):
+            self._between = rest
+            return b""
+        self._padding += len(rest)
+        if self._padding > _PIECE_BYTES:
+            raise ResponseDecodeError("the answer goes on after the end of its gzip data", body=rest)
+        return b""
 
     def finish(self, body: bytes) -> None:
         """Check that the compressed data is whole.
@@ -108,7 +129,7 @@ class Inflater:
             ResponseDecodeError: It ended early.
 
         """
-        if self._zlib is not None and not self._zlib.eof:
+        if self._is_zipped and not self._member.eof:
             raise ResponseDecodeError("the gzip data of the answer ended early", body=body)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import ResponseValidationError
-from fetch_hive_sdk.models.base import describe, keep_raw, keep_raw_json
+from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
 from fetch_hive_sdk.models.prompts import (
-    KNOWN_EVENT_TYPES,
     ErrorEvent,
     InvokeResponse,
     KnownEvent,
@@ -21,12 +20,19 @@ from fetch_hive_sdk.models.prompts import (
     UsageEvent,
 )
 
-from .answers import as_object, decode_json, one, parse_answer, parse_object, text_or_none
+from .answers import as_object, decode_json, is_object, one, parse_answer, parse_object, text_or_none
+from .refusals import read_error
+from .sse import ErrorPayload
 from .streaming import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MODELS: dict[object, type[Union[ReasoningEvent, ResponseEvent, UsageEvent]]] = {
+    "reasoning": ReasoningEvent,
+    "response": ResponseEvent,
+    "usage": UsageEvent,
+}
 _KNOWN_EVENT: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
 # Straight from bytes to a model: by way of a dict it would cost twice as much.
 _validate_event: Callable[[Union[bytes, str]], KnownEvent] = _KNOWN_EVENT.validator.validate_json
@@ -36,16 +42,20 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
     """Read the payload of one event of a stream.
 
     Raises:
-        ResponseDecodeError: It is no JSON.
-        ResponseValidationError: It is an event of a known type, but not as promised.
+        ResponseDecodeError: It is broken JSON.
+        ResponseValidationError: It is an event of a known type without what is promised of it.
 
     """
-    try:
+    event: Optional[KnownEvent] = None
+    try:  # noqa: SIM105 - contextlib.suppress would cost each event half as much as its parsing
         event = _validate_event(payload)
     except ValidationError:
-        # Told apart off the beaten track: almost every event is a known one, as promised.
+        pass
+    if event is None or event.type == "error":
+        # Off the beaten track: almost every event is a known one, as promised. And not where the error of Pydantic is
+        # at hand: it quotes the payload.
         return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
-    if isinstance(event, UsageEvent):
+    if event.type == "usage":
         # Its parts have a `raw` of their own.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)
@@ -53,24 +63,63 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
 
 
 def _parse_uncommon_event(data: bytes) -> StreamEvent:
-    value = decode_json(data, "an event of the stream")
-    raw = as_object(value)
-    if isinstance(raw.get("type"), str) and raw["type"] not in KNOWN_EVENT_TYPES:
-        return _pass_on(raw)
-    try:
-        # JSON that only the stricter reader refused: it begins with a byte order mark, or has a field twice.
-        return keep_raw(_KNOWN_EVENT.validate_python(value), raw)
-    except ValidationError as exc:
-        reason = describe(exc)
-    raise ResponseValidationError(
-        f"an event of the stream is not as promised: {reason}",
-        body=value,
-        request_id=text_or_none(raw.get("request_id")),
-    )
+    raw = read_event_object(data)
+    kind = raw.get("type")
+    if kind == "error" or (not isinstance(kind, str) and is_error(raw, data)):
+        return parse_error_event(raw)
+    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    if model is not None:
+        return parse_object(model, raw, "an event of the stream")
+    return pass_on(raw)
 
 
-def _pass_on(raw: dict[str, Any]) -> UnknownEvent:
-    fields = {**raw, "type": "unknown", "wire_type": raw["type"], "request_id": text_or_none(raw.get("request_id"))}
+def read_event_object(data: bytes) -> dict[str, Any]:
+    """Read the payload of an event as an object. One that is not an object, such as a heartbeat, is put into one.
+
+    Raises:
+        ResponseDecodeError: It is broken JSON.
+
+    """
+    text = data.strip()
+    value: object = None
+    if text.startswith((b"{", b"[", b"\xef\xbb\xbf")):
+        value = decode_json(data, "an event of the stream")
+        if not is_object(value):
+            raise ResponseValidationError("an event of the stream is JSON, but not an object", body=value)
+        return value
+    if text == b"null":
+        return {}
+    return {"data": text.decode("utf-8", "replace")}
+
+
+def is_error(raw: dict[str, Any], data: bytes) -> bool:
+    """Whether an event without a type is an error: by its name, or by what it has."""
+    return isinstance(data, ErrorPayload) or (bool(raw.get("error")) and "response" not in raw)
+
+
+def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
+    """Read an error event, whatever its form."""
+    details = read_error(raw if "data" not in raw else {"message": raw["data"], **raw})
+    fields = {
+        **raw,
+        "type": "error",
+        "error": text_or_none(raw.get("error")) or details.message,
+        "message": text_or_none(raw.get("message")),
+        "error_code": details.code,
+        "request_id": details.request_id,
+    }
+    return keep_raw(ErrorEvent.model_validate(fields), raw)
+
+
+def pass_on(raw: dict[str, Any]) -> UnknownEvent:
+    """Pass an event on that this version does not know, or that has no type."""
+    wire_type = raw.get("type")
+    fields = {
+        **raw,
+        "type": "unknown",
+        "wire_type": wire_type if isinstance(wire_type, str) else "",
+        "request_id": text_or_none(raw.get("request_id")),
+    }
     return keep_raw(UnknownEvent.model_validate(fields), raw)
 
 
@@ -79,8 +128,8 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
 
     parse_event = staticmethod(parse_event)
 
-    def add(self, event: StreamEvent) -> None:
-        """Take the next event."""
+    def add(self, event: StreamEvent) -> StreamEvent:
+        """Take the next event, and return it: with the key masked in an error."""
         request_id = event.request_id
         if request_id:
             self.request_id = request_id
@@ -94,8 +143,14 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
             self._usage = event
             self.is_complete = True
         elif isinstance(event, ErrorEvent):
-            self._error = event
+            event = self._error = self._without_key(event)
             self.is_complete = True
+        return event
+
+    def _without_key(self, event: ErrorEvent) -> ErrorEvent:
+        raw = event.raw
+        masked = as_object(self.secret.hide_in_value(raw)) if self.secret is not None else raw
+        return event if masked == raw else parse_error_event(masked)
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[StreamEvent]:
         """Give an answer that came in one piece as the events that a stream would have had."""
@@ -105,16 +160,16 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
         return parse_object(InvokeResponse, self._answer_object())
 
     def _answer_object(self) -> dict[str, Any]:
-        usage = dict(as_object(self._usage.raw.get("usage"))) if self._usage else None
+        usage = dict(as_object(self._usage.raw.get("usage"))) if self._usage is not None else None
         fields = {
             "request_id": self.request_id,
             "model": self.model,
             # A stream has it inside its usage, an answer in one piece beside it.
-            "duration": usage.pop("duration", None) if usage else None,
+            "duration": usage.pop("duration", None) if usage is not None else None,
             "reasoning": self._reasoning.getvalue() or None,
             "response": self._text.getvalue(),
             "usage": usage,
-            "stop_reason": self._usage.stop_reason if self._usage else None,
+            "stop_reason": self._usage.stop_reason if self._usage is not None else None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

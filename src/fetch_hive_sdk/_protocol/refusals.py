@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 import httpx
 from pydantic_core import to_json
@@ -25,7 +25,7 @@ from fetch_hive_sdk.errors import (
 )
 
 from .answers import as_object, read_json, text_or_none
-from .retry import is_unprocessed
+from .retry import DAILY_CAP, is_unprocessed
 
 if TYPE_CHECKING:
     from fetch_hive_sdk._deadline import Clock
@@ -60,24 +60,64 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
     body = _mask(body, api_key)
     evidence = detach(response, body, api_key)
     value = _json_or_text(evidence, body)
-    fields = as_object(value)
-    # Documented flat. Gateways between may wrap it: {"error": {"message": ..., "code": ...}}.
-    inner = as_object(fields.get("error"))
-    code = _first_text(fields.get("error_code"), fields.get("code"), inner.get("error_code"), inner.get("code"))
-    request_id = text_or_none(fields.get("request_id"))
+    said = read_error(value)
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
-    said = _first_text(fields.get("message"), fields.get("error"), inner.get("message")) or _excerpt(value)
+    message = said.message or _excerpt(value)
     status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
     is_server_error = response.status_code >= 500  # noqa: PLR2004 - 5xx
     error_class = _STATUS_ERRORS.get(response.status_code, InternalServerError if is_server_error else APIStatusError)
-    return error_class(
-        say(f"{status}: {said[:_MESSAGE_CHARACTERS]}" if said else status, code, request_id),
+    error = error_class(
+        say(f"{status}: {message[:_MESSAGE_CHARACTERS]}" if message else status, said.code, said.request_id),
         response=evidence,
         body=value,
-        error_code=code,
-        request_id=request_id,
+        error_code=said.code,
+        request_id=said.request_id,
         retry_after=retry_after,
-        maybe_processed=not is_unprocessed(response.status_code, retry_after),
+        maybe_processed=not is_unprocessed(response.status_code, "retry-after" in response.headers),
+    )
+    if isinstance(error, RateLimitError):
+        _describe_cap(error, as_object(value), now)
+    return error
+
+
+def _describe_cap(error: RateLimitError, fields: dict[str, Any], now: Clock) -> None:
+    error.limit, error.current = _count_or_none(fields.get("limit")), _count_or_none(fields.get("current"))
+    if error.error_code == DAILY_CAP:
+        today = datetime.fromtimestamp(now(), timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+        error.resets_at = today + timedelta(days=1)
+
+
+def _count_or_none(value: object) -> Optional[int]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class ErrorDetails(NamedTuple):
+    """What the service says of a failure, in a refusal or in an event."""
+
+    message: Optional[str]
+    code: Optional[str]
+    request_id: Optional[str]
+
+
+def read_error(value: object) -> ErrorDetails:
+    """Read a failure in any of its forms.
+
+    Documented flat: `{"error": ..., "message": ..., "error_code": ...}`, with `code` as the older name of the code.
+    Gateways between may wrap it: `{"error": {"message": ..., "code": ...}}`, with numbers as codes.
+    """
+    fields = as_object(value)
+    inner = as_object(fields.get("error"))
+    codes = (
+        fields.get("error_code"),
+        fields.get("code"),
+        inner.get("error_code"),
+        inner.get("code"),
+        inner.get("type"),
+    )
+    return ErrorDetails(
+        message=_first_text(fields.get("message"), fields.get("error"), inner.get("message"), inner.get("error")),
+        code=_first_text(*codes) or _first_text(*(str(code) for code in codes if type(code) is int)),
+        request_id=_first_text(fields.get("request_id"), inner.get("request_id")),
     )
 
 
@@ -151,13 +191,13 @@ def _excerpt(value: object) -> str:
 def read_retry_after(value: Optional[str], now: Clock = time.time) -> Optional[float]:
     """Seconds to wait by a `Retry-After` header, or None if it has no usable one.
 
-    RFC 9110 section 10.2.3: a number of seconds, or a date.
+    RFC 9110 section 10.2.3: a number of seconds, or a date. A date that has passed, and a negative number, are 0.
     """
     if not value:
         return None
     text = value.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        return float(text)
+    if re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
+        return max(float(text), 0.0)
     try:
         date = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError, OverflowError):
@@ -165,7 +205,7 @@ def read_retry_after(value: Optional[str], now: Clock = time.time) -> Optional[f
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)
     seconds = (date - datetime.fromtimestamp(now(), timezone.utc)).total_seconds()
-    return seconds if seconds >= 0 else None
+    return max(seconds, 0.0)
 
 
 def say(message: str, error_code: Optional[str], request_id: Optional[str]) -> str:

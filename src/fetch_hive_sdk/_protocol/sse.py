@@ -1,8 +1,8 @@
 """Bytes in, event payloads out. Performs no I/O and knows nothing of models.
 
 Server-sent events as the WHATWG text defines them (HTML, section 9.2.6 "Interpreting an event stream"), less what a
-client of this API has no use for: event names, ids and reconnection times are read and dropped. An event without
-data is none.
+client of this API has no use for: ids and reconnection times are read and dropped, and so are event names but for
+`error`. An event without data is none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ _EXCERPT_BYTES = 64 * 1024
 _EMPTY_EVENT_BYTES = len(b"data: \n\n")
 
 
+class ErrorPayload(bytes):
+    """The payload of an event whose name is `error`."""
+
+    __slots__ = ()
+
+
 class EventDecoder:
     """Cuts an event stream into the payloads of its events, however the bytes arrive.
 
@@ -30,7 +36,7 @@ class EventDecoder:
         max_event_bytes: How long an event may be, in bytes.
     """
 
-    __slots__ = ("_after_cr", "_data", "_first_line", "_is_between_events", "_line", "_max_event_bytes")
+    __slots__ = ("_after_cr", "_data", "_first_line", "_is_between_events", "_is_error", "_line", "_max_event_bytes")
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
@@ -42,6 +48,7 @@ class EventDecoder:
         self._after_cr = False
         self._first_line = True
         self._is_between_events = True
+        self._is_error = False
 
     def feed(self, chunk: bytes) -> Iterable[bytes]:
         """Take the next bytes and give the payload of every event that they complete. Iterate over it to the end.
@@ -63,7 +70,7 @@ class EventDecoder:
             return (chunk[6:-2],) if len(chunk) > _EMPTY_EVENT_BYTES else ()
         return self._feed_lines(chunk)
 
-    def _feed_lines(self, chunk: bytes) -> Iterator[bytes]:
+    def _feed_lines(self, chunk: bytes) -> Iterator[bytes]:  # noqa: C901 - a line is of one kind of five
         if self._after_cr or b"\r" in chunk:
             chunk = self._with_line_feeds(chunk)
         *lines, rest = chunk.split(b"\n")
@@ -80,14 +87,17 @@ class EventDecoder:
                 data = line[6:] if data is None else self._join(data, line[6:])
             elif not line:
                 if data:
-                    yield data if isinstance(data, bytes) else data.getvalue()
+                    yield self._named(data if isinstance(data, bytes) else data.getvalue())
                 data = None
+                self._is_error = False
             elif line.startswith(b"data:") or line == b"data":
                 data = line[5:] if data is None else self._join(data, line[5:])
+            elif line.startswith(b"event"):
+                self._is_error = line in {b"event: error", b"event:error"}
         self._data = data
         if rest:
             self._keep(rest)
-        self._is_between_events = data is None and not self._after_cr and not self._line.tell()
+        self._is_between_events = data is None and not self._after_cr and not self._line.tell() and not self._is_error
 
     def finish(self) -> bytes:
         """Return the data of an event that the end of the stream cut short, empty if there is none."""
@@ -95,7 +105,10 @@ class EventDecoder:
         if line:
             # Were the line to end here, it would be read like any other, and the event would go on: no payload yet.
             list(self.feed(line + b"\n"))
-        return self._take_data()
+        return self._named(self._take_data())
+
+    def _named(self, data: bytes) -> bytes:
+        return ErrorPayload(data) if self._is_error else data
 
     def _with_line_feeds(self, chunk: bytes) -> bytes:
         """Make every line end a line feed, where one may begin in one chunk and end in the next."""

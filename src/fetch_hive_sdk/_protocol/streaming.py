@@ -16,6 +16,7 @@ from fetch_hive_sdk.errors import (
     FetchHiveError,
     ResponseDecodeError,
     ResponseError,
+    StreamConsumedError,
     StreamFailedError,
     StreamInterruptedError,
     StreamTimeoutError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk._config import Config, Timeout
     from fetch_hive_sdk._deadline import Deadlines
+    from fetch_hive_sdk._secret import Secret
     from fetch_hive_sdk.errors import Phase
 
     from .endpoint import Endpoint
@@ -61,6 +63,8 @@ class Transcript(Generic[EventT, AnswerT]):
         self._reasoning = StringIO()
         self._usage: Optional[UsageEvent] = None
         self._error: Optional[ErrorEvent] = None
+        self.secret: Optional[Secret] = None
+        """What is masked in errors: the key."""
         self.request_id: Optional[str] = None
         self.model: Optional[str] = None
         self.is_complete: bool = False
@@ -68,14 +72,16 @@ class Transcript(Generic[EventT, AnswerT]):
         self.is_unused: bool = False
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
+        self.extensions: dict[str, Any] = {}
+        """Those of the request: the network keeps there how to end the call."""
 
     def partial(self) -> PartialAnswer:
         """Return what there is, for an error to carry."""
         return PartialAnswer(
             text=self._text.getvalue(),
             reasoning=self._reasoning.getvalue(),
-            usage=self._usage.usage if self._usage else None,
-            stop_reason=self._usage.stop_reason if self._usage else None,
+            usage=self._usage.usage if self._usage is not None else None,
+            stop_reason=self._usage.stop_reason if self._usage is not None else None,
             request_id=self.request_id,
             model=self.model,
         )
@@ -94,8 +100,8 @@ class Transcript(Generic[EventT, AnswerT]):
         failure.attempts = self.attempts
         return failure
 
-    def add(self, event: EventT) -> None:
-        """Take the next event."""
+    def add(self, event: EventT) -> EventT:
+        """Take the next event, and return it: with the key masked in an error."""
         raise NotImplementedError
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[EventT]:
@@ -118,6 +124,11 @@ class Transcript(Generic[EventT, AnswerT]):
             raise failure
         self.check_end()
         return self._build_answer()
+
+    def consumed(self) -> StreamConsumedError:
+        """Return the error of a stream that is iterated over after its end."""
+        message = "this stream has been read to its end: collect() returns its answer, a new call makes a new stream"
+        return StreamConsumedError(say(message, None, self.request_id), request_id=self.request_id)
 
     def check_end(self) -> None:
         """Check that a stream from which nothing more will come has come to its end.
@@ -148,6 +159,7 @@ class Transcript(Generic[EventT, AnswerT]):
     ) -> StreamInterruptedError:
         """Return the error of a stream that broke off, or fell silent if a phase is given."""
         partial, request_id = self.partial(), self.request_id
+        message = say(message, None, request_id)
         error = (
             StreamInterruptedError(message, partial=partial, request=request, request_id=request_id)
             if phase is None
@@ -220,14 +232,13 @@ class EventReader(Generic[EventT]):
         event: Optional[EventT] = None
         for payload in self._payloads(chunk):
             try:
-                event = self._parse_event(payload)
+                event = self.transcript.add(self._parse_event(payload))
             except ResponseDecodeError:
                 # Asked here, and not of every event.
                 if payload.strip() != b"[DONE]":
                     raise
                 self._finish_stream()
                 return
-            self.transcript.add(event)
             yield event
         if event is None or self._deadlines.idle_timeout is not None:
             self._keep_time(had_event=event is not None)
@@ -258,13 +269,11 @@ class EventReader(Generic[EventT]):
         if not self._is_event_stream:
             yield from self._read_json_answer()
             return
-        rest = self._decoder.finish().strip()
-        if rest == b"[DONE]":
+        rest = self._decoder.finish()
+        if rest.strip() == b"[DONE]":
             self._finish_stream()
-        elif rest and _is_whole(rest):
-            event = self._parse_event(rest)
-            self.transcript.add(event)
-            yield event
+        elif rest.strip() and _is_whole(rest):
+            yield self.transcript.add(self._parse_event(rest))
         if not self.transcript.is_complete:
             raise self.transcript.interruption("the stream ended before the answer was complete")
 
@@ -279,8 +288,7 @@ class EventReader(Generic[EventT]):
 
     def _read_json_answer(self) -> Iterator[EventT]:
         for event in self.transcript.read_whole(self._media_type, self._body.finish()):
-            self.transcript.add(event)
-            yield event
+            yield self.transcript.add(event)
 
 
 def _is_whole(payload: bytes) -> bool:
@@ -315,11 +323,13 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
     ) -> None:
         super().__init__(config, endpoint, body, timeout=timeout)
         self.transcript = transcript
+        transcript.secret = config.api_key
 
     def begin(self) -> httpx.Request:
         """Return the request of the next attempt."""
         request = super().begin()
         self.transcript.attempts = self._attempts
+        self.transcript.extensions = request.extensions
         return request
 
     def accept(self, response: httpx.Response) -> bool:

@@ -370,7 +370,7 @@ class Engine:
                 self._put_back(row)
             else:
                 row.attempts += 1
-                self._end(row, IN_DOUBT, error or BulkError("the job was ended while the call was under way"))
+                self._end(row, IN_DOUBT, error or BulkError("the job was ended while the call was under way", report=None))
             if error is not None:
                 self._give_up(error)
         self._changed.set()

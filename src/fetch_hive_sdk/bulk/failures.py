@@ -27,4 +27,12 @@ class JournalError(BulkError):
 
 
 class RowError(BulkError, ValueError):
-    """A row cannot be sent as it is: a column is missing, its key is another row's, its line is broken."""
+    """A row cannot be sent as it is: a column is missing, its key is another row's, its line is broken.
+
+    Args:
+        message: Which row it is, and what is wrong with it.
+        report: What has been done so far, if the job has begun.
+    """
+
+    def __init__(self, message: str, *, report: BulkReport | None = None) -> None:
+        super().__init__(message, report=report)

@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, cast
+from typing import TYPE_CHECKING, Callable, Optional, TextIO, cast
 
 from pydantic import ValidationError
 
@@ -107,6 +107,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _json_object(path: str) -> dict[str, object]:
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        raise argparse.ArgumentTypeError("cannot read -: the standard input is closed")
     try:
         # Bytes: json knows UTF-8 from UTF-16, with a mark at the beginning or not, better than the locale does.
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()

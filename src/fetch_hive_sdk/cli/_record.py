@@ -56,7 +56,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         type=Path,
         default=Path("cassettes"),
         metavar="PATH",
-        help="the file, if it ends in .json, else the folder of the file; cassettes",
+        help="the file, if it ends in .json or .jsonl, else the folder of the file; cassettes",
     )
     add_command_to(parser)
     parser.set_defaults(run=run, parser=parser)
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         complain(f"cannot write {file}: {exc.strerror}")
         return 1
-    _tell(file, proxy.calls)
+    _report(file, proxy.calls)
     return code
 
 
@@ -92,7 +92,7 @@ def file_for(out: Path, command: Sequence[str]) -> Path:
 
     Not after more: arguments may hold anything, a password for one, and the same command must find its file again.
     """
-    if out.suffix == ".json":
+    if out.suffix in {".json", ".jsonl"}:
         return out
     program, *arguments = command
     if arguments[:1] == ["-m"]:  # python -m pytest
@@ -101,7 +101,7 @@ def file_for(out: Path, command: Sequence[str]) -> Path:
     return out / f"{'-'.join(words)}.json"
 
 
-def _tell(file: Path, calls: int) -> None:
+def _report(file: Path, calls: int) -> None:
     if calls:
         complain(f"{calls} {'call' if calls == 1 else 'calls'} recorded in {file}")
     else:

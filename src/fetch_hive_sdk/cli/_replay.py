@@ -10,7 +10,7 @@ from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk.testing import TEST_KEY, Cassette, UnrecordedCallError, replay
 
 from ._running import add_command_to, check_command, run_command
-from ._serve import port, told_to_stop
+from ._serve import port, stop_on_signal
 from ._terminal import complain
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _run_with(command: Sequence[str], url: str) -> int:
 
 
 def _serve(cassette: Cassette, file: str, url: str) -> int:
-    with told_to_stop() as stopped:
+    with stop_on_signal() as stopped:
         print(f"Serving {file} on {url} until stopped (Ctrl-C). For your program:\n")
         print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
         told = 0

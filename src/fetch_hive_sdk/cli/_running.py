@@ -1,4 +1,4 @@
-"""Runs a command of the user's with a service of ours on a loopback port."""
+"""Runs a command of the user's with a service on a loopback port."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Optional
+
+from fetch_hive_sdk._config import no_proxy_for_loopback
 
 from ._terminal import complain
 
@@ -47,7 +49,7 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
         The exit code; 128 and the number of the signal that ended it; 126 or 127 if it could not be started.
 
     """
-    environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **_past_proxies()}
+    environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **no_proxy_for_loopback()}
     try:
         # The user's own words, and no shell.
         process = subprocess.Popen(command, env=environment)  # noqa: S603
@@ -61,7 +63,7 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
 
 @contextmanager
 def _left_to(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
-    """Let the command decide what Ctrl-C means: the terminal tells both of us. Pass on what only we are told."""
+    """Let the command decide what Ctrl-C means: a terminal sends it to both. Pass on what is sent to this process."""
 
     def nothing(number: int, frame: FrameType | None) -> None:
         """Not SIG_IGN: that would be handed down to commands."""
@@ -69,16 +71,15 @@ def _left_to(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
     def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a signal handler is called with
         process.send_signal(number)
 
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, nothing)}
-    previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, pass_on)
+    handlers = {"SIGINT": nothing, "SIGQUIT": nothing, "SIGTERM": pass_on, "SIGHUP": pass_on}
+    previous: dict[signal.Signals, Any] = {}
+    for name, handler in handlers.items():
+        number: Optional[signal.Signals] = getattr(signal, name, None)
+        # What is ignored from the start, as below nohup, stays so.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _past_proxies() -> dict[str, str]:
-    """Let no proxy of the environment have the calls to this machine."""
-    exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
-    return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{exceptions},127.0.0.1" if exceptions else "127.0.0.1")
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import sys
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
 from fetch_hive_sdk import ConfigurationError
-from fetch_hive_sdk.testing import TEST_KEY, Answer, Emulator
+from fetch_hive_sdk.emulator import Emulator
+from fetch_hive_sdk.testing import TEST_KEY, Answer
+
+from ._terminal import complain
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -66,8 +68,8 @@ def seconds(text: str) -> float:
     return delay
 
 
-def tell(request: InvokeRequest) -> Answer:
-    """Answer by telling what was asked."""
+def describe_call(request: InvokeRequest) -> Answer:
+    """Answer with what was asked."""
     variant = f" (variant {request.variant})" if request.variant else ""
     inputs = json.dumps(dict(request.inputs), ensure_ascii=False)
     return Answer(
@@ -82,14 +84,14 @@ def run(options: argparse.Namespace) -> int:
     try:
         emulator = _make_emulator(options.file, options.delay)
     except ConfigurationError as exc:
-        _complain(str(exc))
+        complain(str(exc))
         return 2
     with ExitStack() as stack:
-        stopped = stack.enter_context(told_to_stop())
+        stopped = stack.enter_context(stop_on_signal())
         try:
             url = stack.enter_context(emulator.serve(options.port, page=True))
         except OSError as exc:
-            _complain(f"cannot serve on port {options.port}: {exc.strerror}")
+            complain(f"cannot serve on port {options.port}: {exc.strerror}")
             return 1
         _welcome(url, options.file)
         # In short waits: on some systems a wait without end hears no signals. And the file may change.
@@ -104,8 +106,8 @@ def _make_emulator(file: Optional[Path], delay: Optional[float]) -> Emulator:
     if file is not None:
         return Emulator.from_file(file, delay=delay)
     if Path(USUAL_FILE).is_file():
-        _complain(f"there is a {USUAL_FILE} here, which is not used: --file {USUAL_FILE} serves it")
-    return Emulator(default=tell, delay=delay or 0.0)
+        complain(f"there is a {USUAL_FILE} here, which is not used: --file {USUAL_FILE} serves it")
+    return Emulator(default=describe_call, delay=delay or 0.0)
 
 
 def _welcome(url: str, file: Optional[Path]) -> None:
@@ -119,17 +121,13 @@ def _welcome(url: str, file: Optional[Path]) -> None:
 def _reload(emulator: Emulator, file: Optional[Path]) -> None:
     try:
         if emulator.reload():
-            _complain(f"{file} reloaded")
+            complain(f"{file} reloaded")
     except ConfigurationError as exc:
-        _complain(f"{exc} (what it said before is served on)")
-
-
-def _complain(text: str) -> None:
-    print(f"fetch-hive: {text}", file=sys.stderr, flush=True)
+        complain(f"{exc} (what it said before is served on)")
 
 
 @contextmanager
-def told_to_stop() -> Generator[threading.Event, None, None]:
+def stop_on_signal() -> Generator[threading.Event, None, None]:
     """Yield an event that Ctrl-C and SIGTERM set."""
     stopped = threading.Event()
 

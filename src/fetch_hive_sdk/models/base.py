@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABCMeta
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Union, cast
 
@@ -10,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
     from typing_extensions import Self
 
 
-class Received(BaseModel, frozen=True):
+class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the hash of a frozen model
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", hide_input_in_errors=True)
@@ -71,6 +73,27 @@ class Received(BaseModel, frozen=True):
         """The names and values that the service sent, as of a dict."""
         return self.raw.items()
 
+    def copy(self) -> dict[str, Any]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - as of a dict
+        """Copy what the service sent, as of a dict: a dict that may be changed. `model_copy` copies the model."""
+        return self.raw.copy()
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.raw)
+
+    def __eq__(self, other: object) -> bool:
+        return self.raw == other if isinstance(other, dict) else super().__eq__(other)
+
+    def __or__(self, other: object) -> dict[str, Any]:
+        if not isinstance(other, (dict, Received)):
+            return NotImplemented
+        return {**self.raw, **other}
+
+    def __ror__(self, other: object) -> dict[str, Any]:
+        return {**other, **self.raw} if isinstance(other, dict) else NotImplemented
+
     # Copies and pickles know nothing of slots: what the service sent goes along by hand.
 
     def __copy__(self) -> Self:
@@ -96,7 +119,58 @@ class Received(BaseModel, frozen=True):
         return copied
 
 
+cast("ABCMeta", Mapping).register(Received)  # for `match`, and for pandas and others that ask
+
 ReceivedT = TypeVar("ReceivedT", bound=Received)
+
+
+def read_model(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
+    """Read an object of the service; whatever is not promised and cannot be read is left out.
+
+    Raises:
+        pydantic.ValidationError: A promised field is missing or of the wrong kind.
+
+    """
+    fields = raw
+    while True:
+        try:
+            return keep_raw(model.model_validate(fields), raw)
+        except ValidationError as exc:
+            readable = _without_unreadable(model, fields, exc)
+            if readable is None:
+                raise
+        fields = readable
+
+
+def _without_unreadable(
+    model: type[Received], fields: dict[str, Any], error: ValidationError
+) -> Optional[dict[str, Any]]:
+    """Return the fields without those that could not be read, or None if a promised one is among them."""
+    readable = copy.deepcopy(fields)
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        path = list(detail["loc"])
+        if detail["type"] == "missing":
+            path.pop()  # a part that lacks what it needs goes as a whole
+        promised = model.model_fields.get(str(path[0])) if path else None
+        if not path or (len(path) == 1 and promised is not None and promised.is_required()):
+            return None
+        if not _leave_out(readable, path):
+            return None
+    return readable
+
+
+def _leave_out(value: Any, path: list[Any]) -> bool:
+    """Take the deepest part of a path that is there out of a JSON value; tell whether there was one."""
+    name = path[0]
+    try:
+        part = value[name]
+    except (KeyError, IndexError, TypeError):
+        return False  # the name of a type, which Pydantic has in its paths, and a value has not
+    if isinstance(value, str):
+        return False
+    if not path[1:] or not _leave_out(part, path[1:]):
+        del value[name]
+    return True
 
 
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
@@ -119,12 +193,14 @@ keep_raw_json: Callable[[Received, Union[bytes, str]], None] = _set_raw_source
 def describe(error: ValidationError) -> str:
     """Say in one line what does not fit, without a value of the data."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        ": ".join(filter(None, (".".join(map(str, item["loc"])), _QUOTING.get(item["type"], item["msg"]))))
-        for item in details[:3]
-    ]
+    shown = [": ".join(filter(None, (".".join(map(str, item["loc"])), message_of(item)))) for item in details[:3]]
     more = len(details) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def message_of(item: ErrorDetails) -> str:
+    """Return the message of one error, without a value of the data."""
+    return _QUOTING.get(item["type"], item["msg"])
 
 
 # Errors of Pydantic whose messages have a value in them, or whatever the validator of a user's type says.

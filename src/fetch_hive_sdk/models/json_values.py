@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from enum import Enum
-from typing import Annotated, Union, cast
+from typing import Annotated, Any, Union, cast
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, SecretBytes, SecretStr
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 MetadataValue = Union[str, int, float, bool, None]
@@ -47,14 +50,8 @@ class _NotJSONError(Exception):
 
 def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object:
     kind = type(value)
-    if value is None or kind is bool or kind is int:
-        return value
-    if kind is str:
-        return _to_json_text(cast("str", value), path)
-    if kind is float:
-        if math.isfinite(cast("float", value)):
-            return value
-        raise _NotJSONError(f"{path} is {value}, which JSON cannot carry")
+    if value is None or kind in {bool, int, float, str}:
+        return _check_scalar(value, path)
     if id(value) in parents:
         raise _NotJSONError(f"{path} contains itself, which JSON cannot carry")
     if len(parents) >= _MAX_DEPTH:
@@ -65,24 +62,60 @@ def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[object]", value)
         return [_to_json_value(item, f"{path}[{index}]", parents) for index, item in enumerate(items)]
+    with suppress(RecursionError):  # reported below
+        _refuse_hidden(value, path)
+    return _to_json_value(_as_json(_without_numpy(value, path), path), path, parents)
+
+
+def _check_scalar(value: object, path: str) -> object:
+    if isinstance(value, str):
+        return _to_json_text(value, path)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NotJSONError(f"{path} is {value}, which JSON cannot carry")
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise _NotJSONError(f"{path} has more than 4,300 digits, which Python does not write")
+    return value
+
+
+def _parts_of(value: object, path: str) -> object:
+    """Return what there is inside a model or a dataclass, before it is written as JSON."""
     if isinstance(value, BaseModel):
-        # A model may be set to write null for NaN: it is refused here before the model can hide it.
-        _refuse_infinite(_dump(value, path), path)
-    return _to_json_value(_as_json(value, path), path, parents)
+        return _dump(value, path)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: getattr(value, item.name, None) for item in dataclass_fields(value)}
+    return value
 
 
 _MAX_DEPTH = 100
+_MAX_BITS = 14_280  # 4,300 digits: what `sys.set_int_max_str_digits` allows by default
 
 
-def _refuse_infinite(value: object, path: str) -> None:
+def _without_numpy(value: object, path: str) -> object:
+    """Return a scalar of numpy as the Python value that it is."""
+    if getattr(value, "shape", None) != () or not hasattr(value, "dtype"):
+        return value
+    item = cast("Any", value).item()
+    if item is None:
+        raise _NotJSONError(f"{path} is NaT, which JSON cannot carry")
+    return cast("object", item)
+
+
+def _refuse_hidden(value: object, path: str) -> None:
+    """Refuse what a model would hide when it is written as JSON: null for NaN, and asterisks for a secret."""
+    value = _parts_of(value, path)
+    if isinstance(value, (SecretStr, SecretBytes)):
+        raise _NotJSONError(
+            f"{path} is a {type(value).__name__}, which would be sent as asterisks: "
+            "pass its get_secret_value() if the service is to have it"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise _NotJSONError(f"{path} is {value}, which JSON cannot carry")
     if isinstance(value, dict):
         for name, item in cast("dict[object, object]", value).items():
-            _refuse_infinite(item, f"{path}.{name}")
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(cast("Sequence[object]", value)):
-            _refuse_infinite(item, f"{path}[{index}]")
+            _refuse_hidden(item, f"{path}.{name}")
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for index, item in enumerate(cast("Iterable[object]", value)):
+            _refuse_hidden(item, f"{path}[{index}]")
 
 
 def _dump(model: BaseModel, path: str) -> object:
@@ -124,7 +157,7 @@ def _to_json_text(text: str, path: str) -> str:
 def _as_json(value: object, path: str) -> object:
     try:
         return cast("object", to_jsonable_python(value))
-    except (ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - pandas' NaT, for example, raises errors of its own
         raise _NotJSONError(f"{path} is of type {type(value).__name__}, which JSON cannot carry") from None
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, Union, get_args
+import re
+from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import OutputValidationError
 
@@ -23,8 +25,10 @@ def read_output(text: str, output_type: Union[type[T], TypeAdapter[T]], response
         OutputValidationError: The text does not fit. Its `response` is the one given here.
 
     """
+    if output_type is str:
+        return cast("T", text)
     adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
-    text = _without_fence(text)
+    text = _find_json(text)
     try:
         return adapter.validate_json(text)
     except ValidationError as exc:
@@ -34,6 +38,7 @@ def read_output(text: str, output_type: Union[type[T], TypeAdapter[T]], response
     except ValidationError:
         # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
         pass
+    reason += _describe_prose(text)
     raise OutputValidationError(f"the answer does not fit {_name_of(output_type)}: {reason}", response=response)
 
 
@@ -45,9 +50,33 @@ def _name_of(output_type: object) -> str:
     return str(output_type)
 
 
-def _without_fence(text: str) -> str:
-    text = text.strip()
-    opening, _, rest = text.partition("\n")
-    if opening.startswith("```") and "`" not in opening[3:] and rest.endswith("```"):
-        return rest[:-3].strip()
-    return text
+_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
+_LONGEST_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*)```", re.DOTALL | re.MULTILINE)
+
+
+def _find_json(text: str) -> str:
+    """Return what is in the Markdown fence of a text, where there is one, else all of it."""
+    # The first fence; or, as JSON may have a fence inside a string, up to the last one.
+    found = [match.group(1).strip() for fence in (_FENCE, _LONGEST_FENCE) for match in [fence.search(text)] if match]
+    return next(filter(_is_json, found), found[0] if found else text.strip())
+
+
+def _is_json(text: str) -> bool:
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _describe_prose(text: str) -> str:
+    """Say where the JSON of a text seems to begin, if there is prose before it."""
+    begin = re.search(r"[\[{]", text)
+    if begin is None or begin.start() == 0:
+        return ""
+    line = text.count("\n", 0, begin.start()) + 1
+    column = begin.start() - text.rfind("\n", 0, begin.start())
+    return (
+        f"; there is prose before what looks like JSON, at line {line} column {column}: ask the model for JSON alone, "
+        "or for JSON in a Markdown fence"
+    )

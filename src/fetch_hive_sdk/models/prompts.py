@@ -114,8 +114,9 @@ class InvokeResponse(Received, frozen=True):
     def output_as(self, output_type: Union[type[T], TypeAdapter[T]]) -> T:
         """Read the text of the answer as a type of yours.
 
-        The text is read as JSON, a Markdown code fence around it removed. A text that is not JSON, or not of that
-        type, is tried as the value itself, so that `Literal` types, enumerations and dates can be a bare word.
+        The text is read as JSON; if there is a Markdown code fence, what is in it. A text that is not JSON, or not of
+        that type, is tried as the value itself, so that `Literal` types, enumerations and dates can be a bare word.
+        For `str` it is the text as it is.
 
         Args:
             output_type: What you asked the model for: a Pydantic model, a dataclass, a TypedDict, `list[int]`, or
@@ -199,7 +200,7 @@ class UnknownEvent(_Event, frozen=True):
     type: Literal["unknown"] = "unknown"
     """Always `unknown`, so that comparing `type` tells the known events apart exactly."""
     wire_type: str
-    """The type that the service sent."""
+    """The type that the service sent; empty if it sent none, as in a heartbeat."""
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ def _read_counts(value: object) -> object:
     """Token counts come as an object (the vendor's page "Run with API") or as a plain integer (its reference)."""
     if value is None:
         return {}
-    if isinstance(value, int):
+    if isinstance(value, (int, float, str)):
         return {"total_tokens": value}
     return value
 

@@ -1,21 +1,25 @@
-"""For the tests of programs that use Fetch Hive: a service that says what it is told to say.
+"""For the tests of programs that use Fetch Hive: a fake service with scripted answers, and recordings of the real one.
 
-from fetch_hive_sdk.testing import FakeServer
+    from fetch_hive_sdk.testing import FakeServer
 
-fake = FakeServer()
-fake.answers("summarise", "Short.")
-client = fake.client()
+    fake = FakeServer()
+    fake.answers("summarise", "Short.")
+    client = fake.client()
 
 With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
 """
 
-from ._deployments import Deployment, PlannedFault, Tokens, Variable, Variant
-from ._emulator import Emulator
+from typing import TYPE_CHECKING
+
 from ._fake import TEST_KEY, Answer, FakeServer, Refusal
 from ._hive import FakeHive
 from ._record import RecordingProxy, record, recording_proxy
 from ._replay import Cassette, UnrecordedCallError, replay
-from ._script import Fault, StreamScript
+from ._reply import Fault
+from ._script import StreamScript
+
+if TYPE_CHECKING:
+    from fetch_hive_sdk.emulator import Deployment, Emulator, PlannedFault, Tokens, Variable, Variant
 
 __all__ = [
     "TEST_KEY",
@@ -38,3 +42,12 @@ __all__ = [
     "recording_proxy",
     "replay",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The emulator is built on this package, and was once a part of it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fetch_hive_sdk import emulator  # noqa: PLC0415 - it imports this package
+
+    return getattr(emulator, name)

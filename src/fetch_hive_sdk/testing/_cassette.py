@@ -1,4 +1,4 @@
-"""What a cassette is: calls and their answers in a file that people and git can read. Knows no clients, no sockets."""
+"""What a cassette is: calls and their answers in JSON Lines, one call a line. Knows no clients, no sockets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import base64
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, Union, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from pydantic_core import from_json
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._secret import Secret
+
+from ._json import read_json, write_json
 
 if TYPE_CHECKING:
     import httpx
@@ -22,8 +24,10 @@ File = Union[str, "os.PathLike[str]"]
 Redact = Callable[[dict[str, Any]], Mapping[str, Any]]
 """Takes the JSON object of a request, a copy of its own, and returns what is kept in its place."""
 
-FORMAT = 1
-_SHORTEST_KEY = 6  # characters; "test" or "key" is no secret
+FORMAT = 2
+"""Calls one a line."""
+_OLD_FORMAT = 1
+"""One JSON object that has them all."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -42,7 +46,7 @@ class RecordedRequest(_Part, frozen=True):
 
     def fields(self) -> dict[str, str]:
         """Return all that it says, field by field, each value as JSON."""
-        return {"method": _dumps(self.method), "path": _dumps(self.path), **_flatten(self.body, "")}
+        return {"method": write_json(self.method), "path": write_json(self.path), **_flatten(self.body, "")}
 
 
 class RecordedEvent(_Part, frozen=True):
@@ -57,7 +61,7 @@ class RecordedEvent(_Part, frozen=True):
     def content(self) -> bytes:
         """Return the bytes of the event."""
         if self.event is not None:
-            return f"data: {_dumps(self.event)}\n\n".encode()
+            return f"data: {write_json(self.event)}\n\n".encode()
         return _bytes_of(self.wire, self.base64)
 
 
@@ -80,7 +84,7 @@ class RecordedAnswer(_Part, frozen=True):
         if self.events is not None:
             return [(event.at, event.content()) for event in self.events]
         is_json = "body" in self.model_fields_set
-        return [(self.at, _dumps(self.body).encode() if is_json else _bytes_of(self.text, self.base64))]
+        return [(self.at, write_json(self.body).encode() if is_json else _bytes_of(self.text, self.base64))]
 
 
 class RecordedCall(_Part, frozen=True):
@@ -90,7 +94,7 @@ class RecordedCall(_Part, frozen=True):
     response: RecordedAnswer
 
 
-class _Tape(_Part, frozen=True):
+class _OldFile(_Part, frozen=True):
     fetch_hive_cassette: int
     calls: list[RecordedCall]
 
@@ -98,61 +102,77 @@ class _Tape(_Part, frozen=True):
 # --- The file --------------------------------------------------------------------------------------------------------
 
 
-def write_file(path: File, calls: Iterable[RecordedCall]) -> None:
-    """Write calls to a file: the old one stays whole until the new one is.
-
-    Raises:
-        OSError: The file cannot be written.
-
-    """
-    tape = {"fetch_hive_cassette": FORMAT, "calls": [call.model_dump(exclude_unset=True) for call in calls]}
-    new = Path(f"{os.fspath(path)}.new")
-    new.write_bytes(f"{_write(tape)}\n".encode())
-    new.replace(os.fspath(path))
+def write_call(call: RecordedCall) -> bytes:
+    """Return the line of a call. It says its format, so that cassettes can be cut and joined."""
+    return f"{write_json({'fetch_hive_cassette': FORMAT, **call.model_dump(exclude_unset=True)})}\n".encode()
 
 
 def read_file(path: File) -> list[RecordedCall]:
     """Read the calls of a file.
 
     Raises:
-        ConfigurationError: It cannot be read, or is no cassette. The text says what is wrong with it.
+        ConfigurationError: It cannot be read, or is not a cassette. The message says what is wrong with it.
 
     """
     name = os.fspath(path)
     try:
-        value: object = json.loads(Path(path).read_bytes())
+        data = Path(path).read_bytes()
     except OSError as exc:
         raise ConfigurationError(f"cannot read the cassette {name}: {exc.strerror}") from exc
-    except (ValueError, RecursionError) as exc:
-        raise ConfigurationError(f"the cassette {name} is not JSON: {exc}") from None
-    fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    version = fields.get("fetch_hive_cassette")
-    if version != FORMAT:
+    try:
+        fields = _fields_of(json.loads(data))
+    except (ValueError, RecursionError):
+        return _read_lines(name, data)
+    is_old = "calls" in fields or fields.get("fetch_hive_cassette") == _OLD_FORMAT
+    return _read_old_file(name, fields) if is_old else _read_lines(name, data)
+
+
+def _fields_of(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _read_lines(name: str, data: bytes) -> list[RecordedCall]:
+    lines = data.split(b"\n")
+    calls: list[RecordedCall] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            fields = _fields_of(json.loads(line))
+        except (ValueError, RecursionError) as exc:
+            # The recorder was killed in the middle of its last line.
+            if calls and number == len(lines):
+                break
+            raise ConfigurationError(f"the cassette {name} is not JSON in line {number}: {exc}") from None
+        _check_format(name, fields.pop("fetch_hive_cassette", None), FORMAT)
+        try:
+            calls.append(RecordedCall.model_validate(fields))
+        except ValidationError as exc:
+            raise ConfigurationError(f"the cassette {name} is wrong in line {number} at {_explain(exc)}") from None
+    return calls
+
+
+def _read_old_file(name: str, fields: dict[str, object]) -> list[RecordedCall]:
+    _check_format(name, fields.get("fetch_hive_cassette"), _OLD_FORMAT)
+    try:
+        return _OldFile.model_validate(fields).calls
+    except ValidationError as exc:
+        raise ConfigurationError(f"the cassette {name} is wrong at {_explain(exc)}") from None
+
+
+def _check_format(name: str, version: object, expected: int) -> None:
+    if version != expected:
         found = (
-            f"its format is {version!r}, this version of the package reads {FORMAT}" if version else "record makes them"
+            f"its format is {version!r}, this version of the package reads {_OLD_FORMAT} and {FORMAT}"
+            if version
+            else "record makes them"
         )
         raise ConfigurationError(f"{name} is no cassette that can be read: {found}")
-    try:
-        return _Tape.model_validate(fields).calls
-    except ValidationError as exc:
-        problem = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ConfigurationError(f"the cassette {name} is wrong at {where}: {problem['msg']}") from None
 
 
-def _write(value: object, margin: str = "\n", name: str = "") -> str:
-    """Write JSON on lines of its own, and each item of a list of events on one."""
-    deeper = f"{margin}  "
-    on_one_line = _dumps(value)
-    if isinstance(value, dict) and value:
-        fields = cast("dict[str, object]", value)
-        lines = [f"{_dumps(key)}: {_write(item, deeper, key)}" for key, item in fields.items()]
-        return "{" + deeper + f",{deeper}".join(lines) + margin + "}"
-    if isinstance(value, list) and value:
-        items = cast("list[object]", value)
-        lines = [_dumps(item) if name == "events" else _write(item, deeper) for item in items]
-        return "[" + deeper + f",{deeper}".join(lines) + margin + "]"
-    return on_one_line
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 # --- From requests and answers to what is kept of them ---------------------------------------------------------------
@@ -170,21 +190,20 @@ def keep_request(request: httpx.Request, base_path: str = "", redact: Optional[R
         TypeError: `redact` returned no JSON object.
 
     """
-    key = key_of(request)
-    path = _mask(request.url.raw_path.decode("ascii", "replace"), key)
+    key = Secret(key_of(request))
+    path = key.hide_in(request.url.raw_path.decode("ascii", "replace"))
     found = {"method": request.method, "path": path[len(base_path) :] if path.startswith(f"{base_path}/") else path}
     body = _parse(request.content)
     if not request.content:
         return RecordedRequest.model_validate(found)
     if isinstance(body, dict) and redact is not None:
         body = _redact(cast("dict[str, Any]", body), redact)
-    return RecordedRequest.model_validate({**found, "body": _mask(body, key)})
+    return RecordedRequest.model_validate({**found, "body": key.hide_in_value(body)})
 
 
 def key_of(request: httpx.Request) -> str:
-    """Return the key that a request carries, empty if there is none or it is too short to be one."""
-    key = str(request.headers.get("authorization", "")).partition(" ")[2].strip()
-    return key if len(key) >= _SHORTEST_KEY else ""
+    """Return the key that a request carries, empty if there is none."""
+    return str(request.headers.get("authorization", "")).partition(" ")[2].strip()
 
 
 def keep_answer(status: int, headers: Mapping[str, str], chunks: list[tuple[float, bytes]], key: str) -> RecordedAnswer:
@@ -197,12 +216,13 @@ def keep_answer(status: int, headers: Mapping[str, str], chunks: list[tuple[floa
         key: The key, masked wherever it stands.
 
     """
-    found: dict[str, object] = {"status": status, "headers": _mask(dict(sorted(headers.items())), key)}
+    secret = Secret(key)
+    found: dict[str, object] = {"status": status, "headers": secret.hide_in_value(dict(sorted(headers.items())))}
     if headers.get("content-type", "").startswith("text/event-stream"):
-        found["events"] = [_keep_event(at, block, key) for at, block in _cut(chunks)]
+        found["events"] = [_keep_event(at, block, secret) for at, block in _cut(chunks)]
     else:
         found["at"] = chunks[-1][0] if chunks else 0.0
-        found.update(_keep_body(b"".join(chunk for _, chunk in chunks), key))
+        found.update(_keep_body(b"".join(chunk for _, chunk in chunks), secret))
     return RecordedAnswer.model_validate(found)
 
 
@@ -216,25 +236,26 @@ def _redact(body: dict[str, Any], redact: Redact) -> JsonValue:
     kept = cast("object", redact(body))
     if not isinstance(kept, Mapping):
         raise TypeError("redact must return the JSON object to keep")
-    # Written and read: it is as it will be in the file, and what is no JSON is told now, before anything is paid for.
+    # Written and read: it is as it will be in the file, and what is not JSON fails now, before anything is paid for.
     return cast("JsonValue", json.loads(json.dumps(dict(cast("Mapping[str, object]", kept)), allow_nan=False)))
 
 
-def _keep_event(at: float, block: bytes, key: str) -> dict[str, object]:
+def _keep_event(at: float, block: bytes, key: Secret) -> dict[str, object]:
     if block.startswith(b"data: ") and block.endswith(b"\n\n"):
         value = _parse(block[6:-2])
         if isinstance(value, dict):
-            return {"at": at, "event": _mask(value, key)}
+            return {"at": at, "event": key.hide_in_value(value)}
     return {"at": at, **_keep_bytes(block, key, "wire")}
 
 
-def _keep_body(body: bytes, key: str) -> dict[str, object]:
+def _keep_body(body: bytes, key: Secret) -> dict[str, object]:
     value = _parse(body)
-    return {"body": _mask(value, key)} if isinstance(value, (dict, list)) else _keep_bytes(body, key, "text")
+    is_json = isinstance(value, (dict, list))
+    return {"body": key.hide_in_value(value)} if is_json else _keep_bytes(body, key, "text")
 
 
-def _keep_bytes(data: bytes, key: str, name: str) -> dict[str, object]:
-    masked = data.replace(key.encode(), b"***") if key else data
+def _keep_bytes(data: bytes, key: Secret, name: str) -> dict[str, object]:
+    masked = key.hide_in_bytes(data)
     try:
         return {name: masked.decode()}
     except UnicodeDecodeError:
@@ -264,26 +285,9 @@ def _cut(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
 def _parse(data: bytes) -> JsonValue:
     """Read what is JSON and can be written as the same JSON again; anything else is its text."""
     try:
-        # Not json: this refuses what UTF-8 cannot carry, and what is nested too deeply for models to hold.
-        return cast("JsonValue", from_json(data, allow_inf_nan=False))
+        return read_json(data)
     except ValueError:
         return data.decode("utf-8", "backslashreplace")
-
-
-def _dumps(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _mask(value: Any, key: str) -> Any:
-    """Return a JSON value with the key masked wherever it stands."""
-    if not key:
-        return value
-    if isinstance(value, str):
-        return value.replace(key, "***")
-    if isinstance(value, dict):
-        fields = cast("dict[str, object]", value)
-        return {_mask(name, key): _mask(item, key) for name, item in fields.items()}
-    return [_mask(item, key) for item in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def _flatten(value: JsonValue, name: str) -> dict[str, str]:
@@ -293,5 +297,5 @@ def _flatten(value: JsonValue, name: str) -> dict[str, str]:
     elif isinstance(value, list) and value:
         parts = [_flatten(item, f"{name}[{number}]") for number, item in enumerate(value)]
     else:
-        return {name or "body": _dumps(value)}
+        return {name or "body": write_json(value)}
     return {path: leaf for part in parts for path, leaf in part.items()}

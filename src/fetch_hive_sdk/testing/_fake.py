@@ -1,8 +1,7 @@
-"""A service that says what it is told to say. Knows no sockets: a request in, a response out."""
+"""A fake Fetch Hive service with scripted answers. Knows no sockets: a request in, a response out."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -16,24 +15,28 @@ from pydantic import ConfigDict, ValidationError
 from fetch_hive_sdk import FetchHive, InvokeRequest
 
 from ._catalogue import error_catalogue
+from ._json import read_json
+from ._reply import Fault, Reply, json_reply
+from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of, refusal_reply
 from ._script import (
     DEFAULT_MODEL,
     Event,
-    Fault,
     StreamScript,
     Usage,
     count_words,
     new_request_id,
-    respond,
+    reply_of,
     script_of,
     words_of,
 )
-from ._server import Handler, serve
+from ._server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from typing_extensions import Unpack
+
+    from ._server import Handler
 
 TEST_KEY = "fhk_test"
 """The key that `FakeServer.client` sends."""
@@ -109,27 +112,28 @@ class _ReceivedRequest(InvokeRequest, frozen=True):
     __hash__ = InvokeRequest.__hash__
 
 
-Reply = Union[str, Answer, Refusal, StreamScript, Fault]
-REPLIES = (str, Answer, Refusal, StreamScript, Fault)
-Behaviour = Union[Reply, Callable[[InvokeRequest], Reply]]
+Script = Union[str, Answer, Refusal, StreamScript, Fault]
+"""All that an answer can be given as."""
+SCRIPTS = (str, Answer, Refusal, StreamScript, Fault)
+Behaviour = Union[Script, Callable[[InvokeRequest], Script]]
 
 
-class _Turns:
-    """Replies that are taken in turn, each of them once."""
+class _AnswerQueue:
+    """Answers that are given one after the other, each of them once."""
 
-    def __init__(self, replies: Sequence[Behaviour]) -> None:
-        if not replies:
+    def __init__(self, answers: Sequence[Behaviour]) -> None:
+        if not answers:
             raise ValueError("there must be an answer in the list")
-        self.replies = [_checked(reply) for reply in replies]
+        self.answers = [_checked(answer) for answer in answers]
         self._taken = 0
         self._lock = threading.Lock()
 
     def take(self) -> tuple[int, Optional[Behaviour]]:
-        """Return the number of this call, and what is said to it; None if nothing is left."""
+        """Return the number of this call, and its answer; None if none is left."""
         with self._lock:
             self._taken += 1
             number = self._taken
-        return number, self.replies[number - 1] if number <= len(self.replies) else None
+        return number, self.answers[number - 1] if number <= len(self.answers) else None
 
 
 class Service:
@@ -165,7 +169,8 @@ class Service:
         self.default = default
         self.delay = delay
         self._api_key = api_key
-        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, _Turns]] = {}
+        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, _AnswerQueue]] = {}
+        self._routes = RouteTable(self._endpoints())
 
     def answers(
         self,
@@ -207,7 +212,7 @@ class Service:
         if isinstance(answer, str):
             self._behaviours[deployment, variant] = told
         elif not callable(answer) and isinstance(answer, Sequence):
-            self._behaviours[deployment, variant] = _Turns(answer)
+            self._behaviours[deployment, variant] = _AnswerQueue(answer)
         else:
             # ty: ignore[invalid-argument-type] - it has in mind a callable that is a sequence
             self._behaviours[deployment, variant] = _checked(answer)
@@ -291,9 +296,9 @@ class Service:
             OSError: The port is taken.
 
         """
-        handler = self.handle if delay is None else partial(self._handle, delay=delay)
+        handler = self.handle if delay is None else partial(self._respond, delay=delay)
         with serve(handler, port) as address:
-            yield f"{address}/v1"
+            yield f"{address}{API_PATH}"
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer a request: the handler for an `httpx.MockTransport`.
@@ -309,66 +314,68 @@ class Service:
             httpx.ReadTimeout: The deployment was told to stall.
 
         """
-        return self._handle(request, self.delay)
+        return self._respond(request)
 
-    def _handle(self, request: httpx.Request, delay: float) -> httpx.Response:
-        if request.method == "GET" and request.url.path.endswith("/error_codes"):
-            return _send_json(200, error_catalogue())
-        refusal = self._check(request)
-        if refusal is not None:
-            return _refuse(refusal)
+    def _respond(
+        self, request: httpx.Request, *, base_path: str = API_PATH, delay: Optional[float] = None
+    ) -> httpx.Response:
         try:
-            call = _ReceivedRequest.model_validate_json(request.read())
-        except ValidationError as exc:
-            problem = exc.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in problem["loc"]) or "the body"
-            return _refuse(Refusal(422, f"{where}: {problem['msg']}", "validation_error"))
-        self.calls.append(call)
-        return self._answer(call, delay, request)
+            route, names = self._routes.find(request, base_path)
+            if route.needs_key:
+                self._check_key(request)
+            reply = route.answer(Incoming(request, names, self.delay if delay is None else delay))
+        except RefusedError as exc:
+            reply = exc.reply
+        return reply.respond(request)
 
-    def _check(self, request: httpx.Request) -> Optional[Refusal]:
-        if not request.url.path.endswith("/invoke"):
-            return Refusal(404, "There is no such endpoint")
-        if request.method != "POST":
-            return Refusal(405, "Use POST")
-        return self._check_key(request)
+    def _endpoints(self) -> Iterable[Route]:
+        return [
+            Route("POST", "/prompt/invoke", self._invoke_prompt),
+            Route("POST", "/invoke", self._invoke_prompt),
+            Route("GET", "/error_codes", self._list_error_codes, needs_key=False),
+        ]
 
-    def _check_key(self, request: httpx.Request) -> Optional[Refusal]:
+    def _check_key(self, request: httpx.Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not key or self._api_key not in {None, key}:
-            return Refusal(401, "The API key is missing or wrong", "validation_error")
-        return None
+            raise RefusedError(401, "The API key is missing or wrong", "validation_error")
 
-    def _answer(self, call: InvokeRequest, delay: float, request: httpx.Request) -> httpx.Response:
-        reply = self._reply_to(call)
-        if isinstance(reply, Fault):
-            reply.happen()
-        if isinstance(reply, str):
-            reply = Answer(reply)
-        if isinstance(reply, Answer):
-            if not call.streaming:
-                return _send_whole(reply, call)
-            reply = _script_of(reply, call)
-        if isinstance(reply, StreamScript):
-            if call.streaming:
-                return respond(reply, call.raw.get("inputs", {}), delay, request)
-            reply = Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one")
-        return _refuse(reply)
+    # --- Endpoints ----------------------------------------------------------------------------------------------------
 
-    def _reply_to(self, call: InvokeRequest) -> Reply:
-        described = self._behaviours.get((call.deployment, call.variant or None))
-        if described is None:
-            described = self._behaviours.get((call.deployment, None), self.default)
-        if isinstance(described, _Turns):
-            described = self._take_from(described, call)
-        if described is None:
-            return Refusal(404, f"There is no deployment {call.deployment!r}")
-        return described if isinstance(described, REPLIES) else _checked_reply(described(call))
+    def _list_error_codes(self, incoming: Incoming) -> Reply:  # noqa: ARG002 - every endpoint is called alike
+        return json_reply(200, error_catalogue())
 
-    def _take_from(self, turns: _Turns, call: InvokeRequest) -> Behaviour:
-        number, behaviour = turns.take()
+    def _invoke_prompt(self, incoming: Incoming) -> Reply:
+        call = _read_call(incoming.request)
+        self.calls.append(call)
+        return self._answer_prompt(call, incoming.delay)
+
+    def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
+        return prompt_reply(self._script_for(call), call).paced(delay)
+
+    def _script_for(self, call: InvokeRequest) -> Script:
+        behaviour = self._behaviours.get((call.deployment, call.variant or None))
         if behaviour is None:
-            mistake = f"{call.deployment!r} was told {len(turns.replies)} answers, and this is call {number}"
+            behaviour = self._behaviours.get((call.deployment, None), self.default)
+        if isinstance(behaviour, _AnswerQueue):
+            behaviour = self._take_from(behaviour, call)
+        if behaviour is None:
+            return Refusal(404, f"There is no deployment {call.deployment!r}: {self._known_deployments()}")
+        return behaviour if isinstance(behaviour, SCRIPTS) else _checked_script(behaviour(call))
+
+    def _known_deployments(self) -> str:
+        known = [repr(name) if variant is None else f"{name!r} ({variant})" for name, variant in self._described()]
+        return f"known are {', '.join(sorted(known))}" if known else "none has been described"
+
+    def _described(self) -> set[tuple[str, Optional[str]]]:
+        """Return the deployments that have an answer, with the variant if only that has one."""
+        known = self._behaviours.keys()
+        return {(name, variant) for name, variant in known if variant is None or (name, None) not in known}
+
+    def _take_from(self, queue: _AnswerQueue, call: InvokeRequest) -> Behaviour:
+        number, behaviour = queue.take()
+        if behaviour is None:
+            mistake = f"{call.deployment!r} was told {len(queue.answers)} answers, and this is call {number}"
             self.mistakes.append(mistake)
             return Refusal(422, mistake)
         return behaviour
@@ -405,7 +412,14 @@ class FakeServer(Service):
             The client. There is nothing to close.
 
         """
-        return connect(self.handle, api_key, **options)
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            # In process any base URL will do, such as that of a gateway.
+            base_path = path_of(client.base_url)
+            return self.handle(request) if base_path == API_PATH else self._respond(request, base_path=base_path)
+
+        client = connect(handle, api_key, **options)
+        return client
 
 
 class ClientOptions(TypedDict, total=False):
@@ -432,14 +446,27 @@ def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientO
 
 
 def _checked(behaviour: Behaviour) -> Behaviour:
-    return behaviour if callable(behaviour) else _checked_reply(behaviour)
+    return behaviour if callable(behaviour) else _checked_script(behaviour)
 
 
-def _checked_reply(reply: Reply) -> Reply:
-    if not isinstance(cast("object", reply), REPLIES):
-        kind = type(reply).__name__
+def _checked_script(script: Script) -> Script:
+    if not isinstance(cast("object", script), SCRIPTS):
+        kind = type(script).__name__
         raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
-    return reply
+    return script
+
+
+def _read_call(request: httpx.Request) -> InvokeRequest:
+    body = request.read()
+    try:
+        read_json(body)
+        return _ReceivedRequest.model_validate_json(body)
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the body"
+        raise RefusedError(422, f"{where}: {problem['msg']}", "validation_error") from None
+    except ValueError as exc:
+        raise RefusedError(422, f"the body is not valid JSON: {exc}", "validation_error") from None
 
 
 def _told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
@@ -447,17 +474,28 @@ def _told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
     return Answer("".join(pieces), pieces=pieces) if len(pieces) == len(events) else script_of(events)
 
 
-def _refuse(refusal: Refusal) -> httpx.Response:
-    body = {"error": refusal.message, "message": refusal.message, "error_code": refusal.error_code}
-    known = {name: value for name, value in body.items() if value is not None}
-    return _send_json(refusal.status, known, refusal.headers)
+def prompt_reply(script: Script, call: InvokeRequest) -> Reply:
+    """Return the reply to a call of a prompt.
 
+    Raises:
+        httpx.TransportError: There is none: a fault comes in its place.
 
-def _send_json(status: int, value: Mapping[str, object], further: Optional[Mapping[str, str]] = None) -> httpx.Response:
-    headers = httpx.Headers({"Content-Type": "application/json"})
-    headers.update(dict(further or {}))
-    # Not json=...: the versions of httpx do not agree on whether to escape, and the service does not.
-    return httpx.Response(status, headers=headers, content=json.dumps(value, ensure_ascii=False).encode())
+    """
+    if isinstance(script, Fault):
+        script.happen()
+    if isinstance(script, str):
+        script = Answer(script)
+    if isinstance(script, Answer) and call.streaming:
+        script = _script_of(script, call)
+    if isinstance(script, Answer) and script.error is None:
+        return _whole_reply(script, call)
+    if isinstance(script, Answer):
+        script = Refusal(502, script.error or "", script.error_code)
+    if isinstance(script, StreamScript):
+        if call.streaming:
+            return reply_of(script, call.raw.get("inputs", {}))
+        script = Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one")
+    return refusal_reply(script.status, script.message, script.error_code, script.headers)
 
 
 def _script_of(answer: Answer, call: InvokeRequest) -> StreamScript:
@@ -469,9 +507,7 @@ def _script_of(answer: Answer, call: InvokeRequest) -> StreamScript:
     return script.usage(usage, stop_reason=answer.stop_reason)
 
 
-def _send_whole(answer: Answer, call: InvokeRequest) -> httpx.Response:
-    if answer.error is not None:
-        return _refuse(Refusal(502, answer.error, answer.error_code))
+def _whole_reply(answer: Answer, call: InvokeRequest) -> Reply:
     usage = dict(_usage_of(answer, call))
     fields = {
         "request_id": new_request_id(),
@@ -483,7 +519,7 @@ def _send_whole(answer: Answer, call: InvokeRequest) -> httpx.Response:
         "usage": usage,
         "stop_reason": answer.stop_reason,
     }
-    return _send_json(200, {name: value for name, value in fields.items() if value is not None})
+    return json_reply(200, {name: value for name, value in fields.items() if value is not None})
 
 
 def _usage_of(answer: Answer, call: InvokeRequest) -> Usage:

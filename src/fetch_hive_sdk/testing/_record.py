@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-import math
-import os
+import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
 
+from fetch_hive_sdk._config import is_loopback
 from fetch_hive_sdk._session import wrap_sender
 
-from ._cassette import (
-    File,
-    RecordedCall,
-    RecordedRequest,
-    Redact,
-    is_over,
-    keep_answer,
-    keep_request,
-    key_of,
-    write_file,
-)
+from ._cassette import File, RecordedCall, RecordedRequest, Redact, is_over, keep_answer, keep_request, key_of
+from ._cassette_writer import CassetteWriter
+from ._reply import Reply, json_reply
+from ._routes import path_of
 from ._server import serve
+from ._watch import WatchedBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Generator, Iterator
+    from collections.abc import Awaitable, Generator, Iterator
 
     from fetch_hive_sdk import FetchHive
+
+    from ._watch import End
 
 Send = Callable[[httpx.Request], httpx.Response]
 AsyncSend = Callable[[httpx.Request], "Awaitable[httpx.Response]"]
@@ -39,30 +33,31 @@ _KEPT_HEADERS = ("content-type", "retry-after")
 _DIGITS = 3  # of the seconds: finer than that is noise
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _CONNECT_SECONDS = 10.0
-# What belongs to one connection, or is written anew for the next.
+# What belongs to one connection, or is written again for the next.
 _HOP_BY_HOP = {
-    "connection",
-    "content-length",
-    "date",
-    "host",
-    "keep-alive",
-    "server",
-    "te",
-    "transfer-encoding",
-    "upgrade",
+    b"connection",
+    b"content-length",
+    b"date",
+    b"host",
+    b"keep-alive",
+    b"server",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
 }
 
 
 @contextmanager
 def record(path: File, client: FetchHive, *, redact: Optional[Redact] = None) -> Generator[FetchHive, None, None]:
-    """Record the calls that a client makes in the block, and write them to a file when it ends.
+    """Record the calls that a client makes in the block. Each is in the file when it ends.
 
     The calls go to the service as always: blocking and asyncio, streams with their pace, refusals and repetitions too.
     Only what was answered is kept, neither the key nor other headers of a request. Calls of clients made by
     `with_options` are recorded as well, because they share the connections. Threads may share the client.
 
     Args:
-        path: The file, a JSON file by custom. Its folder is made if it is not there.
+        path: The file: JSON Lines, one call a line. Its folder is made if it is not there. An older recording stays
+            until the first call has been answered.
         client: The client.
         redact: Takes the JSON object of each request and returns what is kept in its place. `replay` needs the same
             function. It is called before a request is sent: if it fails, nothing has been paid for.
@@ -72,11 +67,12 @@ def record(path: File, client: FetchHive, *, redact: Optional[Redact] = None) ->
 
     Raises:
         RuntimeError: The client is being recorded already.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or another recorder is writing it. What happens in the middle is raised at
+            the end of the block, as the calls have been paid for.
 
     """
     recorder = _Recorder(client.base_url, redact)
-    with _writing(path, recorder), wrap_sender(client, recorder):
+    with wrap_sender(client, recorder), recorder.writing(path):
         yield client
 
 
@@ -93,7 +89,7 @@ class RecordingProxy:
     @property
     def calls(self) -> int:
         """How many calls have been recorded so far."""
-        return len(self._recorder.calls())
+        return self._recorder.calls
 
 
 @contextmanager
@@ -103,7 +99,7 @@ def recording_proxy(
     """Record the calls of any program, in any language, that calls a loopback port in place of the service.
 
     Args:
-        path: The file, written when the block ends.
+        path: The file, as for `record`.
         base_url: Where the service is.
         port: The port; 0 for a free one.
         redact: As for `record`.
@@ -112,24 +108,26 @@ def recording_proxy(
         The proxy. Its `url` is the `base_url` for clients, who send their own keys.
 
     Raises:
-        OSError: The port is taken, or the file cannot be written.
+        OSError: The port is taken, the file cannot be written, or another recorder is writing it.
 
     """
+    url = httpx.URL(base_url)
+    # No proxy of the environment gets a call to this machine, as the key would leave it.
+    mounts = {f"all://{url.raw_host.decode()}": None} if is_loopback(url.host) else None
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
-        stack.enter_context(_writing(path, recorder))
-        # No limit on reading: how long to wait for an answer is the caller's decision.
-        client = stack.enter_context(httpx.Client(timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS)))
-        address = stack.enter_context(serve(_Forwarder(client, base_url, recorder).handle, port))
+        stack.enter_context(recorder.writing(path))
+        client = stack.enter_context(httpx.Client(mounts=mounts))
+        address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 
 
 class _Forwarder:
     """Passes requests on to the service, and its answers back as they come."""
 
-    def __init__(self, client: httpx.Client, base_url: str, recorder: _Recorder) -> None:
+    def __init__(self, client: httpx.Client, url: httpx.URL, recorder: _Recorder) -> None:
         self._client = client
-        self._base_url = httpx.URL(base_url)
+        self._url = url
         self._recorder = recorder
 
     def handle(self, request: httpx.Request) -> httpx.Response:
@@ -138,72 +136,44 @@ class _Forwarder:
             return self._pass_back(self._recorder.send(self._pass_on, request))
         except _NOT_SENT as exc:
             # What clients take for a service that has not run anything: they may try again.
-            return _fail(503, exc, {"Retry-After": "1"})
+            return _fail(503, exc, {"Retry-After": "1"}).respond(request)
         except httpx.TransportError as exc:
-            return _fail(502, exc)
+            return _fail(502, exc).respond(request)
 
     def _pass_on(self, request: httpx.Request) -> httpx.Response:
-        url = self._base_url.copy_with(raw_path=request.url.raw_path)
-        # What everybody can read: another program may know compressions that this one does not.
-        headers = {**_end_to_end(request.headers), "accept-encoding": "identity"}
-        onward = self._client.build_request(request.method, url, headers=headers, content=request.content)
+        # Not the client's build_request: it adds headers of its own, and the cookies that another caller was given.
+        onward = httpx.Request(
+            request.method,
+            self._url.copy_with(raw_path=request.url.raw_path),
+            # A compression that the caller knows may be unknown here.
+            headers=[*_end_to_end(request.headers, b"accept-encoding"), (b"accept-encoding", b"identity")],
+            content=request.content,
+            # No limit on reading: how long to wait for an answer is the caller's decision.
+            extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict()},
+        )
         return self._client.send(onward, stream=True, follow_redirects=False)
 
     def _pass_back(self, response: httpx.Response) -> httpx.Response:
         status, headers = response.status_code, _end_to_end(response.headers)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            return httpx.Response(status, headers=headers, stream=_PassedOn(response))
+            return httpx.Response(status, headers=headers, stream=response.stream)
         with closing(response):
             content = b"".join(response.iter_raw())
-        # Not as an argument: httpx would undo a compression, and the header says that there is one.
-        return httpx.Response(status, headers=headers, content=content)
+        return Reply(status, headers, [content]).respond(response.request)
 
 
-def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> httpx.Response:
+def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> Reply:
     problem = f"no answer from the service: {str(exc) or type(exc).__name__}"
-    return httpx.Response(status, headers=headers, json={"error": problem, "message": problem})
+    return json_reply(status, {"error": problem, "message": problem}, headers)
 
 
-def _end_to_end(headers: httpx.Headers) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name not in _HOP_BY_HOP}
-
-
-class _PassedOn(httpx.SyncByteStream):
-    """The body of an answer as it comes; the service's connection is given back, whoever leaves first."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        with closing(self._response):
-            try:
-                yield from self._response.iter_raw()
-            except httpx.TransportError as exc:
-                # The server of ours takes this for a connection that broke, and breaks its own.
-                raise ConnectionResetError(str(exc)) from exc
-
-
-@contextmanager
-def _writing(path: File, recorder: _Recorder) -> Generator[None, None, None]:
-    """Write what was recorded when the block ends, however it ends."""
-    # The program may go to another folder while it is recorded.
-    file = Path(path).absolute()
-    folder = file.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    # Now, not when the answers have been paid for.
-    if file.is_dir() or not os.access(folder, os.W_OK):
-        raise PermissionError(errno.EACCES, "a cassette cannot be written here", os.fspath(path))
-    try:
-        yield
-    finally:
-        calls = recorder.calls()
-        # A block that failed before its first answer does not cost an older file.
-        if calls:
-            write_file(file, calls)
+def _end_to_end(headers: httpx.Headers, *others: bytes) -> list[tuple[bytes, bytes]]:
+    # Pairs: cookies stand on lines of their own.
+    return [(name, value) for name, value in headers.raw if name.lower() not in {*_HOP_BY_HOP, *others}]
 
 
 class _Recorder:
-    """Keeps calls while they are under way. Threads and tasks may share it.
+    """Keeps each call when it ends. Threads and tasks may share it.
 
     Args:
         base_url: Where the service is; its path is left out of what is kept.
@@ -211,86 +181,95 @@ class _Recorder:
     """
 
     def __init__(self, base_url: str, redact: Optional[Redact]) -> None:
-        self.base_path: str = httpx.URL(base_url).path.rstrip("/")
+        self.base_path: str = path_of(base_url)
         self._redact = redact
-        self._takes: list[_Take] = []
+        self._writer: Optional[CassetteWriter] = None
+        self._under_way: set[_CallUnderWay] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def calls(self) -> int:
+        """How many calls have been kept."""
+        return 0 if self._writer is None else len(self._writer)
+
+    @contextmanager
+    def writing(self, path: File) -> Generator[None, None, None]:
+        """Keep calls in a file until the block is left, then what is still under way, as far as it has come."""
+        with CassetteWriter(path) as self._writer:
+            try:
+                yield
+            finally:
+                for call in sorted(self._under_way, key=lambda call: call.started):
+                    self._keep(call, "left")
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
         """Send a request, and keep its answer."""
-        take = _Take(request, keep_request(request, self.base_path, self._redact))
-        response = send(request)
-        self._takes.append(take)
-        return take.listen(response)
+        call = self._begin(request)
+        return self._listen(call, send(request))
 
     async def asend(self, send: AsyncSend, request: httpx.Request) -> httpx.Response:
         """Send a request, and keep its answer."""
-        take = _Take(request, keep_request(request, self.base_path, self._redact))
-        response = await send(request)
-        self._takes.append(take)
-        return take.listen(response)
+        call = self._begin(request)
+        return self._listen(call, await send(request))
 
-    def calls(self) -> list[RecordedCall]:
-        """Return the calls that have been answered, in an order that is the same for the same program."""
-        return [call for take in _in_order(list(self._takes)) for call in take.calls()]
+    def _begin(self, request: httpx.Request) -> _CallUnderWay:
+        return _CallUnderWay(request, keep_request(request, self.base_path, self._redact))
+
+    def _listen(self, call: _CallUnderWay, response: httpx.Response) -> httpx.Response:
+        """Take the head of an answer, and its body as it is read."""
+        call.answer(response)
+        self._under_way.add(call)
+        if response.is_stream_consumed:  # a fake, or an event hook has read it
+            call.note(response.content)
+            self._keep(call, "done")
+        else:
+            response.stream = WatchedBody(response.stream, call.note, lambda end: self._keep(call, end))
+        return response
+
+    def _keep(self, call: _CallUnderWay, end: End) -> None:
+        ended = time.monotonic()
+        with self._lock:
+            if call not in self._under_way or self._writer is None:
+                return
+            self._under_way.discard(call)
+        for recorded in call.recorded(end):
+            self._writer.append(recorded, started=call.started, ended=ended, asked=call.asked)
 
 
-class _Take:
-    """One call while it is under way."""
+class _CallUnderWay:
+    """What has come of a call so far."""
 
     def __init__(self, request: httpx.Request, kept: RecordedRequest) -> None:
-        self.order = str(sorted(kept.fields().items()))
+        self.asked = str(sorted(kept.fields().items()))
         self.started = time.monotonic()
-        self.ended = math.inf
         self._request = kept
         self._key = key_of(request)
         self._status = 0
         self._headers: dict[str, str] = {}
         self._encoding = ""
         self._chunks: list[tuple[float, bytes]] = []
-        self._is_whole = False
-        self._is_broken = False
 
-    def listen(self, response: httpx.Response) -> httpx.Response:
-        """Take the head of an answer, and its body as somebody reads it."""
+    def answer(self, response: httpx.Response) -> None:
+        """Take the head of the answer."""
         self._status = response.status_code
         self._headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        if response.is_stream_consumed:  # a fake, or an event hook has read it: its compression is undone
-            with self.reading() as note:
-                note(response.content)
-        else:
-            self._encoding = response.headers.get("content-encoding", "")
-            response.stream = _Tee(response.stream, self)
-        return response
+        # Where the body has been read, its compression is undone.
+        self._encoding = "" if response.is_stream_consumed else response.headers.get("content-encoding", "")
 
-    @contextmanager
-    def reading(self) -> Generator[Callable[[bytes], None], None, None]:
-        """Yield what takes the next bytes; see how the reading ends."""
-        try:
-            yield self._note
-            self._is_whole = True
-        except Exception:
-            self._is_broken = True
-            raise
-        finally:
-            self.end()
-
-    def end(self) -> None:
-        """See that nobody reads on: once, however often it is told."""
-        self.ended = min(self.ended, time.monotonic())
-
-    def _note(self, chunk: bytes) -> None:
+    def note(self, chunk: bytes) -> None:
+        """Take the next bytes of the body."""
         self._chunks.append((round(time.monotonic() - self.started, _DIGITS), chunk))
 
-    def calls(self) -> Iterator[RecordedCall]:
+    def recorded(self, end: End) -> Iterator[RecordedCall]:
         """Yield the call if there is an answer to keep: a whole one, or what there is of a stream."""
         try:
             answer = keep_answer(self._status, self._headers, self._unpacked(), self._key)
         except httpx.DecodingError:
             return
         # The client stops reading at the end marker, and does not always wait for the end of the body.
-        if answer.events is not None and not self._is_whole and not any(is_over(event) for event in answer.events):
-            answer = answer.model_copy(update={"ended": "broken" if self._is_broken else "left"})
-        if answer.events is not None or self._is_whole:
+        if answer.events is not None and end != "done" and not any(is_over(event) for event in answer.events):
+            answer = answer.model_copy(update={"ended": end})
+        if answer.events is not None or end == "done":
             yield RecordedCall(request=self._request, response=answer)
 
     def _unpacked(self) -> list[tuple[float, bytes]]:
@@ -306,47 +285,3 @@ class _Take:
 
         response = httpx.Response(200, headers={"content-encoding": self._encoding}, content=packed())
         return [(moment, piece) for piece in response.iter_bytes()]
-
-
-class _Tee(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is noted while its caller reads it."""
-
-    def __init__(self, stream: Union[httpx.SyncByteStream, httpx.AsyncByteStream], take: _Take) -> None:
-        self._stream: Any = stream
-        self._take = take
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self._take.reading() as note:
-            for chunk in self._stream:
-                note(chunk)
-                yield chunk
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with self._take.reading() as note:
-            async for chunk in self._stream:
-                note(chunk)
-                yield chunk
-
-    # The generators above may end later, when the garbage collector comes by.
-    def close(self) -> None:
-        self._take.end()
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        self._take.end()
-        await self._stream.aclose()
-
-
-def _in_order(takes: list[_Take]) -> list[_Take]:
-    """Sort calls by their beginnings; those that were under way at the same time by what they ask.
-
-    Which of two threads comes first is chance, and would be another file each time.
-    """
-    groups: list[list[_Take]] = []
-    busy_until = -math.inf
-    for take in sorted(takes, key=lambda take: take.started):
-        if take.started >= busy_until:
-            groups.append([])
-        groups[-1].append(take)
-        busy_until = max(busy_until, take.ended)
-    return [take for group in groups for take in sorted(group, key=lambda take: take.order)]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import threading
-import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable, Optional
-
-import httpx
+from typing import TYPE_CHECKING, Optional
 
 from ._cassette import (
     File,
@@ -23,19 +18,21 @@ from ._cassette import (
     read_file,
 )
 from ._fake import TEST_KEY, connect
+from ._json import write_json
+from ._reply import Fault, Pause, Reply, Step
+from ._routes import refusal_reply
 from ._server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from types import TracebackType
 
+    import httpx
     from typing_extensions import Self, Unpack
 
     from fetch_hive_sdk import FetchHive
 
     from ._fake import ClientOptions
-
-End = Callable[[RecordedAnswer], Optional[Exception]]
 
 _SHOWN = 60  # characters of a value, in an error message
 _BEFORE = 20  # of them before the first that differs
@@ -142,7 +139,7 @@ class Cassette:
             UnrecordedCallError: Nothing was recorded, or no more than has been answered already.
 
         """
-        return self._respond(self._take(keep_request(request, redact=self._redact)), self._end_in_process)
+        return self._reply(self._take(keep_request(request, redact=self._redact))).respond(request)
 
     @property
     def unplayed(self) -> list[object]:
@@ -193,68 +190,39 @@ class Cassette:
         number = self._calls.index(nearest) + 1
         return f"{what}: no such call is recorded in {self._name}. The nearest is call {number}:{differences}"
 
-    def _respond(self, answer: RecordedAnswer, end: End) -> httpx.Response:
-        if self._pace or answer.ended:
-            body = _Body(answer.pieces(), self._pace, lambda: end(answer))
-            return httpx.Response(answer.status, headers=answer.headers, stream=body)
-        content = b"".join(piece for _, piece in answer.pieces())
-        return httpx.Response(answer.status, headers=answer.headers, content=content)
+    def _steps(self, answer: RecordedAnswer) -> Iterator[Step]:
+        before = 0.0
+        for at, piece in answer.pieces():
+            if self._pace:
+                yield Pause(max(0.0, at - before) * self._pace)
+            before = at
+            yield piece
+        if answer.ended == "broken":
+            yield Fault.BREAK
+        elif answer.ended == "left":
+            raise self._refuse(self._explain_end())
 
-    def _end_in_process(self, answer: RecordedAnswer) -> Optional[Exception]:
-        if answer.ended == "left":
-            return self._refuse(self._explain_end())
-        return httpx.RemoteProtocolError("the connection broke, as it was recorded") if answer.ended else None
+    def _reply(self, answer: RecordedAnswer) -> Reply:
+        steps = self._steps(answer)
+        # What breaks off is found out when it is read.
+        return Reply(answer.status, answer.headers, steps if answer.ended else list(steps))
 
     def _handle_on_port(self, request: httpx.Request) -> httpx.Response:
         try:
             answer = self._take(keep_request(request, redact=self._redact))
         except UnrecordedCallError as exc:
             # A status that no client takes for a passing failure.
-            refusal = {"error": str(exc), "message": str(exc), "error_code": "unrecorded_call"}
-            return httpx.Response(404, json=refusal)
+            return refusal_reply(404, str(exc), "unrecorded_call").respond(request)
         if answer.ended == "left" and answer.events:
-            # Not a mistake: the server cannot see whether anybody reads on. Whoever does is told.
-            told = RecordedEvent(at=answer.events[-1].at, wire=_say_error(self._explain_end()))
-            answer = answer.model_copy(update={"events": [*answer.events, told], "ended": None})
-        return self._respond(answer, _end_on_port)
+            # Not a mistake: the server cannot see whether its client reads on. One that does gets an error.
+            end = RecordedEvent(at=answer.events[-1].at, wire=_error_event(self._explain_end()))
+            answer = answer.model_copy(update={"events": [*answer.events, end], "ended": None})
+        return self._reply(answer).respond(request)
 
 
-def _end_on_port(answer: RecordedAnswer) -> Optional[Exception]:
-    # The server takes it for a connection that broke, and breaks its own.
-    return ConnectionResetError() if answer.ended else None
-
-
-def _say_error(message: str) -> str:
+def _error_event(message: str) -> str:
     # The first blank line ends an event that was cut.
-    return f"\n\ndata: {json.dumps({'type': 'error', 'error': message})}\n\n"
-
-
-class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes as it was recorded, to both kinds of client."""
-
-    def __init__(self, pieces: list[tuple[float, bytes]], pace: float, end: Callable[[], Optional[Exception]]) -> None:
-        self._pieces = pieces
-        self._pace = pace
-        self._end = end
-
-    def __iter__(self) -> Iterator[bytes]:
-        begun = time.monotonic()
-        for at, piece in self._pieces:
-            time.sleep(max(0.0, begun + at * self._pace - time.monotonic()))
-            yield piece
-        self._finish()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        begun = time.monotonic()
-        for at, piece in self._pieces:
-            await asyncio.sleep(max(0.0, begun + at * self._pace - time.monotonic()))
-            yield piece
-        self._finish()
-
-    def _finish(self) -> None:
-        error = self._end()
-        if error is not None:
-            raise error
+    return f"\n\ndata: {write_json({'type': 'error', 'error': message})}\n\n"
 
 
 def _is_same(recorded: RecordedRequest, asked: RecordedRequest) -> bool:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Callable, NoReturn, Optional, Union
-
-import httpx
+from typing import Optional, Union
 
 from fetch_hive_sdk import StreamEvent
+
+from ._json import write_json
+from ._reply import EVENT_STREAM, Fault, Pause, Reply
+from ._reply import Step as PlayedStep
 
 DEFAULT_MODEL = "fake-model"
 
@@ -22,32 +22,6 @@ Usage = Mapping[str, object]
 Event = Union[str, StreamEvent, Mapping[str, object]]
 
 _DONE = b"data: [DONE]\n\n"
-
-
-class Fault(Enum):
-    """A call that gets no answer, though it may have been processed and billed."""
-
-    BREAK = "break"
-    """The connection breaks."""
-    STALL = "stall"
-    """Nothing comes any more."""
-
-    def happen(self) -> NoReturn:
-        """Raise what a client sees of it.
-
-        Raises:
-            httpx.RemoteProtocolError: The connection broke.
-            httpx.ReadTimeout: Nothing came.
-
-        """
-        if self is Fault.BREAK:
-            raise httpx.RemoteProtocolError("the server closed the connection")
-        raise httpx.ReadTimeout("the server fell silent")
-
-
-@dataclass(frozen=True)
-class _Pause:
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -67,8 +41,7 @@ class _EarlyEnd(Enum):
     HERE = "here"
 
 
-Step = Union[bytes, _Pause, _Facts, _Usage, Fault, _EarlyEnd]
-_Wire = Union[bytes, _Pause, Fault]
+Step = Union[PlayedStep, _Facts, _Usage, _EarlyEnd]
 
 
 @dataclass(frozen=True)
@@ -136,7 +109,7 @@ class StreamScript:
             event: The JSON object that is sent: a dict, or a model of an event.
 
         """
-        return self._then(_write(event if isinstance(event, Mapping) else event.raw))
+        return self._then(_write(event if isinstance(event, dict) else dict(event)))
 
     def broken_json(self) -> StreamScript:
         """An event whose JSON has no end."""
@@ -175,7 +148,7 @@ class StreamScript:
         """
         if not seconds >= 0:
             raise ValueError("a pause has 0 seconds or more")
-        return self._then(_Pause(seconds))
+        return self._then(Pause(seconds))
 
     def ends_early(self) -> StreamScript:
         """The stream ends here as if it were whole, and has only what was told: no `usage`, no `[DONE]` is added."""
@@ -213,10 +186,9 @@ def script_of(events: Iterable[Event]) -> StreamScript:
     return script.ends_early()
 
 
-def respond(script: StreamScript, inputs: object, delay: float, request: httpx.Request) -> httpx.Response:
-    """Return the response to a request with these inputs, whose body comes as the script says."""
-    body = _Body(list(_perform(script, inputs)), delay, request.extensions.get("timeout", {}))
-    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=body)
+def reply_of(script: StreamScript, inputs: object) -> Reply:
+    """Return the reply to a request with these inputs whose body comes as the script says."""
+    return Reply(200, {"Content-Type": EVENT_STREAM}, list(_perform(script, inputs)))
 
 
 def count_words(inputs: object, thought: str, said: str) -> Usage:
@@ -239,7 +211,7 @@ def new_request_id() -> str:
     return f"req_{uuid.uuid4().hex}"
 
 
-def _perform(script: StreamScript, inputs: object) -> Iterator[_Wire]:
+def _perform(script: StreamScript, inputs: object) -> Iterator[PlayedStep]:
     """Write the steps of a script for the wire."""
     facts = {"request_id": script.request_id or new_request_id(), "model": script.model}
     for step in _to_the_end(script):
@@ -269,57 +241,4 @@ def _told(script: StreamScript, kind: str) -> str:
 
 
 def _write(event: Mapping[str, object]) -> bytes:
-    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
-
-
-class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes as its script says, to both kinds of client.
-
-    Args:
-        steps: The script.
-        delay: Seconds between two events.
-        limits: The `timeout` extension of the request. None on a port: there, the client looks at its own watch.
-    """
-
-    def __init__(self, steps: Sequence[_Wire], delay: float, limits: Mapping[str, Optional[float]]) -> None:
-        self._steps = steps
-        self._delay = delay
-        self._limit = limits.get("read")
-
-    def __iter__(self) -> Iterator[bytes]:
-        for seconds, step in self._in_time():
-            if seconds:
-                time.sleep(seconds)
-            if isinstance(step, Fault):
-                step.happen()
-            else:
-                yield step
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for seconds, step in self._in_time():
-            if seconds:
-                await asyncio.sleep(seconds)
-            if isinstance(step, Fault):
-                step.happen()
-            else:
-                yield step
-
-    def _in_time(self) -> Iterator[tuple[float, Union[bytes, Fault]]]:
-        """Yield each step after the seconds to wait for it."""
-        seconds = 0.0
-        for step in self._steps:
-            if isinstance(step, _Pause):
-                seconds += step.seconds
-            else:
-                yield self._patiently(seconds), step
-                seconds = self._delay
-        if seconds > self._delay:
-            yield self._patiently(seconds), b""
-
-    def _patiently(self, seconds: float) -> float:
-        # Our own client's limit knows what is left of `idle_timeout`, others are plain numbers.
-        left: Callable[[], Optional[float]] = getattr(self._limit, "left", lambda: self._limit)
-        limit = left()
-        if limit is not None and seconds > limit:
-            Fault.STALL.happen()
-        return seconds
+    return f"data: {write_json(event)}\n\n".encode()

@@ -1,21 +1,33 @@
-"""A loopback server for a handler of httpx requests, with the standard library alone."""
+"""A loopback server for a handler of httpx requests. h11 knows HTTP; this knows sockets and threads."""
 
 from __future__ import annotations
 
+import socketserver
 import threading
-from contextlib import contextmanager, suppress
+import time
+from contextlib import closing, contextmanager, suppress
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import SHUT_RDWR, create_connection, socket
-from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any, Callable, cast
+from socket import IPPROTO_TCP, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
+import h11
 import httpx
+
+from ._reply import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 Handler = Callable[[httpx.Request], httpx.Response]
+
+_LONGEST_HEAD = 64 * 1024
+_LONGEST_BODY = 256 * 1024 * 1024
+_WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+_STATUSES = {status.value for status in HTTPStatus}
+_READ_SIZE = 64 * 1024
+_LINGER_SECONDS = 1.0
+_LINGER_READS = 256
 
 
 @contextmanager
@@ -29,13 +41,14 @@ def serve(handler: Handler, port: int = 0) -> Generator[str, None, None]:
         thread = threading.Thread(target=server.accept, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{server.server_address[1]}"
         finally:
             server.stop()
             thread.join()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
     daemon_threads = True
     # Calls may come many at once.
     request_queue_size = 128
@@ -47,24 +60,27 @@ class _Server(ThreadingHTTPServer):
         self._open: set[socket] = set()
         self._lock = threading.Lock()
         self._is_stopping = False
-        super().__init__(("127.0.0.1", port), _Visit)
-
-    def server_bind(self) -> None:
-        # Not super(): http.server asks the name service what 127.0.0.1 is called, which may take seconds.
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+        super().__init__(("127.0.0.1", port), _Connection)
 
     # Not serve_forever(): shutdown() takes as long as its next look, and every test that serves would wait for that.
     def accept(self) -> None:
-        """Serve until told to stop."""
+        """Serve until `stop` is called."""
         while not self._is_stopping:
             self.handle_request()
 
     def stop(self) -> None:
-        """Tell `accept` to return, and wake it with a visitor."""
+        """Let `accept` return, and wake it with a connection."""
         self._is_stopping = True
         with suppress(OSError):
-            create_connection(("127.0.0.1", self.server_port)).close()
+            create_connection(("127.0.0.1", self.server_address[1])).close()
+
+    def get_request(self) -> tuple[socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # Without descriptors a connection stays in the queue, and is offered again at once.
+            time.sleep(0.05)
+            raise
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 - as in the standard library
         return not self._is_stopping
@@ -88,82 +104,103 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
 
 
-class _Visit(BaseHTTPRequestHandler):
-    """One connection of a client."""
+class _RefusedRequest(Exception):  # noqa: N818 - not an error of this program
+    """A request that the handler does not get to see."""
 
-    protocol_version = "HTTP/1.1"
-    server_version = "FakeFetchHive"
-    disable_nagle_algorithm = True
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.reply = json_reply(status, {"error": reason, "message": reason})
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the standard library
-        """Say nothing: a test's output is its own."""
+
+class _Connection(socketserver.BaseRequestHandler):
+    """Serves one client until it leaves."""
+
+    request: socket
 
     def handle(self) -> None:
-        # A client may go away at any time, which is nobody's fault.
+        self.request.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
+        # A client may go away at any time.
         with suppress(ConnectionError):
-            super().handle()
+            while self._answer():
+                self._http.start_next_cycle()
 
-    def __getattr__(self, name: str) -> Callable[[], None]:
-        # The standard library looks for do_GET, do_POST and so on: the handler knows what to do with each.
-        if name.startswith("do_"):
-            return self._answer
-        raise AttributeError(name)
-
-    def _answer(self) -> None:
+    def _answer(self) -> bool:
+        """Answer a request; return whether another one may follow."""
         try:
-            request = self._read_request()
-        except (ValueError, httpx.InvalidURL):
-            self.send_error(HTTPStatus.BAD_REQUEST)
-            return
-        try:
-            self._send(cast("_Server", self.server).handler(request))
+            request = self._receive()
+            if request is None:
+                return False
+            with closing(cast("_Server", self.server).handler(request)) as response:
+                self._send(response, request.method)
+        except _RefusedRequest as exc:
+            self._send(exc.reply.respond(httpx.Request("POST", "")), "POST")
+            self._let_finish()
+            return False
         except httpx.TimeoutException:
-            self._fall_silent()
+            # Silence, until the client leaves or the server closes.
+            while self.request.recv(_READ_SIZE):
+                pass
+            return False
         except httpx.TransportError:
-            self.close_connection = True
+            return False
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
-    def _fall_silent(self) -> None:
-        self.close_connection = True
-        # Until the client leaves, or the server closes.
-        while self.connection.recv(4096):
-            pass
+    def _let_finish(self) -> None:
+        # To close on a client that is still sending would take the answer away from it.
+        self.request.shutdown(SHUT_WR)
+        self.request.settimeout(_LINGER_SECONDS)
+        with suppress(OSError):
+            for _ in range(_LINGER_READS):
+                if not self.request.recv(_READ_SIZE):
+                    break
 
-    def _read_request(self) -> httpx.Request:
-        length = int(self.headers.get("Content-Length") or 0)
-        if length < 0 or "Transfer-Encoding" in self.headers:
-            raise ValueError("a body must come with its length")
-        return httpx.Request(
-            self.command,
-            f"http://{self.headers.get('Host', 'localhost')}{self.path}",
-            headers=list(self.headers.items()),
-            content=self.rfile.read(length),
-        )
+    def _receive(self) -> Optional[httpx.Request]:
+        """Read a request; None if the client has left."""
+        try:
+            head = self._read_event()
+            if not isinstance(head, h11.Request):
+                return None
+            host = dict(head.headers).get(b"host", b"localhost")
+            url = httpx.URL(f"http://{host.decode()}{head.target.decode()}")
+            body = self._read_body(dict(head.headers).get(b"content-length", b"0"))
+        except h11.RemoteProtocolError as exc:
+            raise _RefusedRequest(exc.error_status_hint, str(exc)) from None
+        except (ValueError, httpx.InvalidURL):
+            raise _RefusedRequest(HTTPStatus.BAD_REQUEST, "The host or the path is not valid") from None
+        return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body)
 
-    def _send(self, response: httpx.Response) -> None:
-        if response.is_stream_consumed:
-            self._send_whole(response)
-        else:
-            self._send_in_pieces(response)
+    def _read_body(self, length: bytes) -> bytes:
+        body = bytearray()
+        while int(length) <= _LONGEST_BODY and len(body) <= _LONGEST_BODY:
+            event = self._read_event()
+            if not isinstance(event, h11.Data):
+                return bytes(body)
+            body += event.data
+        raise _RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {_LONGEST_BODY} bytes")
 
-    def _send_head(self, response: httpx.Response) -> None:
-        self.send_response(response.status_code)
-        for name, value in response.headers.items():
-            self.send_header(name, value)
+    def _read_event(self) -> object:
+        while True:
+            event = self._http.next_event()
+            if event is not h11.NEED_DATA:
+                return event
+            if self._http.they_are_waiting_for_100_continue:
+                self._write(h11.InformationalResponse(status_code=HTTPStatus.CONTINUE, headers=[]))
+            self._http.receive_data(self.request.recv(_READ_SIZE))
 
-    def _send_whole(self, response: httpx.Response) -> None:
-        self._send_head(response)
-        # httpx writes no length of an empty body, and without one a client waits for more.
-        if "content-length" not in response.headers and response.status_code != HTTPStatus.NO_CONTENT:
-            self.send_header("Content-Length", str(len(response.content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.content)
+    def _send(self, response: httpx.Response, method: str) -> None:
+        status = response.status_code
+        headers = [*response.headers.raw, (b"Server", b"FakeFetchHive"), (b"Date", formatdate(usegmt=True).encode())]
+        # Not response.content, of which httpx has undone a compression that the headers name.
+        content = b"".join(response.stream) if isinstance(response.stream, httpx.ByteStream) else None
+        if content is not None and "content-length" not in response.headers and status not in _WITHOUT_BODY:
+            headers.append((b"Content-Length", str(len(content)).encode()))
+        reason = HTTPStatus(status).phrase if status in _STATUSES else ""
+        self._write(h11.Response(status_code=status, headers=headers, reason=reason.encode()))
+        if method != "HEAD" and status not in _WITHOUT_BODY:
+            for piece in response.iter_raw() if content is None else [content]:
+                self._write(h11.Data(data=piece))
+        self._write(h11.EndOfMessage())
 
-    def _send_in_pieces(self, response: httpx.Response) -> None:
-        self._send_head(response)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        # An empty chunk would be the last one.
-        for piece in filter(None, response.iter_raw()):
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
+    def _write(self, event: h11.Event) -> None:
+        self.request.sendall(self._http.send(event) or b"")

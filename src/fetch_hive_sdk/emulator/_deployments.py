@@ -1,4 +1,4 @@
-"""What the deployments of an `Emulator` are like: as Python objects, and as a file. Answers nothing by itself."""
+"""Descriptions of the deployments of an `Emulator`, in Python and in TOML. Answers nothing by itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, Va
 from pydantic_core import PydanticCustomError
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk.testing import Answer
 
-from ._fake import Answer
-from ._toml import TOMLError, line_of, read_toml
+from ._toml import TOMLError, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
     from typing_extensions import Self
-
-    from ._toml import Place
 
 VariableType = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
 
@@ -95,7 +93,7 @@ def has_type(value: object, wanted: str) -> bool:
 
 # --- Answers ---------------------------------------------------------------------------------------------------------
 
-Said = Union[str, "dict[str, Any]"]
+AnswerText = Union[str, "dict[str, Any]"]
 """A text with `{name}` for the variables; or a table of such, which is answered as JSON."""
 
 
@@ -166,7 +164,7 @@ class PlannedFault(_Model, frozen=True):
 class Variant(_Model, frozen=True):
     """What a variant of a deployment says otherwise than the deployment."""
 
-    answer: Annotated[Union[Said, list[Said], None], PlainValidator(_read_answer)] = None
+    answer: Annotated[Union[AnswerText, list[AnswerText], None], PlainValidator(_read_answer)] = None
     """What it says: a text, in which `{name}` stands for a variable; a table of such, which is answered as JSON; or a
     list, taken in turn. None for the inputs themselves, as JSON."""
     reasoning: Optional[str] = None
@@ -181,7 +179,7 @@ class Variant(_Model, frozen=True):
     """What goes wrong. Of several that are due, the first."""
 
 
-class Described(Variant, frozen=True):
+class DeploymentTable(Variant, frozen=True):
     """A deployment without its name, which stands before it in a file."""
 
     variables: Optional[dict[str, Variable]] = None
@@ -199,14 +197,14 @@ class Described(Variant, frozen=True):
         return self
 
 
-class Deployment(Described, frozen=True):
+class Deployment(DeploymentTable, frozen=True):
     """A deployment that an `Emulator` serves."""
 
     name: str = Field(min_length=1)
     """Its name."""
 
 
-def _texts_of(deployment: Described) -> Iterator[tuple[tuple[Union[str, int], ...], str]]:
+def _texts_of(deployment: DeploymentTable) -> Iterator[tuple[tuple[Union[str, int], ...], str]]:
     for place, variant in [
         ((), deployment),
         *((("variants", name), item) for name, item in deployment.variants.items()),
@@ -229,7 +227,7 @@ def _names_in(text: str) -> list[str]:
     return [name for _, name in _FIELD.findall(text) if name]
 
 
-def variables_of(deployment: Described) -> Mapping[str, Variable]:
+def variables_of(deployment: DeploymentTable) -> Mapping[str, Variable]:
     """Return what a deployment takes: what is written, else what its texts need."""
     if deployment.variables is not None:
         return deployment.variables
@@ -273,7 +271,7 @@ class DeploymentFile(_Model, frozen=True):
     """The only key that is let in; None for any."""
     delay: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds between two events of a stream, for the deployments that say none."""
-    deployments: dict[str, Described] = Field(default_factory=dict[str, Described])
+    deployments: dict[str, DeploymentTable] = Field(default_factory=dict[str, DeploymentTable])
     """The deployments, by name."""
 
 
@@ -281,8 +279,8 @@ def read_file(path: Path) -> DeploymentFile:
     """Read a file of deployments.
 
     Raises:
-        ConfigurationError: It cannot be read, is no TOML, or says something that has no meaning. The text has the
-            file, the line and the reason.
+        ConfigurationError: It cannot be read, is not TOML, or has a value that is not valid. The message has the file
+            and the reason, and the line of a syntax error or the path of a value, such as `deployments.d.answer`.
 
     """
     try:
@@ -298,24 +296,23 @@ def read_file(path: Path) -> DeploymentFile:
         raise ConfigurationError(f"{path}:{exc.line}: {exc.reason}") from None
     except ValidationError as exc:
         problems = exc.errors(include_url=False, include_input=False)
-        # A key that is missing has often been misspelt: that is told then.
+        # A key that is missing has often been misspelt: then the misspelling is reported.
         misspelt = [problem for problem in problems if problem["type"] == "extra_forbidden"]
-        line, reason = min(_explain(problem, text) for problem in misspelt or problems)
-        raise ConfigurationError(f"{path}:{line}: {reason}") from None
+        raise ConfigurationError(f"{path}: {_explain((misspelt or problems)[0])}") from None
 
 
-def _explain(problem: ErrorDetails, text: str) -> tuple[int, str]:
-    """Return the line of a mistake, and what to say about it."""
-    place: Place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
+def _explain(problem: ErrorDetails) -> str:
+    place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
     where = ".".join(map(str, place))
     if problem["type"] == "extra_forbidden":
-        return line_of(text, place), f"{where} is unknown{_guess(str(place[-1]), _KEYS)}"
+        return f"{where} is unknown{_guess(str(place[-1]), _KEYS)}"
     if problem["type"] == "missing":
-        return line_of(text, place), f"{where} is missing"
-    return line_of(text, place), f"{where}: {problem['msg']}"
+        return f"{where} is missing"
+    return f"{where}: {problem['msg']}"
 
 
-_KEYS = {name for model in (DeploymentFile, Described, Variable, Tokens, PlannedFault) for name in model.model_fields}
+_MODELS = (DeploymentFile, DeploymentTable, Variable, Tokens, PlannedFault)
+_KEYS = {name for model in _MODELS for name in model.model_fields}
 
 
 def _guess(word: str, known: Iterable[str]) -> str:

@@ -1,26 +1,26 @@
-"""A fake service that keeps to descriptions of deployments, their faults included."""
+"""A fake service that answers as its deployments are described, their faults included."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, Union, cast
+from typing import TYPE_CHECKING, Optional, Union
 
-import httpx
+from fetch_hive_sdk.testing import Answer, FakeServer, Fault, Refusal
+from fetch_hive_sdk.testing._fake import Script, prompt_reply
+from fetch_hive_sdk.testing._routes import API_PATH
+from fetch_hive_sdk.testing._server import serve
 
 from ._deployments import (
     MIDWAY,
     Deployment,
     DeploymentFile,
-    Described,
+    DeploymentTable,
     PlannedFault,
     Tokens,
     Variable,
@@ -32,19 +32,17 @@ from ._deployments import (
     read_file,
     variables_of,
 )
-from ._fake import REPLIES, Answer, FakeServer, Refusal, Reply
 from ._page import Page
-from ._server import serve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Mapping
 
     from typing_extensions import Self
 
     from fetch_hive_sdk import InvokeRequest
-
-Default = Union[Reply, Callable[["InvokeRequest"], Reply], None]
+    from fetch_hive_sdk.testing._fake import Behaviour
+    from fetch_hive_sdk.testing._reply import Reply, Step
 
 # The codes that the API documents for a status.
 _ERROR_CODES = {
@@ -55,9 +53,6 @@ _ERROR_CODES = {
     500: "internal_server_error",
 }
 
-_LONGEST_SILENCE = 600.0
-"""Seconds after which a stalled connection is given up, if its client has not done so."""
-
 
 class Emulator(FakeServer):
     """A `FakeServer` that keeps to descriptions of deployments, from Python or from a file.
@@ -67,7 +62,7 @@ class Emulator(FakeServer):
 
     Args:
         *deployments: The deployments.
-        default: What deployments answer that nobody has described, as for `FakeServer`. None: 404.
+        default: The answer of deployments that are not described, as for `FakeServer`. None: 404.
         api_key: The only key that is let in; None for any.
         delay: Seconds between two events of a stream, for the deployments that say none.
 
@@ -83,21 +78,22 @@ class Emulator(FakeServer):
     """
 
     def __init__(
-        self, *deployments: Deployment, default: Default = None, api_key: Optional[str] = None, delay: float = 0.0
+        self,
+        *deployments: Deployment,
+        default: Optional[Behaviour] = None,
+        api_key: Optional[str] = None,
+        delay: float = 0.0,
     ) -> None:
-        # The waits are made here, for the descriptions know their own.
-        super().__init__(self._reply, api_key=api_key)
+        super().__init__(default, api_key=api_key, delay=delay)
         names = [deployment.name for deployment in deployments]
         if len(set(names)) < len(names):
             raise ValueError("two deployments have the same name")
-        self._otherwise: Default = default
-        self._pace = delay
-        self._book = _Book(dict(zip(names, deployments)))
+        self._deployments = _Deployments(dict(zip(names, deployments)))
         self._file: Optional[_File] = None
 
     @classmethod
     def from_file(
-        cls, path: Union[str, os.PathLike[str]], *, default: Default = None, delay: Optional[float] = None
+        cls, path: Union[str, os.PathLike[str]], *, default: Optional[Behaviour] = None, delay: Optional[float] = None
     ) -> Self:
         """Return an emulator of the deployments in a file.
 
@@ -111,7 +107,8 @@ class Emulator(FakeServer):
             The emulator. It reads the file again when `reload` is called.
 
         Raises:
-            ConfigurationError: The file cannot be read or is wrong. The text has the file, the line and the reason.
+            ConfigurationError: The file cannot be read or is wrong. The message has the file and the reason, and
+                the line of a syntax error or the path of a value.
 
         """
         emulator = cls(default=default)
@@ -132,24 +129,10 @@ class Emulator(FakeServer):
         content = self._file.read_changes() if self._file else None
         if content is None or self._file is None:
             return False
-        self._pace = content.delay if self._file.delay is None else self._file.delay
+        self.delay = content.delay if self._file.delay is None else self._file.delay
         self._api_key = content.api_key.get_secret_value() if content.api_key else None
-        self._book = _Book(content.deployments)
+        self._deployments = _Deployments(content.deployments)
         return True
-
-    def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request: the handler for an `httpx.MockTransport`.
-
-        In process no time passes in a fault: a stalled answer is an `httpx.ReadTimeout` at once.
-
-        Args:
-            request: The request of a client.
-
-        Returns:
-            What the service would answer.
-
-        """
-        return self._play(request, self._pace, _time_out)
 
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None, *, page: bool = False) -> Generator[str, None, None]:
@@ -168,55 +151,38 @@ class Emulator(FakeServer):
             OSError: The port is taken.
 
         """
-        stopped = threading.Event()
-
-        def handle(request: httpx.Request) -> httpx.Response:
-            return self._play(request, self._pace if delay is None else delay, partial(_keep_silent, stopped))
-
-        shown = Page(handle) if page else None
-        with serve(shown.handle if shown else handle, port) as address:
+        handler = self.handle if delay is None else partial(self._respond, delay=delay)
+        shown = Page(handler) if page else None
+        with serve(shown.handle if shown else handler, port) as address:
             try:
-                yield f"{address}/v1"
+                yield f"{address}{API_PATH}"
             finally:
-                stopped.set()
                 if shown:
                     shown.close()
 
-    def _play(self, request: httpx.Request, pace: float, stall: Callable[[], None]) -> httpx.Response:
-        token = _turn.set(_Turn())
-        try:
-            response = super().handle(request)
-            turn = _turn.get()
-        finally:
-            _turn.reset(token)
-        delay = pace if turn.delay is None else turn.delay
-        return _perform(response, delay, turn.fault, stall)
+    def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
+        # Read once: another thread may reload.
+        deployments = self._deployments
+        is_scripted = not self._behaviours.keys().isdisjoint({(call.deployment, call.variant), (call.deployment, None)})
+        if is_scripted or call.deployment not in deployments.tables:
+            return super()._answer_prompt(call, delay)
+        script, performance = deployments.answer(call)
+        reply = _cut_short(prompt_reply(script, call), performance.fault)
+        return reply.paced(delay if performance.delay is None else performance.delay)
 
-    def _reply(self, call: InvokeRequest) -> Reply:
-        # Once: another thread may reload.
-        book = self._book
-        if call.deployment in book.deployments:
-            reply, turn = book.reply(call)
-            _turn.set(turn)
-            return reply
-        if self._otherwise is None:
-            return Refusal(404, f"There is no deployment {call.deployment!r}")
-        return self._otherwise if isinstance(self._otherwise, REPLIES) else self._otherwise(call)
+    def _described(self) -> set[tuple[str, Optional[str]]]:
+        return {*super()._described(), *((name, None) for name in self._deployments.tables)}
 
 
-# --- Who answers what ------------------------------------------------------------------------------------------------
+# --- Which answer, and which fault ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Turn:
-    """How one answer is given."""
+class _Performance:
+    """How an answer is given."""
 
     delay: Optional[float] = None
     fault: Optional[PlannedFault] = None
-
-
-# A reply is a value, and says nothing about time: what goes with it takes this way.
-_turn: ContextVar[_Turn] = ContextVar("_turn")
 
 
 class _File:
@@ -240,27 +206,29 @@ class _File:
         return read_file(self._path)
 
 
-class _Book:
-    """The deployments, and how often each has been called."""
+class _Deployments:
+    """The described deployments, and how often each has been called."""
 
-    def __init__(self, deployments: Mapping[str, Described]) -> None:
-        self.deployments = deployments
+    def __init__(self, tables: Mapping[str, DeploymentTable]) -> None:
+        self.tables = tables
         self._calls: Counter[tuple[str, str]] = Counter()
         self._answers: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def reply(self, call: InvokeRequest) -> tuple[Reply, _Turn]:
+    def answer(self, call: InvokeRequest) -> tuple[Script, _Performance]:
         """Answer a call of one of the deployments."""
-        deployment = self.deployments[call.deployment]
-        name = call.variant if call.variant in deployment.variants else ""
-        if deployment.variants and not name and call.variant not in {None, "", "default"}:
-            return Refusal(404, f"The deployment {call.deployment!r} has no variant {call.variant!r}"), _Turn()
-        values, problem = _read_inputs(variables_of(deployment), call.inputs)
+        table = self.tables[call.deployment]
+        name = call.variant if call.variant in table.variants else ""
+        if table.variants and not name and call.variant not in {None, "", "default"}:
+            known = ", ".join(map(repr, sorted(table.variants)))
+            message = f"The deployment {call.deployment!r} has no variant {call.variant!r}: known are {known}"
+            return Refusal(404, message), _Performance()
+        values, problem = _read_inputs(variables_of(table), call.inputs)
         if problem:
-            return problem, _Turn()
-        variant = _as_variant(deployment, name or "")
+            return problem, _Performance()
+        variant = _as_variant(table, name or "")
         fault, turn = self._take_turn((call.deployment, name or ""), variant)
-        return _compose(variant, turn, values, fault), _Turn(variant.delay, fault)
+        return _compose(variant, turn, values, fault), _Performance(variant.delay, fault)
 
     def _take_turn(self, key: tuple[str, str], variant: Variant) -> tuple[Optional[PlannedFault], int]:
         """Return the fault that is due, and how many answers were given before. What fails is no answer."""
@@ -276,7 +244,7 @@ def _is_due(fault: PlannedFault, number: int) -> bool:
     return number <= fault.first if fault.first is not None else number % (fault.every or 1) == 0
 
 
-def _as_variant(deployment: Described, name: str) -> Variant:
+def _as_variant(deployment: DeploymentTable, name: str) -> Variant:
     if not name:
         return deployment
     variant = deployment.variants[name]
@@ -301,7 +269,7 @@ def _read_inputs(
     return values, None
 
 
-def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: Optional[PlannedFault]) -> Reply:
+def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: Optional[PlannedFault]) -> Script:
     if fault is not None and fault.fault not in MIDWAY:
         return _refuse(int(fault.fault), fault)
     said = variant.answer[turn % len(variant.answer)] if isinstance(variant.answer, list) else variant.answer
@@ -332,90 +300,17 @@ def _as_usage(tokens: Tokens) -> dict[str, object]:
     }
 
 
-# --- How it is given -------------------------------------------------------------------------------------------------
+# --- Faults in the middle of an answer -------------------------------------------------------------------------------
+
+_ENDINGS: dict[Union[int, str], list[Step]] = {"cut": [Fault.BREAK], "stall": [Fault.STALL], "end": []}
 
 
-class _ConnectionCutError(httpx.ReadError, ConnectionResetError):
-    """What a client in process gets, and what makes the server hang up."""
-
-
-def _cut() -> None:
-    raise _ConnectionCutError("the connection broke, as the deployment was told")
-
-
-def _time_out() -> None:
-    raise httpx.ReadTimeout("no byte came in time, as the deployment was told")
-
-
-def _keep_silent(stopped: threading.Event) -> None:
-    stopped.wait(_LONGEST_SILENCE)
-    _cut()
-
-
-def _stop_here() -> None:
-    """End as if all had been said."""
-
-
-def _perform(
-    response: httpx.Response, delay: float, fault: Optional[PlannedFault], stall: Callable[[], None]
-) -> httpx.Response:
-    """Give a response its pace, and the fault that is due."""
-    ending = {"cut": _cut, "stall": stall, "end": _stop_here}.get(str(fault.fault) if fault else "")
-    is_stream = response.headers.get("content-type") == "text/event-stream"
-    if ending is None and not (is_stream and delay):
-        return response
-    body = cast("_Body", response.stream)
-    if ending is not None:
-        pieces = list(response.iter_raw()) if is_stream else _halves_of(response.content)
-        body = _HalfABody(pieces[: len(pieces) // 2], ending)
-    # It comes in pieces, and may not be as long as it was.
-    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
-    return httpx.Response(response.status_code, headers=headers, stream=_PacedBody(body, delay if is_stream else 0.0))
-
-
-def _halves_of(content: bytes) -> list[bytes]:
-    middle = len(content) // 2
-    return [content[:middle], content[middle:]]
-
-
-class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body for both kinds of client."""
-
-
-class _HalfABody(_Body):
-    """A body that ends badly."""
-
-    def __init__(self, pieces: Sequence[bytes], ending: Callable[[], None]) -> None:
-        self._pieces = pieces
-        self._ending = ending
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._pieces
-        self._ending()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
-        self._ending()
-
-
-class _PacedBody(_Body):
-    """A body that takes its time."""
-
-    def __init__(self, body: _Body, delay: float) -> None:
-        self._body = body
-        self._delay = delay
-
-    def __iter__(self) -> Iterator[bytes]:
-        delay = 0.0
-        for piece in self._body:
-            time.sleep(delay)
-            yield piece
-            delay = self._delay
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        delay = 0.0
-        async for piece in self._body:
-            await asyncio.sleep(delay)
-            yield piece
-            delay = self._delay
+def _cut_short(reply: Reply, fault: Optional[PlannedFault]) -> Reply:
+    """Return the first half of a reply, with the fault that comes in place of the second."""
+    if fault is None or fault.fault not in _ENDINGS:
+        return reply
+    steps = list(reply.steps)
+    if not reply.is_event_stream:
+        content = b"".join(step for step in steps if isinstance(step, bytes))
+        steps = [content[: len(content) // 2], content[len(content) // 2 :]]
+    return replace(reply, steps=[*steps[: len(steps) // 2], *_ENDINGS[fault.fault]])

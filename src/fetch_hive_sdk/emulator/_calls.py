@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Optional, cast
 
-import httpx
+from fetch_hive_sdk._secret import Secret
+from fetch_hive_sdk.testing._json import read_json
+from fetch_hive_sdk.testing._watch import WatchedBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ._server import Handler
+    import httpx
+
+    from fetch_hive_sdk.testing._server import Handler
+    from fetch_hive_sdk.testing._watch import End
 
 Record = dict[str, object]
 """A call: `id`, `at` (seconds since 1970), `path`, `request` and whether it `is_shortened`, `status`, `ms`, `body`; its
@@ -31,8 +35,6 @@ _LONGEST_TEXT = 2000
 _MOST_ITEMS = 100
 _MOST_EVENTS = 2000
 """Events of a call that are kept."""
-_SHORTEST_SECRET = 6
-"""Characters. "any" or "test" is no secret, and would take words out of what is shown."""
 
 
 class CallLog:
@@ -61,11 +63,12 @@ class CallLog:
             call.end("broken")
             raise
         if response.is_stream_consumed:
-            call.end("done", status=response.status_code, body=response.content)
+            call.note(response.content)
+            call.end("done", status=response.status_code)
             return response
-        call.begin_answer(response.status_code)
-        stream = _Watched(call, response)
-        return httpx.Response(response.status_code, headers=response.headers, stream=stream)
+        call.begin_answer(response)
+        response.stream = WatchedBody(response.stream, call.note, call.end)
+        return response
 
     def add(self, record: Record) -> int:
         """Take a new record in; return its id."""
@@ -144,7 +147,9 @@ class _Call:
         self._begun = time.perf_counter()
         self._events = 0
         self._left_out = 0
-        self._key = request.headers.get("authorization", "").partition(" ")[2].encode()
+        self._is_stream = False
+        self._body = bytearray()
+        self._key = Secret(request.headers.get("authorization", "").partition(" ")[2])
         self.record: Record = {
             "at": time.time(),
             "method": request.method,
@@ -160,10 +165,16 @@ class _Call:
         }
         log.add(self.record)
 
-    def begin_answer(self, status: int) -> None:
-        self._log.change(self.record, status=status)
+    def begin_answer(self, response: httpx.Response) -> None:
+        """Write down the status of an answer whose body is still to come."""
+        self._is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        self._log.change(self.record, status=response.status_code)
 
-    def add_event(self, piece: bytes) -> None:
+    def note(self, piece: bytes) -> None:
+        """Write down an event, or part of an answer in one piece."""
+        if not self._is_stream:
+            self._body += piece
+            return
         # A stream has few last words, and they say how it ended: they are kept beyond the bound.
         self._events += 1
         if self._events > _MOST_EVENTS and (b'"response"' in piece or self._events > _MOST_EVENTS * 100):
@@ -173,22 +184,23 @@ class _Call:
         data = data[len(b"data:") :].strip() if data.startswith(b"data:") else data
         self._log.add_event(self.record, {"ms": self._ms(), "data": self._read(data)})
 
-    def end(self, state: str, *, status: Optional[int] = None, body: bytes = b"") -> None:
+    def end(self, state: End, *, status: Optional[int] = None) -> None:
+        """Write down how the answer ended."""
         status = cast("Optional[int]", self.record["status"]) if status is None else status
         facts = {"status": status, "state": state, "ms": self._ms(), "left_out": self._left_out}
-        self._log.change(self.record, **facts, body=self._read(body) if body else None)
+        self._log.change(self.record, **facts, body=self._read(bytes(self._body)) if self._body else None)
 
     def _ms(self) -> float:
         return round((time.perf_counter() - self._begun) * 1000, 1)
 
     def _read(self, data: bytes) -> object:
-        """Return JSON as its value, anything else as text, and nothing with the key in it."""
-        if len(self._key) >= _SHORTEST_SECRET:
-            data = data.replace(self._key, b"***")
+        """Return JSON as its value, anything else as text, both with the key masked."""
         try:
-            value = cast("object", json.loads(data))
-        except (ValueError, RecursionError):
+            # Strictly: the page reads JSON as browsers do, which know no NaN.
+            value: object = read_json(data)
+        except ValueError:
             value = data.decode(errors="replace")
+        value = self._key.hide_in_value(value)
         return value if len(data) <= _LONGEST else _shorten(value)
 
 
@@ -202,29 +214,3 @@ def _shorten(value: object) -> object:
         items = islice(cast("dict[str, object]", value).items(), _MOST_ITEMS)
         return {name: _shorten(item) for name, item in items}
     return value
-
-
-class _Watched(httpx.SyncByteStream):
-    """A body that is written down as it goes by."""
-
-    def __init__(self, call: _Call, response: httpx.Response) -> None:
-        self._call = call
-        self._response = response
-
-    def __iter__(self) -> Iterator[bytes]:
-        is_stream = self._response.headers.get("content-type", "").startswith("text/event-stream")
-        whole: list[bytes] = []
-        state = "left"
-        try:
-            for piece in self._response.iter_raw():
-                if is_stream:
-                    self._call.add_event(piece)
-                else:
-                    whole.append(piece)
-                yield piece
-            state = "done"
-        except Exception:
-            state = "broken"
-            raise
-        finally:
-            self._call.end(state, body=b"".join(whole))

@@ -1,0 +1,80 @@
+"""All the commands, and what is read from the words of a command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from fetch_hive_sdk import __version__
+
+from . import _bulk, _completion, _demo, _doctor, _invoke, _record, _replay, _serve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPILOG = """\
+examples:
+  fetch-hive demo
+  fetch-hive serve --port 8765
+  fetch-hive invoke summarise --input text="A long text." --stream
+  fetch-hive bulk run rows.csv --deployment summarise --input text=body --journal rows.db
+  fetch-hive record --out cassettes -- pytest tests
+  fetch-hive replay cassettes/pytest-tests.json -- pytest tests
+  fetch-hive doctor
+
+environment:
+  FETCH_HIVE_API_KEY   the key; there is no option for it, as commands are kept in histories and seen in process lists
+  FETCH_HIVE_BASE_URL  where the API is, if it is not the service itself
+  FETCH_HIVE_LOG       "debug" writes a line for every request to stderr
+  NO_COLOR             if set, no colours; FORCE_COLOR wants them even where there is no terminal
+"""
+
+_WITH_COMMAND = {"record", "replay"}
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command; return its exit code."""
+    if "_ARGCOMPLETE" in os.environ:
+        _completion.complete(build_parser())
+    options = parse(words)
+    if os.environ.get("FETCH_HIVE_LOG", "").lower() == "debug":
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("fetch_hive_sdk").setLevel(logging.DEBUG)
+    code: int = options.run(options)
+    return code
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the words of a command line.
+
+    What comes after `--` may be a command with options of its own, which are not for argparse to see.
+
+    Raises:
+        SystemExit: They are refused, or ask for help.
+
+    """
+    own = list(words)
+    command: list[str] = []
+    if own and own[0] in _WITH_COMMAND and "--" in own:
+        cut = own.index("--")
+        own, command = own[:cut], own[cut + 1 :]
+    options = build_parser().parse_args(own)
+    options.command = command
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="fetch-hive",
+        description="Run prompt deployments of Fetch Hive, record and replay them, see how that works without a key.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (_demo, _serve, _invoke, _bulk, _record, _replay, _doctor, _completion):
+        command.add_to(commands.add_parser)
+    return parser

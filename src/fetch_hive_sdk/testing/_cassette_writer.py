@@ -1,0 +1,189 @@
+"""Writes a cassette while calls are made, so that what ends the program costs the call under way and no other."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+
+from ._cassette import write_call
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._cassette import File, RecordedCall
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: int) -> None:
+        # Windows keeps others from reading what is locked: a byte that no file has.
+        os.lseek(file, 2**40, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@dataclass(frozen=True)
+class _Line:
+    content: bytes
+    started: float
+    ended: float
+    asked: str
+
+
+class CassetteWriter:
+    """Appends calls to a file as they end. The file is opened and locked at once, and changed by the first call.
+
+    Until then an older recording stays as it is. A file that is a link stays one, and keeps its mode. If a line cannot
+    be written, the file stays as it was before, the calls go on, and leaving the block is an error.
+
+    Args:
+        path: The file. Its folder is made if it is not there.
+
+    Raises:
+        OSError: The file cannot be written, or another recorder is writing it.
+
+    """
+
+    def __init__(self, path: File) -> None:
+        # The program may go to another folder while it is recorded, and a link stays a link.
+        self._path = Path(os.path.realpath(path))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._is_new = not self._path.exists()
+        self._file = self._open(os.fspath(path))
+        self._older = b""
+        self._length = 0
+        self._lines: list[_Line] = []
+        self._error: Optional[OSError] = None
+        self._guard = threading.Lock()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def _open(self, name: str) -> int:
+        while True:
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            except OSError as exc:
+                raise PermissionError(errno.EACCES, "a cassette cannot be written here", name) from exc
+            try:
+                _lock(file)
+            except OSError as exc:
+                # Anything else means that this file system knows no locks.
+                if exc.errno in {errno.EAGAIN, errno.EACCES, errno.EDEADLK}:
+                    os.close(file)
+                    raise BlockingIOError(errno.EAGAIN, "another recorder is writing this cassette", name) from None
+            # The last recorder may have removed or replaced the file between the two lines above.
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), self._path.stat()):
+                    return file
+            os.close(file)
+
+    def append(self, call: RecordedCall, *, started: float = 0.0, ended: float = 0.0, asked: str = "") -> None:
+        """Append a call.
+
+        Args:
+            call: The call.
+            started: When it started, on any clock.
+            ended: When it ended.
+            asked: What it asked, by which calls that were under way at the same time are sorted.
+
+        """
+        line = _Line(write_call(call), started, ended, asked)
+        with self._guard:
+            if self._error is None and not self._is_closed:
+                self._write(line.content)
+                self._lines.append(line)
+
+    def _write(self, content: bytes) -> None:
+        try:
+            if not self._lines:
+                self._older = self._read_all()
+                os.ftruncate(self._file, 0)
+            self._write_at(self._length, content)
+            self._length += len(content)
+        except BaseException as exc:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._length)
+                if not self._length:
+                    self._write_at(0, self._older)
+            if not isinstance(exc, OSError):
+                raise
+            self._error = exc
+
+    def _read_all(self) -> bytes:
+        os.lseek(self._file, 0, os.SEEK_SET)
+        return b"".join(iter(lambda: os.read(self._file, 1 << 20), b""))
+
+    def _write_at(self, position: int, content: bytes) -> None:
+        os.lseek(self._file, position, os.SEEK_SET)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc_value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._close()
+        # An error of the block itself is the one that counts.
+        if self._error is not None and exc_type is None:
+            raise self._error
+
+    def _close(self) -> None:
+        with self._guard:
+            self._is_closed = True
+            if sys.platform == "win32":  # where an open file can be neither removed nor replaced
+                os.close(self._file)
+            if not self._lines and self._is_new:
+                self._path.unlink()
+            elif self._lines != (lines := _in_order(self._lines)):
+                self._replace(lines)
+            if sys.platform != "win32":  # where the lock goes with the file, and has to be the last to go
+                os.close(self._file)
+
+    def _replace(self, lines: list[_Line]) -> None:
+        """Write the lines in another order: the file is whole at every moment, and stays as it is if that fails."""
+        new = self._path.with_name(f"{self._path.name}.new")
+        try:
+            new.write_bytes(b"".join(line.content for line in lines))
+            shutil.copymode(self._path, new)
+            new.replace(self._path)
+        except OSError:
+            with suppress(OSError):
+                new.unlink()
+
+
+def _in_order(lines: list[_Line]) -> list[_Line]:
+    """Sort calls by their beginnings; those that were under way at the same time by what they ask.
+
+    Which of two threads comes first is chance, and would be another file each time.
+    """
+    groups: list[list[_Line]] = []
+    busy_until = -math.inf
+    for line in sorted(lines, key=lambda line: line.started):
+        if line.started >= busy_until:
+            groups.append([])
+        groups[-1].append(line)
+        busy_until = max(busy_until, line.ended)
+    return [line for group in groups for line in sorted(group, key=lambda line: line.asked)]

@@ -1,0 +1,338 @@
+"""The writer of cassettes: calls are in the file when they end, and nothing that goes wrong costs another one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+
+import httpx
+import pytest
+
+from fetch_hive_sdk import FetchHive
+from fetch_hive_sdk.testing import FakeServer, record, recording_proxy
+from fetch_hive_sdk.testing import _cassette_writer as writer_module
+from fetch_hive_sdk.testing._cassette import RecordedAnswer, RecordedCall, RecordedRequest, read_file
+from fetch_hive_sdk.testing._cassette_writer import CassetteWriter
+from fetch_hive_sdk.testing._server import serve
+
+not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows has its own idea of modes and links")
+
+
+def call(name):
+    return RecordedCall(
+        request=RecordedRequest(method="POST", path="/x", body={"deployment": name}),
+        response=RecordedAnswer(status=200, body={}),
+    )
+
+
+def names_in(file):
+    return [recorded.request.body["deployment"] for recorded in read_file(file)]
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "c.json"
+
+
+@pytest.fixture
+def client():
+    return FakeServer("Yes.").client()
+
+
+def test_a_call_is_in_the_file_when_it_has_ended(file, client):
+    """Nothing waits for the end of the block."""
+    with record(file, client):
+        for name in "ab":
+            client.invoke_prompt(deployment=name)
+            seen = names_in(file)
+
+    assert seen == names_in(file) == ["a", "b"]
+
+
+def test_a_stream_is_in_the_file_when_it_has_ended(drive, file):
+    """A stream is kept at its end, or where it is left."""
+    client = FakeServer("one two").client()
+
+    with record(file, client):
+        drive.collect(client, deployment="a")
+        drive.leave(client, 1, deployment="b")
+        seen = names_in(file)
+
+    assert seen == ["a", "b"]
+    assert [recorded.response.ended for recorded in read_file(file)] == [None, "left"]
+
+
+def test_an_older_recording_stays_until_the_first_call(file, client):
+    """A block that fails before its first answer costs nothing."""
+    with CassetteWriter(file) as writer:
+        writer.append(call("old"))
+
+    with record(file, client):
+        before = names_in(file)
+        client.invoke_prompt(deployment="new")
+
+    assert (before, names_in(file)) == (["old"], ["new"])
+
+
+def test_a_new_file_without_calls_is_removed(tmp_path, file):
+    """No empty file is left, and no empty link."""
+    with CassetteWriter(file):
+        pass
+    link = tmp_path / "link.json"
+    link.symlink_to(file)
+    with CassetteWriter(link):
+        pass
+
+    assert list(tmp_path.iterdir()) == [link]
+
+
+def test_the_second_recorder_is_refused(file, client):
+    """Two recorders of one file would cost each other's calls: the second is refused, in this process as in another."""
+    other = FakeServer("Yes.").client()
+
+    with record(file, client):
+        client.invoke_prompt(deployment="first")
+        with pytest.raises(OSError, match="another recorder is writing this cassette"), record(file, other):
+            pass
+        with pytest.raises(OSError, match="another recorder"), recording_proxy(file, "https://x.test"):
+            pass
+
+    with record(file, other):
+        other.invoke_prompt(deployment="second")
+    assert names_in(file) == ["second"]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_recorder_whose_file_was_removed_meanwhile_writes_another(file, ends):
+    """A recorder that starts while the last one ends does not write to a file that is no longer there."""
+    first = CassetteWriter(file)
+    real = writer_module._lock
+
+    def lock(descriptor):
+        if ends and not first._is_closed:
+            first.__exit__(None, None, None)
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_module, "_lock", lock)
+        if ends:
+            with CassetteWriter(file) as second:
+                second.append(call("a"))
+            assert names_in(file) == ["a"]
+        else:
+            with pytest.raises(BlockingIOError):
+                CassetteWriter(file)
+            first.__exit__(None, None, None)
+
+
+@not_on_windows
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_link_stays_and_so_does_the_mode(tmp_path, at_once):
+    """The file behind a link is written, with the mode that it had; sorted calls are no exception."""
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_text("", "utf-8")
+    real.chmod(0o640)
+    link.symlink_to(real)
+
+    with CassetteWriter(link) as writer:
+        writer.append(call("b"), started=1, ended=4, asked="b")
+        writer.append(call("a"), started=2 if at_once else 5, ended=6, asked="a")
+
+    assert link.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert names_in(real) == (["a", "b"] if at_once else ["b", "a"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "real.json"]
+
+
+@pytest.mark.parametrize("older", [b"", b'{"fetch_hive_cassette": 1, "calls": []}\n'])
+@pytest.mark.parametrize("calls_before", [0, 1])
+def test_a_line_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypatch, older, calls_before):
+    """A full disk costs no call in the file, ends no call that has been paid for, and is an error at the end."""
+    if older:
+        file.write_bytes(older)
+    client = FakeServer("Yes.").client()
+    write = os.write
+    state = {"full": False}
+
+    def write_until_full(descriptor, data):
+        if not state["full"] or bytes(data) == older:
+            return write(descriptor, data)
+        write(descriptor, data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write_until_full)
+
+    with pytest.raises(OSError, match="No space left"), record(file, client):  # noqa: PT012 - all of it is one block
+        for name in "ab"[:calls_before]:
+            client.invoke_prompt(deployment=name)
+        kept = file.read_bytes()
+        state["full"] = True
+        assert client.invoke_prompt(deployment="lost").response == "Yes."
+        assert client.invoke_prompt(deployment="lost, too").response == "Yes."
+        assert file.read_bytes() == kept
+
+    assert (file.read_bytes() if file.exists() else b"") == kept
+    assert [path for path in file.parent.iterdir() if path != file] == []
+
+
+def test_an_error_of_the_block_comes_before_that_of_the_file(file, client, monkeypatch):
+    """What the program did wrong is not hidden by a disk that is full."""
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(KeyError), record(file, client):  # noqa: PT012 - all of it is one block
+        monkeypatch.setattr(os, "write", fail)
+        client.invoke_prompt(deployment="a")
+        raise KeyError
+
+
+def test_an_interrupt_in_the_middle_of_a_line_leaves_the_file_as_it_was(file, monkeypatch):
+    """Ctrl-C while a line is written is no broken line."""
+    write = os.write
+
+    def interrupt(descriptor, data):
+        write(descriptor, data[:10])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), CassetteWriter(file) as writer:  # noqa: PT012 - all of it is one block
+        writer.append(call("a"))
+        monkeypatch.setattr(os, "write", interrupt)
+        writer.append(call("b"))
+
+    assert names_in(file) == ["a"]
+
+
+@not_on_windows
+def test_sorting_that_fails_keeps_the_order_in_which_calls_ended(file, monkeypatch):
+    """The calls are there in any case, and nothing else is."""
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    with CassetteWriter(file) as writer:
+        writer.append(call("b"), started=1, ended=4, asked="b")
+        writer.append(call("a"), started=2, ended=5, asked="a")
+        monkeypatch.setattr(writer_module.shutil, "copymode", fail)
+
+    assert names_in(file) == ["b", "a"]
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_call_that_ends_after_the_block_is_not_written(file):
+    """A stream that is read on after the block is kept as far as it had come."""
+    client = FakeServer("one two").client()
+
+    with record(file, client):
+        stream = client.invoke_prompt_stream(deployment="d")
+        next(stream)
+    kept = file.read_bytes()
+    assert stream.collect().response == "one two"
+
+    assert file.read_bytes() == kept
+    (recorded,) = read_file(file)
+    assert (len(recorded.response.events), recorded.response.ended) == (1, "left")
+
+
+@not_on_windows
+@pytest.mark.parametrize("number", [9, signal.SIGTERM])
+def test_a_killed_program_loses_the_call_under_way_only(file, number):
+    """What has ended is in the file, whatever ends the program; the next recorder may write at once."""
+    code = f"""
+        import os, sys
+        from fetch_hive_sdk.testing import FakeServer, record
+
+        client = FakeServer("one two").client()
+        with record({os.fspath(file)!r}, client):
+            client.invoke_prompt(deployment="a")
+            client.invoke_prompt_stream(deployment="b").collect()
+            next(client.invoke_prompt_stream(deployment="under way"))
+            os.kill(os.getpid(), {int(number)})
+    """
+
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
+
+    assert done.returncode == -number
+    assert names_in(file)[:2] == ["a", "b"]
+    with CassetteWriter(file) as writer:
+        writer.append(call("next"))
+    assert names_in(file) == ["next"]
+
+
+# --- Between a program and the service -------------------------------------------------------------------------------
+
+
+def test_cookies_of_one_caller_are_not_sent_for_another(file):
+    """What the service says to one caller is for that caller."""
+    seen = []
+
+    def handle(request):
+        seen.append(request.headers.get("cookie"))
+        headers = [("Set-Cookie", "session=secret; Path=/"), ("Set-Cookie", "other=1")]
+        return httpx.Response(200, headers=headers, json={"response": "Yes."})
+
+    with serve(handle) as url, recording_proxy(file, f"{url}/v1") as proxy:
+        with FetchHive("fhk_one", proxy.url) as one, FetchHive("fhk_another", proxy.url) as another:
+            one.invoke_prompt(deployment="d")
+            another.invoke_prompt(deployment="d")
+        answer = httpx.post(f"{proxy.url}/invoke", headers={"Cookie": "mine=1"}, trust_env=False)
+
+    assert seen == [None, None, "mine=1"]
+    assert answer.headers.get_list("set-cookie") == ["session=secret; Path=/", "other=1"]
+
+
+def test_proxy_adds_no_headers_of_its_own(file):
+    """The service sees the headers of the caller; only the compression is the proxy's choice."""
+    seen = []
+
+    def handle(request):
+        seen.extend(request.headers.raw)
+        return httpx.Response(200, json={"response": "Yes."})
+
+    with serve(handle) as url, recording_proxy(file, f"{url}/v1") as proxy:
+        address = httpx.URL(proxy.url)
+        with socket.create_connection((address.host, address.port), timeout=10) as connection:
+            connection.sendall(
+                b"POST /v1/invoke HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 2\r\n\r\n{}"
+            )
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    names = [name.lower() for name, _ in seen]
+    assert sorted(set(names)) == [b"accept-encoding", b"content-length", b"host", b"x-a"]
+    assert [value for name, value in seen if name.lower() == b"x-a"] == [b"1", b"2"]
+
+
+def test_header_with_a_lone_carriage_return_is_not_passed_on(file):
+    """Such a header would be two for the next reader: the request is refused."""
+    seen = []
+    with serve(seen.append) as url, recording_proxy(file, f"{url}/v1") as proxy:
+        address = httpx.URL(proxy.url)
+        with socket.create_connection((address.host, address.port), timeout=10) as connection:
+            connection.sendall(b"POST /v1/invoke HTTP/1.1\r\nHost: x\r\nX-A: a\rX-B: b\r\nContent-Length: 2\r\n\r\n{}")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+    assert seen == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_proxy_of_the_environment_gets_no_call_to_this_machine(file, monkeypatch, host):
+    """The key does not leave the machine on its way to a service on the machine."""
+    asked = []
+    with serve(asked.append) as other, FakeServer("Yes.").serve() as url:
+        for name in ("HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, other)
+        with recording_proxy(file, url.replace("127.0.0.1", host)) as proxy:
+            answer = httpx.post(
+                f"{proxy.url}/invoke",
+                json={"deployment": "d"},
+                headers={"Authorization": "Bearer fhk_0123456789"},
+                trust_env=False,
+            )
+
+    assert answer.json()["response"] == "Yes."
+    assert asked == []

@@ -1,0 +1,158 @@
+"""The loopback server: HTTP as hostile as it may come."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+
+import httpx
+import pytest
+
+from fetch_hive_sdk.testing import TEST_KEY, FakeServer
+from fetch_hive_sdk.testing._server import serve
+
+HEADERS = {"Authorization": f"Bearer {TEST_KEY}"}
+
+
+@pytest.fixture
+def url():
+    with FakeServer("Yes.").serve() as url:
+        yield url
+
+
+def talk(url, data):
+    """Send bytes, and read until the server closes."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Content-Length: 10000000000000000000", 413),
+        (b"Content-Length: 999999999999", 413),
+        (b"Content-Length: 99999999999999999999999999", 400),
+        (b"Content-Length: 1_0", 400),
+        (b"Content-Length: +1", 400),
+        (b"Content-Length: 1\r\nContent-Length: 2", 400),
+        (b"X-A: a\rX-B: b", 400),
+        (b"X-A: a\0b", 400),
+        (b"X-A : a", 400),
+        (b"X-Long: " + b"x" * 300_000, 431),
+    ],
+)
+def test_refuses_requests_that_no_client_may_send(url, capfd, head, status):
+    """Sizes beyond reason, headers that hide others and the like are one refusal, and print nothing."""
+    answer = talk(url, b"POST /v1/invoke HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n{}" % head)
+
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1") == 1
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "Infinity", "-Infinity", "1e400", "[" * 1000 + "]" * 1000, "[" * 100_000, '"\\ud83d"', "1" * 5000],
+    ids=["NaN", "Infinity", "-Infinity", "1e400", "deep", "deep and open", "half a pair", "a long number"],
+)
+def test_refuses_json_that_the_service_would_refuse(url, capfd, value):
+    """What is not JSON, or more than a program can hold, is 422 with the reason, and prints nothing."""
+    body = f'{{"deployment": "d", "inputs": {{"x": {value}}}}}'
+
+    answer = httpx.post(f"{url}/prompt/invoke", content=body, headers=HEADERS, trust_env=False)
+
+    assert answer.status_code == 422
+    assert capfd.readouterr().err == ""
+
+
+def test_takes_a_body_in_chunks(url):
+    """A request whose length is not known before is read, too."""
+    pieces = iter([b'{"deploy', b'ment": "d"}'])
+
+    answer = httpx.post(f"{url}/invoke", content=pieces, headers=HEADERS, trust_env=False)
+
+    assert answer.json()["response"] == "Yes."
+
+
+def test_says_to_go_on(url):
+    """A client that asks before it sends a body is told to."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), timeout=10) as connection:
+        head = "Authorization: Bearer k\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 18\r\n\r\n"
+        connection.sendall(f"POST /v1/invoke HTTP/1.1\r\n{head}".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(b'{"deployment":"d"}')
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_answers_have_the_time(url):
+    """`fetch-hive doctor` compares clocks."""
+    assert "date" in httpx.get(f"{url}/error_codes", trust_env=False).headers
+
+
+def test_closes_what_its_client_leaves():
+    """A body that is not read to its end is closed."""
+    closed = threading.Event()
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self):
+            while True:
+                yield b"data: {}\n\n" * 1000
+
+        def close(self):
+            closed.set()
+
+    with (
+        serve(lambda request: httpx.Response(200, stream=Endless())) as url,
+        httpx.Client(trust_env=False) as client,
+        client.stream("GET", url) as response,
+    ):
+        next(response.iter_raw())
+
+    assert closed.wait(10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to set")
+def test_waits_where_there_are_no_descriptors():
+    """A server that cannot accept does not spin, and serves again when it can."""
+    code = """
+        import os, resource, socket, time
+        import httpx
+        from fetch_hive_sdk import FetchHive
+        from fetch_hive_sdk.testing import FakeServer
+
+        with FakeServer("Yes.").serve() as url:
+            FetchHive("k", url).invoke_prompt(deployment="d")
+            address = httpx.URL(url)
+            first = socket.create_connection((address.host, address.port))
+            time.sleep(0.2)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            second = socket.socket()
+            taken = []
+            try:
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                pass
+            second.connect((address.host, address.port))
+            begun = time.process_time()
+            time.sleep(1)
+            spent = time.process_time() - begun
+            for descriptor in taken:
+                os.close(descriptor)
+            answer = FetchHive("k", url).invoke_prompt(deployment="d").response
+        print(spent < 0.5, answer)
+    """
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, env=os.environ
+    )
+
+    assert (done.stdout, done.stderr) == ("True Yes.\n", "")
