@@ -15,16 +15,16 @@ import random
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 from pydantic_core import to_json
 
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, OutputValidationError
 
+from .endings import Snapshot, disk_error, message_of
 from .failures import JournalError
 from .journal import Journal
-from .report import BulkReport, Item
+from .report import BulkReport
 from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
 
@@ -49,22 +49,6 @@ _SETTLED_SHARE = 0.1  # to be sent, of a batch after which the next is larger
 _LONG_PAUSE = 2.0  # seconds: what is armed is given back for longer ones
 _AFTER_RESET = 5.0  # seconds after the daily cap is lifted, at most: clocks differ
 _ERROR_CHARACTERS = 2000  # that the journal keeps of a message
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How a job is doing while it runs."""
-
-    report: BulkReport
-    """The counts so far."""
-    limit: int
-    """How many calls may be under way now."""
-    under_way: int
-    """How many are."""
-    ended: int
-    """Rows that came to an end in this run."""
-    paused: float
-    """Seconds until the next call may begin; 0 if it may begin now."""
 
 
 class Engine:
@@ -370,7 +354,9 @@ class Engine:
                 self._put_back(row)
             else:
                 row.attempts += 1
-                self._end(row, IN_DOUBT, error or BulkError("the job was ended while the call was under way", report=None))
+                self._end(
+                    row, IN_DOUBT, error or BulkError("the job was ended while the call was under way", report=None)
+                )
             if error is not None:
                 self._give_up(error)
         self._changed.set()
@@ -567,30 +553,8 @@ class Engine:
         if error is not None:
             raise error
         if self._stop == "disk":
-            raise self._disk_error(report) from self._reason
-        message = self._message()
+            raise disk_error(self._journal, report, self._reason) from self._reason
+        message = message_of(self._stop, self._reason, self._maximum)
         if message is None:
             return report
         raise BulkError(f"{message}. {report}", report=report) from self._reason
-
-    def _disk_error(self, report: BulkReport) -> JournalError:
-        error = JournalError(
-            f"the journal {self._journal.path} cannot be written: {self._reason}. Nothing more was sent."
-            f" {len(self._journal.unwritten)} answers that it lacks are in `unwritten` of this error. {report}",
-            report=report,
-        )
-        error.unwritten = [Item(end.as_stored()) for end in self._journal.unwritten if end.row is not None]
-        return error
-
-    def _message(self) -> Optional[str]:
-        error = self._reason
-        if self._stop == "auth":
-            return f"the service refuses the calls of this job: {error}"
-        if self._stop == "deployment":
-            return f"the first row was refused, and so would be the others: {error}"
-        if self._stop == "network":
-            return f"{self._maximum} rows in a row had no connection: {error}"
-        if self._stop == "cap" and isinstance(error, FetchHiveError):
-            moment = resets_at(error).strftime("%Y-%m-%d %H:%M UTC")
-            return f"the daily cap is reached, and resets at {moment}: {error}"
-        return None

@@ -409,7 +409,8 @@ class Job:
 
 def _output_reader(prompt: object) -> Callable[[Any], Any]:
     """Return what reads an answer as the output type of a typed prompt, or as a type itself."""
-    output_type: Any = prompt if isinstance(prompt, (type, TypeAdapter)) else getattr(prompt, "output", prompt)
+    is_type = isinstance(prompt, (type, TypeAdapter))
+    output_type: Any = cast("Any", prompt) if is_type else getattr(prompt, "output", prompt)
     return lambda response: response.output_as(output_type)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Protocol, Un
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from .engine import Snapshot
+    from .endings import Snapshot
     from .report import BulkReport
 
 log = logging.getLogger("fetch_hive_sdk")

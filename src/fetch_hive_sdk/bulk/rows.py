@@ -296,4 +296,4 @@ def is_async(values: object) -> bool:
         return True
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping, BaseModel)):
         return False
-    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {type(values).__name__}")
+    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {type(cast('Any', values)).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
@@ -179,15 +179,19 @@ def _export(options: argparse.Namespace) -> int:
 
 def _doubt(options: argparse.Namespace) -> int:
     job = _job_of(options)
-    settled, *named = options.settle or [None]
-    keys = [*options.keys, *(options.retry or []), *named] or None
+    settling: list[str] = options.settle or []
+    settled = settling[0] if settling else None
+    keys: Optional[list[str]] = [*options.keys, *(options.retry or []), *settling[1:]] or None
     if options.retry is None and settled is None:
         return _list_doubt(job.doubt(), keys, as_json=options.json)
-    if settled not in {None, "done", "failed"}:
-        complain("argument --settle: must be done or failed")
-        return _WRONG
     try:
-        count = job.settle(settled, keys) if settled else job.retry(keys)
+        if settled is None:
+            count = job.retry(keys)
+        elif settled in {"done", "failed"}:
+            count = job.settle(cast("Literal['done', 'failed']", settled), keys)
+        else:
+            complain("argument --settle: must be done or failed")
+            return _WRONG
     except KeyError as exc:
         complain(str(exc.args[0]))
         return _WRONG
