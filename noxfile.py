@@ -56,10 +56,10 @@ def lint(session):
 def types(session):
     """Check the types of the source with mypy and pyright, and that everything public has one."""
     # A wheel, not an editable install: --verifytypes looks at the package as users install it.
-    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
+    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"], TOOLS["rich"])
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
-    for module in ("", ".testing", ".emulator", ".pytest_plugin"):
+    for module in ("", ".bulk", ".testing", ".emulator", ".pytest_plugin"):
         session.run("pyright", "--verifytypes", f"fetch_hive_sdk{module}", "--ignoreexternal")
 
 
@@ -227,8 +227,16 @@ def page(session):
 def soak(session):
     """Make thousands of calls that go wrong at random, and check that nothing is left behind. Takes minutes."""
     session.install(".", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "-m", "nightly")
+    session.run("python", "-m", "pytest", "-m", "nightly", "--ignore=tests/bulk")
     session.run("python", "tests/faults/soak.py", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def bulk(session):
+    """Kill jobs at fifty moments, and measure jobs of a million rows against their targets. Takes half an hour."""
+    session.install(".[bulk]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-m", "nightly", "tests/bulk")
+    session.run("python", "benchmarks/bulk.py", *session.posargs)
 
 
 @nox.session(tags=["nightly"])

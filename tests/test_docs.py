@@ -21,7 +21,7 @@ import pytest
 from pydantic import BaseModel
 
 import fetch_hive_sdk
-from fetch_hive_sdk import FetchHive, emulator, telemetry, testing
+from fetch_hive_sdk import FetchHive, bulk, emulator, telemetry, testing
 from fetch_hive_sdk.cli import build_parser
 from fetch_hive_sdk.testing import FakeServer
 
@@ -210,7 +210,7 @@ def test_the_reference_is_complete():
     reference = (ROOT / "docs" / "reference" / "index.md").read_text("utf-8")
     words = set(re.findall(r"\w+", reference))
 
-    for module in (fetch_hive_sdk, telemetry, testing):
+    for module in (fetch_hive_sdk, bulk, telemetry, testing):
         for name in module.__all__:
             value = getattr(module, name)
             members = [*getattr(value, "model_fields", ()), *vars(value)] if isinstance(value, type) else []
@@ -223,7 +223,7 @@ def test_every_public_name_has_its_place():
     pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     shown = re.findall(r"^::: (?!fetch_hive_sdk\.resources)([\w.]+)$", pages, re.MULTILINE)
 
-    modules = (fetch_hive_sdk, telemetry, testing, emulator)
+    modules = (fetch_hive_sdk, bulk, telemetry, testing, emulator)
     names = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
     # These have their place with the emulator.
     names = [name for name in names if name not in {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}]
@@ -260,7 +260,7 @@ def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
     """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
-    program = {name: getattr(module, name) for module in (fetch_hive_sdk, testing) for name in module.__all__}
+    program = {name: getattr(module, name) for module in (fetch_hive_sdk, bulk, testing) for name in module.__all__}
     fake.answers("extract-ticket", '{"title": "The shop is down"}')
     program.update(client=fake.client(), fake=fake, summarise=summarise, Ticket=Ticket, extract_ticket=extract_ticket)
     with testing.record("cassettes/summary.json", program["client"]):

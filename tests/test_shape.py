@@ -36,9 +36,10 @@ FLOORS = [
     {"client"},
 ]
 # At the edge: use the package from outside, and of its inside only what is named here.
-EDGE = {"cli", "testing", "emulator", "telemetry", "pytest_plugin"}
+EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
+    "_session.runs_asyncio",
     "_session.wrap_sender",
     "_secret.Secret",
     "_config.is_loopback",

@@ -110,3 +110,9 @@ def wrap_sender(client: _HasSession, wrapper: Wrapper) -> Generator[None, None, 
     """
     with client._session.senders.wrapped(wrapper):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
         yield
+
+
+def runs_asyncio(client: _HasSession) -> bool:
+    """Whether the asyncio calls of a client reach what its owner means them to: not if it only has an `http_client`."""
+    senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
+    return senders.http_client is None or senders.async_http_client is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fetch_hive_sdk import __version__
 
-from . import _completion, _demo, _doctor, _invoke, _prompts, _record, _replay, _serve
+from . import _bulk, _completion, _demo, _doctor, _invoke, _prompts, _record, _replay, _serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ examples:
   fetch-hive demo
   fetch-hive serve --port 8765
   fetch-hive invoke summarise --input text="A long text." --stream
+  fetch-hive bulk run rows.csv --deployment summarise --input text=body --journal rows.db
   fetch-hive record --out cassettes -- pytest tests
   fetch-hive replay cassettes/pytest-tests.json -- pytest tests
   fetch-hive prompts check my_app.prompts
@@ -75,6 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_demo, _serve, _invoke, _record, _replay, _prompts, _doctor, _completion):
+    for command in (_demo, _serve, _invoke, _bulk, _record, _replay, _prompts, _doctor, _completion):
         command.add_to(commands.add_parser)
     return parser
