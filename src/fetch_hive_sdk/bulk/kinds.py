@@ -9,7 +9,6 @@ from pydantic_core import to_json
 
 import fetch_hive_sdk
 from fetch_hive_sdk.models.base import Received, keep_raw
-from fetch_hive_sdk.models.prompts import fields_to_send
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -41,7 +40,7 @@ def kind_of(cls: type[object]) -> int:
 
 def write_request(request: BaseModel) -> str:
     """Return the canonical JSON of a request: equal for equal requests."""
-    fields = fields_to_send(request)
+    fields = cast("dict[str, object]", cast("Any", request).raw)
     # Whether an answer is streamed is decided by the call, and says nothing about the run.
     fields.pop("streaming", None)
     return to_json(_sorted(fields)).decode()
