@@ -324,5 +324,5 @@ def _as_typed(request: RunRequest) -> Optional[PromptRequest[Any]]:
         return None
     from .prompts import PromptRequest  # noqa: PLC0415 - a plain call loads none of it
 
-    typed: Any = request
-    return typed if isinstance(typed, PromptRequest) else None
+    is_typed = isinstance(request, PromptRequest)
+    return cast("PromptRequest[Any]", request) if is_typed else None

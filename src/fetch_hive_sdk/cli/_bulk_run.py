@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
+from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 
-from ._proxies import check_proxies
 from ._terminal import complain, in_one_line, show
 
 if TYPE_CHECKING:
