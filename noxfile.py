@@ -34,7 +34,7 @@ OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyn
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # The API in use: what type checkers have to accept, and what they have to refuse.
-ACCEPTED = ["tests/typing/api.py", "tests/typing/kit.py"]
+ACCEPTED = ["tests/typing/api.py", "tests/typing/bulk.py", "tests/typing/kit.py"]
 REFUSED = "tests/typing/refused.py"
 
 # Every branch of these is tested: the words and the protocol.

@@ -21,6 +21,7 @@ from fetch_hive_sdk import (
     FetchHive,
     InvokeRequest,
     InvokeResponse,
+    prompt,
 )
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
 
@@ -781,6 +782,23 @@ def test_a_new_job_has_no_rows(job):
     assert job.status() == BulkReport()
     assert list(job.results()) == job.doubt() == []
     assert not job.path.exists()
+
+
+@prompt("summarise")
+def summarise(text: str) -> dict[str, str]:
+    raise NotImplementedError
+
+
+def test_typed_prompts(start, job):
+    """Rows may be requests of a typed prompt; an answer that is not of its type is kept, and has been paid for."""
+    service = Service(bad=[httpx.Response(200, json=OK)])
+    service.default = httpx.Response(200, json={**OK, "response": '{"title": "x"}'})
+
+    report = start(job, service.client(), (summarise(text=text) for text in ("a", "bad")))
+
+    assert (report.done, report.failed, report.tokens) == (1, 1, 20)
+    assert [item.output for item in job.results(["done"], prompt=summarise)] == [{"title": "x"}]
+    assert [item.body for item in job.results(["failed"])] == [OK]
 
 
 def test_outputs_of_a_type(start, job):

@@ -119,6 +119,7 @@ def test_fifty_kills(server, tmp_path, seed):
     kill_at_random_moments(server, tmp_path, ["run", "arun", "cli"][seed % 3], random.Random(seed), kills=2)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 @pytest.mark.parametrize("how", ["run", "cli"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number):
@@ -142,6 +143,7 @@ def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number
     place.check(kills=0)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 def test_a_second_signal_leaves_it_in_doubt(tmp_path):
     """Two of them end it at once."""
     with counting("--delay", "30") as slow:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from .progress import Progress
     from .report import BulkReport, State
-    from .rows import Key, Source
+    from .rows import Key, RowValue, Source
 
 OutputT = TypeVar("OutputT")
 
@@ -82,7 +82,7 @@ class Job:
     def run(
         self,
         client: FetchHive,
-        rows: Union[Iterable[Any], AsyncIterable[Any]],
+        rows: Union[Iterable[RowValue], AsyncIterable[RowValue]],
         *,
         deployment: Optional[str] = None,
         variant: Optional[str] = None,
@@ -156,7 +156,7 @@ class Job:
     async def arun(
         self,
         client: FetchHive,
-        rows: Union[Iterable[Any], AsyncIterable[Any]],
+        rows: Union[Iterable[RowValue], AsyncIterable[RowValue]],
         *,
         deployment: Optional[str] = None,
         variant: Optional[str] = None,

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 import weakref
-from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Optional, cast
 
 from .failures import JournalError
@@ -59,11 +58,8 @@ class OwnerLock:
 
     def forget(self) -> None:
         """In a child process, after a fork: the lock is the parent's, and must not live on in here."""
-        if self._file is not None:
-            os.close(self._file.fileno())
-            with suppress(OSError):
-                self._file.close()
-            self._file = None
+        # Closing this copy of the file leaves the parent's lock as it is.
+        self.release()
 
 
 _held: weakref.WeakSet[OwnerLock] = weakref.WeakSet()

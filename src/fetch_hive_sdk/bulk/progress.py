@@ -89,8 +89,9 @@ class Watch:
     def __init__(self, progress: Union[Callable[[Progress], None], Literal[False], None], rows: object) -> None:
         self._progress = progress
         hint = -1
-        with suppress(Exception):  # what it is worth
-            hint = operator.length_hint(cast("Any", rows), -1)
+        if progress is not False:  # to count the rows of a file takes time
+            with suppress(Exception):  # what it is worth
+                hint = operator.length_hint(cast("Any", rows), -1)
         self._total = hint if hint >= 0 else None
         self._seen: deque[tuple[float, int]] = deque()
 

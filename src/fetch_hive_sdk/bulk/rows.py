@@ -20,6 +20,9 @@ from .store import Row
 Key = Union[str, Callable[[Any], object]]
 """The name of a column, or a function of the row."""
 
+RowValue = Union[BaseModel, Mapping[str, Any]]
+"""A request, such as `InvokeRequest`, or a mapping of columns to values."""
+
 _PATIENCE = 0.01  # seconds that a batch may take once it has a row
 _NAMES_SHOWN = 12  # of the columns that there are
 
