@@ -56,11 +56,11 @@ def lint(session):
 def types(session):
     """Check the types of the source with mypy and pyright, and that everything public has one."""
     # A wheel, not an editable install: --verifytypes looks at the package as users install it.
-    session.install(".", TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
+    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
-    for module in ("fetch_hive_sdk", "fetch_hive_sdk.testing", "fetch_hive_sdk.pytest_plugin"):
-        session.run("pyright", "--verifytypes", module, "--ignoreexternal")
+    for module in ("", ".testing", ".emulator", ".pytest_plugin"):
+        session.run("pyright", "--verifytypes", f"fetch_hive_sdk{module}", "--ignoreexternal")
 
 
 @nox.session(python=PYTHONS)
@@ -159,7 +159,7 @@ def coverage(session):
 @nox.session(python=OLDEST, tags=["nightly"])
 def types_oldest(session):
     """Check the types on the oldest Python, with the last mypy that runs there."""
-    session.install(".", "mypy==1.19.*", TOOLS["pytest"])
+    session.install(".", TOOLS["argcomplete"], "mypy==1.19.*", TOOLS["pytest"])
     session.run("mypy")
 
 

@@ -21,7 +21,7 @@ import pytest
 from pydantic import BaseModel
 
 import fetch_hive_sdk
-from fetch_hive_sdk import FetchHive, telemetry, testing
+from fetch_hive_sdk import FetchHive, emulator, telemetry, testing
 from fetch_hive_sdk.cli import build_parser
 from fetch_hive_sdk.testing import FakeServer
 
@@ -223,7 +223,10 @@ def test_every_public_name_has_its_place():
     pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     shown = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
 
-    names = [f"{module.__name__}.{name}" for module in (fetch_hive_sdk, telemetry, testing) for name in module.__all__]
+    modules = (fetch_hive_sdk, telemetry, testing, emulator)
+    names = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
+    # These have their place with the emulator.
+    names = [name for name in names if name not in {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}]
     names.remove("fetch_hive_sdk.__version__")
     assert sorted(shown) == sorted([*names, "fetch_hive_sdk.pytest_plugin.fetch_hive"])
 
