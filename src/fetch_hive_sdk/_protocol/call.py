@@ -222,8 +222,8 @@ class Call(Generic[AnswerT]):
     @property
     def _correlation_id(self) -> Optional[str]:
         """The id that `correlate` has put into the metadata of the run."""
-        fields = self._request_body.fields if self._request_body is not None else {}
-        return text_or_none(as_object(fields.get("metadata")).get(CORRELATION))
+        metadata = self._request_body.fields.get("metadata") if self._request_body is not None else None
+        return text_or_none(as_object(metadata).get(CORRELATION))
 
     @property
     def _status(self) -> Optional[int]:

@@ -352,7 +352,11 @@ class AutoApprovedToolCall(Received, frozen=True):
 def _list(value: object) -> object:
     # What was paid for is not lost because a list beside it is no list, or has something odd in it.
     items = cast("list[object]", value) if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, (dict, Received))]
+    return list(filter(_is_object, items))
+
+
+def _is_object(item: object) -> bool:
+    return isinstance(item, (dict, Received))
 
 
 class _Turn(Received, frozen=True):
@@ -364,12 +368,16 @@ class _Turn(Received, frozen=True):
     """The conversation that it belongs to."""
     tool_approval: Optional[str] = None
     """How approvals were treated: `policy` or `auto_approve`."""
-    pending_tool_approvals: Annotated[list[PendingToolApproval], BeforeValidator(_list)] = Field(default_factory=list)
+    pending_tool_approvals: Annotated[list[PendingToolApproval], BeforeValidator(_list)] = Field(
+        default_factory=list[PendingToolApproval]
+    )
     """Tool calls that wait for a decision."""
-    denied_tool_calls: Annotated[list[DeniedToolCall], BeforeValidator(_list)] = Field(default_factory=list)
+    denied_tool_calls: Annotated[list[DeniedToolCall], BeforeValidator(_list)] = Field(
+        default_factory=list[DeniedToolCall]
+    )
     """Tool calls that were not allowed."""
     auto_approved_tool_calls: Annotated[list[AutoApprovedToolCall], BeforeValidator(_list)] = Field(
-        default_factory=list
+        default_factory=list[AutoApprovedToolCall]
     )
     """Tool calls that `auto_approve` let through."""
 
@@ -394,11 +402,15 @@ class AgentReply(_Turn, frozen=True):
     """Why the model stopped."""
     reasoning: Optional[str] = None
     """What the model thought before it answered. Streams have it."""
-    tool_calls: Annotated[list[ToolCall], BeforeValidator(_list)] = Field(default_factory=list)
+    tool_calls: Annotated[list[ToolCall], BeforeValidator(_list)] = Field(default_factory=list[ToolCall])
     """The tools that it used."""
-    artifacts: Annotated[list[GeneratedArtifact], BeforeValidator(_list)] = Field(default_factory=list)
+    artifacts: Annotated[list[GeneratedArtifact], BeforeValidator(_list)] = Field(
+        default_factory=list[GeneratedArtifact]
+    )
     """The files that it made."""
-    pending_delegations: Annotated[list[PendingDelegation], BeforeValidator(_list)] = Field(default_factory=list)
+    pending_delegations: Annotated[list[PendingDelegation], BeforeValidator(_list)] = Field(
+        default_factory=list[PendingDelegation]
+    )
     """Work that goes on in the background."""
 
     @overload

@@ -83,7 +83,7 @@ class ToolActionApproval(Received, frozen=True):
 class ApprovalPage(Received, frozen=True):
     """One page of the list of approvals."""
 
-    approvals: list[ToolActionApproval] = Field(default_factory=list)
+    approvals: list[ToolActionApproval] = Field(default_factory=list[ToolActionApproval])
     """The approvals."""
     next_cursor: Optional[str] = None
     """What to pass as `cursor` for the next page, if the service sends one. None is documented."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from .base import Received
 
@@ -18,7 +18,7 @@ class CallbackEvent(Received, frozen=True):
     """What came of it."""
 
     def _read(self, name: str) -> Any:
-        return self.data.get(name) if isinstance(self.data, dict) else None
+        return cast("dict[str, Any]", self.data).get(name) if isinstance(self.data, dict) else None
 
 
 class AgentCompleted(CallbackEvent, frozen=True):

@@ -62,7 +62,7 @@ class SearchServiceCountries(Received, frozen=True):
     """The setting that takes the country."""
     country_value_format: Optional[str] = None
     """`country_name` or `alpha2`; an open set."""
-    countries: list[SearchCountry] = Field(default_factory=list)
+    countries: list[SearchCountry] = Field(default_factory=list[SearchCountry])
     """The countries."""
 
 
@@ -94,5 +94,5 @@ class ErrorCatalogue(Received, frozen=True):
     """The language of the texts."""
     default_field: Optional[str] = None
     """The field of an answer that has the code."""
-    codes: list[ErrorCode] = Field(default_factory=list)
+    codes: list[ErrorCode] = Field(default_factory=list[ErrorCode])
     """The codes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Optional, cast
 import httpx
 from pydantic_core import to_json
 
-from fetch_hive_sdk._protocol.answers import Answer
+from fetch_hive_sdk._protocol.answers import Answer, as_object
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint, Method
 from fetch_hive_sdk._protocol.requests import Body
 from fetch_hive_sdk.models.envelopes import RawAnswer
@@ -45,8 +45,7 @@ def raw_call(
     if json is None:
         return endpoint, None
     value = read_json_value(json, "json")
-    fields = cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
-    return endpoint, Body(to_json(value), fields=fields)
+    return endpoint, Body(to_json(value), fields=as_object(value))
 
 
 def _read_path(path: str) -> str:

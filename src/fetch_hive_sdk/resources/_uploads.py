@@ -6,7 +6,7 @@ import mimetypes
 import os
 import secrets
 from io import BytesIO
-from typing import IO, Callable, Optional, Union, cast
+from typing import IO, Any, Callable, Optional, Union, cast
 
 from fetch_hive_sdk._protocol.requests import Body, Upload
 
@@ -93,9 +93,9 @@ class _Form:
 
 
 def _read_file(file: File) -> tuple[str, Callable[[], _Opened]]:
-    given: object = file
+    given: Any = file
     if isinstance(given, (str, os.PathLike)):
-        path = os.fspath(cast("Union[str, os.PathLike[str]]", given))
+        path = os.fspath(given)
         return os.path.basename(path), lambda: _open_path(path)  # noqa: PTH119 - a Path of another system may be given
     if isinstance(given, tuple):
         pair = cast("tuple[object, ...]", given)
