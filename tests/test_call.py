@@ -347,7 +347,7 @@ def test_every_error_after_the_head_has_been_paid_for(kind):
     if isinstance(error, APITimeoutError):
         assert error.phase == "total"
     else:
-        assert str(error) == "the connection broke before the answer was complete"
+        assert str(error) == "the connection to api.test:443 broke before the answer was complete: it happened"
 
 
 @pytest.mark.parametrize("status", [200, 500])

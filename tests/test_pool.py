@@ -20,7 +20,7 @@ import pytest
 
 from driving import CALM, KEY
 from fetch_hive_sdk import APIConnectionError, ConfigurationError, FetchHive
-from fetch_hive_sdk._net import pools, tls
+from fetch_hive_sdk._net import slots, tls
 
 EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
 
@@ -120,7 +120,7 @@ def test_a_closed_client_opens_a_new_connection(drive, site):
 
 
 def test_many_threads_share_a_client(site):
-    """As many connections are opened as calls are under way, each in a pool of its own, and used again."""
+    """As many connections are opened as calls are under way, each in a slot of its own, and used again."""
     calls = 11
     site.gate = threading.Barrier(calls)
     client = site.client()
@@ -130,7 +130,7 @@ def test_many_threads_share_a_client(site):
         assert sorted(results, key=int) == [str(number) for number in range(calls)]
 
     assert site.connections == calls
-    assert len(client._session.senders.blocking._pools._places) == calls
+    assert len(client._session.senders.blocking._slots) == calls
     client.close()
 
 
@@ -158,35 +158,35 @@ async def test_many_tasks_share_a_client(site):
     await client.aclose()
 
 
-def test_idle_pools_are_closed(site, monkeypatch):
-    """Pools that a rush of calls has left behind are closed when they have been idle for long enough."""
+def test_idle_connections_are_closed(site, monkeypatch):
+    """Connections that a rush of calls has left behind are closed when they have been idle for long enough."""
     site.gate = threading.Barrier(8)
     client = site.client()
     run_in_threads(site.gate.parties, lambda number: client.invoke_prompt(deployment=str(number)))
     site.gate = threading.Barrier(1)
-    kept = client._session.senders.blocking._pools
-    assert len(kept._places) == 8
+    kept = client._session.senders.blocking._slots
+    assert len(kept) == 8
 
-    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(slots, "KEEPALIVE_SECONDS", -1.0)
     client.invoke_prompt(deployment="d")
 
-    assert len(kept._places) == 1
+    assert len(kept) == 1
     client.close()
 
 
-async def test_idle_asyncio_pools_are_closed(site, monkeypatch):
+async def test_idle_asyncio_connections_are_closed(site, monkeypatch):
     """The twin does the same."""
     site.gate = threading.Barrier(8)
     client = site.client()
     await asyncio.gather(*[client.ainvoke_prompt(deployment="d") for _ in range(site.gate.parties)])
     site.gate = threading.Barrier(1)
-    (connections,) = client._session.senders.asyncio._loops.values()
-    assert len(connections._pools._places) == 8
+    (connections,) = client._session.senders.asyncio.connections._loops.values()
+    assert len(connections._slots) == 8
 
-    monkeypatch.setattr(pools, "KEEPALIVE_SECONDS", -1.0)
+    monkeypatch.setattr(slots, "KEEPALIVE_SECONDS", -1.0)
     await client.ainvoke_prompt(deployment="d")
 
-    assert len(connections._pools._places) == 1
+    assert len(connections._slots) == 1
     await client.aclose()
 
 
@@ -204,8 +204,8 @@ def test_no_cookie_is_kept(drive, site):
     assert not list(getattr(client._session.senders.http_client, "cookies", []))
 
 
-def test_a_failed_call_leaves_its_place(drive):
-    """A call that finds nobody at home takes up no room afterwards."""
+def test_a_failed_call_leaves_no_slot(drive):
+    """A call that could not connect leaves nothing behind."""
     with serving() as site:
         client = site.client(max_retries=0)
     for _ in range(8):
@@ -214,7 +214,7 @@ def test_a_failed_call_leaves_its_place(drive):
         assert not caught.value.maybe_processed
 
     if client._session.senders._blocking is not None:
-        assert [place.is_used for place in client._session.senders.blocking._pools._places] == [False]
+        assert len(client._session.senders.blocking._slots) == 0
 
 
 def test_loops_one_after_the_other(site):
@@ -228,7 +228,7 @@ def test_loops_one_after_the_other(site):
         gc.collect()
 
     assert site.connections == 3
-    assert len(client._session.senders.asyncio._loops) == 1
+    assert len(client._session.senders.asyncio.connections._loops) == 1
 
 
 def test_loops_at_once(site):
@@ -272,9 +272,14 @@ def test_a_proxy_of_the_environment_is_used(drive, site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"), [("http://user:hidden@host:port", "is no URL"), ("ftp://user:hidden@host", "is no URL")]
+    ("proxy", "said"),
+    [
+        ("http://user:hidden@host:port", "ALL_PROXY is not the URL of a proxy"),
+        ("ftp://user:hidden@host", "ALL_PROXY is not the URL of a proxy"),
+        ("socks://user:hidden@host", "ALL_PROXY must say which SOCKS it means: socks5://"),
+    ],
 )
-def test_a_proxy_that_cannot_be_is_a_configuration_error(drive, monkeypatch, proxy, said):
+def test_an_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, said):
     """The text says where to look, and shows no password."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
@@ -283,6 +288,35 @@ def test_a_proxy_that_cannot_be_is_a_configuration_error(drive, monkeypatch, pro
         drive.invoke(client, deployment="d")
 
     assert "hidden" not in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
+
+
+def test_an_invalid_exception_is_not_taken_for_an_invalid_proxy(drive, monkeypatch):
+    """What is wrong in NO_PROXY is said of NO_PROXY, with the entry."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.test,bad:port")
+    client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
+
+    with pytest.raises(ConfigurationError, match="NO_PROXY has an entry that is not a host name: 'bad:port'"):
+        drive.invoke(client, deployment="d")
+
+
+def test_loopback_is_never_proxied(drive, site, monkeypatch):
+    """The key of a call to this machine does not go to a proxy, in clear, nor does an invalid proxy matter."""
+    for url in (site.url, site.url.replace("127.0.0.1", "localhost")):
+        for proxy in ("http://127.0.0.1:9", "http://host:port"):
+            monkeypatch.setenv("HTTP_PROXY", proxy)
+            client = FetchHive(KEY, url, max_retries=0)
+
+            assert drive.invoke(client, deployment="here").response == "here"
+            drive.close(client)
+
+
+def test_plain_http_is_refused_with_a_proxy_as_without(monkeypatch):
+    """A proxy makes plain http to another machine no safer."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    with pytest.raises(ConfigurationError, match="send the key unencrypted"):
+        FetchHive(KEY, "http://hive.test/v1")
 
 
 def test_a_socks_proxy_asks_for_its_package(drive, monkeypatch):
@@ -365,7 +399,7 @@ def test_nothing_has_to_be_closed(site, calls):
     assert (done.returncode, warned) == (0, [])
 
 
-def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
+def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
     """The TLS context is made for the first https call, and no http call waits for it."""
     monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
     client = site.client()
@@ -375,7 +409,7 @@ def test_http_and_https_do_not_share_a_pool(site, monkeypatch):
     with pytest.raises(APIConnectionError):
         client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
 
-    assert sorted(place.is_secure for place in client._session.senders.blocking._pools._places) == [False, True]
+    assert [slot.route.origin.scheme for slot in client._session.senders.blocking._slots._slots] == [b"http"]
     client.close()
 
 

@@ -275,6 +275,7 @@ def test_is_no_burden_to_other_programs():
 
 BLOCKED = """
     import asyncio, threading
+    import httpcore
     import httpx
     import pytest
     from app import agreet, greet
@@ -284,6 +285,10 @@ BLOCKED = """
     def _settings(monkeypatch):
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://blocked.invalid/v1")
+
+    blocked = httpcore.Request(
+        "POST", "https://blocked.invalid/v1/prompt/invoke", headers={"User-Agent": "fetch-hive-sdk/1.0"}
+    )
 """
 
 
@@ -297,6 +302,8 @@ BLOCKED = """
         "FetchHive(http_client=httpx.Client()).invoke_prompt(deployment='greet')",
         "asyncio.run(FetchHive(async_http_client=httpx.AsyncClient()).ainvoke_prompt(deployment='greet'))",
         "FetchHive(base_url='http://[2001:db8::1]', allow_http=True).invoke_prompt(deployment='greet')",
+        "httpcore.HTTPConnection(blocked.url.origin).handle_request(blocked)",
+        "asyncio.run(httpcore.AsyncHTTPConnection(blocked.url.origin).handle_async_request(blocked))",
     ],
 )
 def test_stops_calls_that_would_leave_the_machine(run, body):

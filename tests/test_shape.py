@@ -22,11 +22,12 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 # From the ground up. A module may import from its own floor and from those below it.
 FLOORS = [
     {"_version", "_deprecation"},
-    {"models", "errors", "_config", "_secret", "_deadline", "_observers"},
+    {"models", "errors", "_config", "_secret", "_deadline", "_extensions", "_observers"},
     {"_protocol", "_net"},
     {"_blocking", "_asyncio"},
     {"_session"},
     {"streams"},
+    {"prompts"},
     {"sending"},
     {"runs"},
     {"resources", "callbacks", "streaming"},

@@ -154,6 +154,14 @@ if TYPE_CHECKING:
         WorkflowRun,
         WorkflowStart,
     )
+    from .prompts import (
+        AsyncTypedStream,
+        Prompt,
+        PromptRequest,
+        PromptResponse,
+        TypedStream,
+        prompt,
+    )
     from .streaming import (
         aiter_sse,
         iter_sse,
@@ -192,6 +200,7 @@ __all__ = [
     "AsyncAgentStream",
     "AsyncPromptStream",
     "AsyncStream",
+    "AsyncTypedStream",
     "Attachment",
     "AuthenticationError",
     "AutoApprovedToolCall",
@@ -235,6 +244,9 @@ __all__ = [
     "PendingDelegation",
     "PendingToolApproval",
     "PermissionDeniedError",
+    "Prompt",
+    "PromptRequest",
+    "PromptResponse",
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
@@ -264,6 +276,7 @@ __all__ = [
     "ToolCall",
     "ToolEvent",
     "TriggerAccepted",
+    "TypedStream",
     "UnexpectedContentTypeError",
     "UnknownCallback",
     "UnknownEvent",
@@ -279,6 +292,7 @@ __all__ = [
     "__version__",
     "aiter_sse",
     "iter_sse",
+    "prompt",
 ]
 
 _HOMES = {
@@ -369,6 +383,14 @@ _HOMES = {
     "models.triggers": ["TriggerAccepted"],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
     "models.workflows": ["WorkflowAccepted", "WorkflowRequest", "WorkflowRun", "WorkflowStart"],
+    "prompts": [
+        "AsyncTypedStream",
+        "Prompt",
+        "PromptRequest",
+        "PromptResponse",
+        "TypedStream",
+        "prompt",
+    ],
     "streaming": ["aiter_sse", "iter_sse"],
     "streams": ["AgentStream", "AsyncAgentStream", "AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }

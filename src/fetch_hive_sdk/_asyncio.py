@@ -5,7 +5,6 @@ Its twin is `_blocking.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._net.senders import AsyncSender
+    from ._net.senders import AsyncSharedSender
     from ._protocol.call import Call
     from ._protocol.streaming import EventReader, StreamCall
     from ._protocol.waits import Wait
@@ -28,14 +27,15 @@ EventT = TypeVar("EventT")
 T = TypeVar("T")
 
 
-async def run(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
+async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
-        return await _repeat(call, lambda: _answer(call, sender))
+        return await _repeat(call, sender, lambda: _answer(call, sender))
 
 
-async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T]) -> T:
-    """Look at something that goes on, until it is over."""
+async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T], sender: AsyncSharedSender) -> T:
+    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             answer = await ask()
@@ -45,11 +45,12 @@ async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T]) -> T:
             seconds = waits.after_answer(answer)
             if seconds is None:
                 return answer
-        await asyncio.sleep(seconds or 0)
+        if not await sender.pauses.wait(seconds or 0.0, times_closed):
+            raise waits.closed()
 
 
 async def stream(
-    call: StreamCall[EventT, AnswerT], sender: AsyncSender, announce: bool
+    call: StreamCall[EventT, AnswerT], sender: AsyncSharedSender, announce: bool
 ) -> AsyncGenerator[EventT, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
@@ -87,20 +88,22 @@ async def _await_end(reader: EventReader[EventT], chunks: AsyncIterator[bytes]) 
                 break
 
 
-async def _repeat(call: Call[AnswerT], work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work of one attempt, again if the protocol says so."""
+async def _repeat(call: Call[AnswerT], sender: AsyncSharedSender, work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
                 return await work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
-            if seconds is None:
+            if seconds is None or sender.pauses.times_closed != times_closed:
                 raise
-        await asyncio.sleep(seconds)
+        if not await sender.pauses.wait(seconds, times_closed):
+            raise call.closed()
 
 
-async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
+async def _answer(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
     response = await _attempt(call, sender)
     try:
         await _read(call, response)
@@ -109,11 +112,11 @@ async def _answer(call: Call[AnswerT], sender: AsyncSender) -> AnswerT:
         await response.aclose()
 
 
-async def _open(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:
-    return await _repeat(call, lambda: _attempt(call, sender))
+async def _open(call: Call[AnswerT], sender: AsyncSharedSender) -> httpx.Response:
+    return await _repeat(call, sender, lambda: _attempt(call, sender))
 
 
-async def _attempt(call: Call[AnswerT], sender: AsyncSender) -> httpx.Response:
+async def _attempt(call: Call[AnswerT], sender: AsyncSharedSender) -> httpx.Response:
     response = await sender.send(call.begin())
     if call.accept(response):
         return response

@@ -5,7 +5,6 @@ Its twin is `_asyncio.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ._net.senders import Sender
+    from ._net.senders import SharedSender
     from ._protocol.call import Call
     from ._protocol.streaming import EventReader, StreamCall
     from ._protocol.waits import Wait
@@ -28,14 +27,15 @@ EventT = TypeVar("EventT")
 T = TypeVar("T")
 
 
-def run(call: Call[AnswerT], sender: Sender) -> AnswerT:
+def run(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
-        return _repeat(call, lambda: _answer(call, sender))
+        return _repeat(call, sender, lambda: _answer(call, sender))
 
 
-def wait(ask: Callable[[], T], waits: Wait[T]) -> T:
-    """Look at something that goes on, until it is over."""
+def wait(ask: Callable[[], T], waits: Wait[T], sender: SharedSender) -> T:
+    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             answer = ask()
@@ -45,10 +45,11 @@ def wait(ask: Callable[[], T], waits: Wait[T]) -> T:
             seconds = waits.after_answer(answer)
             if seconds is None:
                 return answer
-        time.sleep(seconds or 0)
+        if not sender.pauses.wait(seconds or 0.0, times_closed):
+            raise waits.closed()
 
 
-def stream(call: StreamCall[EventT, AnswerT], sender: Sender, announce: bool) -> Generator[EventT, None, None]:
+def stream(call: StreamCall[EventT, AnswerT], sender: SharedSender, announce: bool) -> Generator[EventT, None, None]:
     """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
     # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
     # open, until the garbage collector came by.
@@ -79,30 +80,32 @@ def _await_end(reader: EventReader[EventT], chunks: Iterator[bytes]) -> None:
                 break
 
 
-def _repeat(call: Call[AnswerT], work: Callable[[], T]) -> T:
-    """Do the work of one attempt, again if the protocol says so."""
+def _repeat(call: Call[AnswerT], sender: SharedSender, work: Callable[[], T]) -> T:
+    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
                 return work()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
-            if seconds is None:
+            if seconds is None or sender.pauses.times_closed != times_closed:
                 raise
-        time.sleep(seconds)
+        if not sender.pauses.wait(seconds, times_closed):
+            raise call.closed()
 
 
-def _answer(call: Call[AnswerT], sender: Sender) -> AnswerT:
+def _answer(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
     with closing(_attempt(call, sender)) as response:
         _read(call, response)
         return call.parse()
 
 
-def _open(call: Call[AnswerT], sender: Sender) -> httpx.Response:
-    return _repeat(call, lambda: _attempt(call, sender))
+def _open(call: Call[AnswerT], sender: SharedSender) -> httpx.Response:
+    return _repeat(call, sender, lambda: _attempt(call, sender))
 
 
-def _attempt(call: Call[AnswerT], sender: Sender) -> httpx.Response:
+def _attempt(call: Call[AnswerT], sender: SharedSender) -> httpx.Response:
     response = sender.send(call.begin())
     if call.accept(response):
         return response

@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 CONNECT_SECONDS = 10.0  # at most, of the time for the whole call
 _SHORTEST_WAIT = 0.001  # seconds: to a socket, 0 would mean "do not wait at all"
-_FOREVER = 1e6  # seconds: eleven days, which every clock and socket can count
+FOREVER = 1e6  # seconds: eleven days, which every clock and socket can count
 
 
 class Deadline(float):
@@ -42,7 +42,7 @@ class Deadline(float):
 
     def left(self) -> float:
         """Seconds that the next wait may take."""
-        return max(_SHORTEST_WAIT, min(self, self.deadline - self.clock()))
+        return max(_SHORTEST_WAIT, min(self, FOREVER, self.deadline - self.clock()))
 
     def is_over(self) -> bool:
         """Whether the moment has passed."""
@@ -79,15 +79,18 @@ class Deadlines:
     def begin_attempt(self, *, streaming: bool) -> dict[str, Optional[float]]:
         """Return the limits of the next attempt, as httpx has them in a request's `timeout` extension."""
         if isinstance(self.timeout, httpx.Timeout):
-            limits = self.timeout.as_dict()
+            limits = {
+                step: None if seconds is None else min(seconds, FOREVER)
+                for step, seconds in self.timeout.as_dict().items()
+            }
             seconds = limits["read"]
-            self.reading = Deadline(_FOREVER if seconds is None else seconds, math.inf, self.clock)
+            self.reading = Deadline(FOREVER if seconds is None else seconds, math.inf, self.clock)
             return {**limits, "read": self.reading}
         now = self.clock()
-        left = max(_SHORTEST_WAIT, self._total - now)
+        left = min(max(_SHORTEST_WAIT, self._total - now), FOREVER)
         connecting = min(CONNECT_SECONDS, left)
         # A stream may be silent for the whole `timeout` once it has begun, however late it began.
-        self.reading = Deadline(self.timeout if streaming else left, self._total, self.clock)
+        self.reading = Deadline(min(self.timeout, FOREVER) if streaming else left, self._total, self.clock)
         return {
             "connect": Deadline(connecting, now + connecting, self.clock),
             "pool": left,

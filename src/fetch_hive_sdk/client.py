@@ -109,6 +109,7 @@ class FetchHive(Namespaces, VendorNames):
             )
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
+            self._session.senders.load()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             # A crash report shows the variables of all frames: none of ours that it can see knows the key.
             del api_key, default_headers

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import traceback
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Generator
 
     import httpcore
 
@@ -72,30 +72,38 @@ class _Guard:
         self._stopped: list[str] = []
 
     def begin(self) -> Callable[[], None]:
-        """Stand before the connection pools of httpcore; return what ends it.
+        """Check every request of httpcore's connections and pools; return the function that undoes it.
 
-        All calls that httpx sends go through them, its own clients and injected ones, and none that is faked by a
-        transport, respx or pytest-httpx does.
+        What httpx sends goes through them, whichever client sends it. What a transport, respx or pytest-httpx answers
+        does not. Pools are checked as well as connections, because a pool knows where a request goes through a proxy.
         """
-        import httpcore  # noqa: PLC0415 - not before somebody asks for it
-
-        send, asend = httpcore.ConnectionPool.handle_request, httpcore.AsyncConnectionPool.handle_async_request
-
-        @functools.wraps(send)
-        def send_if_allowed(pool: httpcore.ConnectionPool, request: httpcore.Request) -> httpcore.Response:
-            self._check(request)
-            return send(pool, request)
-
-        # A coroutine function of its own: respx looks at whether it is one.
-        @functools.wraps(asend)
-        async def asend_if_allowed(pool: httpcore.AsyncConnectionPool, request: httpcore.Request) -> httpcore.Response:
-            self._check(request)
-            return await asend(pool, request)
+        import httpcore  # noqa: PLC0415 - not before the option is used
 
         patch = pytest.MonkeyPatch()
-        patch.setattr(httpcore.ConnectionPool, send.__name__, send_if_allowed)
-        patch.setattr(httpcore.AsyncConnectionPool, asend.__name__, asend_if_allowed)
+        for sends in (httpcore.HTTPConnection, httpcore.ConnectionPool):
+            patch.setattr(sends, "handle_request", self._guard(sends.handle_request))
+        for asends in (httpcore.AsyncHTTPConnection, httpcore.AsyncConnectionPool):
+            patch.setattr(asends, "handle_async_request", self._aguard(asends.handle_async_request))
         return patch.undo
+
+    def _guard(self, send: Callable[[Any, httpcore.Request], httpcore.Response]) -> Callable[..., httpcore.Response]:
+        @functools.wraps(send)
+        def send_if_allowed(sender: object, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return send(sender, request)
+
+        return send_if_allowed
+
+    def _aguard(
+        self, send: Callable[[Any, httpcore.Request], Awaitable[httpcore.Response]]
+    ) -> Callable[..., Awaitable[httpcore.Response]]:
+        # A coroutine function of its own: respx looks at whether it is one.
+        @functools.wraps(send)
+        async def send_if_allowed(sender: object, request: httpcore.Request) -> httpcore.Response:
+            self._check(request)
+            return await send(sender, request)
+
+        return send_if_allowed
 
     def _check(self, request: httpcore.Request) -> None:
         from fetch_hive_sdk._config import is_loopback  # noqa: PLC0415 - not before the option is used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
+from ._extensions import STOP
 from .models.prompts import ErrorEvent, InvokeResponse, ResponseEvent, StreamEvent
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 EventT = TypeVar("EventT")
 AnswerT = TypeVar("AnswerT")
+
+
+def _nothing() -> None:
+    """Nothing has been sent yet, or an injected client sends."""
+
+
+async def _anothing() -> None:
+    """The twin."""
 
 
 class Stream(Generic[EventT, AnswerT]):
@@ -98,7 +107,10 @@ class Stream(Generic[EventT, AnswerT]):
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
-        self._events.close()
+        try:
+            self._events.close()
+        except ValueError:  # another thread is reading: for that thread the stream breaks off
+            self._transcript.extensions.get(STOP, _nothing)()
         self._transcript.is_over = True
 
     def __enter__(self) -> Self:
@@ -223,7 +235,10 @@ class AsyncStream(Generic[EventT, AnswerT]):
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
-        await self._events.aclose()
+        try:
+            await self._events.aclose()
+        except RuntimeError:  # another task is reading: for that task the stream breaks off
+            await self._transcript.extensions.get(STOP, _anothing)()
         self._transcript.is_over = True
 
     async def __aenter__(self) -> Self:

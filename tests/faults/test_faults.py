@@ -21,7 +21,6 @@ from typing import Callable, Optional
 
 import httpx
 import pytest
-import trustme
 
 from driving import KEY, Blocking
 from faults.calls import (
@@ -271,18 +270,6 @@ def test_an_impossible_host_is_given_up_at_once(drive, host, monkeypatch):
     assert type(outcome.error) is APIConnectionError
     assert (outcome.error.maybe_processed, outcome.error.attempts) == (False, 1)
     assert_keeps_the_key(outcome.error)
-
-
-@pytest.fixture
-def tls(monkeypatch):
-    """The server's side of TLS, its certificate trusted by the client."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    monkeypatch.setattr(tls_module, "_make_tls_context", lambda: trusting)
-    return context
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))

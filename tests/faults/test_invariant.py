@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import pytest
 
 from driving import KEY
 from faults.calls import ANSWER, FAILED, HELLO, THINK, USAGE, WORLD
+from faults.proxy import Proxy
 from faults.server import CLOSE, END, HALF_CLOSE, RESET, STALL, Drip, Fault, FaultServer, answer, begin, chunk, event
 from fetch_hive_sdk import (
     APIConnectionError,
@@ -23,9 +25,13 @@ from fetch_hive_sdk import (
     StreamFailedError,
 )
 
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Generator
+
 CALLS = 500  # for each of the four kinds
 AT_ONCE = 10
-SECONDS = 0.5
+SECONDS = 1.0
 
 
 @dataclass
@@ -158,19 +164,37 @@ async def run_asyncio(client: FetchHive, plan: Plan, kind: str, seen: list[Strea
         return error
 
 
-def settings(kind: str, seed: int) -> tuple[FaultServer, list[Plan]]:
+def settings(kind: str, seed: int, context: Optional[ssl.SSLContext] = None) -> tuple[FaultServer, list[Plan]]:
     dice = random.Random(seed)
     plans = [make_plan(dice, number, kind) for number in range(CALLS)]
-    server = FaultServer()
+    server = FaultServer(tls=context)
     server.scripts.update((plan.name, list(plan.faults)) for plan in plans)
     return server, plans
 
 
+@contextlib.contextmanager
+def reached(server: FaultServer, way: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str, None, None]:
+    """Yield the URL of a server: its own, or one that leads to it through a proxy."""
+    with server:
+        if way != "proxy":
+            yield server.url
+            return
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with Proxy(server.port) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@127.0.0.1:{proxy.port}")
+            yield "https://hive.test/v1"
+
+
+WAYS = pytest.mark.parametrize("way", ["http", "https", "proxy"])
+
+
 @pytest.mark.nightly
+@WAYS
 @pytest.mark.parametrize(("kind", "seed"), [("call", 1), ("stream", 2)])
-def test_a_blocking_call_is_paid_once_and_ends(kind, seed):
+def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way, tls, monkeypatch):
     """Five hundred calls from ten threads, one client."""
-    server, plans = settings(kind, seed)
+    server, plans = settings(kind, seed, None if way == "http" else tls)
     waiting, verdicts = list(plans), []
 
     def work() -> None:
@@ -181,7 +205,7 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed):
             except BaseException as exc:  # noqa: BLE001 - raised again where pytest sees it
                 verdicts.append(exc)
 
-    with server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
+    with reached(server, way, monkeypatch) as url, FetchHive(KEY, url, timeout=SECONDS) as client:
         threads = [threading.Thread(target=work) for _ in range(AT_ONCE)]
         for thread in threads:
             thread.start()
@@ -194,10 +218,12 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("kind", "seed"), [("call", 3), ("stream", 4)])
-async def test_an_asyncio_call_is_paid_once_and_ends(kind, seed):
+@WAYS
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way, tls, monkeypatch):
     """Five hundred calls from ten tasks, one client."""
-    server, plans = settings(kind, seed)
+    server, plans = settings(kind, 3 if kind == "call" else 4, None if way == "http" else tls)
     waiting = list(plans)
 
     async def work() -> None:
@@ -205,9 +231,19 @@ async def test_an_asyncio_call_is_paid_once_and_ends(kind, seed):
             plan, seen = waiting.pop(), []
             judge(plan, server, await run_asyncio(client, plan, kind, seen), seen)
 
-    with server:
-        async with FetchHive(KEY, server.url, timeout=SECONDS) as client:
+    async def main() -> None:
+        nonlocal client
+        async with FetchHive(KEY, url, timeout=SECONDS) as client:
             await asyncio.gather(*[work() for _ in range(AT_ONCE)])
+
+    client: FetchHive
+    with reached(server, way, monkeypatch) as url:
+        running = (pytest.importorskip("uvloop") if loop == "uvloop" else asyncio).new_event_loop()
+        try:
+            running.run_until_complete(main())
+            running.run_until_complete(running.shutdown_asyncgens())
+        finally:
+            running.close()
 
     assert len(server.posts) > 0.9 * CALLS
 

@@ -128,7 +128,7 @@ def test_event_loops_share_a_client(server):
     in_threads(4, work)
 
     assert server.wait_until(lambda: server.open_connections == 0)
-    assert len(client._session.senders.asyncio._loops) <= 4
+    assert len(client._session.senders.asyncio.connections._loops) <= 4
 
 
 def test_both_clients_work_side_by_side(server):
@@ -222,11 +222,11 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
         # Whatever is left over has had its turn.
         gc.collect()
         await wait_for_no_task()
-        assert all(not place.is_used for place in places_of(client))
+        assert all(not slot.is_used for slot in slots_of(client))
         results = await asyncio.gather(*[client.ainvoke_prompt(deployment="good") for _ in range(MANY)])
         assert {result.response for result in results} == {SAID}
-        held = [connection for place in places_of(client) for connection in place.pool.connections]
-        assert all(connection.is_idle() for connection in held), held
+        held = [slot.transport for slot in slots_of(client)]
+        assert all(transport.is_usable() for transport in held), held
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == len(held))  # noqa: B023
 
     await client.aclose()
@@ -234,9 +234,9 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
     assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
 
 
-def places_of(client):
-    loops = client._session.senders.asyncio._loops.values()
-    return [place for connections in loops for place in connections._pools._places]
+def slots_of(client):
+    loops = client._session.senders.asyncio.connections._loops.values()
+    return [slot for connections in loops for slot in connections._slots._slots]
 
 
 async def wrapped(awaitable):
@@ -354,7 +354,7 @@ def test_a_stream_that_is_left_gives_its_connection_back(server, leave_early):
         gc.collect()
         assert server.wait_until(lambda: server.open_connections == 0)
 
-    assert [place.is_used for place in client._session.senders.blocking._pools._places] == [False]
+    assert len(client._session.senders.blocking._slots) == 0
     assert client.invoke_prompt(deployment="good").response == SAID
     client.close()
 
@@ -447,8 +447,7 @@ async def test_an_asyncio_stream_that_is_left_gives_its_connection_back(server, 
         await wait_for_no_task()
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
 
-    (connections,) = client._session.senders.asyncio._loops.values()
-    assert [place.is_used for place in connections._pools._places] == [False]
+    assert slots_of(client) == []
     assert (await client.ainvoke_prompt(deployment="good")).response == SAID
     await client.aclose()
 

@@ -28,6 +28,21 @@ def rebuild(client: AnyClient, request: httpx.Request) -> httpx.Request:
     )
 
 
+def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
+    """Return the answer for whose status an event hook of the client raised, as if it had not.
+
+    Its body is there if the hook had read it. httpx has closed it.
+    """
+    answer = error.response
+    if answer.is_stream_consumed:
+        return answer
+    headers = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _DESCRIBE_A_BODY]
+    return httpx.Response(answer.status_code, headers=headers, extensions=answer.extensions, request=answer.request)
+
+
+_DESCRIBE_A_BODY = {"content-encoding", "content-length", "transfer-encoding"}
+
+
 class InjectedSender:
     """Sends with an `httpx.Client`."""
 
@@ -38,7 +53,12 @@ class InjectedSender:
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        return self._client.send(rebuild(self._client, request), stream=True, follow_redirects=False)
+        rebuilt = rebuild(self._client, request)
+        try:
+            # No auth of the client: it would replace the key.
+            return self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+        except httpx.HTTPStatusError as exc:
+            return answer_of(exc)
 
     def close(self) -> None:
         """Leave the client open: it is the caller's."""
@@ -54,7 +74,11 @@ class AsyncInjectedSender:
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        return await self._client.send(rebuild(self._client, request), stream=True, follow_redirects=False)
+        rebuilt = rebuild(self._client, request)
+        try:
+            return await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+        except httpx.HTTPStatusError as exc:
+            return answer_of(exc)
 
     async def aclose(self) -> None:
         """Leave the client open: it is the caller's."""

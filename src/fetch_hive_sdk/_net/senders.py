@@ -5,14 +5,22 @@ A sender raises the errors of httpx and no others, but for a `ConfigurationError
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Callable, Optional, Protocol
+
+from fetch_hive_sdk.errors import ConfigurationError
+
+from .pauses import AsyncPauses, Pauses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
     import httpx
+
+    from .async_connections import AsyncConnections
 
     Send = Callable[[httpx.Request], httpx.Response]
     AsyncSend = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -23,7 +31,7 @@ class Sender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the sockets are our own, which ask how long they may still wait."""
+        """Whether the network streams are our own, which enforce the call's deadline."""
         ...
 
     def send(self, request: httpx.Request) -> httpx.Response:
@@ -40,7 +48,7 @@ class AsyncSender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the sockets are our own, which ask how long they may still wait."""
+        """Whether the network streams are our own, which enforce the call's deadline."""
         ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
@@ -75,8 +83,10 @@ class Senders:
     def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
-        self.sender = _SharedSender(self)
-        self.async_sender = _AsyncSharedSender(self)
+        self.pauses = Pauses()
+        self.async_pauses = AsyncPauses()
+        self.sender = SharedSender(self)
+        self.async_sender = AsyncSharedSender(self)
         self.wrapper: Optional[Wrapper] = None
         self._lock = threading.Lock()
         self._blocking: Optional[Sender] = None
@@ -114,9 +124,15 @@ class Senders:
             from .injected import AsyncInjectedSender  # noqa: PLC0415 - only for those who inject one
 
             return AsyncInjectedSender(self.async_http_client)
-        from .connections import AsyncConnections  # noqa: PLC0415 - httpcore takes time to import
+        return _LoadedAsyncSender()
 
-        return AsyncConnections()
+    def load(self) -> None:
+        """Import what asyncio calls need at once, if an event loop is running: the first call would hold it up."""
+        if self.async_http_client is None and _is_loop_running():
+            # In a thread, because anyio is loaded for an event loop by running one.
+            loading = threading.Thread(target=_load)
+            loading.start()
+            loading.join()
 
     @contextmanager
     def wrapped(self, wrapper: Wrapper) -> Generator[None, None, None]:
@@ -136,45 +152,124 @@ class Senders:
             self.wrapper = None
 
     def close(self) -> None:
-        """Close the connections of blocking calls."""
+        """Close the connections of blocking calls, and end the waits between their attempts."""
+        self.pauses.close()
         if self._blocking is not None:
             self._blocking.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop."""
+        """Close the connections of this event loop, and end the waits between attempts in it."""
+        self.async_pauses.close()
         if self._asyncio is not None:
             await self._asyncio.aclose()
 
 
-class _SharedSender:
+class _LoadedAsyncSender:
+    """Our own connections, imported in a thread when the first request is sent: that takes 0.1 s."""
+
+    owns_sockets = True
+
+    def __init__(self) -> None:
+        self.connections: Optional[AsyncConnections] = None
+        self._lock = threading.Lock()
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        connections = self.connections or await self._connect(request.url.scheme)
+        return await connections.send(request)
+
+    async def _connect(self, scheme: str) -> AsyncConnections:
+        if not _is_loop_running():
+            raise ConfigurationError(
+                "the methods to await need asyncio, and no asyncio event loop is running: under trio, use the "
+                "blocking methods in a thread, such as trio.to_thread.run_sync(client.invoke_prompt, ...)"
+            )
+        if not _is_loaded(scheme):
+            import asyncio  # noqa: PLC0415 - loaded, as its loop is running
+
+            await asyncio.get_running_loop().run_in_executor(None, _load, scheme)
+        from .async_connections import AsyncConnections  # noqa: PLC0415 - loaded by now
+
+        with self._lock:
+            self.connections = self.connections or AsyncConnections()
+        return self.connections
+
+    async def aclose(self) -> None:
+        if self.connections is not None:
+            await self.connections.aclose()
+
+
+def _is_loop_running() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except (RuntimeError, AttributeError):  # none is running, or asyncio is being imported
+        return False
+
+
+_loaded: set[str] = set()
+
+
+def _is_loaded(scheme: str) -> bool:
+    return scheme in _loaded
+
+
+def _load(scheme: str = "http") -> None:
+    """Import what asyncio calls need, and for https read the trusted certificates."""
+    import anyio  # noqa: PLC0415 - all this is what takes time
+
+    importlib.import_module(f"{__package__}.async_connections")
+    if not _loaded:
+        anyio.run(anyio.sleep, 0)  # which is how it loads what it needs for asyncio
+    _loaded.add("http")
+    if scheme == "https":
+        import httpx  # noqa: PLC0415
+
+        from .tls import tls_context  # noqa: PLC0415
+
+        with suppress(httpx.ConnectError):  # raised again where a connection needs them
+            tls_context()
+    _loaded.add(scheme)
+
+
+class SharedSender:
     """Looks at each request for what to send it with: a stream may be made before a recorder comes, or after."""
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
+        self.pauses = senders.pauses
 
     @property
     def owns_sockets(self) -> bool:
+        """Whether the network streams are our own, which enforce the call's deadline."""
         return self._senders.blocking.owns_sockets
 
     def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the response, its body unread."""
         wrapper, send = self._senders.wrapper, self._senders.blocking.send
         return send(request) if wrapper is None else wrapper.send(send, request)
 
     def close(self) -> None:
+        """Close what was opened. The next request opens it again."""
         self._senders.close()
 
 
-class _AsyncSharedSender:
+class AsyncSharedSender:
+    """The twin of `SharedSender`."""
+
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
+        self.pauses = senders.async_pauses
 
     @property
     def owns_sockets(self) -> bool:
+        """Whether the network streams are our own, which enforce the call's deadline."""
         return self._senders.asyncio.owns_sockets
 
     async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the response, its body unread."""
         wrapper, send = self._senders.wrapper, self._senders.asyncio.send
         return await (send(request) if wrapper is None else wrapper.asend(send, request))
 
     async def aclose(self) -> None:
+        """Close what was opened. The next request opens it again."""
         await self._senders.aclose()

@@ -27,6 +27,7 @@ from .endpoint import CORRELATION, Effect
 from .refusals import detach, refuse, without_secrets
 from .requests import Upload, build_request
 from .retry import RetryPolicy
+from .troubles import check_connection, cut_frames, place_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -65,11 +66,11 @@ _PHASES: dict[type[Exception], Phase] = {
 }
 
 _WAITING_FOR: dict[Phase, str] = {
-    "connect": "could not connect in time",
-    "write": "could not send the request in time",
-    "read": "no answer came in time",
-    "pool": "no connection became free in time: all those of the http_client are in use",
-    "total": "the answer was not complete in time",
+    "connect": "could not connect to {place} in time ({seconds}): {advice}",
+    "write": "could not send the request to {place} in time ({seconds})",
+    "read": "no answer came in time from {place} ({seconds})",
+    "pool": "no connection became free in time: all those of the http_client are in use ({seconds})",
+    "total": "the answer of {place} was not complete in time ({seconds})",
 }
 
 
@@ -116,6 +117,7 @@ class Call(Generic[AnswerT]):
         self._watch = self._make_watch() if config.observers else None
         self._answer: Optional[AnswerT] = None
         self._attempts = 0
+        self._may_have_run = False  # by an earlier attempt
         self._body = BodyReader()
 
     def begin(self) -> httpx.Request:
@@ -180,6 +182,7 @@ class Call(Generic[AnswerT]):
 
     def wait_before_retry(self, error: FetchHiveError) -> Optional[float]:
         """Seconds to wait before trying again, or None to give up."""
+        self._may_have_run = error.maybe_processed
         wait = self._retry.wait_before_retry(self._attempts, error, is_accepted=self._is_accepted)
         if wait is None or wait >= self._deadlines.left():
             return None
@@ -248,6 +251,10 @@ class Call(Generic[AnswerT]):
             translated = self._translate(exc)
             self._complete(translated)
             raise translated from self._clean(exc)
+        except BaseException as exc:
+            # A cancellation, or an exception of a signal: the frames of a write know the headers.
+            cut_frames(exc)
+            raise
 
     def _is_of_the_caller(self, exc: Exception) -> bool:
         """Whether a file that is uploaded could not be opened or read: that is no failure of the network."""
@@ -263,19 +270,31 @@ class Call(Generic[AnswerT]):
         if isinstance(exc, httpx.TimeoutException):
             is_total = self._is_accepted and self._deadlines.has_total
             phase: Phase = "total" if is_total else _PHASES.get(type(exc), "read")
-            return self._timed_out(phase, sent=sent)
+            return self._timed_out(phase, sent=sent, cause=exc)
+        place, reason = place_of(self._sent), reason_of(exc)
         if self._is_answered:
-            message = "the connection broke before the answer was complete"
+            message = f"the connection to {place} broke before the answer was complete: {reason}"
         elif sent:
-            message = f"the connection broke before the answer: {exc}"
+            message = f"the connection to {place} broke before the answer: {reason}"
         else:
-            message = f"could not connect: {exc}"
+            advice = check_connection(self._sent, exc)
+            message = f"could not connect to {place}: {reason}" + (f": {advice}" if advice else "")
         return self._disconnected(message, sent=sent)
 
-    def _timed_out(self, phase: Phase, *, sent: bool = True) -> APITimeoutError:
-        seconds = f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds"
+    def closed(self) -> APIConnectionError:
+        """Return the error of a call that waited for its next attempt when the client was closed."""
+        error = self._disconnected("the client was closed before the call was made again", sent=self._may_have_run)
+        self._complete(error)
+        return error
+
+    def _timed_out(self, phase: Phase, *, sent: bool = True, cause: Optional[Exception] = None) -> APITimeoutError:
+        message = _WAITING_FOR[phase].format(
+            place=place_of(self._sent),
+            seconds=f"after {self._deadlines.clock() - self._deadlines.started:.1f} seconds",
+            advice=check_connection(self._sent, cause),
+        )
         error = APITimeoutError(
-            f"{_WAITING_FOR[phase]} ({seconds})",
+            self._config.api_key.hide_in(message),
             phase=phase,
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
@@ -301,6 +320,7 @@ class Call(Generic[AnswerT]):
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
         error.correlation_id = self._correlation_id
+        error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
         if isinstance(error, ResponseError):

@@ -34,10 +34,12 @@ _FIRST_BACKOFF = 0.5  # seconds
 _LONGEST_BACKOFF = 8.0  # seconds
 _DOUBLINGS = 4  # lead from the first to the longest
 
-# What will be no better in a second: an untrusted certificate, a host name that cannot be, a request that cannot be
-# written.
+# Errors that a retry cannot fix: an untrusted certificate, certificates that cannot be read, an invalid host name, a
+# request that cannot be written.
 _HOPELESS = (
     ssl.SSLCertVerificationError,
+    FileNotFoundError,
+    IsADirectoryError,
     UnicodeError,
     httpx.InvalidURL,
     httpx.UnsupportedProtocol,
@@ -105,10 +107,17 @@ class RetryPolicy:
         if isinstance(error, APIStatusError):
             is_server_error = error.status_code >= 500  # noqa: PLR2004 - 5xx: the server failed
             return (is_server_error or error.status_code in _NOT_PROCESSED) and error.error_code != DAILY_CAP
-        return isinstance(error, APIConnectionError) and not any(isinstance(c, _HOPELESS) for c in _causes(error))
+        return isinstance(error, APIConnectionError) and not any(map(is_hopeless, causes(error)))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def is_hopeless(cause: BaseException) -> bool:
+    """Whether a cause of an error is such that a retry cannot help."""
+    # Of OpenSSL's own errors, those about certificates are about files of this machine.
+    return isinstance(cause, _HOPELESS) or (getattr(cause, "library", None) in {"X509", "PEM"})
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield what led to an error, step by step."""
     cause = error.__cause__
     while cause is not None:
         yield cause

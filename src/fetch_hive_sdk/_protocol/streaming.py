@@ -73,6 +73,8 @@ class Transcript(Generic[EventT, AnswerT]):
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
         self.correlation_id: Optional[str] = None
+        self.extensions: dict[str, Any] = {}
+        """Those of the request: the network keeps there how to end the call."""
 
     def partial(self) -> PartialAnswer:
         """Return what there is, for an error to carry."""
@@ -329,6 +331,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
         """Return the request of the next attempt."""
         request = super().begin()
         self.transcript.attempts = self._attempts
+        self.transcript.extensions = request.extensions
         return request
 
     def accept(self, response: httpx.Response) -> bool:

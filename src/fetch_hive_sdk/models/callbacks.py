@@ -18,7 +18,8 @@ class CallbackEvent(Received, frozen=True):
     """What came of it."""
 
     def _read(self, name: str) -> Any:
-        return cast("dict[str, Any]", self.data).get(name) if isinstance(self.data, dict) else None
+        data: object = self.data
+        return cast("dict[str, Any]", data).get(name) if isinstance(data, dict) else None
 
 
 class AgentCompleted(CallbackEvent, frozen=True):

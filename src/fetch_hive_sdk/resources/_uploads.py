@@ -95,7 +95,7 @@ class _Form:
 def _read_file(file: File) -> tuple[str, Callable[[], _Opened]]:
     given: Any = file
     if isinstance(given, (str, os.PathLike)):
-        path = os.fspath(given)
+        path: str = os.fspath(given)
         return os.path.basename(path), lambda: _open_path(path)  # noqa: PTH119 - a Path of another system may be given
     if isinstance(given, tuple):
         pair = cast("tuple[object, ...]", given)

@@ -1,0 +1,68 @@
+"""The private attributes of httpx and httpcore that we use: they are there, in the oldest and the newest versions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpcore
+import httpx
+import pytest
+
+from faults.server import Fault, FaultServer, answer
+from fetch_hive_sdk._net.proxies import Routes
+from fetch_hive_sdk._net.transports import AsyncTransport, Transport, _is_clean
+
+
+def request_to(url: str) -> httpx.Request:
+    return httpx.Request("POST", f"{url}/prompt/invoke", json={"deployment": "d"})
+
+
+@pytest.mark.parametrize(("rest", "clean"), [(b"", True), (b"x", False)])
+def test_sees_what_the_parser_holds(rest, clean):
+    """A connection is clean if its parser has no bytes left, and not for want of knowing."""
+    with FaultServer(Fault(answer({}) + rest)) as server:
+        transport = Transport(Routes().find(httpx.URL(server.url)))
+        response = transport.handle_request(request_to(server.url))
+        assert not transport.is_clean()
+        response.read()
+        response.close()
+
+        assert transport.is_clean() is clean
+        transport.close()
+
+
+@pytest.mark.parametrize(("rest", "clean"), [(b"", True), (b"x", False)])
+def test_sees_what_the_parser_of_asyncio_holds(rest, clean):
+    """The twin does the same."""
+
+    async def main() -> bool:
+        transport = AsyncTransport(Routes().find(httpx.URL(server.url)))
+        response = await transport.handle_async_request(request_to(server.url))
+        await response.aread()
+        await response.aclose()
+        found = await transport.is_clean()
+        await transport.aclose()
+        return found
+
+    with FaultServer(Fault(answer({}) + rest)) as server:
+        assert asyncio.run(main()) is clean
+
+
+def test_what_cannot_be_seen_is_not_clean():
+    """Where a version has no such attribute, connections are closed, and no bytes are taken for an answer."""
+
+    class Unknown:
+        def is_idle(self) -> bool:
+            return True
+
+    assert not _is_clean(Unknown())
+
+
+def test_transports_are_those_that_are_patched():
+    """What replaces `handle_request` of httpx's transports replaces it in ours."""
+    assert Transport.handle_request is httpx.HTTPTransport.handle_request
+    assert AsyncTransport.handle_async_request is httpx.AsyncHTTPTransport.handle_async_request
+    with FaultServer(Fault(answer({}))) as server:
+        transport = Transport(Routes().find(httpx.URL(server.url)))
+        assert isinstance(transport._pool, httpcore.HTTPConnection)
+        transport.close()
