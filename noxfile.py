@@ -137,6 +137,13 @@ def bare(session):
 
 
 @nox.session(tags=["nightly"])
+def recipes(session):
+    """Run the recipes for web frameworks. One that is missing is a failure here, and skipped elsewhere."""
+    session.install(".[frameworks]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/test_recipes.py", env={"FETCH_HIVE_RECIPES": "required"})
+
+
+@nox.session(tags=["nightly"])
 @nox.parametrize(("python", "pytest"), [(OLDEST, "pytest==7.0.*"), ("3.13", "pytest")], ids=["oldest", "newest"])
 def plugin(session, pytest):
     """Test the plugin for pytest with the oldest pytest that it supports, and the newest."""

@@ -45,6 +45,9 @@ def test_demo_shows_everything(capsys, monkeypatch, proxy):
     assert 'client.invoke_prompt(deployment="summarise"' in shown
     assert "[reasoning] Five words will do.\n[response] Fetch Hive helps teams ship.\n[usage] 13 tokens" in shown
     assert "asyncio.run(main())" in shown
+    assert (
+        "[tool] weather {'city': 'Bonn'} -> sunny\nYes: it is sunny.\ncompleted {'lines': 2, 'mismatches': 0}" in shown
+    )
     assert "NotFoundError: 404 Not Found" in shown
 
 

@@ -6,8 +6,10 @@ import asyncio
 import inspect
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from itertools import islice
 
 import httpx
 import pytest
@@ -31,6 +33,8 @@ from fetch_hive_sdk import (
     WorkflowRequest,
     WorkflowStart,
 )
+from fetch_hive_sdk.emulator import Emulator
+from fetch_hive_sdk.emulator._page import Page
 from fetch_hive_sdk.testing import (
     TEST_KEY,
     AgentAnswer,
@@ -42,6 +46,8 @@ from fetch_hive_sdk.testing import (
     StreamScript,
     ToolUse,
     WorkflowAnswer,
+    record,
+    replay,
 )
 
 WORKSPACE = "ws_1"
@@ -756,3 +762,70 @@ def test_the_catalogues_are_there(call):
     assert call("catalogue.error_codes").codes[0].code == "model_deprecated"
     with pytest.raises(NotFoundError, match="unsupported_service"):
         call("catalogue.countries", "yahoo")
+
+
+# --- Recorded, and shown ---------------------------------------------------------------------------------------------
+
+
+def test_everything_can_be_recorded_and_replayed(tmp_path):
+    """Agents, streams, uploads, deletions; the secret of a callback is in no cassette."""
+    fake = FakeServer("Yes.")
+    client = fake.client(workspace_id=WORKSPACE)
+
+    def use(client: FetchHive) -> list[object]:
+        asset = client.assets.upload(("a.txt", b"bees"))
+        agent = client.agents.create(name="Bee", llm_model="m", model_type="hosted")
+        client.agents.delete(agent.id)
+        accepted = client.invoke_hive_agent(hive_agent="h", objective="o", callback_url=URL)
+        return [
+            asset.id,
+            agent.id,
+            accepted.run_id,
+            client.invoke_agent(agent="a", message="Hi").response,
+            client.invoke_agent_stream(agent="a", message="Hi").collect().response,
+            client.requests.get(accepted.request_id).status,
+            [model.id for model in client.catalogue.models()],
+        ]
+
+    with record(tmp_path / "calls.jsonl", client):
+        told = use(client)
+
+    assert fake.webhook_secret not in (tmp_path / "calls.jsonl").read_text("utf-8")
+    with replay(tmp_path / "calls.jsonl") as cassette:
+        assert use(cassette.client(workspace_id=WORKSPACE)) == told
+        assert cassette.unplayed == []
+
+
+def test_an_emulator_delivers_callbacks_by_itself(hook, monkeypatch):
+    """Soon after the call."""
+    monkeypatch.setattr("fetch_hive_sdk.emulator._emulator.CALLBACK_SECONDS", 0.01)
+    emulator = Emulator(default="Done.")
+
+    with emulator.serve() as url, FetchHive(TEST_KEY, url) as client:
+        accepted = client.invoke_workflow(deployment="d", async_mode=True, callback_url=hook.url)
+        for _ in range(500):
+            if hook.got:
+                break
+            time.sleep(0.01)
+
+    ((body, headers),) = hook.got
+    assert Webhook(accepted.webhook_secret).unwrap(body, headers).raw["data"]["output"] == "Done."
+
+
+def test_the_page_lists_all_calls_and_no_secret():
+    """Also those that are no POST; the favicon is no call."""
+    page = Page(Emulator(default="Done.").handle)
+    for method, path, body in [
+        ("GET", "/v1/public/models", None),
+        ("GET", "/favicon.ico", None),
+        ("POST", "/v1/hive-agent/invoke", {"hive_agent": "h", "objective": "o", "async": {"callback_url": URL}}),
+    ]:
+        headers = {"Authorization": f"Bearer {TEST_KEY}"}
+        page.handle(httpx.Request(method, f"http://127.0.0.1{path}", json=body, headers=headers))
+
+    news = b"".join(islice(page.handle(httpx.Request("GET", "http://127.0.0.1/events")).iter_raw(), 2))
+
+    assert b"/v1/public/models" in news
+    assert b"/v1/hive-agent/invoke" in news
+    assert b"favicon" not in news
+    assert b"whsec" not in news

@@ -5,7 +5,6 @@ Its twin is `_blocking.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
@@ -34,8 +33,9 @@ async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
         return await _repeat(call, sender, lambda: _answer(call, sender))
 
 
-async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T]) -> T:
-    """Look at something that goes on, until it is over."""
+async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T], sender: AsyncSharedSender) -> T:
+    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             answer = await ask()
@@ -45,7 +45,8 @@ async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T]) -> T:
             seconds = waits.after_answer(answer)
             if seconds is None:
                 return answer
-        await asyncio.sleep(seconds or 0)
+        if not await sender.pauses.wait(seconds or 0.0, times_closed):
+            raise waits.closed()
 
 
 async def stream(

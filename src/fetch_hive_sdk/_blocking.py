@@ -5,7 +5,6 @@ Its twin is `_asyncio.py`: the same names in the same order.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
@@ -45,7 +44,8 @@ def wait(ask: Callable[[], T], waits: Wait[T]) -> T:
             seconds = waits.after_answer(answer)
             if seconds is None:
                 return answer
-        time.sleep(seconds or 0)
+        if not sender.pauses.wait(seconds or 0.0, times_closed):
+            raise waits.closed()
 
 
 def stream(call: StreamCall[EventT, AnswerT], sender: SharedSender, announce: bool) -> Generator[EventT, None, None]:

@@ -55,13 +55,13 @@ class Session:
 
     def wait(self, ask: Callable[[], AnswerT], waits: Wait[AnswerT]) -> AnswerT:
         """Look at something that goes on, until it is over."""
-        return _blocking.wait(ask, waits)
+        return _blocking.wait(ask, waits, self.senders.sender)
 
     async def await_(self, ask: Callable[[], Awaitable[AnswerT]], waits: Wait[AnswerT]) -> AnswerT:
         """Look at something that goes on, until it is over."""
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
-        return await _asyncio.wait(ask, waits)
+        return await _asyncio.wait(ask, waits, self.senders.async_sender)
 
     def stream(
         self,

@@ -49,8 +49,9 @@ class Webhook:
 
     Example:
         ```python
-        webhook = Webhook(os.environ["FETCH_HIVE_WEBHOOK_SECRET"])
-        event = webhook.unwrap(request.body, request.headers)
+        webhook = Webhook("the secret, from your settings")
+        body = b'{"event_type": "agent.completed", "data": {"response": "Done."}}'
+        event = webhook.unwrap(body, webhook.sign(body))
         ```
     """
 

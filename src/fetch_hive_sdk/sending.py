@@ -233,8 +233,8 @@ class Sending:
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The stream, as `invoke_prompt_stream` or `invoke_agent_stream` returns it. The request is sent on its first
-            use.
+            The stream, as `invoke_prompt_stream` or `invoke_agent_stream` returns it; that of a `PromptRequest` has
+            `snapshots()`, too. The request is sent on its first use.
 
         Raises:
             TypeError: It is not a request, or of a kind that cannot be streamed.
@@ -311,8 +311,18 @@ class Sending:
         return kind.write(self._session.config, request, extra_body, streaming=streaming)
 
 
-def _streamable(request: RunRequest) -> tuple[Kind[Any], RunRequest]:
+def _read(request: RunRequest) -> tuple[Kind[Any], RunRequest, Optional[PromptRequest[Any]]]:
+    """Return the kind of a request, the request as it is now, and itself if it knows the type of its answer."""
+    typed = _as_typed(request)
+    if typed is not None:
+        # What is sent knows no types.
+        request = InvokeRequest.model_validate({name: getattr(typed, name) for name in typed.model_fields_set})
     kind, request = read_request(request)
+    return kind, request, typed
+
+
+def _streamable(request: RunRequest) -> tuple[Kind[Any], RunRequest, Optional[PromptRequest[Any]]]:
+    kind, request, typed = _read(request)
     if kind.transcript is None:
         raise TypeError(f"a {type(request).__name__} cannot be streamed: pass it to invoke")
     return kind, request

@@ -73,7 +73,7 @@ def read_request(request: object) -> tuple[Kind[Any], RunRequest]:
 
     """
     if not isinstance(request, RunRequest) or request.run not in _HOMES:
-        raise TypeError("pass a request, such as InvokeRequest(deployment=...)")
+        raise TypeError("pass a request, such as InvokeRequest(deployment=...), or what a call of a prompt returns")
     home = import_module(f".{_HOMES[request.run]}", __package__)
     kinds: dict[str, Kind[Any]] = home.KINDS
     return kinds[request.run], read_again(request)

@@ -89,6 +89,10 @@ class Wait(Generic[T]):
             raise error
         return self._pause(0, error)
 
+    def closed(self) -> APIConnectionError:
+        """Return the error of a wait during which the client was closed."""
+        return APIConnectionError(f"the client was closed while it waited for {self._what} to end")
+
     def _pause(self, at_least: float, error: Optional[FetchHiveError]) -> float:
         left = self._max_wait - (self._clock() - self._started)
         if left <= 0 or at_least > left:

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from typing import Callable
 
-from fetch_hive_sdk.testing import FakeServer
+from fetch_hive_sdk.testing import AgentAnswer, FakeServer, ToolUse
 
 EPILOG = """\
 examples:
@@ -59,6 +59,20 @@ SCENES = [
         """,
     ),
     (
+        "An agent at work, and a workflow",
+        """
+        for event in client.invoke_agent_stream(agent="weather-bee", message="Do I need a hat in Bonn?"):
+            if event.type == "tool":
+                print(f"[tool] {event.tool} {event.input} -> {event.output}")
+            elif event.type == "response":
+                print(event.response, end="", flush=True)
+        print()
+
+        run = client.invoke_workflow(deployment="invoice-triage", inputs={"vendor": "Northwind"})
+        print(run.status, run.output)
+        """,
+    ),
+    (
         "A refused call",
         """
         from fetch_hive_sdk import NotFoundError
@@ -78,7 +92,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "demo",
         help="show what the package does, with no key and no network",
-        description="Start a fake service on this machine and show a call, a stream, asyncio and an error.",
+        description="Start a fake service on this machine and show calls, streams, an agent, a workflow and an error.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,6 +103,9 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
     """Play the scenes against a fake service on a loopback port."""
     fake = FakeServer(delay=0.03)
     fake.answers("summarise", "Fetch Hive helps teams ship.", reasoning="Five words will do.", model="demo-model")
+    look = ToolUse("weather", {"city": "Bonn"}, "sunny")
+    fake.answers_agent("weather-bee", AgentAnswer("Yes: it is sunny.", tools=[look]))
+    fake.answers_workflow("invoice-triage", {"lines": 2, "mismatches": 0})
     with fake.serve() as url:
         names: dict[str, object] = {"url": url}
         for title, scene in SCENES:

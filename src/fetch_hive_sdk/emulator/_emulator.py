@@ -56,6 +56,9 @@ _ERROR_CODES = {
 }
 
 
+CALLBACK_SECONDS = 0.5  # between two looks at what is to be called back
+
+
 class Emulator(FakeServer):
     """A `FakeServer` that keeps to descriptions of deployments, from Python or from a file.
 
@@ -155,6 +158,8 @@ class Emulator(FakeServer):
     def serve(self, port: int = 0, delay: Optional[float] = None, *, page: bool = False) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
 
+        Signed callbacks are delivered by themselves, soon after the call, to addresses on this machine.
+
         Args:
             port: The port; 0 for a free one.
             delay: Seconds between two events of a stream, for the deployments that say none; None for the emulator's
@@ -170,12 +175,29 @@ class Emulator(FakeServer):
         """
         handler = self.handle if delay is None else partial(self._respond, delay=delay)
         shown = Page(handler) if page else None
-        with serve(shown.handle if shown else handler, port) as address:
+        with serve(shown.handle if shown else handler, port) as address, self._calling_back():
             try:
                 yield f"{address}{API_PATH}"
             finally:
                 if shown:
                     shown.close()
+
+    @contextmanager
+    def _calling_back(self) -> Generator[None, None, None]:
+        """Deliver callbacks as they fall due, until the block is left."""
+        is_over = threading.Event()
+
+        def deliver() -> None:
+            while not is_over.wait(CALLBACK_SECONDS):
+                self.deliver_callbacks()
+
+        thread = threading.Thread(target=deliver, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
         # Read once: another thread may reload.

@@ -155,8 +155,11 @@ class Platform:
             The statuses that were answered; 0 where nothing answered.
 
         """
+        due = [callback for callback in self._ledger.end_called_back() if _is_near(callback)]
+        if not due:
+            return []
         with httpx.Client(trust_env=False, timeout=_DELIVERY_SECONDS) as client:
-            return [_send(client, callback) for callback in self._ledger.end_called_back() if _is_near(callback)]
+            return [_send(client, callback) for callback in due]
 
     # --- Endpoints ----------------------------------------------------------------------------------------------------
 
@@ -340,7 +343,10 @@ def _check_secret(request: httpx.Request) -> None:
 
 
 def _is_near(callback: Callback) -> bool:
-    return is_loopback(httpx.URL(callback.url).host)
+    try:
+        return is_loopback(httpx.URL(callback.url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def _send(client: httpx.Client, callback: Callback) -> int:
