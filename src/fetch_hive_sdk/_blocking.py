@@ -33,8 +33,9 @@ def run(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
         return _repeat(call, sender, lambda: _answer(call, sender))
 
 
-def wait(ask: Callable[[], T], waits: Wait[T]) -> T:
-    """Look at something that goes on, until it is over."""
+def wait(ask: Callable[[], T], waits: Wait[T], sender: SharedSender) -> T:
+    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+    times_closed = sender.pauses.times_closed
     while True:
         try:
             answer = ask()

@@ -109,8 +109,8 @@ class Sending:
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The answer, as the method of that kind of run returns it, such as `invoke_prompt`; that of a
-            `PromptRequest` has an `output`.
+            The answer, as the method of that kind of run returns it, such as `invoke_prompt`. That of a `PromptRequest`
+            has an `output`.
 
         Raises:
             TypeError: It is not a request.
@@ -118,9 +118,8 @@ class Sending:
             FetchHiveError: Whatever the method of that kind of run raises.
 
         """
-        kind, plain = read_request(request)
-        answer = self._session.run(*self._written(kind, plain, extra_body), timeout=timeout)
-        typed = _as_typed(request)
+        kind, request, typed = _read(request)
+        answer = self._session.run(*self._written(kind, request, extra_body), timeout=timeout)
         return answer if typed is None else typed.read(answer)
 
     @overload
@@ -185,9 +184,8 @@ class Sending:
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
         """Run what a request describes: the asyncio twin of `invoke`."""
-        kind, plain = read_request(request)
-        answer = await self._session.arun(*self._written(kind, plain, extra_body), timeout=timeout)
-        typed = _as_typed(request)
+        kind, request, typed = _read(request)
+        answer = await self._session.arun(*self._written(kind, request, extra_body), timeout=timeout)
         return answer if typed is None else typed.read(answer)
 
     @overload
@@ -241,12 +239,10 @@ class Sending:
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
-        kind, plain = _streamable(request)
+        kind, request, typed = _streamable(request)
         transcript = cast("Any", kind.transcript)()
-        begin = self._session.stream(
-            *self._written(kind, plain, extra_body, streaming=True), transcript, timeout=timeout
-        )
-        typed = _as_typed(request)
+        call = self._written(kind, request, extra_body, streaming=True)
+        begin = self._session.stream(*call, transcript, timeout=timeout)
         if typed is None:
             return _STREAMS[request.run][0](begin, transcript, request.name)
         from .prompts import TypedStream  # noqa: PLC0415 - as in _as_typed
@@ -288,12 +284,10 @@ class Sending:
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
         """Stream what a request describes: the asyncio twin of `stream`. Called without `await`."""
-        kind, plain = _streamable(request)
+        kind, request, typed = _streamable(request)
         transcript = cast("Any", kind.transcript)()
-        begin = self._session.astream(
-            *self._written(kind, plain, extra_body, streaming=True), transcript, timeout=timeout
-        )
-        typed = _as_typed(request)
+        call = self._written(kind, request, extra_body, streaming=True)
+        begin = self._session.astream(*call, transcript, timeout=timeout)
         if typed is None:
             return _STREAMS[request.run][1](begin, transcript, request.name)
         from .prompts import AsyncTypedStream  # noqa: PLC0415 - as in _as_typed
@@ -325,12 +319,12 @@ def _streamable(request: RunRequest) -> tuple[Kind[Any], RunRequest, Optional[Pr
     kind, request, typed = _read(request)
     if kind.transcript is None:
         raise TypeError(f"a {type(request).__name__} cannot be streamed: pass it to invoke")
-    return kind, request
+    return kind, request, typed
 
 
 def _as_typed(request: RunRequest) -> Optional[PromptRequest[Any]]:
     """Return a request that knows the type of its answer; None for another."""
-    if request.run != "invoke_prompt" or type(request) is InvokeRequest:
+    if type(request) is InvokeRequest or not isinstance(request, InvokeRequest):
         return None
     from .prompts import PromptRequest  # noqa: PLC0415 - a plain call loads none of it
 

@@ -319,8 +319,8 @@ class Call(Generic[AnswerT]):
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
-        error.maybe_processed = error.maybe_processed or self._may_have_run
         error.correlation_id = self._correlation_id
+        error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
         if isinstance(error, ResponseError):

@@ -72,9 +72,9 @@ class Transcript(Generic[EventT, AnswerT]):
         self.is_unused: bool = False
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
+        self.correlation_id: Optional[str] = None
         self.extensions: dict[str, Any] = {}
         """Those of the request: the network keeps there how to end the call."""
-        self.correlation_id: Optional[str] = None
 
     def partial(self) -> PartialAnswer:
         """Return what there is, for an error to carry."""

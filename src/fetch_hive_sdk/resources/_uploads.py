@@ -94,8 +94,8 @@ class _Form:
 
 def _read_file(file: File) -> tuple[str, Callable[[], _Opened]]:
     given: Any = file
-    if isinstance(file, (str, os.PathLike)):
-        path = os.fspath(file)
+    if isinstance(given, (str, os.PathLike)):
+        path: str = os.fspath(given)
         return os.path.basename(path), lambda: _open_path(path)  # noqa: PTH119 - a Path of another system may be given
     if isinstance(given, tuple):
         pair = cast("tuple[object, ...]", given)
