@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from traceback import clear_frames
 from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
 
 import httpx
@@ -144,7 +145,8 @@ class Call(Generic[AnswerT]):
         self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
-        self._body = BodyReader(content_encoding(response), MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
+        encoding = self._config.api_key.hide_in(content_encoding(response))
+        self._body = BodyReader(encoding, MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
         self._log(str(response.status_code))
         return self._is_accepted
 
@@ -226,7 +228,7 @@ class Call(Generic[AnswerT]):
 
     @property
     def _media_type(self) -> str:
-        return content_type(self._head)
+        return self._config.api_key.hide_in(content_type(self._head))
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
@@ -235,8 +237,8 @@ class Call(Generic[AnswerT]):
             yield
         except FetchHiveError as error:
             self._complete(error)
-            # Without the frames in which it was raised: their variables have what came, in which the key may stand.
-            raise error.with_traceback(None) from error.__cause__
+            _forget_variables(error)
+            raise
         except NETWORK_ERRORS as exc:
             if self._is_of_the_caller(exc):
                 raise
@@ -311,6 +313,8 @@ class Call(Generic[AnswerT]):
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
+        if error.request_id is not None:
+            error.request_id = self._config.api_key.hide_in(error.request_id)
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
@@ -342,3 +346,13 @@ class Call(Generic[AnswerT]):
             seconds = self._deadlines.clock() - self._deadlines.started
             facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, request_id or "unknown")
             log.debug("%s %s: %s (attempt %d, %.3f s, request id %s)", *facts)
+
+
+def _forget_variables(error: BaseException) -> None:
+    """Clear the frames in which an error was raised: their variables have what came, in which the key may stand."""
+    # To raise it without its traceback would not do: contextlib puts that back. Of its context only what is its cause: the
+    # call may be made while the caller handles an exception, whose frames are not ours.
+    link: Optional[BaseException] = error
+    while link is not None:
+        clear_frames(link.__traceback__)
+        link = link.__cause__
