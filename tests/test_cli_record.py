@@ -31,6 +31,11 @@ def fake(monkeypatch, tmp_path):
         yield fake
 
 
+def signals(*names):
+    """Those of the signals that this system has."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 def python(code):
     return ["--", sys.executable, "-c", code]
 
@@ -125,9 +130,10 @@ def test_names_the_file_after_the_command(command, name):
     """The same command finds its file again; what may be a secret is in no name."""
     assert _record.file_for(Path("c"), command) == Path("c") / name
     assert _record.file_for(Path("c/mine.json"), command) == Path("c/mine.json")
+    assert _record.file_for(Path("c/mine.jsonl"), command) == Path("c/mine.jsonl")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", signals("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"))
 def test_lets_the_command_end_first(number, tmp_path):
     """Ctrl-C is for the command, which may have its own idea of it; what was recorded is written."""
     code = f"""
@@ -142,7 +148,7 @@ time.sleep(60)
     )
     assert recorder.stdout.readline() == b"Short.\n"
 
-    if number in {signal.SIGINT, signal.SIGQUIT}:
+    if number in signals("SIGINT", "SIGQUIT"):
         os.killpg(recorder.pid, number)  # as a terminal does
     else:
         recorder.send_signal(number)
@@ -152,7 +158,7 @@ time.sleep(60)
     assert Path("c.json").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT, signal.SIGHUP])
+@pytest.mark.parametrize("number", signals("SIGKILL", "SIGQUIT", "SIGHUP"))
 def test_keeps_the_calls_of_a_group_that_is_killed(number):
     """A closed terminal or a kill of both programs costs the call under way and no other."""
     code = f"{CALL}\nimport sys, time\nsys.stdout.flush()\ntime.sleep(60)"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
+import time
 import traceback
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -130,6 +133,45 @@ def test_secrets_compare_by_their_text():
 def test_secret_is_masked_wherever_it_stands(value, masked):
     """In texts, in bytes, and at every depth of a JSON value, names included."""
     assert Secret(KEY).hide_in_value(value) == masked
+
+
+@pytest.mark.parametrize("secret", ["fhk_0123456789", 'fhk_0/1+"2\\3'])
+@pytest.mark.parametrize(
+    "escape",
+    [
+        lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+        lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
+        lambda text: json.dumps(text)[1:-1],
+        lambda text: json.dumps(json.dumps(text))[3:-3],
+        lambda text: json.dumps("".join(f"\\u{ord(char):04x}" for char in text))[1:-1],
+        lambda text: text.replace("/", "\\/"),
+        lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+        quote,
+    ],
+)
+def test_secret_is_masked_however_it_is_escaped(secret, escape):
+    """JSON, JSON inside of JSON and URLs have other ways to write it."""
+    text = f'{{"a": "{escape(secret)}"}}'
+
+    assert Secret(secret).hide_in(text) == '{"a": "***"}'
+    assert Secret(secret).hide_in_bytes(text.encode()) == b'{"a": "***"}'
+
+
+def test_mask_leaves_other_escapes_alone():
+    """What only looks like an escape stays as it is."""
+    text = 'C:\\fhk_ \\u0066\\u0067 %66%67 100% "\\\\"'
+
+    assert Secret(KEY).hide_in(text) == text
+
+
+def test_mask_takes_time_in_proportion():
+    """A text that is full of backslashes is no trap."""
+    begun = time.monotonic()
+
+    Secret(KEY).hide_in("\\" * 1_000_000)
+    Secret('"' * 20).hide_in('\\"' * 19 + "\\" * 1_000_000)
+
+    assert time.monotonic() - begun < 10
 
 
 # --- The base URL ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ FLOORS = [
     {"_blocking", "_asyncio"},
     {"_session"},
     {"streams"},
+    {"prompts"},
     {"runs"},
     {"client"},
 ]

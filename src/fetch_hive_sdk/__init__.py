@@ -64,6 +64,14 @@ if TYPE_CHECKING:
         PromptTokens,
         Usage,
     )
+    from .prompts import (
+        AsyncTypedStream,
+        Prompt,
+        PromptRequest,
+        PromptResponse,
+        TypedStream,
+        prompt,
+    )
     from .streams import (
         AsyncPromptStream,
         AsyncStream,
@@ -77,6 +85,7 @@ __all__ = [
     "APITimeoutError",
     "AsyncPromptStream",
     "AsyncStream",
+    "AsyncTypedStream",
     "AuthenticationError",
     "BadRequestError",
     "BulkError",
@@ -95,6 +104,9 @@ __all__ = [
     "PartialAnswer",
     "PaymentRequiredError",
     "PermissionDeniedError",
+    "Prompt",
+    "PromptRequest",
+    "PromptResponse",
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
@@ -112,6 +124,7 @@ __all__ = [
     "StreamFailedError",
     "StreamInterruptedError",
     "StreamTimeoutError",
+    "TypedStream",
     "UnexpectedContentTypeError",
     "UnknownEvent",
     "UnprocessableEntityError",
@@ -119,6 +132,7 @@ __all__ = [
     "UsageEvent",
     "WaitTimeoutError",
     "__version__",
+    "prompt",
 ]
 
 _HOMES = {
@@ -166,6 +180,14 @@ _HOMES = {
         "UsageEvent",
     ],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
+    "prompts": [
+        "AsyncTypedStream",
+        "Prompt",
+        "PromptRequest",
+        "PromptResponse",
+        "TypedStream",
+        "prompt",
+    ],
     "streams": ["AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast, overload
 
 from ._protocol.answers import one
 from ._protocol.endpoint import Endpoint
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ._protocol.requests import Body
     from ._session import Session
     from .models.json_values import MetadataValue
+    from .prompts import AsyncTypedStream, PromptRequest, PromptResponse, TypedStream
 
+T = TypeVar("T")
 RequestT = TypeVar("RequestT", bound="BaseModel")
 
 
@@ -144,6 +146,24 @@ class Runs:
 
     # --- Requests as values ------------------------------------------------------------------------------------------
 
+    @overload
+    def invoke(
+        self,
+        request: PromptRequest[T],
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> PromptResponse[T]: ...
+
+    @overload
+    def invoke(
+        self,
+        request: InvokeRequest,
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> InvokeResponse: ...
+
     def invoke(
         self,
         request: InvokeRequest,
@@ -162,15 +182,36 @@ class Runs:
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The answer, as `invoke_prompt` returns it.
+            The answer, as `invoke_prompt` returns it. That of a `PromptRequest` has an `output`.
 
         Raises:
             TypeError: It is not a request.
+            OutputValidationError: The answer to a `PromptRequest` does not fit. Its `response` has the whole answer.
             FetchHiveError: Whatever `invoke_prompt` raises.
 
         """
+        typed = _as_typed(request)
         request = _read_again(request)
-        return self._session.run(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        answer = self._session.run(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        return typed.read(answer) if typed else answer
+
+    @overload
+    async def ainvoke(
+        self,
+        request: PromptRequest[T],
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> PromptResponse[T]: ...
+
+    @overload
+    async def ainvoke(
+        self,
+        request: InvokeRequest,
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> InvokeResponse: ...
 
     async def ainvoke(
         self,
@@ -180,8 +221,28 @@ class Runs:
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> InvokeResponse:
         """Run what a request describes: the asyncio twin of `invoke`."""
+        typed = _as_typed(request)
         request = _read_again(request)
-        return await self._session.arun(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        answer = await self._session.arun(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        return typed.read(answer) if typed else answer
+
+    @overload
+    def stream(
+        self,
+        request: PromptRequest[T],
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> TypedStream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        request: InvokeRequest,
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> PromptStream: ...
 
     def stream(
         self,
@@ -199,14 +260,33 @@ class Runs:
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The stream, as `invoke_prompt_stream` returns it. The request is sent on its first use.
+            The stream, as `invoke_prompt_stream` returns it; that of a `PromptRequest` has `snapshots()`, too. The
+            request is sent on its first use.
 
         Raises:
             TypeError: It is not a request.
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
-        return self._stream_prompt(_read_again(request), extra_body, timeout)
+        return self._stream_prompt(_read_again(request), extra_body, timeout, _as_typed(request))
+
+    @overload
+    def astream(
+        self,
+        request: PromptRequest[T],
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> AsyncTypedStream[T]: ...
+
+    @overload
+    def astream(
+        self,
+        request: InvokeRequest,
+        *,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> AsyncPromptStream: ...
 
     def astream(
         self,
@@ -216,7 +296,7 @@ class Runs:
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> AsyncPromptStream:
         """Stream what a request describes: the asyncio twin of `stream`. Called without `await`."""
-        return self._astream_prompt(_read_again(request), extra_body, timeout)
+        return self._astream_prompt(_read_again(request), extra_body, timeout, _as_typed(request))
 
     # --- Inside ------------------------------------------------------------------------------------------------------
 
@@ -228,20 +308,36 @@ class Runs:
         return endpoint, json_body(endpoint, fields, InvokeRequest, extra_body)
 
     def _stream_prompt(
-        self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], timeout: Optional[Timeout]
+        self,
+        request: InvokeRequest,
+        extra_body: Optional[Mapping[str, object]],
+        timeout: Optional[Timeout],
+        typed: Optional[PromptRequest[Any]] = None,
     ) -> PromptStream:
         transcript = PromptTranscript()
         call = self._prompt(request, extra_body, streaming=True)
-        return PromptStream(self._session.stream(*call, transcript, timeout=timeout), transcript, request.deployment)
+        begin = self._session.stream(*call, transcript, timeout=timeout)
+        if typed is None:
+            return PromptStream(begin, transcript, request.deployment)
+        from .prompts import TypedStream  # noqa: PLC0415 - as in _as_typed
+
+        return TypedStream(begin, transcript, typed)
 
     def _astream_prompt(
-        self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], timeout: Optional[Timeout]
+        self,
+        request: InvokeRequest,
+        extra_body: Optional[Mapping[str, object]],
+        timeout: Optional[Timeout],
+        typed: Optional[PromptRequest[Any]] = None,
     ) -> AsyncPromptStream:
         transcript = PromptTranscript()
         call = self._prompt(request, extra_body, streaming=True)
-        return AsyncPromptStream(
-            self._session.astream(*call, transcript, timeout=timeout), transcript, request.deployment
-        )
+        begin = self._session.astream(*call, transcript, timeout=timeout)
+        if typed is None:
+            return AsyncPromptStream(begin, transcript, request.deployment)
+        from .prompts import AsyncTypedStream  # noqa: PLC0415 - as in _as_typed
+
+        return AsyncTypedStream(begin, transcript, typed)
 
 
 def read_fields(model: type[RequestT], **fields: object) -> RequestT:
@@ -252,5 +348,16 @@ def read_fields(model: type[RequestT], **fields: object) -> RequestT:
 def _read_again(request: RequestT) -> RequestT:
     """Read a request again: a dict inside it may have been changed since it was made."""
     if not isinstance(cast("object", request), InvokeRequest):
-        raise TypeError("pass a request, such as InvokeRequest(deployment=...)")
-    return type(request).model_validate(fields_to_send(request))
+        raise TypeError("pass a request, such as InvokeRequest(deployment=...), or what a call of a prompt returns")
+    kind = InvokeRequest if _as_typed(request) else type(request)
+    return cast("RequestT", kind.model_validate(fields_to_send(request)))
+
+
+def _as_typed(request: BaseModel) -> Optional[PromptRequest[Any]]:
+    """Return a request that knows the type of its answer; None for another."""
+    if type(request) is InvokeRequest:
+        return None
+    from .prompts import PromptRequest  # noqa: PLC0415 - a plain call loads none of it
+
+    is_typed = isinstance(request, PromptRequest)
+    return cast("PromptRequest[Any]", request) if is_typed else None

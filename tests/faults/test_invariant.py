@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CALLS = 500  # for each of the four kinds
 AT_ONCE = 10
-SECONDS = 0.5
+SECONDS = 1.0
 
 
 @dataclass
@@ -220,10 +220,10 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way, tls, monkeypatch
 @pytest.mark.nightly
 @WAYS
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize(("kind", "seed"), [("call", 3), ("stream", 4)])
-def test_an_asyncio_call_is_paid_once_and_ends(kind, seed, loop, way, tls, monkeypatch):  # noqa: PLR0917 - fixtures
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way, tls, monkeypatch):
     """Five hundred calls from ten tasks, one client."""
-    server, plans = settings(kind, seed, None if way == "http" else tls)
+    server, plans = settings(kind, 3 if kind == "call" else 4, None if way == "http" else tls)
     waiting = list(plans)
 
     async def work() -> None:

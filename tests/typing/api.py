@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import Any, Literal, Optional, Union
+from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Annotated, Any, Literal, Optional, Union
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import TypedDict, assert_never, assert_type
 
 from fetch_hive_sdk import (
@@ -15,6 +16,7 @@ from fetch_hive_sdk import (
     APIStatusError,
     APITimeoutError,
     AsyncPromptStream,
+    AsyncTypedStream,
     CompletionTokens,
     ConfigurationError,
     ErrorEvent,
@@ -24,6 +26,9 @@ from fetch_hive_sdk import (
     InvokeResponse,
     OutputValidationError,
     PartialAnswer,
+    Prompt,
+    PromptRequest,
+    PromptResponse,
     PromptStream,
     PromptTokens,
     RateLimitError,
@@ -33,9 +38,11 @@ from fetch_hive_sdk import (
     StreamEvent,
     StreamFailedError,
     StreamInterruptedError,
+    TypedStream,
     UnknownEvent,
     Usage,
     UsageEvent,
+    prompt,
 )
 
 
@@ -99,6 +106,95 @@ def models() -> None:
     adapter: TypeAdapter[StreamEvent] = TypeAdapter(StreamEvent)
     assert_type(adapter.validate_python({"type": "response", "response": ""}), StreamEvent)
     assert_type(PartialAnswer().text, str)
+
+
+@prompt("summarise", variant="prod", user="u", metadata={"team": "news"})
+def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry", ticket: Optional[Ticket] = None) -> Ticket:
+    """Condense a text for the newsletter."""
+    raise NotImplementedError
+
+
+@prompt("classify")
+def classify(text: Annotated[str, Field(alias="input-text", max_length=9)]) -> Literal["yes", "no"]:
+    raise NotImplementedError
+
+
+@prompt("list-rows")
+def list_rows(count: int = 3) -> list[Row]:
+    raise NotImplementedError
+
+
+def typed_prompts(client: FetchHive) -> None:
+    request = summarise("A text.", tone="warm", ticket=Ticket(title="t"))
+    assert_type(request, PromptRequest[Ticket])
+    assert_type(request.raw, "dict[str, object]")
+    answer = client.invoke(request, timeout=3)
+    assert_type(answer, PromptResponse[Ticket])
+    assert_type(answer.output, Ticket)
+    assert_type(answer.output.priority, int)
+    assert_type(answer.usage.total_tokens, Optional[int])
+    assert_type(client.invoke(classify("a")).output, Literal["yes", "no"])
+    assert_type(client.invoke(list_rows()).output, "list[Row]")
+    assert_type(request.read(client.invoke(InvokeRequest(deployment="d"))), PromptResponse[Ticket])
+
+    assert_type(summarise.deployment, str)
+    assert_type(summarise.variant, Optional[str])
+    assert_type(summarise.with_options(variant="v", user="u", metadata={"a": 1})(text="a"), PromptRequest[Ticket])
+    assert_type(summarise.inputs, type[BaseModel])
+
+
+def typed_prompts_of_any_kind(
+    client: FetchHive, prompts: Sequence[Prompt[..., Any]], requests: Sequence[PromptRequest[object]]
+) -> None:
+    """They are covariant: what takes any prompt or request takes each."""
+    typed_prompts_of_any_kind(client, [summarise, classify, list_rows], [summarise("a"), classify("a")])
+    for item in prompts:
+        assert_type(item.deployment, str)
+    for each in requests:
+        assert_type(client.invoke(each).output, object)
+
+
+def plain(request: InvokeRequest, answer: InvokeResponse, stream: PromptStream, client: FetchHive) -> None:
+    """Where a plain one is wanted, a typed one will do."""
+    plain(summarise("a"), client.invoke(summarise("a")), client.stream(summarise("a")), client)
+    assert_type(client.invoke(request), InvokeResponse)
+    assert_type(client.stream(request), PromptStream)
+    assert_type(stream.collect(), InvokeResponse)
+    assert_type(answer.response, str)
+
+
+def typed_requests(client: FetchHive) -> None:
+    request = PromptRequest(deployment="d", variant="v", inputs=Ticket(title="t"), output=Ticket)
+    assert_type(request, PromptRequest[Ticket])
+    assert_type(client.invoke(request).output, Ticket)
+    adapter: TypeAdapter[Union[Ticket, str]] = TypeAdapter(Union[Ticket, str])
+    assert_type(client.invoke(PromptRequest(deployment="d", output=adapter)).output, Union[Ticket, str])
+
+
+def typed_streams(client: FetchHive) -> None:
+    stream = client.stream(summarise("a"))
+    assert_type(stream, TypedStream[Ticket])
+    with stream as opened:
+        assert_type(opened, TypedStream[Ticket])
+        for event in opened:
+            assert_type(event, StreamEvent)
+    assert_type(stream.snapshots(), Generator[Any, None, None])
+    assert_type(stream.text(), Generator[str, None, None])
+    assert_type(stream.collect(), PromptResponse[Ticket])
+    assert_type(stream.collect().output, Ticket)
+
+
+async def typed_prompts_of_asyncio(client: FetchHive) -> None:
+    answer = await client.ainvoke(summarise("a"))
+    assert_type(answer, PromptResponse[Ticket])
+    assert_type(answer.output, Ticket)
+    stream = client.astream(summarise("a"))
+    assert_type(stream, AsyncTypedStream[Ticket])
+    assert_type(stream.snapshots(), AsyncGenerator[Any, None])
+    assert_type((await stream.collect()).output, Ticket)
+    answers = await asyncio.gather(client.ainvoke(summarise("a")), client.ainvoke(classify("a")))
+    assert_type(answers[0].output, Ticket)
+    assert_type(answers[1].output, Literal["yes", "no"])
 
 
 def streams(client: FetchHive) -> None:

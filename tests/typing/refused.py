@@ -9,7 +9,18 @@ checked that they refuse the same lines, and no others.
 
 from __future__ import annotations
 
-from fetch_hive_sdk import FetchHive, InvokeRequest, InvokeResponse, RateLimitError, StreamEvent, StreamFailedError
+from typing import Literal
+
+from fetch_hive_sdk import (
+    FetchHive,
+    InvokeRequest,
+    InvokeResponse,
+    PromptRequest,
+    RateLimitError,
+    StreamEvent,
+    StreamFailedError,
+    prompt,
+)
 from fetch_hive_sdk.testing import Deployment, FakeServer, Refusal, StreamScript
 
 
@@ -24,7 +35,7 @@ def arguments(client: FetchHive) -> None:
     client.invoke_prompt(deployment="d", metadata={"a": [1]})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", metadata={1: "a"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     client.invoke_prompt(deployment="d", timeout="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    client.invoke(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.invoke(InvokeRequest(deployment="d"), user="u")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     client.invoke_prompt_stream(deployment="d", streaming=False)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     client.ainvoke_prompt_stream(variant="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -80,6 +91,45 @@ def errors(limit: RateLimitError, failure: StreamFailedError) -> None:
     limit.retry_after + 1  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand]
     limit.partial  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     failure.status_code  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@prompt("summarise")
+def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> list[str]:
+    raise NotImplementedError
+
+
+def typed_prompts(client: FetchHive) -> None:
+    summarise()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    summarise(txt="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    summarise(text=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    summarise(text="a", tone="wet")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    summarise("a", "dry")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    summarise("a", variant="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    summarise.with_options(varaint="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    summarise.with_options(user="u")(text=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    summarise.deployment = "d"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    summarise("a").output = int  # type: ignore[assignment, misc]  # pyright: ignore[reportAttributeAccessIssue]
+    client.invoke(summarise)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    client.invoke(summarise("a")).output.title  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    number: int = client.invoke(summarise("a")).output  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    client.invoke(summarise("a")).output = []  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    other: PromptRequest[int] = summarise("a")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    client.invoke(InvokeRequest(deployment="d")).output  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    client.stream(InvokeRequest(deployment="d")).snapshots()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    third: int = client.stream(summarise("a")).collect().output  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    PromptRequest(deployment="d")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    PromptRequest(deployment="d", output="Summary")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    PromptRequest(deployment="d", output=str, inptus={})  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    prompt(summarise)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    prompt("d", varaint="v")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    print(number, other, third)
+
+
+async def typed_prompts_of_asyncio(client: FetchHive) -> None:
+    client.ainvoke(summarise("a")).output  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    number: int = (await client.ainvoke(summarise("a"))).output  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    (await client.ainvoke(summarise(txt="a"))).output  # type: ignore[call-arg]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue, reportUnknownArgumentType]
+    print(number)
 
 
 def kit(fake: FakeServer) -> None:

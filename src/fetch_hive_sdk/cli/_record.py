@@ -56,7 +56,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         type=Path,
         default=Path("cassettes"),
         metavar="PATH",
-        help="the file, if it ends in .json, else the folder of the file; cassettes",
+        help="the file, if it ends in .json or .jsonl, else the folder of the file; cassettes",
     )
     add_command_to(parser)
     parser.set_defaults(run=run, parser=parser)
@@ -92,7 +92,7 @@ def file_for(out: Path, command: Sequence[str]) -> Path:
 
     Not after more: arguments may hold anything, a password for one, and the same command must find its file again.
     """
-    if out.suffix == ".json":
+    if out.suffix in {".json", ".jsonl"}:
         return out
     program, *arguments = command
     if arguments[:1] == ["-m"]:  # python -m pytest

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
     from typing_extensions import Self
 
 
@@ -192,12 +193,14 @@ keep_raw_json: Callable[[Received, Union[bytes, str]], None] = _set_raw_source
 def describe(error: ValidationError) -> str:
     """Say in one line what does not fit, without a value of the data."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    shown = [
-        ": ".join(filter(None, (".".join(map(str, item["loc"])), _QUOTING.get(item["type"], item["msg"]))))
-        for item in details[:3]
-    ]
+    shown = [": ".join(filter(None, (".".join(map(str, item["loc"])), message_of(item)))) for item in details[:3]]
     more = len(details) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def message_of(item: ErrorDetails) -> str:
+    """Return the message of one error, without a value of the data."""
+    return _QUOTING.get(item["type"], item["msg"])
 
 
 # Errors of Pydantic whose messages have a value in them, or whatever the validator of a user's type says.
