@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from traceback import clear_frames
 from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
 
@@ -233,6 +234,7 @@ class Call(Generic[AnswerT]):
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
         """Turn what the network raises into errors of ours."""
+        of_the_caller = sys.exc_info()[1]  # what is being handled where the call is made
         try:
             yield
         except FetchHiveError as error:
@@ -244,7 +246,7 @@ class Call(Generic[AnswerT]):
                 raise
             translated = self._translate(exc)
             self._complete(translated)
-            raise translated from self._clean(exc)
+            raise translated from self._clean(exc, of_the_caller)
         except BaseException as exc:
             # A cancellation, or an exception of a signal: the frames of a write know the headers.
             cut_frames(exc)
@@ -326,10 +328,10 @@ class Call(Generic[AnswerT]):
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)
 
-    def _clean(self, exc: Exception) -> Exception:
+    def _clean(self, exc: Exception, of_the_caller: Optional[BaseException] = None) -> Exception:
         """Take from a cause what knows the key: its request, its texts, and the frames in which headers were sent."""
         link: Optional[BaseException] = exc
-        while link is not None:
+        while link is not None and link is not of_the_caller:
             if isinstance(link, (httpx.RequestError, httpx.HTTPStatusError)):
                 link.request = self._safe_request
             if isinstance(link, httpx.HTTPStatusError):
@@ -350,8 +352,8 @@ class Call(Generic[AnswerT]):
 
 def _forget_variables(error: BaseException) -> None:
     """Clear the frames in which an error was raised: their variables have what came, in which the key may stand."""
-    # To raise it without its traceback would not do: contextlib puts that back. Of its context only what is its cause: the
-    # call may be made while the caller handles an exception, whose frames are not ours.
+    # Raising it without its traceback does not help: contextlib puts that back. Contexts are left alone, for the call
+    # may be made while the caller handles an exception, whose frames are not ours.
     link: Optional[BaseException] = error
     while link is not None:
         clear_frames(link.__traceback__)
