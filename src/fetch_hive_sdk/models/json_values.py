@@ -107,15 +107,19 @@ def _without_numpy(value: object, path: str) -> object:
 _UNSEEN = object()
 
 
-def _refuse_hidden(value: object, as_json: object, path: str) -> None:
+def _refuse_hidden(value: object, as_json: object, path: str, parents: tuple[int, ...] = ()) -> None:
     """Refuse what is hidden when it is written as JSON: null for NaN, and asterisks for a secret.
 
     Args:
         value: The value.
         as_json: What would be sent of it; `_UNSEEN` where that is not known.
         path: Where it stands.
+        parents: What it is part of, by identity.
 
     """
+    if id(value) in parents or len(parents) > _MAX_DEPTH:
+        return  # refused elsewhere
+    parents = (*parents, id(value))
     value = _parts_of(value, path)
     if isinstance(value, (SecretStr, SecretBytes, Secret)):
         # A serializer of the caller's may reveal it, which is on purpose.
@@ -130,12 +134,12 @@ def _refuse_hidden(value: object, as_json: object, path: str) -> None:
         twins = cast("dict[str, object]", as_json) if isinstance(as_json, dict) else {}
         for name, item in cast("dict[object, object]", value).items():
             twin = twins.get(name, _UNSEEN) if isinstance(name, str) else _UNSEEN
-            _refuse_hidden(item, twin, f"{path}.{name}")
+            _refuse_hidden(item, twin, f"{path}.{name}", parents)
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
         items = cast("Iterable[object]", value)
         twin_items = cast("list[object]", as_json) if isinstance(as_json, list) else []
         for index, (item, twin) in enumerate(zip_longest(items, twin_items, fillvalue=_UNSEEN)):
-            _refuse_hidden(item, twin, f"{path}[{index}]")
+            _refuse_hidden(item, twin, f"{path}[{index}]", parents)
 
 
 def _dump(model: BaseModel, path: str) -> object:
@@ -180,6 +184,7 @@ def _as_json(value: object, path: str) -> object:
     try:
         return cast("object", to_jsonable_python(value))
     except Exception:  # noqa: BLE001 - pandas' NaT, for example, raises errors of its own
+        _refuse_hidden(value, _UNSEEN, path)  # older versions of Pydantic cannot write a secret
         raise _NotJSONError(f"{path} is of type {type(value).__name__}, which JSON cannot carry") from None
 
 
