@@ -34,7 +34,7 @@ OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyn
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # The API in use: what type checkers have to accept, and what they have to refuse.
-ACCEPTED = ["tests/typing/api.py", "tests/typing/kit.py"]
+ACCEPTED = ["tests/typing/api.py", "tests/typing/bulk.py", "tests/typing/kit.py"]
 REFUSED = "tests/typing/refused.py"
 
 # Every branch of these is tested: the words and the protocol.
@@ -56,10 +56,10 @@ def lint(session):
 def types(session):
     """Check the types of the source with mypy and pyright, and that everything public has one."""
     # A wheel, not an editable install: --verifytypes looks at the package as users install it.
-    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"])
+    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"], TOOLS["rich"])
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
-    for module in ("", ".testing", ".emulator", ".pytest_plugin"):
+    for module in ("", ".bulk", ".testing", ".emulator", ".pytest_plugin"):
         session.run("pyright", "--verifytypes", f"fetch_hive_sdk{module}", "--ignoreexternal")
 
 
@@ -134,6 +134,13 @@ def bare(session):
     """Import everything without any extra, and check the messages about what is missing."""
     session.install(".")
     session.run("python", "tests/bare.py")
+
+
+@nox.session(tags=["nightly"])
+def recipes(session):
+    """Run the recipes for web frameworks. One that is missing is a failure here, and skipped elsewhere."""
+    session.install(".[frameworks]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "tests/test_recipes.py", env={"FETCH_HIVE_RECIPES": "required"})
 
 
 @nox.session(tags=["nightly"])
@@ -227,8 +234,16 @@ def page(session):
 def soak(session):
     """Make thousands of calls that go wrong at random, and check that nothing is left behind. Takes minutes."""
     session.install(".", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "-m", "nightly")
+    session.run("python", "-m", "pytest", "-m", "nightly", "--ignore=tests/bulk")
     session.run("python", "tests/faults/soak.py", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def bulk(session):
+    """Kill jobs at fifty moments, and measure jobs of a million rows against their targets. Takes half an hour."""
+    session.install(".[bulk]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-m", "nightly", "tests/bulk")
+    session.run("python", "benchmarks/bulk.py", *session.posargs)
 
 
 @nox.session(tags=["nightly"])

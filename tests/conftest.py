@@ -18,7 +18,7 @@ def drive(request):
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch):
     """Tests see no key, no URL and no proxy of the machine that they run on."""
-    for name in ("FETCH_HIVE_API_KEY", "FETCH_HIVE_BASE_URL", "FETCH_HIVE_LOG"):
+    for name in ("FETCH_HIVE_API_KEY", "FETCH_HIVE_BASE_URL", "FETCH_HIVE_WORKSPACE_ID", "FETCH_HIVE_LOG"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)

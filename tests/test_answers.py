@@ -879,7 +879,7 @@ def test_what_is_not_promised_cannot_fail(sent, attribute, value):
 
 
 def test_lenience_reaches_into_lists():
-    """A bad field of an item costs that field, a bad item the list; what is promised of an item is promised."""
+    """A bad field of an item costs that field, a bad item that item; what is promised of an item is promised."""
 
     class Item(Received, frozen=True):
         id: str
@@ -892,7 +892,9 @@ def test_lenience_reaches_into_lists():
         return parse_answer(one(Box), "", as_json({"things": things}))
 
     assert [item.size for item in read({"id": "a", "size": "x"}, {"id": "b", "size": "2"}).things] == [None, 2]
-    assert read({"id": "a"}, {"size": 2}).things == []
+    rest = read({"size": 2}, {"id": "b", "size": "x"}, None, {"id": 7}, {"id": "e"}).things
+    assert [item.raw for item in rest] == [{"id": "b", "size": "x"}, {"id": "e"}]
+    assert read({"size": 2}).things == []
     assert read({"id": "a", "new": 1}).things[0].raw == {"id": "a", "new": 1}
     with pytest.raises(ResponseValidationError):
         parse_answer(many(Item), "", as_json([{"size": 1}]))

@@ -89,16 +89,18 @@ def test_extra_fields_are_added_to_the_body():
     """For what this version does not know."""
     fields = InvokeRequest(deployment="d", inputs={"a": 1}).raw
 
-    body = json_body(ENDPOINT, fields, InvokeRequest, {"seed": 7, "when": NOW})
+    body = json_body(ENDPOINT, fields, InvokeRequest.model_fields, {"seed": 7, "when": NOW})
 
     assert json.loads(body.content) == {**fields, "seed": 7, "when": "2026-11-23T12:00:00Z"}
-    assert json.loads(json_body(ENDPOINT, fields, InvokeRequest).content) == fields
+    assert json.loads(json_body(ENDPOINT, fields, InvokeRequest.model_fields).content) == fields
 
 
 def test_extra_fields_do_not_hide_arguments():
     """What has an argument is passed there; the message names all that are wrong."""
     with pytest.raises(ValueError, match="extra_body must not have streaming, user: there is an argument"):
-        json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest, {"user": "u", "streaming": True, "seed": 7})
+        json_body(
+            ENDPOINT, {"deployment": "d"}, InvokeRequest.model_fields, {"user": "u", "streaming": True, "seed": 7}
+        )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_extra_fields_do_not_hide_arguments():
 def test_extra_fields_must_be_json(extra, message):
     """As any input, under their own name."""
     with pytest.raises(ValueError, match=message):
-        json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest, extra)
+        json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest.model_fields, extra)
 
 
 def test_get_request_has_no_body():

@@ -286,3 +286,28 @@ def test_says_that_there_is_no_file(tmp_path):
     """A file that is not there is one sentence, too."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*missing\.json: No such file"):
         read_file(tmp_path / "missing.json")
+
+
+def test_masks_what_callbacks_are_signed_with():
+    """Wherever it stands in an answer or an event; and the secret of a trigger in a query."""
+    body = b'{"run_id": "r", "webhook_secret": "whsec_1", "data": [{"webhook_secret": "whsec_2"}]}'
+
+    whole = keep_answer(202, JSON, [(0.0, body)], KEY)
+    event = keep_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], KEY)
+    asked = keep_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
+
+    assert b"whsec" not in body_of(whole) + body_of(event)
+    assert whole.body["run_id"] == "r"
+    assert asked.path == "/v1/agent/webhooks/a?secret=***&b=1"
+
+
+def test_keeps_a_form_with_the_same_boundary_each_time():
+    """A client makes up another one for each request: the same upload is the same call."""
+    kept = []
+    for boundary in ("one", "two"):
+        body = f"--{boundary}\r\n\r\nbees\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        kept.append(keep_request(httpx.Request("POST", "https://x.test/v1/assets", headers=headers, content=body)))
+
+    assert kept[0] == kept[1]
+    assert "bees" in kept[0].body

@@ -45,6 +45,9 @@ def test_demo_shows_everything(capsys, monkeypatch, proxy):
     assert 'client.invoke_prompt(deployment="summarise"' in shown
     assert "[reasoning] Five words will do.\n[response] Fetch Hive helps teams ship.\n[usage] 13 tokens" in shown
     assert "asyncio.run(main())" in shown
+    assert (
+        "[tool] weather {'city': 'Bonn'} -> sunny\nYes: it is sunny.\ncompleted {'lines': 2, 'mismatches': 0}" in shown
+    )
     assert "NotFoundError: 404 Not Found" in shown
 
 
@@ -213,9 +216,9 @@ def test_tokens_are_shown_as_they_come(fake, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("HTTP_PROXY=nonsense:::", "HTTP_PROXY is not the address of a proxy"),
-        ("https_proxy=ftp://ada:secret@x", "https_proxy is not the address of a proxy"),
-        ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY names a SOCKS proxy, which needs the package socksio"),
+        ("HTTP_PROXY=nonsense:::", "HTTP_PROXY is not the URL of a proxy"),
+        ("https_proxy=ftp://ada:secret@x", "https_proxy is not the URL of a proxy"),
+        ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY is a SOCKS proxy, which needs one more package"),
     ],
 )
 def test_a_proxy_that_cannot_be_is_a_failure_of_the_setup(fake, capsys, monkeypatch, setting, complaint):
@@ -475,7 +478,7 @@ def test_version_and_help(capsys):
         assert answer in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "serve", "invoke", "record", "replay", "doctor", "completion"])
+@pytest.mark.parametrize("command", ["demo", "serve", "invoke", "record", "replay", "prompts", "doctor", "completion"])
 def test_every_command_has_examples_and_exit_codes(capsys, command):
     """`--help` shows how a command is used, and what its exit codes mean."""
     with pytest.raises(SystemExit) as caught:

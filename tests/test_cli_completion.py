@@ -66,7 +66,8 @@ printf "%s\\n" "${{COMPREPLY[@]}}"
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("fetch-hive re", ["record", "replay"]),
+        ("fetch-hive rep", ["replay"]),
+        ("fetch-hive requests ", ["get", "wait"]),
         ("fetch-hive --v", ["--version"]),
         ("fetch-hive invoke --in", ["--input", "--input-json"]),
         ("fetch-hive invoke d --st", ["--stream"]),

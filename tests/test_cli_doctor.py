@@ -43,6 +43,8 @@ def answering(status=200, headers=None, context=None):
             self.end_headers()
             self.wfile.write(b"{}")
 
+        do_CONNECT = do_GET  # noqa: N815 - as the standard library has it
+
         def log_message(self, *args):
             pass
 
@@ -177,9 +179,9 @@ def test_finds_a_base_url_that_cannot_be(examine, url):
         ({}, "ok", "none"),
         ({"HTTPS_PROXY": "http://ada:secret@x.test:1"}, "ok", "from HTTPS_PROXY"),
         ({"ALL_PROXY": "http://x.test", "NO_PROXY": "y.test"}, "ok", "from ALL_PROXY, except for NO_PROXY"),
-        ({"HTTP_PROXY": "nonsense:::secret"}, "problem", "HTTP_PROXY is not the address of a proxy"),
-        ({"https_proxy": "ftp://ada:secret@x"}, "problem", "https_proxy is not the address of a proxy"),
-        ({"ALL_PROXY": "http://x.test", "no_proxy": "a:b"}, "problem", "NO_PROXY has a host that cannot be"),
+        ({"HTTP_PROXY": "nonsense:::secret"}, "problem", "HTTP_PROXY is not the URL of a proxy"),
+        ({"https_proxy": "ftp://ada:secret@x"}, "problem", "https_proxy is not the URL of a proxy"),
+        ({"ALL_PROXY": "http://x.test", "no_proxy": "a:b"}, "problem", "NO_PROXY has an entry that is not a host name"),
     ],
 )
 def test_looks_at_the_proxies(examine, monkeypatch, variables, result, told):
@@ -202,18 +204,28 @@ def test_finds_a_socks_proxy_without_its_package(examine, monkeypatch):
     code, found = examine(None, "--offline")
 
     assert code == 8
-    assert "needs the package socksio" in found["proxy"]["found"]
+    assert "needs one more package" in found["proxy"]["found"]
 
 
 def test_goes_through_the_proxy(examine, monkeypatch):
     """Behind a proxy, names and certificates are the proxy's business."""
-    with answering() as (proxy, asked):
-        monkeypatch.setenv("HTTP_PROXY", proxy.replace("/v1", ""))
+    with answering(407) as (proxy, asked):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.replace("/v1", ""))
         monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
-        code, found = examine("http://service.localhost/v1")
+        code, found = examine("https://service.test/v1")
 
-    assert (code, found["dns"]["result"], found["tls"]["result"]) == (0, "skipped", "skipped")
-    assert asked[0][0] == "http://service.localhost/v1/error_codes"
+    assert (code, found["dns"]["result"], found["tls"]["result"]) == (8, "skipped", "skipped")
+    assert "407" in found["service"]["found"]
+    assert asked[0][0] == "service.test:443"
+
+
+def test_goes_past_the_proxy_to_this_machine(examine, monkeypatch):
+    """A service on this machine is not asked through a proxy, as no call is."""
+    with answering() as (proxy, asked_proxy), answering() as (url, asked):
+        monkeypatch.setenv("HTTP_PROXY", proxy.replace("/v1", ""))
+        code, found = examine(url)
+
+    assert (code, found["dns"]["result"], len(asked), asked_proxy) == (0, "ok", 1, [])
 
 
 def test_finds_a_name_that_is_not_there(examine, monkeypatch):

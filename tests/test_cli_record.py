@@ -100,7 +100,7 @@ def test_says_that_the_file_cannot_be_written(capfd, tmp_path):
     ("variable", "value", "complaint"),
     [
         ("FETCH_HIVE_BASE_URL", "ftp://x", "base_url must begin with https://"),
-        ("HTTP_PROXY", "nonsense:::", "HTTP_PROXY is not the address of a proxy"),
+        ("HTTP_PROXY", "nonsense:::", "HTTP_PROXY is not the URL of a proxy"),
     ],
 )
 def test_says_what_is_wrong_with_the_environment(monkeypatch, capfd, variable, value, complaint):

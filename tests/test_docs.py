@@ -21,13 +21,16 @@ import pytest
 from pydantic import BaseModel
 
 import fetch_hive_sdk
-from fetch_hive_sdk import FetchHive, emulator, telemetry, testing
+from fetch_hive_sdk import FetchHive, bulk, emulator, telemetry, testing
 from fetch_hive_sdk.cli import build_parser
 from fetch_hive_sdk.testing import FakeServer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
+
+# Frameworks of recipes, which `test_recipes.py` runs.
+RECIPES = {"FastAPI", "Flask", "Django"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 
@@ -60,7 +63,7 @@ def code_of(page: Path, block: Block) -> object:
 
 
 def is_of_another_package(block: Block) -> bool:
-    return block.title == "openai"
+    return block.title == "openai" or block.title in RECIPES
 
 
 def is_test_module(block: Block) -> bool:
@@ -90,6 +93,7 @@ def _service(monkeypatch, tmp_path):
     with fake.serve() as url:
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_docs")
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", testing.TEST_WORKSPACE)
         monkeypatch.chdir(tmp_path)  # what a page writes
         yield
     logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
@@ -162,7 +166,7 @@ def test_blocks_of_other_packages_are_typed(tmp_path):
     pytest.importorskip("mypy", reason="the types are checked where mypy is")
     pytest.importorskip("openai", reason="it is only needed to check what we say of it")
     for page in PAGES:
-        program = "\n".join(block.text for block in blocks_of(page) if is_of_another_package(block))
+        program = "\n".join(block.text for block in blocks_of(page) if block.title == "openai")
         (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
 
     succeed("mypy", *map(str, sorted(tmp_path.glob("*.py"))))
@@ -210,7 +214,7 @@ def test_the_reference_is_complete():
     reference = (ROOT / "docs" / "reference" / "index.md").read_text("utf-8")
     words = set(re.findall(r"\w+", reference))
 
-    for module in (fetch_hive_sdk, telemetry, testing):
+    for module in (fetch_hive_sdk, bulk, telemetry, testing):
         for name in module.__all__:
             value = getattr(module, name)
             members = [*getattr(value, "model_fields", ()), *vars(value)] if isinstance(value, type) else []
@@ -221,9 +225,9 @@ def test_the_reference_is_complete():
 def test_every_public_name_has_its_place():
     """The page for a name shows what its docstring says; each stands on one page."""
     pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
-    shown = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
+    shown = re.findall(r"^::: (?!fetch_hive_sdk\.resources)([\w.]+)$", pages, re.MULTILINE)
 
-    modules = (fetch_hive_sdk, telemetry, testing, emulator)
+    modules = (fetch_hive_sdk, bulk, telemetry, testing, emulator)
     names = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
     # These have their place with the emulator.
     names = [name for name in names if name not in {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}]
@@ -246,13 +250,23 @@ def summarise(client: FetchHive, text: str) -> str:
     return client.invoke_prompt(deployment="summarise", inputs={"text": text}).response
 
 
+class Ticket(BaseModel):
+    title: str
+
+
+@fetch_hive_sdk.prompt("extract-ticket")
+def extract_ticket(mail: str) -> Ticket:
+    raise NotImplementedError
+
+
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
     """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
-    program = {name: getattr(module, name) for module in (fetch_hive_sdk, testing) for name in module.__all__}
-    program.update(client=fake.client(), fake=fake, summarise=summarise)
+    program = {name: getattr(module, name) for module in (fetch_hive_sdk, bulk, testing) for name in module.__all__}
+    fake.answers("extract-ticket", '{"title": "The shop is down"}')
+    program.update(client=fake.client(), fake=fake, summarise=summarise, Ticket=Ticket, extract_ticket=extract_ticket)
     with testing.record("cassettes/summary.json", program["client"]):
         summarise(program["client"], "A long text.")
 

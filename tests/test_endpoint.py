@@ -102,7 +102,7 @@ def test_an_answer_of_another_shape_is_reported(run, answer, value, message):
 
 def test_a_body_may_be_wrapped():
     """Under the name that the service wants."""
-    body = json_body(Endpoint("/x", nothing(), wrapper="agent"), {"name": "a"}, InvokeRequest, {"more": 1})
+    body = json_body(Endpoint("/x", nothing(), wrapper="agent"), {"name": "a"}, InvokeRequest.model_fields, {"more": 1})
 
     assert json.loads(body.content) == {"agent": {"name": "a", "more": 1}}
 

@@ -133,15 +133,22 @@ def test_sends_what_it_was_given():
     [
         {},
         {"variant": None, "inputs": None, "user": None, "metadata": None},
-        {"variant": "", "inputs": {}, "user": "", "metadata": {}},
+        {"variant": ""},
     ],
     ids=["missing", "none", "empty"],
 )
-def test_leaves_out_what_is_empty(empty):
-    """An empty field is not sent; `streaming` always is."""
+def test_leaves_out_what_was_not_given(empty):
+    """A field that is None, or an empty variant, is not sent; `streaming` always is."""
     request = InvokeRequest(deployment="d", **empty)
 
     assert request.raw == {"deployment": "d", "streaming": False}
+
+
+def test_sends_empty_values_that_were_given():
+    """As the vendor's package does."""
+    request = InvokeRequest(deployment="d", inputs={}, user="", metadata={})
+
+    assert request.raw == {"deployment": "d", "inputs": {}, "user": "", "metadata": {}, "streaming": False}
 
 
 def test_refuses_a_field_that_does_not_exist():

@@ -78,8 +78,11 @@ def test_wrong_base_url_is_told_the_right_one(drive, fake, wrong):
 
 def test_other_endpoints_are_not_prompts():
     """`POST /workflow/invoke` is not answered with the answer of a prompt."""
-    fake = FakeServer("Yes.")
-    request = httpx.Request("POST", "https://x.test/v1/workflow/invoke", json={"deployment": "d"})
+    fake = FakeServer()
+    fake.answers("d", "Yes.")
+    request = httpx.Request(
+        "POST", "https://x.test/v1/workflow/invoke", json={"deployment": "d"}, headers={"Authorization": "Bearer k"}
+    )
 
     assert fake.handle(request).status_code == 404
     assert fake.calls == []

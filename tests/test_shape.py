@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 import fetch_hive_sdk
 from fetch_hive_sdk import AsyncStream, FetchHive, Stream, _asyncio, _blocking, _config
+from fetch_hive_sdk.namespaces import Namespaces
 
 SOURCE = Path(fetch_hive_sdk.__file__).parent
 
@@ -26,17 +28,25 @@ FLOORS = [
     {"_session"},
     {"streams"},
     {"prompts"},
+    {"sending"},
     {"runs"},
+    {"resources", "callbacks", "streaming"},
+    {"conversations"},
+    {"namespaces", "_vendor"},
     {"client"},
 ]
 # At the edge: use the package from outside, and of its inside only what is named here.
-EDGE = {"cli", "testing", "emulator", "telemetry", "pytest_plugin"}
+EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
+    "_session.runs_asyncio",
     "_session.wrap_sender",
     "_secret.Secret",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
+    "_net.proxies.Routes",
+    "_net.proxies.check_proxies",
+    "_net.proxies.loopback_mounts",
 }
 # The words of observers, which `telemetry` hands on.
 SHARED_WITH_THE_EDGE |= {
@@ -165,10 +175,70 @@ def test_an_editor_shows_the_values_of_the_defaults():
         assert shown[name].default == meant[name].default, name
 
 
-@pytest.mark.parametrize("name", ["invoke_prompt", "invoke_prompt_stream", "invoke", "stream"])
+RUNS = ["invoke_prompt", "invoke_prompt_stream", "invoke_workflow", "invoke_agent", "invoke_agent_stream"]
+RUNS += ["invoke_hive_agent", "invoke", "stream"]
+
+
+@pytest.mark.parametrize("name", RUNS)
 def test_twins_of_the_client_have_equal_signatures(name):
     """The asyncio method takes the same arguments with the same defaults; its one line names its sibling."""
     same_but_async(getattr(FetchHive, name), getattr(FetchHive, f"a{name}"))
+
+
+def classes_of_resources():
+    for name in sorted(FILES):
+        if name.startswith("resources/") or name == "conversations":
+            module = importlib.import_module(f"fetch_hive_sdk.{name.replace('/', '.')}".removesuffix(".__init__"))
+            for value in vars(module).values():
+                if (
+                    inspect.isclass(value)
+                    and value.__module__ == module.__name__
+                    and not value.__name__.startswith("_")
+                ):
+                    yield value
+
+
+NO_TWIN = {"conversation"}  # makes a value, and sends nothing
+
+
+@pytest.mark.parametrize("owner", [*classes_of_resources(), Namespaces], ids=lambda owner: owner.__name__)
+def test_twins_of_the_resources_have_equal_signatures(owner):
+    """Every public method has its twin with the same arguments; its one line names its sibling."""
+    methods = {
+        name: method
+        for name, method in vars(owner).items()
+        if inspect.isfunction(method) and not name.startswith("_") and name not in NO_TWIN
+    }
+    siblings = {name: "await_" if name == "wait" else f"a{name}" for name in methods}
+    firsts = [name for name in methods if siblings[name] in methods]
+
+    assert {*firsts, *(siblings[name] for name in firsts)} == methods.keys()
+    for name in firsts:
+        same_but_async(methods[name], methods[siblings[name]])
+
+
+def test_resources_are_described():
+    """Every class and method, and every keyword on the field of its TypedDict."""
+    for owner in classes_of_resources():
+        assert inspect.getdoc(owner), owner
+        for name, method in vars(owner).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                assert inspect.getdoc(method), f"{owner.__name__}.{name}"
+    for name in (name for name in FILES if name.startswith("models/")):
+        for node in ast.walk(ast.parse(FILES[name].read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and any("TypedDict" in ast.unparse(base) for base in node.bases):
+                for field, text in zip(node.body, [*node.body[1:], None]):
+                    if isinstance(field, ast.AnnAssign):
+                        assert isinstance(text, ast.Expr), f"{node.name}.{field.target.id}"
+
+
+def test_no_field_is_named_like_a_method_of_a_dict():
+    """`result.items` must go on being a method."""
+    methods = {"items", "keys", "values", "get", "copy", "raw"}
+
+    for name in fetch_hive_sdk.__all__:
+        value = getattr(fetch_hive_sdk, name)
+        assert not methods & getattr(value, "model_fields", {}).keys() if inspect.isclass(value) else True
 
 
 @pytest.mark.parametrize(
@@ -209,10 +279,11 @@ def test_all_names_are_sorted_and_complete():
     assert names == sorted(names)
 
     public = set()
-    for name in ("client", "errors", "streams", "models/prompts", "models/usage"):
+    for name in ("client", "errors", "streams", *(name for name in FILES if name.startswith("models/"))):
         tree = ast.parse(FILES[name].read_text("utf-8"))
         public |= {node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
-    assert public <= set(names)
+    inside = {"Received", "Sent", "AgentTrigger", "DecisionFields", "SearchFields", "WorkflowTrigger"}
+    assert public - inside <= set(names)
 
 
 def test_importing_the_package_loads_nothing():

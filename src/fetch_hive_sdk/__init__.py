@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .callbacks import (
+        Webhook,
+    )
     from .client import (
         FetchHive,
+    )
+    from .conversations import (
+        Conversation,
     )
     from .errors import (
         APIConnectionError,
@@ -47,7 +53,76 @@ if TYPE_CHECKING:
         UnprocessableEntityError,
         WaitTimeoutError,
     )
-    from .models.json_values import MetadataValue
+    from .models.agents import (
+        AgentAsync,
+        AgentDelegation,
+        AgentEvent,
+        AgentMessage,
+        AgentReply,
+        AgentRequest,
+        AgentUsageEvent,
+        ArtifactEvent,
+        Asset,
+        Attachment,
+        AutoApprovedToolCall,
+        DeniedToolCall,
+        GeneratedArtifact,
+        PendingDelegation,
+        PendingToolApproval,
+        SummaryEvent,
+        ToolApprovalEvent,
+        ToolCall,
+        ToolEvent,
+    )
+    from .models.approvals import (
+        ApprovalPage,
+        Decision,
+        ToolActionApproval,
+    )
+    from .models.callbacks import (
+        AgentCompleted,
+        AgentFailed,
+        CallbackEvent,
+        DelegationCompleted,
+        UnknownCallback,
+    )
+    from .models.catalogue import (
+        ErrorCatalogue,
+        ErrorCode,
+        Model,
+        SearchCountry,
+        SearchServiceCountries,
+    )
+    from .models.envelopes import (
+        Envelope,
+        RawAnswer,
+    )
+    from .models.hive_agents import (
+        HiveAgentAccepted,
+        HiveAgentRequest,
+        HiveAgentSources,
+    )
+    from .models.json_values import (
+        MetadataValue,
+    )
+    from .models.knowledge_bases import (
+        KnowledgeBase,
+        KnowledgeBaseChanges,
+        KnowledgeBaseFields,
+        KnowledgeBaseItem,
+        KnowledgeBaseItemChanges,
+        KnowledgeBaseItemFields,
+        KnowledgeBaseSearch,
+        Regeneration,
+    )
+    from .models.managed_agents import (
+        Agent,
+        AgentChanges,
+        AgentChat,
+        AgentChatMessage,
+        AgentFields,
+        ChatFields,
+    )
     from .models.prompts import (
         ErrorEvent,
         InvokeRequest,
@@ -59,10 +134,25 @@ if TYPE_CHECKING:
         UnknownEvent,
         UsageEvent,
     )
+    from .models.requests import (
+        RequestRecord,
+    )
+    from .models.sent import (
+        RunRequest,
+    )
+    from .models.triggers import (
+        TriggerAccepted,
+    )
     from .models.usage import (
         CompletionTokens,
         PromptTokens,
         Usage,
+    )
+    from .models.workflows import (
+        WorkflowAccepted,
+        WorkflowRequest,
+        WorkflowRun,
+        WorkflowStart,
     )
     from .prompts import (
         AsyncTypedStream,
@@ -72,7 +162,13 @@ if TYPE_CHECKING:
         TypedStream,
         prompt,
     )
+    from .streaming import (
+        aiter_sse,
+        iter_sse,
+    )
     from .streams import (
+        AgentStream,
+        AsyncAgentStream,
         AsyncPromptStream,
         AsyncStream,
         PromptStream,
@@ -83,26 +179,70 @@ __all__ = [
     "APIConnectionError",
     "APIStatusError",
     "APITimeoutError",
+    "Agent",
+    "AgentAsync",
+    "AgentChanges",
+    "AgentChat",
+    "AgentChatMessage",
+    "AgentCompleted",
+    "AgentDelegation",
+    "AgentEvent",
+    "AgentFailed",
+    "AgentFields",
+    "AgentMessage",
+    "AgentReply",
+    "AgentRequest",
+    "AgentStream",
+    "AgentUsageEvent",
+    "ApprovalPage",
+    "ArtifactEvent",
+    "Asset",
+    "AsyncAgentStream",
     "AsyncPromptStream",
     "AsyncStream",
     "AsyncTypedStream",
+    "Attachment",
     "AuthenticationError",
+    "AutoApprovedToolCall",
     "BadRequestError",
     "BulkError",
+    "CallbackEvent",
+    "ChatFields",
     "CompletionTokens",
     "ConfigurationError",
     "ConflictError",
+    "Conversation",
+    "Decision",
+    "DelegationCompleted",
+    "DeniedToolCall",
+    "Envelope",
+    "ErrorCatalogue",
+    "ErrorCode",
     "ErrorEvent",
     "FetchHive",
     "FetchHiveError",
+    "GeneratedArtifact",
+    "HiveAgentAccepted",
+    "HiveAgentRequest",
+    "HiveAgentSources",
     "InternalServerError",
     "InvokeRequest",
     "InvokeResponse",
+    "KnowledgeBase",
+    "KnowledgeBaseChanges",
+    "KnowledgeBaseFields",
+    "KnowledgeBaseItem",
+    "KnowledgeBaseItemChanges",
+    "KnowledgeBaseItemFields",
+    "KnowledgeBaseSearch",
     "MetadataValue",
+    "Model",
     "NotFoundError",
     "OutputValidationError",
     "PartialAnswer",
     "PaymentRequiredError",
+    "PendingDelegation",
+    "PendingToolApproval",
     "PermissionDeniedError",
     "Prompt",
     "PromptRequest",
@@ -110,12 +250,18 @@ __all__ = [
     "PromptStream",
     "PromptTokens",
     "RateLimitError",
+    "RawAnswer",
     "ReasoningEvent",
+    "Regeneration",
+    "RequestRecord",
     "ResponseDecodeError",
     "ResponseError",
     "ResponseEvent",
     "ResponseTooLargeError",
     "ResponseValidationError",
+    "RunRequest",
+    "SearchCountry",
+    "SearchServiceCountries",
     "SignatureError",
     "Stream",
     "StreamConsumedError",
@@ -124,19 +270,35 @@ __all__ = [
     "StreamFailedError",
     "StreamInterruptedError",
     "StreamTimeoutError",
+    "SummaryEvent",
+    "ToolActionApproval",
+    "ToolApprovalEvent",
+    "ToolCall",
+    "ToolEvent",
+    "TriggerAccepted",
     "TypedStream",
     "UnexpectedContentTypeError",
+    "UnknownCallback",
     "UnknownEvent",
     "UnprocessableEntityError",
     "Usage",
     "UsageEvent",
     "WaitTimeoutError",
+    "Webhook",
+    "WorkflowAccepted",
+    "WorkflowRequest",
+    "WorkflowRun",
+    "WorkflowStart",
     "__version__",
+    "aiter_sse",
+    "iter_sse",
     "prompt",
 ]
 
 _HOMES = {
+    "callbacks": ["Webhook"],
     "client": ["FetchHive"],
+    "conversations": ["Conversation"],
     "errors": [
         "APIConnectionError",
         "APIStatusError",
@@ -157,8 +319,8 @@ _HOMES = {
         "ResponseError",
         "ResponseTooLargeError",
         "ResponseValidationError",
-        "StreamConsumedError",
         "SignatureError",
+        "StreamConsumedError",
         "StreamError",
         "StreamFailedError",
         "StreamInterruptedError",
@@ -167,7 +329,44 @@ _HOMES = {
         "UnprocessableEntityError",
         "WaitTimeoutError",
     ],
+    "models.agents": [
+        "AgentAsync",
+        "AgentDelegation",
+        "AgentEvent",
+        "AgentMessage",
+        "AgentReply",
+        "AgentRequest",
+        "AgentUsageEvent",
+        "ArtifactEvent",
+        "Asset",
+        "Attachment",
+        "AutoApprovedToolCall",
+        "DeniedToolCall",
+        "GeneratedArtifact",
+        "PendingDelegation",
+        "PendingToolApproval",
+        "SummaryEvent",
+        "ToolApprovalEvent",
+        "ToolCall",
+        "ToolEvent",
+    ],
+    "models.approvals": ["ApprovalPage", "Decision", "ToolActionApproval"],
+    "models.callbacks": ["AgentCompleted", "AgentFailed", "CallbackEvent", "DelegationCompleted", "UnknownCallback"],
+    "models.catalogue": ["ErrorCatalogue", "ErrorCode", "Model", "SearchCountry", "SearchServiceCountries"],
+    "models.envelopes": ["Envelope", "RawAnswer"],
+    "models.hive_agents": ["HiveAgentAccepted", "HiveAgentRequest", "HiveAgentSources"],
     "models.json_values": ["MetadataValue"],
+    "models.knowledge_bases": [
+        "KnowledgeBase",
+        "KnowledgeBaseChanges",
+        "KnowledgeBaseFields",
+        "KnowledgeBaseItem",
+        "KnowledgeBaseItemChanges",
+        "KnowledgeBaseItemFields",
+        "KnowledgeBaseSearch",
+        "Regeneration",
+    ],
+    "models.managed_agents": ["Agent", "AgentChanges", "AgentChat", "AgentChatMessage", "AgentFields", "ChatFields"],
     "models.prompts": [
         "ErrorEvent",
         "InvokeRequest",
@@ -179,7 +378,11 @@ _HOMES = {
         "UnknownEvent",
         "UsageEvent",
     ],
+    "models.requests": ["RequestRecord"],
+    "models.sent": ["RunRequest"],
+    "models.triggers": ["TriggerAccepted"],
     "models.usage": ["CompletionTokens", "PromptTokens", "Usage"],
+    "models.workflows": ["WorkflowAccepted", "WorkflowRequest", "WorkflowRun", "WorkflowStart"],
     "prompts": [
         "AsyncTypedStream",
         "Prompt",
@@ -188,7 +391,8 @@ _HOMES = {
         "TypedStream",
         "prompt",
     ],
-    "streams": ["AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
+    "streaming": ["aiter_sse", "iter_sse"],
+    "streams": ["AgentStream", "AsyncAgentStream", "AsyncPromptStream", "AsyncStream", "PromptStream", "Stream"],
 }
 
 

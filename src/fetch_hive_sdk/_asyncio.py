@@ -6,7 +6,7 @@ Its twin is `_blocking.py`: the same names in the same order.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar, cast
 
 from ._protocol.call import NETWORK_ERRORS
 from ._protocol.streaming import OPENED
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._net.senders import AsyncSharedSender
     from ._protocol.call import Call
     from ._protocol.streaming import EventReader, StreamCall
+    from ._protocol.waits import Wait
 
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
@@ -30,6 +31,22 @@ async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
         return await _repeat(call, sender, lambda: _answer(call, sender))
+
+
+async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T], sender: AsyncSharedSender) -> T:
+    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+    times_closed = sender.pauses.times_closed
+    while True:
+        try:
+            answer = await ask()
+        except FetchHiveError as error:
+            seconds: Optional[float] = waits.after_failure(error)
+        else:
+            seconds = waits.after_answer(answer)
+            if seconds is None:
+                return answer
+        if not await sender.pauses.wait(seconds or 0.0, times_closed):
+            raise waits.closed()
 
 
 async def stream(

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import os
 import re
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Optional, Union, cast
@@ -40,6 +41,8 @@ class Config:
     allow_http: bool
     default_headers: Mapping[str, str] = field(repr=False)
     observers: tuple[Observer, ...] = ()
+    workspace_id: Optional[str] = None
+    correlate: bool = False
 
 
 def read_config(
@@ -54,6 +57,8 @@ def read_config(
     allow_http: bool = False,
     default_headers: Optional[Mapping[str, str]] = None,
     observers: Iterable[Observer] = (),
+    workspace_id: Union[str, uuid.UUID, None] = None,
+    correlate: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """Check the settings of a client, the environment standing in for the key and the URL.
@@ -73,6 +78,8 @@ def read_config(
         allow_http=_read_switch("allow_http", allow_http),
         default_headers=_read_headers(default_headers),
         observers=_read_observers(observers),
+        workspace_id=_read_workspace(workspace_id or environ.get("FETCH_HIVE_WORKSPACE_ID")),
+        correlate=_read_switch("correlate", correlate),
     )
 
 
@@ -115,6 +122,15 @@ def _read_base_url(given: str, allow_http: bool) -> str:
             "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
         )
     return str(url).rstrip("/")
+
+
+def _read_workspace(given: Union[str, uuid.UUID, None]) -> Optional[str]:
+    if not isinstance(cast("object", given), (str, uuid.UUID, type(None))):
+        raise ConfigurationError("workspace_id must be a string or a UUID")
+    workspace_id = str(given or "").strip()
+    if workspace_id in {".", ".."}:
+        raise ConfigurationError("workspace_id is not an id")
+    return workspace_id or None
 
 
 def _read_path(given: str) -> str:

@@ -12,13 +12,14 @@ from ._protocol.call import Call
 from ._protocol.streaming import StreamCall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Generator
 
     from ._config import Config, Timeout
     from ._net.senders import Senders, Wrapper
     from ._protocol.endpoint import Endpoint
     from ._protocol.requests import Body
     from ._protocol.streaming import Transcript
+    from ._protocol.waits import Wait
 
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
@@ -51,6 +52,16 @@ class Session:
 
         call = Call(self.config, endpoint, body, timeout=self._limit(timeout))
         return await _asyncio.run(call, self.senders.async_sender)
+
+    def wait(self, ask: Callable[[], AnswerT], waits: Wait[AnswerT]) -> AnswerT:
+        """Look at something that goes on, until it is over."""
+        return _blocking.wait(ask, waits, self.senders.sender)
+
+    async def await_(self, ask: Callable[[], Awaitable[AnswerT]], waits: Wait[AnswerT]) -> AnswerT:
+        """Look at something that goes on, until it is over."""
+        from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
+
+        return await _asyncio.wait(ask, waits, self.senders.async_sender)
 
     def stream(
         self,
@@ -99,3 +110,9 @@ def wrap_sender(client: _HasSession, wrapper: Wrapper) -> Generator[None, None, 
     """
     with client._session.senders.wrapped(wrapper):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
         yield
+
+
+def runs_asyncio(client: _HasSession) -> bool:
+    """Whether the asyncio calls of a client reach what its owner means them to: not if it only has an `http_client`."""
+    senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
+    return senders.http_client is None or senders.async_http_client is not None

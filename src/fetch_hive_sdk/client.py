@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import httpx
 
-from ._config import Timeout, read_config
+from ._config import DEFAULT_BASE_URL, Timeout, read_config
 from ._net.senders import Senders
 from ._session import Session
+from ._vendor import VendorNames
 from .errors import ConfigurationError
+from .models.json_values import MetadataValue
+from .namespaces import Namespaces
 from .runs import Runs
+from .sending import Sending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import uuid
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._observers import Observer
 
+__all__ = ["DEFAULT_BASE_URL", "FetchHive", "Metadata"]
 
-class FetchHive(Runs):
+Metadata = Mapping[str, MetadataValue]
+"""What `metadata` may be: the vendor's name for it."""
+
+
+class FetchHive(Namespaces, VendorNames):
     """A client of the Fetch Hive API.
 
     Make one and use it everywhere: from many threads, from event loops one after the other or at once, and after a
@@ -46,6 +58,10 @@ class FetchHive(Runs):
         default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
             itself, such as `Authorization`. They travel in a pickle of the client.
         observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
+        workspace_id: The workspace whose agents, knowledge bases, files and approvals are managed; None for the
+            environment's `FETCH_HIVE_WORKSPACE_ID`. Runs need none.
+        correlate: Whether to put a random id into the metadata of every run, by which the logs find it even if its
+            request id was lost. Errors have it as `correlation_id`.
 
     Raises:
         ConfigurationError: There is no key, or a setting cannot work. A ValueError.
@@ -73,6 +89,8 @@ class FetchHive(Runs):
         async_http_client: Optional[httpx.AsyncClient] = None,
         default_headers: Optional[Mapping[str, str]] = None,
         observers: Iterable[Observer] = (),
+        workspace_id: Union[str, uuid.UUID, None] = None,
+        correlate: bool = False,
     ) -> None:
         try:
             config = read_config(
@@ -86,6 +104,8 @@ class FetchHive(Runs):
                 allow_http=allow_http,
                 default_headers=default_headers,
                 observers=observers,
+                workspace_id=workspace_id,
+                correlate=correlate,
             )
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
@@ -108,6 +128,8 @@ class FetchHive(Runs):
         allow_http: Optional[bool] = None,
         default_headers: Optional[Mapping[str, str]] = None,
         observers: Optional[Iterable[Observer]] = None,
+        workspace_id: Union[str, uuid.UUID, None] = None,
+        correlate: Optional[bool] = None,
     ) -> FetchHive:
         """Return a client with other settings that shares the connections of this one.
 
@@ -122,6 +144,8 @@ class FetchHive(Runs):
             allow_http: As for `FetchHive`.
             default_headers: As for `FetchHive`, in place of those of this client; `{}` takes them away.
             observers: As for `FetchHive`, in place of those of this client; `()` takes them away.
+            workspace_id: As for `FetchHive`.
+            correlate: As for `FetchHive`.
 
         Returns:
             The new client. This one stays as it is.
@@ -144,6 +168,8 @@ class FetchHive(Runs):
                 allow_http=old.allow_http if allow_http is None else allow_http,
                 default_headers=old.default_headers if default_headers is None else default_headers,
                 observers=old.observers if observers is None else observers,
+                workspace_id=old.workspace_id if workspace_id is None else workspace_id,
+                correlate=old.correlate if correlate is None else correlate,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
             del api_key, default_headers  # as in __init__
@@ -220,6 +246,6 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
 
 
 # A coroutine that was not awaited is named after the class that its caller knows.
-for _run in vars(Runs).values():
-    if callable(_run):
+for _base in (Runs, Sending, Namespaces, VendorNames):
+    for _run in filter(inspect.isfunction, vars(_base).values()):
         _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

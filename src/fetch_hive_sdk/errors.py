@@ -36,14 +36,16 @@ from __future__ import annotations
 
 import pickle
 from datetime import datetime  # noqa: TC003 - read by those who evaluate the annotations
-from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
 
 import httpx
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .models.agents import AgentReply
     from .models.prompts import InvokeResponse, PartialAnswer
+    from .models.workflows import WorkflowRun
 
 ErrorT = TypeVar("ErrorT", bound="FetchHiveError")
 
@@ -417,10 +419,10 @@ class OutputValidationError(FetchHiveError, ValueError):
         response: The answer, which has been paid for.
     """
 
-    response: InvokeResponse
+    response: Union[InvokeResponse, AgentReply, WorkflowRun]
     """The whole answer."""
 
-    def __init__(self, message: str, *, response: InvokeResponse) -> None:
+    def __init__(self, message: str, *, response: Union[InvokeResponse, AgentReply, WorkflowRun]) -> None:
         FetchHiveError.__init__(self, message, request_id=response.request_id, maybe_processed=True)
         self.response = response
 

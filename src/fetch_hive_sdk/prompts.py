@@ -83,7 +83,7 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
 
     Example:
         ```python
-        request = PromptRequest(deployment="summarise", inputs={"text": "..."}, output=Summary)
+        request = PromptRequest(deployment="extract-ticket", inputs={"mail": "..."}, output=Ticket)
         print(client.invoke(request).output.title)
         ```
     """
@@ -128,6 +128,11 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
         def __class_getitem__(cls, item: object) -> type[PromptRequest[Any]]:
             # Not a class of its own, as Pydantic would make: the output type belongs to the request.
             return cls
+
+    @classmethod
+    def sent_as(cls) -> type[InvokeRequest]:
+        """Return the class whose fields are sent: the output type is not one of them."""
+        return InvokeRequest
 
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:
@@ -183,7 +188,7 @@ class TypedStream(PromptStream, Generic[T_co]):
 
     Example:
         ```python
-        stream = client.stream(summarise(text="..."))
+        stream = client.stream(extract_ticket(mail="..."))
         for snapshot in stream.snapshots():
             print(snapshot)
         print(stream.collect().output)
@@ -237,7 +242,7 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
 
     Example:
         ```python
-        stream = client.astream(summarise(text="..."))
+        stream = client.astream(extract_ticket(mail="..."))
         async for snapshot in stream.snapshots():
             print(snapshot)
         print((await stream.collect()).output)
@@ -318,13 +323,12 @@ def prompt(
 
     Example:
         ```python
-        @prompt("summarise", variant="prod")
-        def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> Summary:
-            \"\"\"Condense a text for the newsletter.\"\"\"
+        @prompt("extract-ticket", variant="prod")
+        def extract_ticket(mail: str, *, language: str = "en") -> Ticket:
             raise NotImplementedError
 
 
-        answer = client.invoke(summarise(text="..."))
+        answer = client.invoke(extract_ticket(mail="..."))
         print(answer.output.title)
         ```
     """
@@ -408,6 +412,11 @@ class Prompt(Generic[P, T_co]):
     def inputs(self) -> type[BaseModel]:
         """The variables as a Pydantic model: their names as they are sent, their types and defaults."""
         return self._described.types.inputs
+
+    @classmethod
+    def sent_as(cls) -> type[InvokeRequest]:
+        """Return the class whose fields are sent: the output type is not one of them."""
+        return InvokeRequest
 
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:

@@ -26,14 +26,19 @@ _HELP = "in tests, calls of fetch_hive_sdk to other hosts than this machine are 
 def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, None]:
     """A fake of Fetch Hive: tell it what deployments answer, take its `client`, look at its `calls`.
 
-    FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL are set for the time of the test, so that a `FetchHive()` that the tested
-    code makes for itself is answered by the same fake.
+    FETCH_HIVE_API_KEY, FETCH_HIVE_BASE_URL and FETCH_HIVE_WORKSPACE_ID are set for the time of the test, so that a
+    `FetchHive()` that the tested code makes for itself is answered by the same fake.
     """
     from fetch_hive_sdk._config import no_proxy_for_loopback  # noqa: PLC0415 - not before the fixture is used
-    from fetch_hive_sdk.testing import TEST_KEY, FakeHive  # noqa: PLC0415 - not before the fixture is used
+    from fetch_hive_sdk.testing import TEST_KEY, TEST_WORKSPACE, FakeHive  # noqa: PLC0415 - as above
 
     with FakeHive().running() as fake:
-        settings = {"FETCH_HIVE_API_KEY": TEST_KEY, "FETCH_HIVE_BASE_URL": fake.url, **no_proxy_for_loopback()}
+        settings = {
+            "FETCH_HIVE_API_KEY": TEST_KEY,
+            "FETCH_HIVE_BASE_URL": fake.url,
+            "FETCH_HIVE_WORKSPACE_ID": TEST_WORKSPACE,
+            **no_proxy_for_loopback(),
+        }
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         yield fake

@@ -1,35 +1,30 @@
-"""The runs: every call that starts one, its keywords written out. The base class of `FetchHive`."""
+"""The runs: every call that starts one, its keywords written out. A base class of `FetchHive`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, TypeVar, Union, cast, overload
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar, Union, overload
 
-from ._protocol.answers import one
-from ._protocol.endpoint import Endpoint
-from ._protocol.prompt_events import PromptTranscript
-from ._protocol.requests import json_body
-from .models.prompts import InvokeRequest, InvokeResponse, fields_to_send
-from .streams import AsyncPromptStream, PromptStream
+from .models.prompts import InvokeRequest, InvokeResponse
+from .sending import Sending
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic import BaseModel
 
     from ._config import Timeout
-    from ._protocol.requests import Body
-    from ._session import Session
+    from .models.agents import AgentAsync, AgentMessage, AgentReply, AgentRequest, AnyAttachment
+    from .models.hive_agents import BudgetPolicy, HiveAgentAccepted, HiveAgentRequest, HiveAgentSources
     from .models.json_values import MetadataValue
-    from .prompts import AsyncTypedStream, PromptRequest, PromptResponse, TypedStream
+    from .models.sent import Id, RunRequest, ToolApproval
+    from .models.workflows import WorkflowAccepted, WorkflowRequest, WorkflowRun, WorkflowStart
+    from .streams import AgentStream, AsyncAgentStream, AsyncPromptStream, PromptStream
 
-T = TypeVar("T")
-RequestT = TypeVar("RequestT", bound="BaseModel")
+RequestT = TypeVar("RequestT", bound="RunRequest")
 
 
-class Runs:
+class Runs(Sending):
     """The calls that start runs."""
-
-    _session: Session
 
     def invoke_prompt(
         self,
@@ -44,7 +39,7 @@ class Runs:
     ) -> InvokeResponse:
         """Run a prompt deployment and wait for its answer.
 
-        A request that may have started a run is never sent twice, unless the client was told `retry_unknown_outcome`.
+        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
 
         Args:
             deployment: The name of the prompt deployment.
@@ -70,7 +65,7 @@ class Runs:
         request = read_fields(
             InvokeRequest, deployment=deployment, variant=variant, inputs=inputs, user=user, metadata=metadata
         )
-        return self._session.run(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        return self.invoke(request, timeout=timeout, extra_body=extra_body)
 
     async def ainvoke_prompt(
         self,
@@ -87,7 +82,7 @@ class Runs:
         request = read_fields(
             InvokeRequest, deployment=deployment, variant=variant, inputs=inputs, user=user, metadata=metadata
         )
-        return await self._session.arun(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
+        return await self.ainvoke(request, timeout=timeout, extra_body=extra_body)
 
     def invoke_prompt_stream(
         self,
@@ -125,7 +120,7 @@ class Runs:
         request = read_fields(
             InvokeRequest, deployment=deployment, variant=variant, inputs=inputs, user=user, metadata=metadata
         )
-        return self._stream_prompt(request, extra_body, timeout)
+        return self.stream(request, timeout=timeout, extra_body=extra_body)
 
     def ainvoke_prompt_stream(
         self,
@@ -142,222 +137,488 @@ class Runs:
         request = read_fields(
             InvokeRequest, deployment=deployment, variant=variant, inputs=inputs, user=user, metadata=metadata
         )
-        return self._astream_prompt(request, extra_body, timeout)
+        return self.astream(request, timeout=timeout, extra_body=extra_body)
 
-    # --- Requests as values ------------------------------------------------------------------------------------------
-
-    @overload
-    def invoke(
-        self,
-        request: PromptRequest[T],
-        *,
-        timeout: Optional[Timeout] = None,
-        extra_body: Optional[Mapping[str, object]] = None,
-    ) -> PromptResponse[T]: ...
+    # --- Workflows ---------------------------------------------------------------------------------------------------
 
     @overload
-    def invoke(
+    def invoke_workflow(
         self,
-        request: InvokeRequest,
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: Literal[False] = False,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse: ...
+    ) -> WorkflowRun: ...
 
-    def invoke(
+    @overload
+    def invoke_workflow(
         self,
-        request: InvokeRequest,
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: Literal[True],
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse:
-        """Run what a request describes, and wait for its answer.
+    ) -> WorkflowAccepted: ...
 
-        A request is a value: it can be made in one place, sent in another, and sent again. A request that may have
-        started a run is never sent twice by itself, unless the client has `retry_unknown_outcome`.
+    @overload
+    def invoke_workflow(
+        self,
+        *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: bool,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> Union[WorkflowRun, WorkflowAccepted]: ...
+
+    def invoke_workflow(
+        self,
+        *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: bool = False,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> Union[WorkflowRun, WorkflowAccepted]:
+        """Run a workflow deployment: wait for its result, or start it and get the result by a callback.
 
         Args:
-            request: What to run.
+            deployment: The name of the workflow deployment.
+            variant: The name of the variant; None for the default variant.
+            inputs: Values for the workflow's Start step: a mapping or a Pydantic model of anything that Pydantic can
+                turn into JSON. Read at the call: changing it later changes nothing.
+            async_mode: Whether to start the workflow without waiting. A workflow with a human step must be started so.
+            callback_url: Where the service sends the result; needs `async_mode`.
+            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
+            metadata: Flat data of your own for audit and log filtering.
+            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
             timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The answer, as `invoke_prompt` returns it. That of a `PromptRequest` has an `output`.
+            A `WorkflowRun` with the result, which may say that the run failed; with `async_mode`, a `WorkflowAccepted`.
 
         Raises:
-            TypeError: It is not a request.
-            OutputValidationError: The answer to a `PromptRequest` does not fit. Its `response` has the whole answer.
-            FetchHiveError: Whatever `invoke_prompt` raises.
+            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            ValueError: `callback_url` without `async_mode`: there would be no callback.
+            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
+            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
+            APITimeoutError: There was no answer in time.
+            ResponseError: The answer is not as promised; `body` has what came.
 
         """
-        typed = _as_typed(request)
-        request = _read_again(request)
-        answer = self._session.run(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
-        return typed.read(answer) if typed else answer
+        request = _workflow_request(
+            deployment=deployment,
+            variant=variant,
+            inputs=inputs,
+            async_mode=async_mode,
+            callback_url=callback_url,
+            user=user,
+            metadata=metadata,
+            tool_approval=tool_approval,
+        )
+        return self.invoke(request, timeout=timeout, extra_body=extra_body)
 
     @overload
-    async def ainvoke(
+    async def ainvoke_workflow(
         self,
-        request: PromptRequest[T],
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: Literal[False] = False,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> PromptResponse[T]: ...
+    ) -> WorkflowRun: ...
 
     @overload
-    async def ainvoke(
+    async def ainvoke_workflow(
         self,
-        request: InvokeRequest,
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: Literal[True],
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse: ...
-
-    async def ainvoke(
-        self,
-        request: InvokeRequest,
-        *,
-        timeout: Optional[Timeout] = None,
-        extra_body: Optional[Mapping[str, object]] = None,
-    ) -> InvokeResponse:
-        """Run what a request describes: the asyncio twin of `invoke`."""
-        typed = _as_typed(request)
-        request = _read_again(request)
-        answer = await self._session.arun(*self._prompt(request, extra_body, streaming=False), timeout=timeout)
-        return typed.read(answer) if typed else answer
+    ) -> WorkflowAccepted: ...
 
     @overload
-    def stream(
+    async def ainvoke_workflow(
         self,
-        request: PromptRequest[T],
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: bool,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> TypedStream[T]: ...
+    ) -> Union[WorkflowRun, WorkflowAccepted]: ...
 
-    @overload
-    def stream(
+    async def ainvoke_workflow(
         self,
-        request: InvokeRequest,
         *,
+        deployment: str,
+        variant: Optional[str] = None,
+        inputs: Union[Mapping[str, object], BaseModel, None] = None,
+        async_mode: bool = False,
+        callback_url: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> PromptStream: ...
+    ) -> Union[WorkflowRun, WorkflowAccepted]:
+        """Run a workflow deployment: the asyncio twin of `invoke_workflow`. The arguments are read when awaited."""
+        request = _workflow_request(
+            deployment=deployment,
+            variant=variant,
+            inputs=inputs,
+            async_mode=async_mode,
+            callback_url=callback_url,
+            user=user,
+            metadata=metadata,
+            tool_approval=tool_approval,
+        )
+        return await self.ainvoke(request, timeout=timeout, extra_body=extra_body)
 
-    def stream(
+    # --- Agents ------------------------------------------------------------------------------------------------------
+
+    def invoke_agent(
         self,
-        request: InvokeRequest,
         *,
+        agent: Id,
+        message: str,
+        thread_id: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]] = None,
+        image_urls: Optional[Sequence[str]] = None,
+        attachments: Optional[Sequence[AnyAttachment]] = None,
+        known_artifact_refs: Optional[Sequence[Id]] = None,
+        artifact_refs: Optional[Sequence[Id]] = None,
+        async_options: Union[AgentAsync, Mapping[str, object], None] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> PromptStream:
-        """Run what a request describes, and read its answer as it is being written.
+    ) -> AgentReply:
+        """Run one turn of an agent and wait for its answer.
+
+        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
 
         Args:
-            request: What to run.
-            timeout: Seconds for the answer to begin, then for each silence, or an `httpx.Timeout`; None for the
-                client's.
+            agent: The id of the agent.
+            message: What it is asked.
+            thread_id: The conversation, by a name of yours: created on first use, resumed later. None: no memory.
+            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
+            metadata: Flat data of your own for audit and log filtering. The model does not see it.
+            messages: Earlier turns that you keep yourself. They win over those of the thread.
+            image_urls: HTTPS addresses of images. They are sent among the attachments.
+            attachments: HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, images and
+                `artifact_refs` included.
+            known_artifact_refs: Ids of artifacts that a conversation that you keep yourself may find.
+            artifact_refs: Ids of artifacts that were chosen for this message.
+            async_options: How background work is treated, see `AgentAsync`.
+            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
             extra_body: Further fields of the JSON body, for what this version does not know.
 
         Returns:
-            The stream, as `invoke_prompt_stream` returns it; that of a `PromptRequest` has `snapshots()`, too. The
-            request is sent on its first use.
+            The answer. With `is_awaiting_approval`, it has paused: see `client.approvals`.
 
         Raises:
-            TypeError: It is not a request.
+            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
+            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
+            APITimeoutError: There was no answer in time.
+            ResponseError: The answer is not as promised; `body` has what came.
+
+        """
+        request = _agent_request(
+            agent=agent,
+            message=message,
+            thread_id=thread_id,
+            user=user,
+            metadata=metadata,
+            messages=messages,
+            image_urls=image_urls,
+            attachments=attachments,
+            known_artifact_refs=known_artifact_refs,
+            artifact_refs=artifact_refs,
+            async_options=async_options,
+            tool_approval=tool_approval,
+        )
+        return self.invoke(request, timeout=timeout, extra_body=extra_body)
+
+    async def ainvoke_agent(
+        self,
+        *,
+        agent: Id,
+        message: str,
+        thread_id: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]] = None,
+        image_urls: Optional[Sequence[str]] = None,
+        attachments: Optional[Sequence[AnyAttachment]] = None,
+        known_artifact_refs: Optional[Sequence[Id]] = None,
+        artifact_refs: Optional[Sequence[Id]] = None,
+        async_options: Union[AgentAsync, Mapping[str, object], None] = None,
+        tool_approval: Optional[ToolApproval] = None,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> AgentReply:
+        """Run one turn of an agent: the asyncio twin of `invoke_agent`. The arguments are read when it is awaited."""
+        request = _agent_request(
+            agent=agent,
+            message=message,
+            thread_id=thread_id,
+            user=user,
+            metadata=metadata,
+            messages=messages,
+            image_urls=image_urls,
+            attachments=attachments,
+            known_artifact_refs=known_artifact_refs,
+            artifact_refs=artifact_refs,
+            async_options=async_options,
+            tool_approval=tool_approval,
+        )
+        return await self.ainvoke(request, timeout=timeout, extra_body=extra_body)
+
+    def invoke_agent_stream(
+        self,
+        *,
+        agent: Id,
+        message: str,
+        thread_id: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]] = None,
+        image_urls: Optional[Sequence[str]] = None,
+        attachments: Optional[Sequence[AnyAttachment]] = None,
+        known_artifact_refs: Optional[Sequence[Id]] = None,
+        artifact_refs: Optional[Sequence[Id]] = None,
+        async_options: Union[AgentAsync, Mapping[str, object], None] = None,
+        tool_approval: Optional[ToolApproval] = None,
+        timeout: Optional[Timeout] = None,
+        extra_body: Optional[Mapping[str, object]] = None,
+    ) -> AgentStream:
+        """Run one turn of an agent and read its answer as it is being written.
+
+        The arguments are checked now; the request is sent on first use of the stream.
+
+        Args:
+            agent: The id of the agent.
+            message: What it is asked.
+            thread_id: The conversation, by a name of yours: created on first use, resumed later. None: no memory.
+            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
+            metadata: Flat data of your own for audit and log filtering. The model does not see it.
+            messages: Earlier turns that you keep yourself. They win over those of the thread.
+            image_urls: HTTPS addresses of images. They are sent among the attachments.
+            attachments: HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, images and
+                `artifact_refs` included.
+            known_artifact_refs: Ids of artifacts that a conversation that you keep yourself may find.
+            artifact_refs: Ids of artifacts that were chosen for this message.
+            async_options: How background work is treated, see `AgentAsync`.
+            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            extra_body: Further fields of the JSON body, for what this version does not know.
+
+        Returns:
+            The stream: iterate over its events or its `text()`, or `collect()` them into one answer.
+
+        Raises:
+            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
-        return self._stream_prompt(_read_again(request), extra_body, timeout, _as_typed(request))
+        request = _agent_request(
+            agent=agent,
+            message=message,
+            thread_id=thread_id,
+            user=user,
+            metadata=metadata,
+            messages=messages,
+            image_urls=image_urls,
+            attachments=attachments,
+            known_artifact_refs=known_artifact_refs,
+            artifact_refs=artifact_refs,
+            async_options=async_options,
+            tool_approval=tool_approval,
+        )
+        return self.stream(request, timeout=timeout, extra_body=extra_body)
 
-    @overload
-    def astream(
+    def ainvoke_agent_stream(
         self,
-        request: PromptRequest[T],
         *,
+        agent: Id,
+        message: str,
+        thread_id: Optional[str] = None,
+        user: Optional[str] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]] = None,
+        image_urls: Optional[Sequence[str]] = None,
+        attachments: Optional[Sequence[AnyAttachment]] = None,
+        known_artifact_refs: Optional[Sequence[Id]] = None,
+        artifact_refs: Optional[Sequence[Id]] = None,
+        async_options: Union[AgentAsync, Mapping[str, object], None] = None,
+        tool_approval: Optional[ToolApproval] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> AsyncTypedStream[T]: ...
+    ) -> AsyncAgentStream:
+        """Stream one turn of an agent: the asyncio twin of `invoke_agent_stream`. Called without `await`."""
+        request = _agent_request(
+            agent=agent,
+            message=message,
+            thread_id=thread_id,
+            user=user,
+            metadata=metadata,
+            messages=messages,
+            image_urls=image_urls,
+            attachments=attachments,
+            known_artifact_refs=known_artifact_refs,
+            artifact_refs=artifact_refs,
+            async_options=async_options,
+            tool_approval=tool_approval,
+        )
+        return self.astream(request, timeout=timeout, extra_body=extra_body)
 
-    @overload
-    def astream(
+    def invoke_hive_agent(
         self,
-        request: InvokeRequest,
         *,
+        hive_agent: Id,
+        objective: str,
+        callback_url: str,
+        sources: Union[HiveAgentSources, Mapping[str, object], None] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        unattended: Optional[bool] = None,
+        budget_policy: Optional[BudgetPolicy] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> AsyncPromptStream: ...
+    ) -> HiveAgentAccepted:
+        """Start a run of a Hive Agent, which answers by a callback.
 
-    def astream(
+        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
+
+        Args:
+            hive_agent: The id of the Hive Agent.
+            objective: What it is to reach.
+            callback_url: Where the service sends the result.
+            sources: What it may read, see `HiveAgentSources`.
+            metadata: Flat data of your own for audit and log filtering.
+            unattended: True: the run never pauses to ask.
+            budget_policy: What an unattended run does when spending would need an approval.
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            extra_body: Further fields of the JSON body, for what this version does not know.
+
+        Returns:
+            The ids of the run, and the secret that its callback is signed with.
+
+        Raises:
+            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
+            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
+            APITimeoutError: There was no answer in time.
+            ResponseError: The answer is not as promised; `body` has what came.
+
+        """
+        request = _hive_agent_request(
+            hive_agent=hive_agent,
+            objective=objective,
+            callback_url=callback_url,
+            sources=sources,
+            metadata=metadata,
+            unattended=unattended,
+            budget_policy=budget_policy,
+        )
+        return self.invoke(request, timeout=timeout, extra_body=extra_body)
+
+    async def ainvoke_hive_agent(
         self,
-        request: InvokeRequest,
         *,
+        hive_agent: Id,
+        objective: str,
+        callback_url: str,
+        sources: Union[HiveAgentSources, Mapping[str, object], None] = None,
+        metadata: Optional[Mapping[str, MetadataValue]] = None,
+        unattended: Optional[bool] = None,
+        budget_policy: Optional[BudgetPolicy] = None,
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
-    ) -> AsyncPromptStream:
-        """Stream what a request describes: the asyncio twin of `stream`. Called without `await`."""
-        return self._astream_prompt(_read_again(request), extra_body, timeout, _as_typed(request))
-
-    # --- Inside ------------------------------------------------------------------------------------------------------
-
-    def _prompt(
-        self, request: InvokeRequest, extra_body: Optional[Mapping[str, object]], *, streaming: bool
-    ) -> tuple[Endpoint[InvokeResponse], Body]:
-        endpoint = Endpoint(self._session.config.prompt_path, one(InvokeResponse), operation="invoke_prompt")
-        fields = {**fields_to_send(request), "streaming": streaming}
-        return endpoint, json_body(endpoint, fields, InvokeRequest, extra_body)
-
-    def _stream_prompt(
-        self,
-        request: InvokeRequest,
-        extra_body: Optional[Mapping[str, object]],
-        timeout: Optional[Timeout],
-        typed: Optional[PromptRequest[Any]] = None,
-    ) -> PromptStream:
-        transcript = PromptTranscript()
-        call = self._prompt(request, extra_body, streaming=True)
-        begin = self._session.stream(*call, transcript, timeout=timeout)
-        if typed is None:
-            return PromptStream(begin, transcript, request.deployment)
-        from .prompts import TypedStream  # noqa: PLC0415 - as in _as_typed
-
-        return TypedStream(begin, transcript, typed)
-
-    def _astream_prompt(
-        self,
-        request: InvokeRequest,
-        extra_body: Optional[Mapping[str, object]],
-        timeout: Optional[Timeout],
-        typed: Optional[PromptRequest[Any]] = None,
-    ) -> AsyncPromptStream:
-        transcript = PromptTranscript()
-        call = self._prompt(request, extra_body, streaming=True)
-        begin = self._session.astream(*call, transcript, timeout=timeout)
-        if typed is None:
-            return AsyncPromptStream(begin, transcript, request.deployment)
-        from .prompts import AsyncTypedStream  # noqa: PLC0415 - as in _as_typed
-
-        return AsyncTypedStream(begin, transcript, typed)
+    ) -> HiveAgentAccepted:
+        """Start a Hive Agent: the asyncio twin of `invoke_hive_agent`. The arguments are read when it is awaited."""
+        request = _hive_agent_request(
+            hive_agent=hive_agent,
+            objective=objective,
+            callback_url=callback_url,
+            sources=sources,
+            metadata=metadata,
+            unattended=unattended,
+            budget_policy=budget_policy,
+        )
+        return await self.ainvoke(request, timeout=timeout, extra_body=extra_body)
 
 
 def read_fields(model: type[RequestT], **fields: object) -> RequestT:
     """Read the keywords of a run as its request. None is as good as not given."""
-    return model.model_validate({name: value for name, value in fields.items() if value is not None})
+    return model.model_validate(fields)
 
 
-def _read_again(request: RequestT) -> RequestT:
-    """Read a request again: a dict inside it may have been changed since it was made."""
-    if not isinstance(cast("object", request), InvokeRequest):
-        raise TypeError("pass a request, such as InvokeRequest(deployment=...), or what a call of a prompt returns")
-    kind = InvokeRequest if _as_typed(request) else type(request)
-    return cast("RequestT", kind.model_validate(fields_to_send(request)))
+# The families beyond prompts are loaded when they are used.
 
 
-def _as_typed(request: BaseModel) -> Optional[PromptRequest[Any]]:
-    """Return a request that knows the type of its answer; None for another."""
-    if type(request) is InvokeRequest:
-        return None
-    from .prompts import PromptRequest  # noqa: PLC0415 - a plain call loads none of it
+def _workflow_request(
+    *, async_mode: bool, callback_url: Optional[str], **fields: object
+) -> Union[WorkflowRequest, WorkflowStart]:
+    from .models.workflows import WorkflowRequest, WorkflowStart, check_callback  # noqa: PLC0415 - see above
 
-    is_typed = isinstance(request, PromptRequest)
-    return cast("PromptRequest[Any]", request) if is_typed else None
+    if check_callback(callback_url, async_mode):
+        return read_fields(WorkflowStart, callback_url=callback_url, **fields)
+    return read_fields(WorkflowRequest, **fields)
+
+
+def _agent_request(**fields: object) -> AgentRequest:
+    from .models.agents import AgentRequest  # noqa: PLC0415 - see above
+
+    return read_fields(AgentRequest, **fields)
+
+
+def _hive_agent_request(**fields: object) -> HiveAgentRequest:
+    from .models.hive_agents import HiveAgentRequest  # noqa: PLC0415 - see above
+
+    return read_fields(HiveAgentRequest, **fields)

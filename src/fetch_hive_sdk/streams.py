@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._protocol.streaming import Transcript
+    from .models.agents import AgentEvent, AgentReply
     from .models.prompts import PartialAnswer
 
 EventT = TypeVar("EventT")
@@ -165,6 +166,25 @@ class PromptStream(Stream[StreamEvent, InvokeResponse]):
     """
 
 
+if TYPE_CHECKING:
+    _AgentStream = Stream[AgentEvent, AgentReply]
+else:  # the models of agents are loaded with the first agent
+    _AgentStream = Stream
+
+
+class AgentStream(_AgentStream):
+    """The events of one turn of an agent, as they come. Made by `FetchHive.invoke_agent_stream`.
+
+    Example:
+        ```python
+        with client.invoke_agent_stream(agent="agt_1", message="What is new?") as stream:
+            for event in stream:
+                if event.type == "tool":
+                    print("used", event.tool)
+        ```
+    """
+
+
 class AsyncStream(Generic[EventT, AnswerT]):
     """The events of one run, as they come. Made by the client; the base of `AsyncPromptStream`.
 
@@ -269,6 +289,25 @@ class AsyncPromptStream(AsyncStream[StreamEvent, InvokeResponse]):
             async for event in stream:
                 if event.type == "response":
                     print(event.response, end="", flush=True)
+        ```
+    """
+
+
+if TYPE_CHECKING:
+    _AsyncAgentStream = AsyncStream[AgentEvent, AgentReply]
+else:
+    _AsyncAgentStream = AsyncStream
+
+
+class AsyncAgentStream(_AsyncAgentStream):
+    """The events of one turn of an agent, as they come. Made by `FetchHive.ainvoke_agent_stream`.
+
+    Example:
+        ```python
+        async with client.ainvoke_agent_stream(agent="agt_1", message="What is new?") as stream:
+            async for event in stream:
+                if event.type == "tool":
+                    print("used", event.tool)
         ```
     """
 

@@ -170,7 +170,8 @@ class FaultServer:
 
     def _receive(self, visit: _Visit) -> Fault:
         head, body = visit.read_request()
-        call = json.loads(body)["deployment"]
+        fields = json.loads(body) if body else {}
+        call = fields.get("deployment", head.partition(b" HTTP")[0].decode())
         with self._changed:
             script = self.scripts.get(call, self._faults)
             fault = script.pop(0) if len(script) > 1 else script[0]
@@ -193,7 +194,8 @@ class _Visit:
         while b"\r\n\r\n" not in received:
             received += self._read()
         head, _, body = received.partition(b"\r\n\r\n")
-        (length,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        lengths = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        length = sum(lengths)  # one, or none: a call without a body
         while len(body) < length:
             body += self._read()
         return head, body

@@ -404,8 +404,9 @@ async def test_a_proxy_does_not_limit_how_many_calls_there_are(monkeypatch):
 class SlowReader(threading.Thread):
     """A service that reads slowly, or not at all, after it has said something."""
 
-    def __init__(self, bytes_a_step, answer=b""):
+    def __init__(self, bytes_a_step, answer=b"", begun=lambda: None):
         super().__init__(daemon=True)
+        self._begun = begun
         self._bytes = bytes_a_step
         self._answer = answer
         self._listener = socket.create_server((LOOPBACK, 0))
@@ -426,6 +427,7 @@ class SlowReader(threading.Thread):
             sock, _ = self._listener.accept()
             with sock:
                 sock.recv(100)
+                self._begun()
                 sock.sendall(self._answer)
                 while not self._over.wait(0.05):
                     if self._bytes:
@@ -471,14 +473,12 @@ def test_interrupted_sending_shows_no_key():
             raise error
 
         before = signal.signal(signal.SIGALRM, interrupt)
-        with SlowReader(0) as service:
-            client = FetchHive(KEY, service.url, timeout=5)
-            signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with SlowReader(0, begun=lambda: os.kill(os.getpid(), signal.SIGALRM)) as service:
+            client = FetchHive(KEY, service.url, timeout=30)
             try:
                 with pytest.raises(error) as caught:
                     client.invoke_prompt(deployment="d", inputs=LONG)
             finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, before)
         assert_keeps_the_key(caught.value)
 

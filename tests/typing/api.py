@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import TypedDict, assert_never, assert_type
 
 from fetch_hive_sdk import (
+    AgentReply,
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
@@ -42,6 +43,7 @@ from fetch_hive_sdk import (
     UnknownEvent,
     Usage,
     UsageEvent,
+    WorkflowRun,
     prompt,
 )
 
@@ -302,7 +304,7 @@ def more_errors(client: FetchHive) -> None:
     except StreamFailedError as exc:
         assert_type(exc.error_code, Optional[str])
     except OutputValidationError as exc:
-        assert_type(exc.response, InvokeResponse)
+        assert_type(exc.response, Union[InvokeResponse, AgentReply, WorkflowRun])
     except FetchHiveError as exc:
         assert_type(exc.request_id, Optional[str])
         assert_type(exc.attempts, int)

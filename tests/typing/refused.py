@@ -128,7 +128,7 @@ def typed_prompts(client: FetchHive) -> None:
 async def typed_prompts_of_asyncio(client: FetchHive) -> None:
     client.ainvoke(summarise("a")).output  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     number: int = (await client.ainvoke(summarise("a"))).output  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    (await client.ainvoke(summarise(txt="a"))).output  # type: ignore[call-arg]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue, reportUnknownArgumentType]
+    (await client.ainvoke(summarise(txt="a"))).output  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportUnknownArgumentType]
     print(number)
 
 

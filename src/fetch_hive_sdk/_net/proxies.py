@@ -154,6 +154,27 @@ def _check_socks(name: str) -> None:
         ) from None
 
 
+def check_proxies() -> list[str]:
+    """Check all that the environment says about proxies, and return the variables that name one.
+
+    Raises:
+        ConfigurationError: A proxy, or an exception in `NO_PROXY`, cannot be used.
+
+    """
+    proxies = urllib.request.getproxies()
+    named = [scheme for scheme in _SCHEMES if proxies.get(scheme)]
+    for scheme in named:
+        _read_proxy(proxies[scheme], proxy_name(scheme))
+    for entry in proxies.get("no", "").split(",") if named else []:
+        _is_exception(entry, httpx.URL("https://any.test"))
+    return [proxy_name(scheme) for scheme in named]
+
+
+def loopback_mounts(url: httpx.URL) -> Optional[dict[str, Optional[httpx.BaseTransport]]]:
+    """Return the `mounts` of an `httpx.Client` that keep calls to this machine from the proxies of the environment."""
+    return {f"all://{url.raw_host.decode('ascii')}": None} if is_loopback(url.host) else None
+
+
 def proxy_name(scheme: str) -> str:
     """Return the variable of the environment that names the proxy for a scheme, as it is written there."""
     names = [name for name, value in os.environ.items() if name.lower() == f"{scheme}_proxy" and value]

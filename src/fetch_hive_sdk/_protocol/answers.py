@@ -15,6 +15,7 @@ from fetch_hive_sdk.errors import ResponseDecodeError, ResponseValidationError, 
 from fetch_hive_sdk.models.base import ReceivedT, describe, read_model
 
 if TYPE_CHECKING:
+    import httpx
     from typing_extensions import TypeGuard
 
 AnswerT = TypeVar("AnswerT")
@@ -27,15 +28,17 @@ def is_json(media_type: str) -> bool:
 
 @dataclass(frozen=True)
 class Answer(Generic[AnswerT]):
-    """How the body of an answer is read. Made by `one`, `many` and `nothing`.
+    """How the body of an answer is read. Made by `one`, `maybe_one`, `many` and `nothing`.
 
     Args:
         read: Reads the JSON value.
         empty: What an empty body stands for; None where a body is promised.
+        add_head: Adds what stands in the head of the answer.
     """
 
     read: Callable[[object], AnswerT]
     empty: Optional[Callable[[], AnswerT]] = None
+    add_head: Optional[Callable[[AnswerT, httpx.Response], AnswerT]] = None
 
 
 def one(model: type[ReceivedT], under: Optional[str] = None, *, may_be_empty: bool = False) -> Answer[ReceivedT]:
@@ -54,6 +57,17 @@ def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[Rec
         return [parse_object(model, item) for item in cast("list[object]", items)]
 
     return Answer(read)
+
+
+def maybe_one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[Optional[ReceivedT]]:
+    """Promise an object or nothing: None stands for an empty body, and for one without the key."""
+
+    def read(value: object) -> Optional[ReceivedT]:
+        if under is not None and as_object(value).get(under) is None:
+            return None
+        return parse_object(model, _unwrap(value, under))
+
+    return Answer(read, empty=lambda: None)
 
 
 def nothing() -> Answer[None]:

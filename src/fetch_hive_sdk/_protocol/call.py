@@ -23,9 +23,9 @@ from fetch_hive_sdk.errors import (
     ResponseError,
 )
 
-from .answers import find_request_id, parse_answer
+from .answers import as_object, find_request_id, parse_answer, text_or_none
 from .bodies import MAX_BODY_BYTES, MAX_REFUSAL_BYTES, BodyReader, content_encoding, content_type
-from .endpoint import Effect
+from .endpoint import CORRELATION, Effect
 from .refusals import detach, refuse, without_secrets
 from .requests import Upload, build_request
 from .retry import RetryPolicy
@@ -171,6 +171,8 @@ class Call(Generic[AnswerT]):
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
+        if self._endpoint.answer.add_head is not None:
+            answer = self._endpoint.answer.add_head(answer, self._head)
         self._answer = answer
         self._log("answered", find_request_id(self._body.so_far()))
         return answer
@@ -222,6 +224,12 @@ class Call(Generic[AnswerT]):
     def _outcome(self) -> object:
         """The answer, or what there is of it."""
         return self._answer
+
+    @property
+    def _correlation_id(self) -> Optional[str]:
+        """The id that `correlate` has put into the metadata of the run."""
+        metadata = self._request_body.fields.get("metadata") if self._request_body is not None else None
+        return text_or_none(as_object(metadata).get(CORRELATION))
 
     @property
     def _status(self) -> Optional[int]:
@@ -317,6 +325,7 @@ class Call(Generic[AnswerT]):
         error.attempts = self._attempts
         if error.request_id is not None:
             error.request_id = self._config.api_key.hide_in(error.request_id)
+        error.correlation_id = self._correlation_id
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
@@ -346,8 +355,11 @@ class Call(Generic[AnswerT]):
     def _log(self, outcome: str, request_id: Optional[str] = None) -> None:
         if log.isEnabledFor(logging.DEBUG):
             seconds = self._deadlines.clock() - self._deadlines.started
-            facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, request_id or "unknown")
-            log.debug("%s %s: %s (attempt %d, %.3f s, request id %s)", *facts)
+            ids = f"request id {request_id or 'unknown'}"
+            if self._correlation_id:
+                ids += f", correlation id {self._correlation_id}"
+            facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, ids)
+            log.debug("%s %s: %s (attempt %d, %.3f s, %s)", *facts)
 
 
 def _forget_variables(error: BaseException) -> None:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Generic, Literal, Optional, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fetch_hive_sdk._secret import Secret
+
     from .answers import Answer
 
 AnswerT = TypeVar("AnswerT")
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+CORRELATION = "fetch_hive_sdk.correlation"
+"""The name in `metadata` under which `correlate` puts its id."""
+
+Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
 class Effect(enum.Enum):
@@ -40,6 +45,8 @@ class Endpoint(Generic[AnswerT]):
         effect: What the call does. It alone decides what is sent again, and `maybe_processed`.
         query: What follows the `?`, if anything.
         operation: What observers see as the name of the call, such as `invoke_prompt`.
+        is_open: Whether the service asks for no key there: then none is sent.
+        secret: A webhook's secret, which is sent in place of the key.
         wrapper: The name under which the service wants the fields of the body; None for the body itself.
     """
 
@@ -50,3 +57,5 @@ class Endpoint(Generic[AnswerT]):
     query: Optional[Mapping[str, str]] = None
     wrapper: Optional[str] = None
     operation: str = ""
+    is_open: bool = False
+    secret: Optional[Secret] = None

@@ -21,12 +21,17 @@ from fetch_hive_sdk.models.prompts import (
 )
 
 from .answers import as_object, decode_json, is_object, one, parse_answer, parse_object, text_or_none
+from .endpoint import Endpoint
+from .kinds import Kind
 from .refusals import read_error
 from .sse import ErrorPayload
 from .streaming import Transcript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fetch_hive_sdk._config import Config
+    from fetch_hive_sdk._secret import Secret
 
 _MODELS: dict[object, type[Union[ReasoningEvent, ResponseEvent, UsageEvent]]] = {
     "reasoning": ReasoningEvent,
@@ -124,6 +129,13 @@ def pass_on(raw: dict[str, Any]) -> UnknownEvent:
     return keep_raw(UnknownEvent.model_validate(fields), raw)
 
 
+def without_key(event: ErrorEvent, secret: Optional[Secret]) -> ErrorEvent:
+    """Return an error event with the key masked."""
+    raw = event.raw
+    masked = as_object(secret.hide_in_value(raw)) if secret is not None else raw
+    return event if masked == raw else parse_error_event(masked)
+
+
 class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
     """What the stream of a prompt has given so far."""
 
@@ -144,14 +156,9 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
             self._usage = event
             self.is_complete = True
         elif isinstance(event, ErrorEvent):
-            event = self._error = self._without_key(event)
+            event = self._error = without_key(event, self.secret)
             self.is_complete = True
         return event
-
-    def _without_key(self, event: ErrorEvent) -> ErrorEvent:
-        raw = event.raw
-        masked = as_object(self.secret.hide_in_value(raw)) if self.secret is not None else raw
-        return event if masked == raw else parse_error_event(masked)
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[StreamEvent]:
         """Give an answer that came in one piece as the events that a stream would have had."""
@@ -186,3 +193,10 @@ def _as_events(answer: InvokeResponse) -> Iterator[StreamEvent]:
         usage["duration"] = answer.duration
     fields = {"type": "usage", "request_id": answer.request_id, "usage": usage, "stop_reason": answer.stop_reason}
     yield parse_object(UsageEvent, {name: value for name, value in fields.items() if value is not None})
+
+
+def _endpoint(config: Config) -> Endpoint[InvokeResponse]:
+    return Endpoint(config.prompt_path, one(InvokeResponse), operation="invoke_prompt")
+
+
+KINDS: dict[str, Kind[Any]] = {"invoke_prompt": Kind(_endpoint, PromptTranscript)}

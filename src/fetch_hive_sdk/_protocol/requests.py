@@ -14,9 +14,7 @@ from fetch_hive_sdk._version import __version__
 from fetch_hive_sdk.models.json_values import read_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
-
-    from pydantic import BaseModel
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 
     from fetch_hive_sdk._config import Config
 
@@ -91,21 +89,33 @@ class Body:
 def json_body(
     endpoint: Endpoint[Any],
     fields: Mapping[str, object],
-    model: type[BaseModel],
+    names: Collection[str],
     extra_body: Optional[Mapping[str, object]] = None,
 ) -> Body:
-    """Write the JSON body of a request from the fields of its model, and those that this version does not know.
+    """Write the JSON body of a request from its fields, and those that this version does not know.
+
+    Args:
+        endpoint: Where it goes.
+        fields: The fields.
+        names: All names that have an argument of their own.
+        extra_body: What this version does not know.
 
     Raises:
         ValueError: `extra_body` has a field that has an argument of its own, or a value that JSON cannot carry.
 
     """
     extra = read_json_object(extra_body or {}, "extra_body")
-    known = sorted(model.model_fields.keys() & extra.keys())
+    known = sorted({*names, *fields} & extra.keys())
     if known:
         raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
     merged = {**fields, **extra}
     return Body(to_json({endpoint.wrapper: merged} if endpoint.wrapper else merged), fields=merged)
+
+
+def _credentials(config: Config, endpoint: Endpoint[Any]) -> dict[str, str]:
+    if endpoint.secret is not None:
+        return {"X-Fetch-Hive-Webhook-Secret": endpoint.secret.reveal()}
+    return {} if endpoint.is_open else {"Authorization": f"Bearer {config.api_key.reveal()}"}
 
 
 def build_request(
@@ -118,7 +128,7 @@ def build_request(
 ) -> httpx.Request:
     """Build the request of one attempt."""
     headers = {
-        "Authorization": f"Bearer {config.api_key.reveal()}",
+        **_credentials(config, endpoint),
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
         # What `BodyReader` can undo with a bound. Events must not wait in a compressor.
         "Accept-Encoding": "identity" if streaming else "gzip",

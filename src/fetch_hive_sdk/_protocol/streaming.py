@@ -72,6 +72,7 @@ class Transcript(Generic[EventT, AnswerT]):
         self.is_unused: bool = False
         self.cause: Optional[FetchHiveError] = None
         self.attempts = 0
+        self.correlation_id: Optional[str] = None
         self.extensions: dict[str, Any] = {}
         """Those of the request: the network keeps there how to end the call."""
 
@@ -107,7 +108,7 @@ class Transcript(Generic[EventT, AnswerT]):
             error_code=code,
             request_id=request_id,
         )
-        failure.attempts = self.attempts
+        failure.attempts, failure.correlation_id = self.attempts, self.correlation_id
         return failure
 
     def add(self, event: EventT) -> EventT:
@@ -187,7 +188,7 @@ class Transcript(Generic[EventT, AnswerT]):
             if phase is None
             else StreamTimeoutError(message, phase=phase, partial=partial, request=request, request_id=request_id)
         )
-        error.attempts = self.attempts
+        error.attempts, error.correlation_id = self.attempts, self.correlation_id
         error.maybe_processed = not self.is_unused
         return error
 
@@ -345,6 +346,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
     ) -> None:
         super().__init__(config, endpoint, body, timeout=timeout)
         self.transcript = transcript
+        transcript.correlation_id = self._correlation_id
         transcript.secret = config.api_key
 
     def begin(self) -> httpx.Request:

@@ -12,6 +12,7 @@ from fetch_hive_sdk._observers import AttemptEnded, AttemptStarted, CallEnded, C
 from fetch_hive_sdk.models.usage import Usage
 
 from .answers import as_object
+from .endpoint import CORRELATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from fetch_hive_sdk._observers import Observer
 
 log = logging.getLogger("fetch_hive_sdk")
-
-CORRELATION = "fetch_hive_sdk.correlation"
-"""The name in `metadata` under which `correlate` puts its id."""
 
 # Observers that have raised, which is logged once for each. Not a set: an observer may not be hashable.
 _faulty: list[Observer] = []

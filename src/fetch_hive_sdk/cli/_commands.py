@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING
 
 from fetch_hive_sdk import __version__
 
-from . import _completion, _demo, _doctor, _invoke, _record, _replay, _serve
+from . import (
+    _api,
+    _bulk,
+    _completion,
+    _demo,
+    _doctor,
+    _invoke,
+    _kb,
+    _prompts,
+    _record,
+    _replay,
+    _requests,
+    _serve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +32,20 @@ examples:
   fetch-hive demo
   fetch-hive serve --port 8765
   fetch-hive invoke summarise --input text="A long text." --stream
+  fetch-hive bulk run rows.csv --deployment summarise --input text=body --journal rows.db
+  fetch-hive invoke --agent AGENT --message "Draft a reply to ticket 8841"
+  fetch-hive api GET /public/models
+  fetch-hive requests wait REQUEST
+  fetch-hive kb search KNOWLEDGE_BASE "refund window"
   fetch-hive record --out cassettes -- pytest tests
   fetch-hive replay cassettes/pytest-tests.json -- pytest tests
+  fetch-hive prompts check my_app.prompts
   fetch-hive doctor
 
 environment:
   FETCH_HIVE_API_KEY   the key; there is no option for it, as commands are kept in histories and seen in process lists
   FETCH_HIVE_BASE_URL  where the API is, if it is not the service itself
+  FETCH_HIVE_WORKSPACE_ID  the workspace, for what is managed: knowledge bases, for example
   FETCH_HIVE_LOG       "debug" writes a line for every request to stderr
   NO_COLOR             if set, no colours; FORCE_COLOR wants them even where there is no terminal
 """
@@ -68,12 +88,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="fetch-hive",
-        description="Run prompt deployments of Fetch Hive, record and replay them, see how that works without a key.",
+        description="Run prompts, workflows and agents of Fetch Hive, record and replay them, or try it without a key.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_demo, _serve, _invoke, _record, _replay, _doctor, _completion):
+    modules = (_demo, _serve, _invoke, _bulk, _api, _requests, _kb, _record, _replay, _prompts, _doctor, _completion)
+    for command in modules:
         command.add_to(commands.add_parser)
     return parser

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import textwrap
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
-from fetch_hive_sdk.testing import FakeServer
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from fetch_hive_sdk.testing import AgentAnswer, FakeServer, ToolUse
 
 EPILOG = """\
 examples:
@@ -64,6 +59,20 @@ SCENES = [
         """,
     ),
     (
+        "An agent at work, and a workflow",
+        """
+        for event in client.invoke_agent_stream(agent="weather-bee", message="Do I need a hat in Bonn?"):
+            if event.type == "tool":
+                print(f"[tool] {event.tool} {event.input} -> {event.output}")
+            elif event.type == "response":
+                print(event.response, end="", flush=True)
+        print()
+
+        run = client.invoke_workflow(deployment="invoice-triage", inputs={"vendor": "Northwind"})
+        print(run.status, run.output)
+        """,
+    ),
+    (
         "A refused call",
         """
         from fetch_hive_sdk import NotFoundError
@@ -83,7 +92,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "demo",
         help="show what the package does, with no key and no network",
-        description="Start a fake service on this machine and show a call, a stream, asyncio and an error.",
+        description="Start a fake service on this machine and show calls, streams, an agent, a workflow and an error.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -94,7 +103,10 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
     """Play the scenes against a fake service on a loopback port."""
     fake = FakeServer(delay=0.03)
     fake.answers("summarise", "Fetch Hive helps teams ship.", reasoning="Five words will do.", model="demo-model")
-    with _without_proxies(), fake.serve() as url:
+    look = ToolUse("weather", {"city": "Bonn"}, "sunny")
+    fake.answers_agent("weather-bee", AgentAnswer("Yes: it is sunny.", tools=[look]))
+    fake.answers_workflow("invoice-triage", {"lines": 2, "mismatches": 0})
+    with fake.serve() as url:
         names: dict[str, object] = {"url": url}
         for title, scene in SCENES:
             code = textwrap.dedent(scene).strip()
@@ -103,16 +115,3 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
             print(flush=True)
     print("No key, no network, no bill: the service was a fake on this machine. Yours: fetch-hive serve")
     return 0
-
-
-@contextmanager
-def _without_proxies() -> Generator[None, None, None]:
-    """Keep the proxies of the environment, broken ones too, from coming between this program and itself."""
-    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update(dict.fromkeys(before, "*"))
-    try:
-        yield
-    finally:
-        for name in before:
-            os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})

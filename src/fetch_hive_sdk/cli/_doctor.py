@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional
 import httpx
 
 from fetch_hive_sdk import ConfigurationError, FetchHive, __version__
+from fetch_hive_sdk._net.proxies import Routes, check_proxies, loopback_mounts
 
-from ._proxies import check_proxies, goes_through_proxy, proxy_variables
 from ._record import SERVICE
 from ._terminal import Style, in_one_line, paint
 
@@ -115,7 +115,7 @@ def examine(*, offline: bool = False) -> Iterator[Finding]:
 
 
 def _examine_network(url: httpx.URL) -> Iterator[Finding]:
-    if goes_through_proxy(url):
+    if Routes().find(url).proxy:
         yield Finding("dns", "skipped", "the proxy looks the name up")
         yield Finding("tls", "skipped", "the proxy is asked to connect: see the service below")
     else:
@@ -170,10 +170,9 @@ def _check_base_url() -> Finding:
 
 def _check_proxies() -> Finding:
     try:
-        check_proxies()
+        names = check_proxies()
     except ConfigurationError as exc:
         return Finding("proxy", "problem", str(exc))
-    names = proxy_variables()
     if not names:
         return Finding("proxy", "ok", "none")
     exceptions = ", except for NO_PROXY" if os.environ.get("NO_PROXY") or os.environ.get("no_proxy") else ""
@@ -232,7 +231,7 @@ def _shake_hands(url: httpx.URL, context: ssl.SSLContext) -> Finding:
 def _check_service(url: httpx.URL) -> Iterator[Finding]:
     begun = time.time()
     try:
-        with httpx.Client(timeout=_SECONDS) as client:
+        with httpx.Client(timeout=_SECONDS, mounts=loopback_mounts(url)) as client:
             response = client.get(f"{str(url).rstrip('/')}/error_codes")
     except (httpx.HTTPError, OSError) as exc:
         advice = "is it the right base URL, is there a firewall or a proxy between?"

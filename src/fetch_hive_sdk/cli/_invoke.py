@@ -1,34 +1,32 @@
-"""`fetch-hive invoke`: run a deployment from the shell."""
+"""`fetch-hive invoke`: run a prompt, a workflow or an agent from the shell."""
 
 from __future__ import annotations
 
 import argparse
-import codecs
 import json
-import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, TextIO, cast
+from typing import TYPE_CHECKING, Callable, Optional, TextIO, Union, cast
 
 from pydantic import ValidationError
 
-from fetch_hive_sdk import (
-    APIConnectionError,
-    APIStatusError,
-    ConfigurationError,
-    FetchHive,
-    FetchHiveError,
-    InvokeRequest,
-    ReasoningEvent,
-    ResponseEvent,
-    StreamError,
-)
+from fetch_hive_sdk import AgentReply, AgentRequest, InvokeRequest, ReasoningEvent, ResponseEvent, WorkflowRequest
 
-from ._proxies import check_proxies
+from ._calling import add_options, call, pair, print_json, prints_utf8, refuse, scalar
 from ._terminal import complain, in_one_line, paint, show
 
 if TYPE_CHECKING:
-    from fetch_hive_sdk import InvokeResponse, PromptStream, Usage
+    from collections.abc import Sequence
+
+    from fetch_hive_sdk import (
+        AgentStream,
+        FetchHive,
+        InvokeResponse,
+        PendingToolApproval,
+        PromptStream,
+        Usage,
+        WorkflowRun,
+    )
 
 EPILOG = """\
 examples:
@@ -36,6 +34,8 @@ examples:
   fetch-hive invoke summarise --input-json inputs.json --stream
   echo '{"text": "A long text."}' | fetch-hive invoke summarise --input-json - --json
   fetch-hive invoke summarise --input text="A long text." --stream --json | jq -r .response
+  fetch-hive invoke --workflow invoice-triage --input vendor=Northwind
+  fetch-hive invoke --agent AGENT --message "Draft a reply to ticket 8841" --thread ticket-8841 --stream
 
 The key comes from FETCH_HIVE_API_KEY; there is no option for it, as commands are kept in histories.
 
@@ -44,7 +44,7 @@ With --json, a failure is a JSON object on stderr, too.
 exit codes:
   0  answered                        5  no usable answer: not reached, or not in time
   1  the answer cannot be written    6  an answer that is not as the API promises
-  2  an argument is wrong            7  the stream broke off or failed; what came is on stdout
+  2  an argument is wrong            7  the run failed or broke off; what came is on stdout
   3  no key, a bad base URL or proxy 130, 141  Ctrl-C, closed pipe
   4  refused by the service
 """
@@ -54,56 +54,44 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "invoke",
-        help="run a prompt deployment",
-        description="Run a prompt deployment: the text to stdout, the usage to stderr.",
+        help="run a prompt, a workflow or an agent",
+        description="Run a prompt, a workflow or an agent: the text to stdout, everything else to stderr.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("deployment", help="the name of the deployment")
+    parser.add_argument("deployment", nargs="?", help="the name of the deployment of a prompt")
+    parser.add_argument("--workflow", metavar="NAME", help="in its place, the deployment of a workflow")
+    parser.add_argument("--agent", metavar="ID", help="in its place, the id of an agent")
+    parser.add_argument("--message", metavar="TEXT", help="what the agent is asked")
+    parser.add_argument("--thread", metavar="NAME", help="the conversation with the agent; without it, no memory")
     parser.add_argument("--variant", help="the name of the variant")
     parser.add_argument(
         "--input",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         metavar="NAME=TEXT",
-        help="a variable of the prompt; may be repeated",
+        help="a variable of the prompt or the workflow; may be repeated",
     )
     parser.add_argument(
         "--input-json", type=_json_object, default={}, metavar="FILE", help="a JSON object of variables; - for stdin"
     )
     parser.add_argument(
         "--metadata",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         metavar="NAME=VALUE",
         help="data for the logs; numbers, true, false, null and a text in quotes are read as JSON; may be repeated",
     )
     parser.add_argument("--user", help="your id of the person who calls")
-    parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
-    parser.add_argument("--timeout", type=seconds, default=120.0, metavar="SECONDS", help="for the whole call; 120")
+    add_options(parser, with_workspace=False)
     parser.add_argument("--stream", action="store_true", help="print the text as it is being written")
     parser.add_argument("--reasoning", action="store_true", help="print what the model thought, too, to stderr")
     parser.add_argument(
         "--json", action="store_true", help="print the whole answer as JSON; with --stream each event, on a line"
     )
     parser.set_defaults(run=run, parser=parser)
-
-
-def seconds(text: str) -> float:
-    """Read a time limit. argparse says "invalid seconds value" of what is no number."""
-    limit = float(text)
-    if not 0 < limit < math.inf:
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return limit
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError("must be NAME=VALUE")
-    return name, value
 
 
 def _json_object(path: str) -> dict[str, object]:
@@ -122,84 +110,103 @@ def _json_object(path: str) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
-def _scalar(text: str) -> object:
-    """Read what is a scalar of JSON as that, and anything else as the text that it is."""
-    try:
-        value: object = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return text
-    return value if value is None or isinstance(value, (int, float, str)) else text
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is Python's, not JSON")
-
-
 def run(options: argparse.Namespace) -> int:
-    """Run the deployment; return the exit code."""
+    """Run the deployment or the agent; return the exit code."""
     request = _read_request(options)
-    try:
-        check_proxies()
-        client = FetchHive(base_url=options.base_url, timeout=options.timeout)
+
+    def work(client: FetchHive) -> int:
+        if isinstance(request, WorkflowRequest):
+            return _print_run(client.invoke(request), options)
         if options.stream:
             _stream(client, request, options)
         else:
             _print(client.invoke(request), options)
-    except FetchHiveError as exc:
-        _report(exc, as_json=options.json)
-        return _exit_code(exc)
-    return 0
+        return 0
+
+    return call(options, work, as_json=options.json)
 
 
-def _read_request(options: argparse.Namespace) -> InvokeRequest:
+def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowRequest, AgentRequest]:
+    parser: argparse.ArgumentParser = options.parser
+    _check_combination(parser, options)
+    common = {"user": options.user, "metadata": {name: scalar(value) for name, value in options.metadata}}
     try:
-        return InvokeRequest.model_validate(
-            {
-                "deployment": options.deployment,
-                "variant": options.variant,
-                "inputs": {**options.input_json, **dict(options.input)},
-                "user": options.user,
-                "metadata": {name: _scalar(value) for name, value in options.metadata},
-            }
-        )
+        if options.agent is not None:
+            fields = {"agent": options.agent, "message": options.message, "thread_id": options.thread}
+            return AgentRequest.model_validate({**fields, **common})
+        inputs = {**options.input_json, **dict(options.input)}
+        model = InvokeRequest if options.workflow is None else WorkflowRequest
+        deployment = options.deployment if options.workflow is None else options.workflow
+        fields = {"deployment": deployment, "variant": options.variant, "inputs": inputs}
+        return model.model_validate({**fields, **common})
     except ValidationError as exc:
-        problem = exc.errors(include_url=False, include_input=False)[0]
-        parser: argparse.ArgumentParser = options.parser
-        parser.error(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+        refuse(options, exc)
 
 
-def _print(answer: InvokeResponse, options: argparse.Namespace) -> None:
+def _check_combination(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if [options.deployment, options.workflow, options.agent].count(None) != 2:  # noqa: PLR2004 - one of three
+        parser.error("pass a deployment, --workflow NAME or --agent ID, and one of them only")
+    if (options.agent is None) != (options.message is None):
+        parser.error("--agent and --message go together")
+    if options.agent is None and options.thread is not None:
+        parser.error("--thread goes with --agent")
+    if options.agent is not None and (options.variant is not None or options.input or options.input_json):
+        parser.error("--variant and --input go with a deployment: an agent takes a --message")
+    if options.workflow is not None and (options.stream or options.reasoning):
+        parser.error("a workflow has no stream and no reasoning")
+
+
+def _print_run(workflow_run: WorkflowRun, options: argparse.Namespace) -> int:
     if options.json:
-        print(json.dumps(answer.raw, ensure_ascii=not _prints_utf8(), indent=2))
+        print_json(workflow_run.raw)
+    elif isinstance(workflow_run.output, str):
+        print(show(workflow_run.output, sys.stdout), flush=True)
+    elif workflow_run.output is not None:
+        print_json(workflow_run.output)
+    if workflow_run.status != "failed":
+        return 0
+    if not options.json:
+        complain(in_one_line(f"the run failed: {workflow_run.error or 'the service does not say why'}"))
+    return 7
+
+
+def _print(answer: Union[InvokeResponse, AgentReply], options: argparse.Namespace) -> None:
+    if options.json:
+        print_json(answer.raw)
         return
     if options.reasoning and answer.reasoning:
         _think(answer.reasoning.rstrip("\n") + "\n")
     # Flushed: the answer has been paid for, and what follows may fail.
     print(show(answer.response, sys.stdout), flush=True)
+    if isinstance(answer, AgentReply):
+        _print_approvals(answer.pending_tool_approvals)
     _print_usage(answer.usage)
+
+
+def _print_approvals(approvals: Sequence[PendingToolApproval]) -> None:
+    for approval in approvals:
+        what = in_one_line(approval.summary or approval.tool_name or "a tool call")
+        complain(f"waits for a decision: {what} (approval {approval.approval_id})")
 
 
 def _think(text: str) -> None:
     print(paint(show(text, sys.stderr), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
 
 
-def _prints_utf8() -> bool:
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    return codecs.lookup(encoding).name == "utf-8"
-
-
-def _stream(client: FetchHive, request: InvokeRequest, options: argparse.Namespace) -> None:
+def _stream(client: FetchHive, request: Union[InvokeRequest, AgentRequest], options: argparse.Namespace) -> None:
     with client.stream(request) as stream:
         if options.json:
             for event in stream:
-                print(json.dumps(event.raw, ensure_ascii=not _prints_utf8()), flush=True)
+                print(json.dumps(event.raw, ensure_ascii=not prints_utf8()), flush=True)
         else:
             _print_events(stream, with_reasoning=options.reasoning)
         # Raises what the service has told by an event.
-        stream.collect()
+        answer = stream.collect()
+        if isinstance(answer, AgentReply) and not options.json:
+            _print_approvals(answer.pending_tool_approvals)
 
 
-def _print_events(stream: PromptStream, *, with_reasoning: bool) -> None:
+def _print_events(stream: Union[PromptStream, AgentStream], *, with_reasoning: bool) -> None:
     try:
         is_thinking = False
         for event in stream:
@@ -223,30 +230,3 @@ def _print_usage(usage: Usage) -> None:
         prompt, completion = usage.prompt_tokens.total_tokens, usage.completion_tokens.total_tokens
         told = f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})"
         print(paint(told, "dim", sys.stderr), file=sys.stderr)
-
-
-def _report(error: FetchHiveError, *, as_json: bool) -> None:
-    if not as_json:
-        billed = "; it may have been processed and billed" if error.maybe_processed else ""
-        complain(in_one_line(str(error)) + billed)
-        return
-    known = {
-        "error": type(error).__name__,
-        "message": str(error),
-        "status_code": getattr(error, "status_code", None),
-        "error_code": getattr(error, "error_code", None),
-        "request_id": error.request_id,
-        "maybe_processed": error.maybe_processed,
-        "exit_code": _exit_code(error),
-    }
-    print(json.dumps({name: value for name, value in known.items() if value is not None}), file=sys.stderr)
-
-
-def _exit_code(error: FetchHiveError) -> int:
-    kinds: list[tuple[type[FetchHiveError], int]] = [
-        (ConfigurationError, 3),
-        (APIStatusError, 4),
-        (StreamError, 7),
-        (APIConnectionError, 5),
-    ]
-    return next((code for kind, code in kinds if isinstance(error, kind)), 6)

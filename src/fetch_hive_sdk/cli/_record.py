@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk import ConfigurationError, FetchHive
+from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.testing import recording_proxy
 
-from ._proxies import check_proxies
 from ._running import add_command_to, check_command, run_command
 from ._terminal import complain
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Optional, cast
 
 from fetch_hive_sdk._secret import Secret
+from fetch_hive_sdk.testing._cassette import hide_webhook_secrets
 from fetch_hive_sdk.testing._json import read_json
 from fetch_hive_sdk.testing._watch import WatchedBody
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
+    from pydantic import JsonValue
 
     from fetch_hive_sdk.testing._server import Handler
     from fetch_hive_sdk.testing._watch import End
@@ -200,7 +202,7 @@ class _Call:
             value: object = read_json(data)
         except ValueError:
             value = data.decode(errors="replace")
-        value = self._key.hide_in_value(value)
+        value = hide_webhook_secrets(cast("JsonValue", self._key.hide_in_value(value)))
         return value if len(data) <= _LONGEST else _shorten(value)
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Union
 
 from fetch_hive_sdk.testing import Answer, FakeServer, Fault, Refusal
-from fetch_hive_sdk.testing._fake import Script, prompt_reply
+from fetch_hive_sdk.testing._answers import Script, prompt_reply
 from fetch_hive_sdk.testing._routes import API_PATH
 from fetch_hive_sdk.testing._server import serve
 
 from ._deployments import (
     MIDWAY,
-    Deployment,
     DeploymentFile,
     DeploymentTable,
     PlannedFault,
@@ -33,6 +32,7 @@ from ._deployments import (
     variables_of,
 )
 from ._page import Page
+from ._typed import TypedDeployment, differences, read_served
 
 if TYPE_CHECKING:
     import os
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fetch_hive_sdk import InvokeRequest
-    from fetch_hive_sdk.testing._fake import Behaviour
+    from fetch_hive_sdk.testing._answers import Behaviour
     from fetch_hive_sdk.testing._reply import Reply, Step
+
+    from ._typed import AnyPrompt, Served
 
 # The codes that the API documents for a status.
 _ERROR_CODES = {
@@ -54,6 +56,9 @@ _ERROR_CODES = {
 }
 
 
+CALLBACK_SECONDS = 0.5  # between two looks at what is to be called back
+
+
 class Emulator(FakeServer):
     """A `FakeServer` that keeps to descriptions of deployments, from Python or from a file.
 
@@ -61,13 +66,14 @@ class Emulator(FakeServer):
     wrong type (422). What `answers`, `fails` and `streams` tell of a deployment comes before its description.
 
     Args:
-        *deployments: The deployments.
+        *deployments: The deployments: described, or typed prompts. A prompt refuses the inputs that its signature
+            refuses, and answers with an example of its output, or with the value of a pair `(prompt, value)`.
         default: The answer of deployments that are not described, as for `FakeServer`. None: 404.
         api_key: The only key that is let in; None for any.
         delay: Seconds between two events of a stream, for the deployments that say none.
 
     Raises:
-        ValueError: Two deployments have the same name.
+        ValueError: Two deployments have the same name, or there is no example of the output of a typed prompt.
 
     Example:
         ```python
@@ -79,16 +85,17 @@ class Emulator(FakeServer):
 
     def __init__(
         self,
-        *deployments: Deployment,
+        *deployments: Served,
         default: Optional[Behaviour] = None,
         api_key: Optional[str] = None,
         delay: float = 0.0,
     ) -> None:
         super().__init__(default, api_key=api_key, delay=delay)
-        names = [deployment.name for deployment in deployments]
+        described = read_served(deployments)
+        names = [deployment.name for deployment in described]
         if len(set(names)) < len(names):
             raise ValueError("two deployments have the same name")
-        self._deployments = _Deployments(dict(zip(names, deployments)))
+        self._deployments = _Deployments(dict(zip(names, described)))
         self._file: Optional[_File] = None
 
     @classmethod
@@ -129,14 +136,29 @@ class Emulator(FakeServer):
         content = self._file.read_changes() if self._file else None
         if content is None or self._file is None:
             return False
-        self.delay = content.delay if self._file.delay is None else self._file.delay
+        self.delay: float = content.delay if self._file.delay is None else self._file.delay
         self._api_key = content.api_key.get_secret_value() if content.api_key else None
         self._deployments = _Deployments(content.deployments)
         return True
 
+    def differences(self, prompt: AnyPrompt) -> list[str]:
+        """Compare a typed prompt with the description of its deployment.
+
+        Args:
+            prompt: The prompt.
+
+        Returns:
+            A sentence for each variable that is missing, superfluous or of another type of JSON, and for a deployment
+            or a variant that is not described; empty if they agree.
+
+        """
+        return list(differences(prompt, self._deployments.tables.get(prompt.deployment)))
+
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None, *, page: bool = False) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
+
+        Signed callbacks are delivered by themselves, soon after the call, to addresses on this machine.
 
         Args:
             port: The port; 0 for a free one.
@@ -153,12 +175,29 @@ class Emulator(FakeServer):
         """
         handler = self.handle if delay is None else partial(self._respond, delay=delay)
         shown = Page(handler) if page else None
-        with serve(shown.handle if shown else handler, port) as address:
+        with serve(shown.handle if shown else handler, port) as address, self._calling_back():
             try:
                 yield f"{address}{API_PATH}"
             finally:
                 if shown:
                     shown.close()
+
+    @contextmanager
+    def _calling_back(self) -> Generator[None, None, None]:
+        """Deliver callbacks as they fall due, until the block is left."""
+        is_over = threading.Event()
+
+        def deliver() -> None:
+            while not is_over.wait(CALLBACK_SECONDS):
+                self.deliver_callbacks()
+
+        thread = threading.Thread(target=deliver, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
         # Read once: another thread may reload.
@@ -167,7 +206,7 @@ class Emulator(FakeServer):
         if is_scripted or call.deployment not in deployments.tables:
             return super()._answer_prompt(call, delay)
         script, performance = deployments.answer(call)
-        reply = _cut_short(prompt_reply(script, call), performance.fault)
+        reply = _cut_short(prompt_reply(script, call, self._keep_run(script, call)), performance.fault)
         return reply.paced(delay if performance.delay is None else performance.delay)
 
     def _described(self) -> set[tuple[str, Optional[str]]]:
@@ -224,6 +263,8 @@ class _Deployments:
             message = f"The deployment {call.deployment!r} has no variant {call.variant!r}: known are {known}"
             return Refusal(404, message), _Performance()
         values, problem = _read_inputs(variables_of(table), call.inputs)
+        if isinstance(table, TypedDeployment):
+            problem = table.check(call.variant, call.inputs)
         if problem:
             return problem, _Performance()
         variant = _as_variant(table, name or "")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Optional
 
 from fetch_hive_sdk._config import is_loopback
 from fetch_hive_sdk.testing._reply import Reply
+from fetch_hive_sdk.testing._routes import API_PATH
 
 from ._calls import CallLog
 
@@ -56,7 +57,8 @@ class Page:
         if request.method in {"GET", "HEAD"} and (path in _FILES or path == _NEWS):
             return (_refuse_strangers(request) or self._show(path)).respond(request)
         # What is not a call, such as /favicon.ico, is not worth a line.
-        return self._log.handle(request) if request.method == "POST" else self._handler(request)
+        is_call = request.method == "POST" or path.startswith(f"{API_PATH}/")
+        return self._log.handle(request) if is_call else self._handler(request)
 
     def close(self) -> None:
         """Let the browsers go."""

@@ -23,9 +23,18 @@ def _forgive(model_schema: Any) -> None:
         fields_schema = fields_schema["schema"]
     for field in fields_schema["fields"].values():
         value_schema = field["schema"]
+        _leave_out_unreadable_items(value_schema)
         # A literal with a default tells what kind of model it is: another value is another model.
         if value_schema["type"] == "default" and value_schema["schema"]["type"] != "literal":
             value_schema["on_error"] = "default"
+
+
+def _leave_out_unreadable_items(schema: Any) -> None:
+    while "schema" in schema:
+        schema = schema["schema"]
+    items = schema.get("items_schema") if schema["type"] == "list" else None
+    if items is not None and items["type"] != "default":
+        schema["items_schema"] = {"type": "default", "schema": items, "on_error": "omit"}
 
 
 class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the hash of a frozen model
@@ -170,10 +179,22 @@ def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
     return model
 
 
-def _keep_raw_of_items(items: list[object], raws: list[object]) -> None:
-    for item, raw in zip(items, raws):
-        if isinstance(item, Received) and isinstance(raw, dict):
-            keep_raw(item, cast("dict[str, Any]", raw))
+def _keep_raw_of_items(parts: list[object], raws: list[object]) -> None:
+    models = [part for part in parts if isinstance(part, Received)]
+    objects = [cast("dict[str, Any]", raw) for raw in raws if isinstance(raw, dict)]
+    if len(models) < len(objects):
+        # Those that could not be read have been left out.
+        objects = [raw for raw in objects if models and _is_readable(type(models[0]), raw)]
+    for model, raw in zip(models, objects):
+        keep_raw(model, raw)
+
+
+def _is_readable(model_type: type[Received], raw: dict[str, Any]) -> bool:
+    try:
+        model_type.model_validate(raw)
+    except ValidationError:
+        return False
+    return True
 
 
 # The setter of the slot itself: anything around it would cost each event 0.1 microseconds, a tenth of its parsing.

@@ -45,6 +45,19 @@ def read_json_object(value: Mapping[str, object], name: str) -> dict[str, object
         raise ValueError(str(exc)) from None
 
 
+def read_json_value(value: object, name: str) -> object:
+    """Return any value as a JSON value of our own.
+
+    Raises:
+        ValueError: It has a value that JSON cannot carry; the text says where.
+
+    """
+    try:
+        return _to_json_value(value, name, ())
+    except _NotJSONError as exc:
+        raise ValueError(str(exc)) from None
+
+
 class _NotJSONError(Exception):
     """A value that JSON cannot carry; its text says where and why."""
 

@@ -6,35 +6,41 @@ import re
 from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from fetch_hive_sdk.errors import OutputValidationError
 
 from .base import describe
 
 if TYPE_CHECKING:
+    from .agents import AgentReply
     from .prompts import InvokeResponse
+    from .workflows import WorkflowRun
 
 T = TypeVar("T")
 
 
-def read_output(text: str, output_type: Union[type[T], TypeAdapter[T]], response: InvokeResponse) -> T:
-    """Read the text of an answer as JSON of a type, or as the value itself.
+def read_output(
+    output: object,
+    output_type: Union[type[T], TypeAdapter[T]],
+    response: Union[InvokeResponse, AgentReply, WorkflowRun],
+) -> T:
+    """Read the output of an answer: a text as JSON of a type or as the value itself, other JSON as what it is.
 
     Raises:
         OutputValidationError: The text does not fit. Its `response` is the one given here.
 
     """
-    if output_type is str:
-        return cast("T", text)
+    if output_type is str and isinstance(output, str):
+        return cast("T", output)
     adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
-    text = _find_json(text)
+    text = _find_json(output) if isinstance(output, str) else to_json(output).decode()
     try:
         return adapter.validate_json(text)
     except ValidationError as exc:
         reason = describe(exc)
     try:
-        return adapter.validate_python(text)
+        return adapter.validate_python(text if isinstance(output, str) else output)
     except ValidationError:
         # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
         pass

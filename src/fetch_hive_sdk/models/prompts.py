@@ -8,7 +8,6 @@ The fields are those of the vendor's pages "Run with Python SDK" and "Run with A
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, TypeVar, Union, cast, overload
 
@@ -16,8 +15,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from .base import Received
-from .json_values import MetadataText, MetadataValue, Text, check_metadata, read_inputs
+from .json_values import MetadataValue, Text
 from .output import read_output
+from .sent import Inputs, Metadata, RunRequest
 from .usage import Usage, none_is_empty
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ def _not_empty(deployment: str) -> str:
     return deployment
 
 
-class InvokeRequest(BaseModel, frozen=True):
+class InvokeRequest(RunRequest, frozen=True):
     """One run of a prompt deployment, validated before anything is sent.
 
     Most callers pass the same fields as keywords to `FetchHive.invoke_prompt`. Build an `InvokeRequest` to prepare a
@@ -41,7 +41,8 @@ class InvokeRequest(BaseModel, frozen=True):
         pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    run: ClassVar[str] = "invoke_prompt"
+    optional_texts: ClassVar[frozenset[str]] = frozenset({"variant"})
 
     if TYPE_CHECKING:
         # What may be passed is more than what the fields are once it has been read.
@@ -60,25 +61,18 @@ class InvokeRequest(BaseModel, frozen=True):
     """The name of the prompt deployment."""
     variant: Optional[Text] = None
     """The name of the variant. Left out when empty: the service then runs the default variant."""
-    inputs: Annotated[Mapping[str, object], BeforeValidator(read_inputs)] = Field(default_factory=dict)
+    inputs: Inputs = Field(default_factory=dict)
     """Values for the prompt's variables: a mapping or a Pydantic model of anything that Pydantic can turn into JSON."""
     user: Optional[Text] = None
     """Your own opaque id of the person who calls, shown in the dashboard's user tracking."""
-    metadata: Annotated[Mapping[Text, MetadataText], BeforeValidator(check_metadata)] = Field(default_factory=dict)
+    metadata: Metadata = Field(default_factory=dict)
     """Flat data of your own for audit and log filtering. The model does not see it."""
     streaming: bool = False
     """Whether the answer comes as events. The method you call decides this, whatever stands here."""
 
-    @property
-    def raw(self) -> dict[str, object]:
-        """The JSON object that will be sent. Fields that are empty are left out."""
-        return copy.deepcopy(fields_to_send(self))
-
-
-def fields_to_send(request: BaseModel) -> dict[str, object]:
-    """Return `request.raw` as it is in the request itself, for those who only read it."""
-    fields = {name: getattr(request, name) for name in type(request).model_fields}
-    return {name: value for name, value in fields.items() if value not in (None, "", {})}
+    def wire_fields(self) -> dict[str, object]:
+        """Return the fields under the names that the service knows."""
+        return {**self.given_fields(), "streaming": self.streaming}
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------

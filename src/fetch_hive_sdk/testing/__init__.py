@@ -11,19 +11,27 @@ With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
 
 from typing import TYPE_CHECKING
 
-from ._fake import TEST_KEY, Answer, FakeServer, Refusal
+from ._agents import AgentAnswer, BackgroundRun, ToolUse
+from ._answers import Answer, Refusal
+from ._fake import TEST_KEY, TEST_WORKSPACE, FakeServer
 from ._hive import FakeHive
+from ._ledger import Callback
 from ._record import RecordingProxy, record, recording_proxy
 from ._replay import Cassette, UnrecordedCallError, replay
 from ._reply import Fault
 from ._script import StreamScript
+from ._workflows import WorkflowAnswer
 
 if TYPE_CHECKING:
     from fetch_hive_sdk.emulator import Deployment, Emulator, PlannedFault, Tokens, Variable, Variant
 
 __all__ = [
     "TEST_KEY",
+    "TEST_WORKSPACE",
+    "AgentAnswer",
     "Answer",
+    "BackgroundRun",
+    "Callback",
     "Cassette",
     "Deployment",
     "Emulator",
@@ -35,9 +43,11 @@ __all__ = [
     "Refusal",
     "StreamScript",
     "Tokens",
+    "ToolUse",
     "UnrecordedCallError",
     "Variable",
     "Variant",
+    "WorkflowAnswer",
     "record",
     "recording_proxy",
     "replay",

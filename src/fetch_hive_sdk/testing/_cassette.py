@@ -191,14 +191,36 @@ def keep_request(request: httpx.Request, base_path: str = "", redact: Optional[R
 
     """
     key = Secret(key_of(request))
-    path = key.hide_in(request.url.raw_path.decode("ascii", "replace"))
+    path = _SECRET_IN_QUERY.sub(r"\1***", key.hide_in(request.url.raw_path.decode("ascii", "replace")))
     found = {"method": request.method, "path": path[len(base_path) :] if path.startswith(f"{base_path}/") else path}
-    body = _parse(request.content)
-    if not request.content:
+    # An upload is read as it is sent; here it is kept whole.
+    content = _with_fixed_boundary(request.read(), str(request.headers.get("content-type", "")))
+    if not content:
         return RecordedRequest.model_validate(found)
+    body = _parse(content)
     if isinstance(body, dict) and redact is not None:
         body = _redact(cast("dict[str, Any]", body), redact)
     return RecordedRequest.model_validate({**found, "body": key.hide_in_value(body)})
+
+
+_BOUNDARY = re.compile(r'boundary="?([^";]+)')
+
+
+def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
+    """Return a form with the same boundary each time: clients make up a new one for each request."""
+    found = _BOUNDARY.search(media_type) if media_type.startswith("multipart/") else None
+    return content.replace(found[1].encode(), b"boundary") if found else content
+
+
+_SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
+
+
+def hide_webhook_secrets(value: JsonValue) -> JsonValue:
+    """Return a JSON value without what callbacks are signed with."""
+    if isinstance(value, dict):
+        hidden = {name: "***" if name == "webhook_secret" and item else item for name, item in value.items()}
+        return {name: hide_webhook_secrets(item) for name, item in hidden.items()}
+    return [hide_webhook_secrets(item) for item in value] if isinstance(value, list) else value
 
 
 def key_of(request: httpx.Request) -> str:
@@ -244,14 +266,15 @@ def _keep_event(at: float, block: bytes, key: Secret) -> dict[str, object]:
     if block.startswith(b"data: ") and block.endswith(b"\n\n"):
         value = _parse(block[6:-2])
         if isinstance(value, dict):
-            return {"at": at, "event": key.hide_in_value(value)}
+            return {"at": at, "event": hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))}
     return {"at": at, **_keep_bytes(block, key, "wire")}
 
 
 def _keep_body(body: bytes, key: Secret) -> dict[str, object]:
     value = _parse(body)
     is_json = isinstance(value, (dict, list))
-    return {"body": key.hide_in_value(value)} if is_json else _keep_bytes(body, key, "text")
+    hidden = hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))
+    return {"body": hidden} if is_json else _keep_bytes(body, key, "text")
 
 
 def _keep_bytes(data: bytes, key: Secret, name: str) -> dict[str, object]:

@@ -51,3 +51,59 @@ def _entry(code: str, status: Optional[int], message: str, action: str) -> dict[
         "client_action_key": f"{code}.action",
         "client_action": action,
     }
+
+
+_COUNTRIES = [("Germany", "DE"), ("Spain", "ES"), ("United States", "US")]
+_SERVICES = [
+    ("google_search", "Google Search", "google_country", "alpha2"),
+    ("google_news", "Google News", "google_country", "alpha2"),
+    ("google_ai_mode", "Google AI Mode", "google_location_name", "country_name"),
+    ("google_ai_overview", "Google AI Overview", "google_location_name", "country_name"),
+    ("bing_search", "Bing Search", "bing_country", "alpha2"),
+]
+
+
+def search_services() -> list[dict[str, object]]:
+    """Return what `GET /public/search_services/countries` answers, with a few countries."""
+    return [_service(*row) for row in _SERVICES]
+
+
+def countries_of(service: str) -> Optional[dict[str, object]]:
+    """Return the countries of a service; None if there is no such service."""
+    return next((found for found in search_services() if found["service"] == service), None)
+
+
+def _service(service: str, name: str, value_field: str, value_format: str) -> dict[str, object]:
+    countries = [
+        {"country_name": country, "alpha2": code, "value": code if value_format == "alpha2" else country}
+        for country, code in _COUNTRIES
+    ]
+    return {
+        "service": service,
+        "name": name,
+        "country_value_field": value_field,
+        "country_value_format": value_format,
+        "countries": countries,
+    }
+
+
+def model_catalogue() -> list[dict[str, object]]:
+    """Return what `GET /public/models` answers, with two models."""
+    return [_model("fake-model", "Fake model", is_image=False), _model("fake-painter", "Fake painter", is_image=True)]
+
+
+def _model(model_id: str, name: str, *, is_image: bool) -> dict[str, object]:
+    return {
+        "id": model_id,
+        "name": name,
+        "slug": model_id,
+        "provider": "fake",
+        "provider_name": "Fake",
+        "context_limit": 128_000,
+        "model_type": "image_generation" if is_image else "llm",
+        "is_image_generation": is_image,
+        "is_vision": not is_image,
+        "is_reasoning": not is_image,
+        "is_tool_calling": not is_image,
+        "is_json_schema": not is_image,
+    }

@@ -2,94 +2,52 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Callable, ClassVar, Optional, TypedDict, Union, cast
+from typing import TYPE_CHECKING, ClassVar, Optional, TypedDict, Union
 
 import httpx
 from pydantic import ConfigDict, ValidationError
 
 from fetch_hive_sdk import FetchHive, InvokeRequest
 
+from ._answers import (
+    SCRIPTS,
+    Answer,
+    AnswerQueue,
+    Behaviour,
+    Refusal,
+    Script,
+    checked,
+    checked_script,
+    prompt_reply,
+    told_by,
+)
 from ._catalogue import error_catalogue
 from ._json import read_json
+from ._ledger import Run
+from ._platform import Platform
 from ._reply import Fault, Reply, json_reply
-from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of, refusal_reply
-from ._script import (
-    DEFAULT_MODEL,
-    Event,
-    StreamScript,
-    Usage,
-    count_words,
-    new_request_id,
-    reply_of,
-    script_of,
-    words_of,
-)
+from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of
+from ._script import DEFAULT_MODEL, Event, StreamScript, Usage, new_request_id
 from ._server import serve
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Generator, Iterable, Mapping
 
     from typing_extensions import Unpack
+
+    from fetch_hive_sdk.telemetry import Observer
 
     from ._server import Handler
 
 TEST_KEY = "fhk_test"
 """The key that `FakeServer.client` sends."""
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a fake deployment says.
-
-    Raises:
-        ValueError: The pieces, put together, are not the text.
-    """
-
-    text: str = ""
-    """The text of the answer."""
-    reasoning: Optional[str] = None
-    """What the model thought before, if anything."""
-    usage: Optional[Usage] = None
-    """The `usage` object; None to count the words."""
-    model: str = DEFAULT_MODEL
-    """The name of the model."""
-    pieces: Optional[Sequence[str]] = None
-    """The text as it is cut for a stream; None to cut it at its words. It is the text, too, if that is empty."""
-    stop_reason: str = "completed"
-    """Why the model stopped."""
-    duration: float = 0.5
-    """Seconds that the run took."""
-    error: Optional[str] = None
-    """The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is refused with
-    502, as the service does when its provider fails."""
-    error_code: Optional[str] = None
-    """The code of that error."""
-
-    def __post_init__(self) -> None:
-        whole = "".join(self.pieces or ())
-        if not self.text:
-            object.__setattr__(self, "text", whole)
-        elif self.pieces is not None and whole != self.text:
-            raise ValueError("the pieces, put together, are not the text: a stream would tell another story")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An answer that is not 2xx, in the shape that the API documents."""
-
-    status: int
-    """The HTTP status."""
-    message: str = "The fake service was told to fail"
-    """What the service says."""
-    error_code: Optional[str] = None
-    """The machine-readable code, if any."""
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Further headers, `Retry-After` for one."""
+TEST_WORKSPACE = "ws_test"
+"""The workspace of `FakeServer.client`, unless it is given another."""
 
 
 class _ReceivedRequest(InvokeRequest, frozen=True):
@@ -112,31 +70,7 @@ class _ReceivedRequest(InvokeRequest, frozen=True):
     __hash__ = InvokeRequest.__hash__
 
 
-Script = Union[str, Answer, Refusal, StreamScript, Fault]
-"""All that an answer can be given as."""
-SCRIPTS = (str, Answer, Refusal, StreamScript, Fault)
-Behaviour = Union[Script, Callable[[InvokeRequest], Script]]
-
-
-class _AnswerQueue:
-    """Answers that are given one after the other, each of them once."""
-
-    def __init__(self, answers: Sequence[Behaviour]) -> None:
-        if not answers:
-            raise ValueError("there must be an answer in the list")
-        self.answers = [_checked(answer) for answer in answers]
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    def take(self) -> tuple[int, Optional[Behaviour]]:
-        """Return the number of this call, and its answer; None if none is left."""
-        with self._lock:
-            self._taken += 1
-            number = self._taken
-        return number, self.answers[number - 1] if number <= len(self.answers) else None
-
-
-class Service:
+class Service(Platform):
     """What every fake of the service does: it answers from what it is told to say, and remembers what it was asked.
 
     Args:
@@ -164,12 +98,13 @@ class Service:
         api_key: Optional[str] = None,
         delay: float = 0.0,
     ) -> None:
+        super().__init__()
         self.calls = []
         self.mistakes = []
         self.default = default
         self.delay = delay
         self._api_key = api_key
-        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, _AnswerQueue]] = {}
+        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, AnswerQueue]] = {}
         self._routes = RouteTable(self._endpoints())
 
     def answers(
@@ -212,10 +147,10 @@ class Service:
         if isinstance(answer, str):
             self._behaviours[deployment, variant] = told
         elif not callable(answer) and isinstance(answer, Sequence):
-            self._behaviours[deployment, variant] = _AnswerQueue(answer)
+            self._behaviours[deployment, variant] = AnswerQueue(answer)
         else:
             # ty: ignore[invalid-argument-type] - it has in mind a callable that is a sequence
-            self._behaviours[deployment, variant] = _checked(answer)
+            self._behaviours[deployment, variant] = checked(answer)
 
     def fails(
         self,
@@ -254,7 +189,7 @@ class Service:
             variant: The variant that says so; None for all that nobody has described.
 
         """
-        self._behaviours[deployment, variant] = events if isinstance(events, StreamScript) else _told_by(events)
+        self._behaviours[deployment, variant] = events if isinstance(events, StreamScript) else told_by(events)
 
     def breaks(self, deployment: str, *, variant: Optional[str] = None) -> None:
         """Tell that the connection breaks before a deployment has answered.
@@ -333,6 +268,7 @@ class Service:
             Route("POST", "/prompt/invoke", self._invoke_prompt),
             Route("POST", "/invoke", self._invoke_prompt),
             Route("GET", "/error_codes", self._list_error_codes, needs_key=False),
+            *self._platform_routes(),
         ]
 
     def _check_key(self, request: httpx.Request) -> None:
@@ -351,17 +287,31 @@ class Service:
         return self._answer_prompt(call, incoming.delay)
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
-        return prompt_reply(self._script_for(call), call).paced(delay)
+        script = self._script_for(call)
+        return prompt_reply(script, call, self._keep_run(script, call)).paced(delay)
+
+    def _keep_run(self, script: Script, call: InvokeRequest) -> str:
+        """Keep the run of a prompt for those who look it up; return its request id."""
+        if isinstance(script, Refusal):
+            return new_request_id()
+        run = Run("prompt_completion", metadata=call.metadata)
+        if isinstance(script, Answer):
+            run.outcome, run.data = "completed" if script.error is None else "failed", {"response": script.text}
+        elif isinstance(script, str):
+            run.data = {"response": script}
+        elif isinstance(script, StreamScript):
+            run.request_id = script.request_id or run.request_id
+        return self._ledger.start(run).request_id
 
     def _script_for(self, call: InvokeRequest) -> Script:
         behaviour = self._behaviours.get((call.deployment, call.variant or None))
         if behaviour is None:
             behaviour = self._behaviours.get((call.deployment, None), self.default)
-        if isinstance(behaviour, _AnswerQueue):
+        if isinstance(behaviour, AnswerQueue):
             behaviour = self._take_from(behaviour, call)
         if behaviour is None:
             return Refusal(404, f"There is no deployment {call.deployment!r}: {self._known_deployments()}")
-        return behaviour if isinstance(behaviour, SCRIPTS) else _checked_script(behaviour(call))
+        return behaviour if isinstance(behaviour, SCRIPTS) else checked_script(behaviour(call))
 
     def _known_deployments(self) -> str:
         known = [repr(name) if variant is None else f"{name!r} ({variant})" for name, variant in self._described()]
@@ -372,7 +322,7 @@ class Service:
         known = self._behaviours.keys()
         return {(name, variant) for name, variant in known if variant is None or (name, None) not in known}
 
-    def _take_from(self, queue: _AnswerQueue, call: InvokeRequest) -> Behaviour:
+    def _take_from(self, queue: AnswerQueue, call: InvokeRequest) -> Behaviour:
         number, behaviour = queue.take()
         if behaviour is None:
             mistake = f"{call.deployment!r} was told {len(queue.answers)} answers, and this is call {number}"
@@ -426,34 +376,28 @@ class ClientOptions(TypedDict, total=False):
     """The arguments of `FetchHive` that a client of a fake may have."""
 
     base_url: Optional[str]
-    timeout: Union[float, httpx.Timeout]
+    timeout: Union[float, httpx.Timeout, None]
     idle_timeout: Optional[float]
     max_retries: int
     retry_unknown_outcome: bool
     prompt_path: str
     allow_http: bool
+    default_headers: Optional[Mapping[str, str]]
+    observers: Iterable[Observer]
+    workspace_id: Union[str, uuid.UUID, None]
+    correlate: bool
 
 
 def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
     """Return a client whose calls a handler answers in process."""
     transport = httpx.MockTransport(handler)
+    options.setdefault("workspace_id", TEST_WORKSPACE)
     return FetchHive(
         api_key=api_key,
         http_client=httpx.Client(transport=transport),
         async_http_client=httpx.AsyncClient(transport=transport),
         **options,  # pyrefly: ignore[open-unpacking] - a checked call has no further ones
     )
-
-
-def _checked(behaviour: Behaviour) -> Behaviour:
-    return behaviour if callable(behaviour) else _checked_script(behaviour)
-
-
-def _checked_script(script: Script) -> Script:
-    if not isinstance(cast("object", script), SCRIPTS):
-        kind = type(script).__name__
-        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
-    return script
 
 
 def _read_call(request: httpx.Request) -> InvokeRequest:
@@ -467,63 +411,3 @@ def _read_call(request: httpx.Request) -> InvokeRequest:
         raise RefusedError(422, f"{where}: {problem['msg']}", "validation_error") from None
     except ValueError as exc:
         raise RefusedError(422, f"the body is not valid JSON: {exc}", "validation_error") from None
-
-
-def _told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
-    pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
-    return Answer("".join(pieces), pieces=pieces) if len(pieces) == len(events) else script_of(events)
-
-
-def prompt_reply(script: Script, call: InvokeRequest) -> Reply:
-    """Return the reply to a call of a prompt.
-
-    Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
-
-    """
-    if isinstance(script, Fault):
-        script.happen()
-    if isinstance(script, str):
-        script = Answer(script)
-    if isinstance(script, Answer) and call.streaming:
-        script = _script_of(script, call)
-    if isinstance(script, Answer) and script.error is None:
-        return _whole_reply(script, call)
-    if isinstance(script, Answer):
-        script = Refusal(502, script.error or "", script.error_code)
-    if isinstance(script, StreamScript):
-        if call.streaming:
-            return reply_of(script, call.raw.get("inputs", {}))
-        script = Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one")
-    return refusal_reply(script.status, script.message, script.error_code, script.headers)
-
-
-def _script_of(answer: Answer, call: InvokeRequest) -> StreamScript:
-    script = StreamScript(answer.model).reasoning(*words_of(answer.reasoning or ""))
-    script = script.text(*(words_of(answer.text) if answer.pieces is None else answer.pieces))
-    if answer.error is not None:
-        return script.error(answer.error, answer.error_code)
-    usage = {"duration": answer.duration, **_usage_of(answer, call)}
-    return script.usage(usage, stop_reason=answer.stop_reason)
-
-
-def _whole_reply(answer: Answer, call: InvokeRequest) -> Reply:
-    usage = dict(_usage_of(answer, call))
-    fields = {
-        "request_id": new_request_id(),
-        "model": answer.model,
-        # The service has it up here, and in a stream inside of usage.
-        "duration": usage.pop("duration", answer.duration),
-        "reasoning": answer.reasoning,
-        "response": answer.text,
-        "usage": usage,
-        "stop_reason": answer.stop_reason,
-    }
-    return json_reply(200, {name: value for name, value in fields.items() if value is not None})
-
-
-def _usage_of(answer: Answer, call: InvokeRequest) -> Usage:
-    """Count words for tokens, where nobody has said what to answer."""
-    if answer.usage is not None:
-        return answer.usage
-    return count_words(call.raw.get("inputs", {}), answer.reasoning or "", answer.text)

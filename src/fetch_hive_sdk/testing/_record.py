@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
 
-from fetch_hive_sdk._config import is_loopback
+from fetch_hive_sdk._net.proxies import loopback_mounts
 from fetch_hive_sdk._session import wrap_sender
 
 from ._cassette import File, RecordedCall, RecordedRequest, Redact, is_over, keep_answer, keep_request, key_of
@@ -112,12 +112,10 @@ def recording_proxy(
 
     """
     url = httpx.URL(base_url)
-    # No proxy of the environment gets a call to this machine, as the key would leave it.
-    mounts = {f"all://{url.raw_host.decode()}": None} if is_loopback(url.host) else None
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
         stack.enter_context(recorder.writing(path))
-        client = stack.enter_context(httpx.Client(mounts=mounts))
+        client = stack.enter_context(httpx.Client(mounts=loopback_mounts(url)))
         address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 

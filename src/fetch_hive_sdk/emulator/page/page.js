@@ -23,7 +23,10 @@ const isObject = (value) => value !== null && typeof value === "object" && !Arra
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 const requestOf = (call) => (isObject(call.request) ? call.request : {});
 const typeOf = (event) => (isObject(event.data) ? String(event.data.type ?? "?") : event.data === "[DONE]" ? "done" : "text");
-const nameOf = (call) => asText(requestOf(call).deployment ?? call.path);
+const namedBy = (request) => request.deployment ?? request.agent ?? request.hive_agent;
+const placeOf = (call) => `${call.method === "POST" ? "" : `${call.method} `}${call.path}`;
+// An object under one of these names is what is created or changed, not what is run.
+const nameOf = (call) => { const name = namedBy(requestOf(call)); return name && !isObject(name) ? asText(name) : placeOf(call); };
 const isRefused = (call) => call.status >= 400;
 
 function piecesOf(call, type) {
@@ -35,7 +38,8 @@ function factOf(call, name) {
   return call.events.map((event) => isObject(event.data) ? event.data[name] : undefined).find((value) => value !== undefined);
 }
 
-const answerOf = (call) => (isObject(call.body) ? asText(call.body.response ?? "") : piecesOf(call, "response"));
+const saidIn = (body) => body.response ?? body.output ?? (body.run_status || body.status ? `(${body.run_status ?? body.status})` : "");
+const answerOf = (call) => (isObject(call.body) ? asText(saidIn(call.body)) : piecesOf(call, "response"));
 const reasoningOf = (call) => (isObject(call.body) ? asText(call.body.reasoning ?? "") : piecesOf(call, "reasoning"));
 const tokensOf = (call) => (isObject(factOf(call, "usage")) ? factOf(call, "usage").total_tokens : undefined);
 
@@ -51,7 +55,7 @@ function failureOf(call) {
 
 function endsEarly(call) {
   if (call.state !== "done" || isRefused(call)) return false;
-  if (!call.events.length) return !isObject(call.body);
+  if (!call.events.length) return typeof call.body === "string" || (call.body === null && call.path.endsWith("/invoke"));
   return !call.events.some((event) => ["usage", "error", "done"].includes(typeOf(event)));
 }
 
@@ -130,13 +134,13 @@ function drawDetail() {
   $("deployment").textContent = nameOf(call);
   $("variant").textContent = request.variant ? asText(request.variant) : "";
   [$("status").textContent, $("status").dataset.kind] = standingOf(call);
-  $("copy-python").disabled = !isObject(call.request);
+  $("copy-python").disabled = !isObject(call.request) && (call.method === "POST" || call.request !== "");
   drawPairs($("facts"), {
     "at": timeOf(call), "took": duration(call.ms), "tokens": tokensOf(call), "model": factOf(call, "model"),
     "request id": factOf(call, "request_id"), "user": request.user,
     "metadata": request.metadata && JSON.stringify(request.metadata),
   });
-  if (isNew) drawPairs($("inputs-list"), isObject(call.request) ? request.inputs ?? {} : { body: call.request });
+  if (isNew) drawPairs($("inputs-list"), isObject(call.request) ? inputsOf(request) : { body: call.request });
   $("inputs").hidden = !$("inputs-list").children.length;
   drawSection("reasoning", reasoningOf(call));
   drawSection("answer", answerOf(call));
@@ -145,6 +149,13 @@ function drawDetail() {
   $("error-title").textContent = isRefused(call) ? "Refused" : "Went wrong";
   $("error-code").textContent = failure?.code ?? "";
   drawEvents(call);
+}
+
+// What a run was given, and the fields of any other call.
+function inputsOf(request) {
+  if (request.deployment) return request.inputs ?? {};
+  const { agent, hive_agent, user, metadata, streaming, ...rest } = request;
+  return isObject(agent) ? { agent, ...rest } : rest;
 }
 
 function drawSection(name, text) {
@@ -279,25 +290,53 @@ function asPython(value, indent = "") {
   return `${open}\n${items.map((item) => `${indent}    ${item},\n`).join("")}${indent}${close}`;
 }
 
+// The methods of the client by their paths, with the names of their keywords. Other fields go into extra_body.
+const COMMON = ["user", "metadata"];
+const PROMPT = ["invoke_prompt", "response", ["deployment", "variant", "inputs", ...COMMON]];
+const METHODS = {
+  "/prompt/invoke": PROMPT,
+  "/invoke": PROMPT,
+  "/workflow/invoke": ["invoke_workflow", "output", ["deployment", "variant", "inputs", "async_mode", "callback_url", ...COMMON, "tool_approval"]],
+  "/agent/invoke": ["invoke_agent", "response", ["agent", "message", "thread_id", ...COMMON, "messages", "attachments", "known_artifact_refs", "artifact_refs", "async_options", "tool_approval"]],
+  "/hive-agent/invoke": ["invoke_hive_agent", "run_id", ["hive_agent", "objective", "callback_url", "sources", "metadata", "unattended", "budget_policy"]],
+};
+
+// The fields of a request under the names that Python's keywords have.
+function keywordsOf(method, { streaming, async: options, ...fields }) {
+  if (options === undefined) return fields;
+  if (method === "invoke_agent") return { ...fields, async_options: options };
+  const callback = options?.callback_url === undefined ? {} : { callback_url: options.callback_url };
+  if (method === "invoke_hive_agent") return { ...fields, ...callback };
+  return { ...fields, ...(options?.enabled === true ? { async_mode: true } : {}), ...callback };
+}
+
 function toPython(call) {
-  const { streaming, deployment, variant, inputs, user, metadata, ...extra } = call.request;
-  const known = { deployment, variant, inputs, user, metadata, extra_body: Object.keys(extra).length ? extra : undefined };
-  const given = Object.entries(known).filter(([, value]) => value !== undefined);
-  const keywords = given.map(([name, value]) => `    ${name}=${asPython(value, "    ")},\n`).join("");
   const lines = ["from fetch_hive_sdk import FetchHive", "", `client = FetchHive(base_url="${BASE_URL}")  # with the key in FETCH_HIVE_API_KEY`];
-  if (!streaming) return [...lines, `result = client.invoke_prompt(\n${keywords})`, "print(result.response)", ""].join("\n");
-  return [...lines, `for event in client.invoke_prompt_stream(\n${keywords}):`, "    print(event)", ""].join("\n");
+  const path = call.path.replace(/^\/v1/, "");
+  if (!METHODS[path]) {
+    const body = isObject(call.request) ? `, json=${asPython(call.request)}` : "";
+    return [...lines, `answer = client.raw_request("${call.method}", ${asPython(path)}${body})`, "print(answer.json)", ""].join("\n");
+  }
+  const [method, field, names] = METHODS[path];
+  const fields = keywordsOf(method, call.request);
+  const extra = Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)));
+  const known = names.map((name) => [name, fields[name]]);
+  const given = [...known, ["extra_body", Object.keys(extra).length ? extra : undefined]].filter(([, value]) => value !== undefined);
+  const keywords = given.map(([name, value]) => `    ${name}=${asPython(value, "    ")},\n`).join("");
+  if (!call.request.streaming) return [...lines, `result = client.${method}(\n${keywords})`, `print(result.${fields.async_mode ? "request_id" : field})`, ""].join("\n");
+  return [...lines, `for event in client.${method}_stream(\n${keywords}):`, "    print(event)", ""].join("\n");
 }
 
 function toCurl(call) {
+  const hasBody = call.request !== "" && call.request !== null;
   const quoted = `'${asText(isObject(call.request) ? JSON.stringify(call.request) : call.request).replaceAll("'", "'\\''")}'`;
   const path = `'${(location.origin + call.path).replaceAll("'", "%27")}'`;
+  const method = call.method === "POST" ? "" : `-X ${call.method} `;
   return [
-    `curl -sS ${requestOf(call).streaming ? "-N " : ""}${path}`,
+    `curl -sS ${requestOf(call).streaming ? "-N " : ""}${method}${path}`,
     `  -H "Authorization: Bearer $FETCH_HIVE_API_KEY"`,
-    `  -H 'Content-Type: application/json'`,
-    `  --data-raw ${quoted}\n`,
-  ].join(" \\\n");
+    ...(hasBody ? [`  -H 'Content-Type: application/json'`, `  --data-raw ${quoted}`] : []),
+  ].join(" \\\n") + "\n";
 }
 
 async function copy(write) {

@@ -1,0 +1,68 @@
+"""The keywords of a write: checked by their TypedDict, which is the method's signature, too. Performs no I/O."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
+
+from pydantic import ConfigDict, RootModel, create_model
+
+from fetch_hive_sdk.models.json_values import read_json_object
+
+from .requests import json_body
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .endpoint import Endpoint
+    from .requests import Body
+
+
+def write_body(
+    endpoint: Endpoint[Any],
+    keywords: Any,
+    given: Mapping[str, object],
+    extra_body: Optional[Mapping[str, object]] = None,
+) -> Body:
+    """Write the JSON body of a write. What was not given is not sent; None is sent as null.
+
+    Args:
+        endpoint: Where it goes; its `operation` is named in errors.
+        keywords: The TypedDict of the method.
+        given: The keywords that were given.
+        extra_body: What this version does not know.
+
+    Raises:
+        TypeError: A keyword is unknown, or a required one is missing.
+        ValueError: A value is refused, or nothing at all is to be written. Values are not quoted.
+
+    """
+    names = keywords.__required_keys__ | keywords.__optional_keys__
+    for name in given:
+        if name not in names:
+            raise TypeError(_unexpected(endpoint.operation, name, names))
+    missing = sorted(keywords.__required_keys__ - given.keys())
+    if missing:
+        raise TypeError(f"{endpoint.operation}() is missing {', '.join(missing)}")
+    if not given and not extra_body:
+        raise ValueError(f"{endpoint.operation}() needs at least one field to write")
+    fields = read_json_object(_reader(keywords).model_validate(given).root, endpoint.operation)
+    return json_body(endpoint, fields, names, extra_body)
+
+
+def _unexpected(method: str, name: str, names: frozenset[str]) -> str:
+    alike = difflib.get_close_matches(name, names, n=1)
+    meant = f": did you mean {alike[0]}?" if alike else ""
+    return f"{method}() got an unexpected keyword argument {name!r}{meant}"
+
+
+class _Keywords(RootModel[Any]):
+    """Keeps the values out of errors: a TypedDict cannot."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
+
+
+@cache
+def _reader(keywords: Any) -> type[_Keywords]:
+    return create_model(keywords.__name__, __base__=_Keywords, root=(keywords, ...))

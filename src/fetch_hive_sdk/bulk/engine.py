@@ -1,0 +1,560 @@
+"""The engine of a job: workers pull rows, within a pace and a budget, and the journal is always ahead of them.
+
+    source -> admitted and marked as sent, on the disk -> armed -> under way -> its end, on the disk
+                       ^                                              |
+                       +------------- refused for being too fast -----+
+
+Rows are armed in advance, one for each slot, so that no worker waits for the disk; and a worker takes the next row
+while the end of the last is being written. At most twice as many rows as may be under way are marked as sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+from pydantic_core import to_json
+
+from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, OutputValidationError
+
+from .endings import Snapshot, disk_error, message_of
+from .failures import JournalError
+from .journal import Journal
+from .report import BulkReport
+from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
+from .verdicts import body_of, judge, resets_at, tokens_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from datetime import datetime
+    from pathlib import Path
+
+    from fetch_hive_sdk import FetchHive
+
+    from .budget import Budget
+    from .pace import Pace
+    from .report import Stop
+    from .rows import RowReader, Source
+    from .store import Row
+    from .verdicts import Verdict
+
+_TRIES = 3  # of a row, without a connection
+_FIRST_WAIT = 0.5  # seconds between them, doubling
+_LARGEST_BATCH = 1024  # rows that are read at once, where the last ones were all settled
+_SETTLED_SHARE = 0.1  # to be sent, of a batch after which the next is larger
+_LONG_PAUSE = 2.0  # seconds: what is armed is given back for longer ones
+_AFTER_RESET = 5.0  # seconds after the daily cap is lifted, at most: clocks differ
+_ERROR_CHARACTERS = 2000  # that the journal keeps of a message
+
+
+class Engine:
+    """One run of a job.
+
+    Args:
+        client: What to send with.
+        source: The values of the input.
+        reader: Makes rows of them.
+        path: The journal.
+        pace: How many at once, and when.
+        budget: What the job may use.
+        maximum: Calls at once, at most.
+        sendable: The states of the rows that are sent.
+        may_change_requests: Whether a request may differ from that of the journal.
+        waits_for_reset: Whether to wait until the daily cap is lifted.
+    """
+
+    def __init__(
+        self,
+        client: FetchHive,
+        source: Source,
+        reader: RowReader,
+        path: Path,
+        *,
+        pace: Pace,
+        budget: Budget,
+        maximum: int,
+        sendable: frozenset[int],
+        may_change_requests: bool = False,
+        waits_for_reset: bool = False,
+    ) -> None:
+        # The client must repeat nothing by itself: the pace has to see the refusals.
+        self._client = client.with_options(max_retries=0)
+        self._source = source
+        self._reader = reader
+        self._pace = pace
+        self._budget = budget
+        self._maximum = maximum
+        self._sendable = sendable
+        self._may_change_requests = may_change_requests
+        self._waits_for_reset = waits_for_reset
+        self._loop = asyncio.get_running_loop()
+        self._journal = Journal(path, self._loop, self._free, self._fail_to_write)
+        self._changed = asyncio.Event()
+        self._stopping: asyncio.Future[None] = self._loop.create_future()
+        self._started = time.monotonic()
+        # What runs, and what is about to:
+        self._ready: deque[Row] = deque()  # to be sent, and not marked
+        self._armed: deque[Row] = deque()  # marked
+        self._marked = 0  # on the disk, or on its way there
+        self._under_way: dict[asyncio.Task[None], Optional[Row]] = {}
+        self._active = 0
+        self._timer: Optional[asyncio.TimerHandle] = None
+        # What has been:
+        self._numbered = 0
+        self._batch = 0
+        self._is_exhausted = False
+        self._is_open = False
+        self._is_first = True
+        self._runs = 0
+        self._tokens = 0
+        self._failures = 0
+        self._ended = 0
+        self._unreached = 0  # rows in a row without a connection
+        # Why it stops:
+        self._stop: Optional[Stop] = None
+        self._error: Optional[BaseException] = None
+        self._reason: Optional[BaseException] = None
+        self._is_abandoned = False
+
+    # --- From outside, in the loop ------------------------------------------------------------------------------------
+
+    async def run(self) -> BulkReport:
+        """Send the rows, and return what has been done.
+
+        Raises:
+            BulkError: It stopped for a reason that is not a budget.
+
+        """
+        await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
+        self._is_open = True
+        self._runs, self._tokens = self._journal.counts.runs, self._journal.counts.tokens
+        seconds = None
+        if self._budget.seconds is not None:
+            seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
+        try:
+            try:
+                await self._feed()
+            except JournalError as exc:
+                self._fail_to_write(exc)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+                self._give_up(exc)
+            await self._drain()
+        finally:
+            if seconds is not None:
+                seconds.cancel()
+            await self._close()
+        return self._conclude()
+
+    def stop(self, why: Optional[Stop]) -> None:
+        """Send nothing more. What is under way is finished and written down."""
+        if self._stop is None:
+            self._stop = why
+        if not self._stopping.done():
+            self._stopping.set_result(None)
+        self._changed.set()
+
+    def abandon(self) -> None:
+        """Stop, and leave what is under way in doubt."""
+        self._is_abandoned = True
+        self.stop("signal")
+        for task in self._under_way:
+            task.cancel()
+
+    def snapshot(self) -> Snapshot:
+        """Return how it is doing."""
+        return Snapshot(
+            self._report(),
+            self._pace.limit,
+            self._active,
+            self._ended,
+            self._pace.delay(time.monotonic()),
+        )
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing more is sent."""
+        return self._stopping.done()
+
+    # --- Rows come ----------------------------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        while not self.is_stopping:
+            self._changed.clear()
+            if self._is_exhausted and not self._ready and not self._reserved:
+                return
+            if not await self._arm():
+                await self._changed.wait()
+
+    async def _arm(self) -> bool:  # noqa: PLR0911 - one for each case
+        """Mark the next rows; say whether there was anything to do."""
+        is_paused = self._is_paused_for_long
+        if is_paused or self._has_used_up():
+            self._give_back()
+        if is_paused:
+            return False
+        room = self._room()
+        if self._ready:
+            if room > 0:
+                await self._mark(room)
+                return True
+            self._stop_at_budget()
+            return False
+        if self._is_exhausted:
+            return False
+        if room > 0:
+            await self._read(max(room, self._batch), room)
+            return True
+        if not self._reserved and self._is_over_budget():
+            # Whether a budget stops the job depends on whether there is anything more to send.
+            await self._read(1, 0)
+            return True
+        return False
+
+    def _room(self) -> int:
+        """How many more rows may be marked now."""
+        if self._is_over_budget():
+            return 0
+        # Twice the limit of now, and so never more than twice the maximum.
+        room = 2 * self._pace.limit - self._marked
+        if self._budget.runs is not None:
+            room = min(room, self._budget.runs - self._runs - self._reserved)
+        return room
+
+    @property
+    def _reserved(self) -> int:
+        """Rows that are marked, and have not come to their end."""
+        return len(self._armed) + self._active
+
+    def _is_over_budget(self) -> Optional[Stop]:
+        if self._budget.runs is not None and self._runs >= self._budget.runs:
+            return "runs"
+        return self._has_used_up()
+
+    def _has_used_up(self) -> Optional[Stop]:
+        """Say which budget keeps even those rows from being sent that are marked: their runs were counted then."""
+        if self._budget.tokens is not None and self._tokens >= self._budget.tokens:
+            return "tokens"
+        if self._budget.failures is not None and self._failures >= self._budget.failures:
+            return "failures"
+        return None
+
+    def _stop_at_budget(self) -> None:
+        """Stop if a budget is what keeps the next row from being sent."""
+        reached = self._is_over_budget()
+        if reached:
+            self.stop(reached)
+
+    async def _mark(self, room: int) -> None:
+        rows = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+        self._marked += len(rows)
+        try:
+            await self._journal.mark(rows)
+        except Exception:
+            self._marked -= len(rows)
+            self._ready.extendleft(reversed(rows))
+            raise
+        self._armed.extend(rows)
+        self._pump()
+
+    async def _read(self, most: int, room: int) -> None:
+        values = await self._unless_stopping(self._source.take(most))
+        if values is None:
+            # The end, unless it was the stop.
+            self._is_exhausted = not self.is_stopping
+            return
+        rows: list[Row] = []
+        for value in values:
+            self._numbered += 1
+            rows.append(self._reader.read(self._numbered, value))
+        self._marked += room
+        try:
+            admitted = await self._journal.admit(rows, room)
+        except Exception:
+            self._marked -= room
+            raise
+        self._marked -= room - admitted.marked
+        self._armed.extend(admitted.rows[: admitted.marked])
+        self._ready.extend(admitted.rows[admitted.marked :])
+        if admitted.error is not None:
+            raise admitted.error
+        is_settled = len(admitted.rows) <= len(rows) * _SETTLED_SHARE
+        self._batch = min(_LARGEST_BATCH, 2 * max(len(rows), self._batch)) if is_settled else 0
+        self._pump()
+
+    async def _unless_stopping(self, work: Awaitable[Any]) -> Any:
+        """Await something, or the stop."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    # --- Rows are sent ------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start as many workers as there are rows that may be sent now."""
+        while self._active < self._pace.limit:
+            row = self._next()
+            if row is None:
+                return
+            self._active += 1
+            task = self._loop.create_task(self._work(row))
+            self._under_way[task] = row
+            task.add_done_callback(self._leave)
+
+    def _next(self) -> Optional[Row]:
+        """Return the next row if it may be sent now."""
+        if self.is_stopping or not self._armed or self._has_used_up():
+            return None
+        now = time.monotonic()
+        delay = self._pace.delay(now)
+        if delay > 0:
+            self._wake_in(delay)
+            return None
+        self._pace.begin(now)
+        return self._armed.popleft()
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= self._loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._changed.set()
+        self._pump()
+
+    async def _work(self, row: Optional[Row]) -> None:
+        """Send a row, and then the next, as long as there are rows that may be sent."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        while row is not None:
+            self._under_way[task] = row
+            await self._send(row)
+            self._under_way[task] = None
+            self._changed.set()
+            row = self._next() if self._active <= self._pace.limit else None
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        row = self._under_way.pop(task)
+        self._active -= 1
+        if row is not None:
+            # It was cancelled, or raised what no call should: whether the row was run is not known, if it was sent.
+            error = None if task.cancelled() else task.exception()
+            if row.is_waiting:
+                self._put_back(row)
+            else:
+                row.attempts += 1
+                self._end(
+                    row, IN_DOUBT, error or BulkError("the job was ended while the call was under way", report=None)
+                )
+            if error is not None:
+                self._give_up(error)
+        self._changed.set()
+        self._pump()
+
+    async def _send(self, row: Row) -> None:
+        row.began = time.monotonic()
+        try:
+            answer = await self._client.ainvoke(row.request)
+        except ConfigurationError as error:
+            self._put_back(row)
+            self._give_up(error)
+        except FetchHiveError as error:
+            row.attempts += 1
+            await self._take_error(row, error)
+        else:
+            row.attempts += 1
+            self._take_answer(row, answer)
+
+    def _take_answer(self, row: Row, answer: Any) -> None:
+        tokens = tokens_of(answer)
+        self._pace.use(tokens, time.monotonic())
+        self._answered()
+        raw: object = getattr(answer, "raw", None)
+        body = to_json(answer if raw is None else raw).decode()
+        self._end(row, DONE, body=body, tokens=tokens)
+
+    def _answered(self) -> None:
+        """Take note that the service answers."""
+        self._is_first = False
+        self._unreached = 0
+        self._pace.settle_first()
+        self._pace.succeed(self._active)
+
+    async def _take_error(self, row: Row, error: FetchHiveError) -> None:
+        verdict = judge(error, is_first=self._is_first)
+        if verdict.what == "unsent":
+            await self._try_again(row, error, verdict)
+        elif verdict.what == "throttled":
+            self._unreached = 0
+            self._pace.throttle(time.monotonic(), row.began, verdict.retry_after)
+            self._put_back(row)
+        elif verdict.what == "cap" and self._waits_for_reset:
+            self._wait_for(resets_at(error))
+            self._put_back(row)
+        else:
+            self._take_end(row, error, verdict)
+
+    def _take_end(self, row: Row, error: FetchHiveError, verdict: Verdict) -> None:
+        if verdict.state == IN_DOUBT:
+            self._is_first = False
+            self._unreached = 0
+            self._pace.settle_first()
+        else:
+            self._answered()
+        if verdict.stop is not None:
+            self._reason = self._reason or error
+            self.stop(verdict.stop)
+        paid: object = getattr(error, "response", None) if isinstance(error, OutputValidationError) else None
+        self._end(row, verdict.state, error, body=body_of(error), tokens=tokens_of(paid))
+
+    async def _try_again(self, row: Row, error: FetchHiveError, verdict: Verdict) -> None:
+        """Try a row again that was surely not run, for lack of a connection: a few times."""
+        row.tries += 1
+        if row.tries < _TRIES and not self.is_stopping:
+            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+            row.is_waiting = True
+            await asyncio.wait({self._stopping}, timeout=wait)
+            row.is_waiting = False
+            if self._stopping.done():
+                self._put_back(row)
+            else:
+                self._armed.appendleft(row)
+            return
+        row.tries = 0
+        self._pace.settle_first()
+        self._end(row, REJECTED, error)
+        if verdict.stop == "network":
+            self._unreached += 1
+            if self._unreached >= self._maximum:
+                self._reason = self._reason or error
+                self.stop("network")
+        else:
+            self._unreached = 0
+
+    def _wait_for(self, moment: datetime) -> None:
+        seconds = moment.timestamp() - time.time() + random.random() * _AFTER_RESET  # noqa: S311 - jitter is no secret
+        self._pace.pause(time.monotonic() + max(0.0, seconds))
+
+    @property
+    def _is_paused_for_long(self) -> bool:
+        delay = self._pace.delay(time.monotonic())
+        if delay > _LONG_PAUSE:
+            self._wake_in(delay - _LONG_PAUSE)
+            return True
+        return False
+
+    # --- Rows end -----------------------------------------------------------------------------------------------------
+
+    def _end(
+        self,
+        row: Row,
+        state: int,
+        error: Optional[BaseException] = None,
+        *,
+        body: Any = None,
+        tokens: int = 0,
+    ) -> None:
+        may_have_run = state in {DONE, FAILED, IN_DOUBT}
+        self._runs += may_have_run
+        self._tokens += tokens
+        self._failures += state != DONE
+        self._ended += 1
+        now = time.time()
+        self._journal.end(
+            End(
+                row.id,
+                state,
+                row.attempts,
+                int(may_have_run),
+                tokens,
+                body,
+                getattr(error, "error_code", None),
+                None if error is None else f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS],
+                getattr(error, "request_id", None),
+                int(now * 1000),
+                int((time.monotonic() - row.began) * 1000),
+                row=row,
+            )
+        )
+
+    def _put_back(self, row: Row) -> None:
+        """Let a row that was surely not run wait for its turn again."""
+        self._journal.end(End(row.id, row.home, row.attempts, is_back=True))
+        self._ready.appendleft(row)
+
+    def _give_back(self) -> None:
+        """Give back what is marked and has not been sent."""
+        if self._armed:
+            rows = list(self._armed)
+            self._armed.clear()
+            self._journal.unmark(rows)
+            self._ready.extendleft(reversed(rows))
+
+    def _free(self, number: int) -> None:
+        self._marked -= number
+        self._changed.set()
+
+    # --- The end ------------------------------------------------------------------------------------------------------
+
+    def _give_up(self, error: BaseException) -> None:
+        if self._error is None:
+            self._error = error
+        self.stop(None)
+
+    def _fail_to_write(self, error: Exception) -> None:
+        self._reason = self._reason or error
+        self.stop("disk")
+
+    async def _drain(self) -> None:
+        while self._under_way:
+            await asyncio.wait(list(self._under_way))
+        self._give_back()
+
+    async def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._source.close()
+        seconds = self._journal.seconds + time.monotonic() - self._started
+        await self._journal.close(exhausted=int(self._is_exhausted), stopped=self._stop, seconds=seconds)
+        self._is_open = False
+
+    def _report(self) -> BulkReport:
+        counts = self._journal.counts
+        # What is marked may still be given back; once the journal is closed, it is in doubt.
+        marked = counts.states[SENT]
+        return BulkReport(
+            done=counts.states[DONE],
+            rejected=counts.states[REJECTED],
+            failed=counts.states[FAILED],
+            in_doubt=counts.states[IN_DOUBT] + (0 if self._is_open else marked),
+            pending=counts.states[PENDING] + (marked if self._is_open else 0),
+            tokens=counts.tokens,
+            seconds=time.monotonic() - self._started,
+            is_exhausted=self._is_exhausted,
+            stopped=self._stop,
+        )
+
+    def _conclude(self) -> BulkReport:
+        report = self._report()
+        error = self._error
+        if isinstance(error, BulkError):
+            error.report = report
+        if error is not None:
+            raise error
+        if self._stop == "disk":
+            raise disk_error(self._journal, report, self._reason) from self._reason
+        message = message_of(self._stop, self._reason, self._maximum)
+        if message is None:
+            return report
+        raise BulkError(f"{message}. {report}", report=report) from self._reason

@@ -1,0 +1,169 @@
+"""Writes the rows of a journal to a file: JSON Lines or CSV, row by row, in the order of the input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
+
+from .failures import JournalError
+from .lock import is_owned
+from .opening import quick_check
+from .reading import read_items, salvage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
+
+    from .report import Stored
+
+_FIELDS = ("key", "row", "state", "attempts", "error_code", "error", "request_id", "response")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+_MOST_OUTPUT_COLUMNS = 200
+
+Record = dict[str, Any]
+
+
+def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
+    """Write all rows; return how many.
+
+    Raises:
+        JournalError: The journal is damaged: what can be read has been written. Or the file cannot be written.
+
+    """
+    reading = _Reading(connection, journal)
+    write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
+    try:
+        with replacing(path) as file:
+            count = write(file, reading)
+    except OSError as exc:
+        raise JournalError(f"cannot write {path}: {exc.strerror or exc}") from exc
+    if reading.is_damaged:
+        raise JournalError(
+            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path},"
+            f" at least {reading.lost:,} could not"
+        )
+    return count
+
+
+class _Reading:
+    """Reads the rows of a journal that may be damaged, as often as is needed."""
+
+    def __init__(self, connection: sqlite3.Connection, journal: Path) -> None:
+        self._connection = connection
+        self._journal = journal
+        self.lost = 0
+        self.is_damaged = False
+        if not is_owned(journal):
+            try:
+                quick_check(connection, journal)
+            except JournalError:
+                self.is_damaged = True
+
+    def __iter__(self) -> Iterator[Record]:
+        self.lost = 0
+        for stored in self._stored():
+            if stored is None:
+                self.lost += 1
+            else:
+                yield record_of(stored)
+
+    def _stored(self) -> Iterator[Optional[Stored]]:
+        if self.is_damaged:
+            return salvage(self._connection)
+        return read_items(self._connection, self._journal)
+
+
+def record_of(stored: Stored) -> Record:
+    """Return a row as it is exported."""
+    value = stored.value if stored.state in {"done", "failed", "in_doubt"} else None
+    answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    text: Any = answer.get("response", value)
+    record: Record = {
+        "key": stored.key,
+        "row": stored.row,
+        "state": stored.state,
+        "attempts": stored.attempts,
+        "error_code": stored.error_code,
+        "error": stored.error,
+        "request_id": stored.request_id or answer.get("request_id"),
+        "response": text,
+    }
+    usage = answer.get("usage")
+    if isinstance(usage, dict):
+        record["usage"] = {name: _total(cast("dict[str, Any]", usage).get(name)) for name in _COUNTS}
+    if isinstance(text, str) and stored.state == "done":
+        output = _output_of(text)
+        if output is not None:
+            record["output"] = output
+    return record
+
+
+def _total(count: Any) -> Optional[int]:
+    """Token counts come as an object or as a plain number."""
+    total: Any = cast("dict[str, Any]", count).get("total_tokens") if isinstance(count, dict) else count
+    return total if isinstance(total, int) else None
+
+
+def _output_of(text: str) -> Any:
+    """Return the JSON object or list that a text is, in a code fence or not; None if it is none."""
+    text = text.strip()
+    opening, _, rest = text.partition("\n")
+    if opening.startswith("```") and rest.endswith("```"):
+        text = rest[:-3].strip()
+    if text[:1] not in {"{", "["}:
+        return None
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return None
+
+
+def _write_jsonl(file: IO[str], records: Iterable[Record]) -> int:
+    count = 0
+    for record in records:
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def _write_csv(file: IO[str], records: Iterable[Record]) -> int:
+    # Once to see which columns there are, and once to write them: rows are never all in memory.
+    names: dict[str, None] = {}
+    for record in records:
+        output = record.get("output")
+        if isinstance(output, dict) and len(names) < _MOST_OUTPUT_COLUMNS:
+            names.update(dict.fromkeys(cast("dict[str, Any]", output)))
+    writer = csv.writer(file)
+    writer.writerow([*_FIELDS, *(f"usage_{name}" for name in _COUNTS), *(f"output_{name}" for name in names)])
+    count = 0
+    for record in records:
+        usage, output = cast("dict[str, Any]", record.get("usage") or {}), record.get("output")
+        fields = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+        values = [record[name] for name in _FIELDS]
+        values += [usage.get(name) for name in _COUNTS] + [fields.get(name) for name in names]
+        writer.writerow([_cell(value) for value in values])
+        count += 1
+    return count
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list, bool)) else value
+
+
+@contextmanager
+def replacing(path: Path, sync: Callable[[int], None] = os.fsync) -> Generator[IO[str], None, None]:
+    """Open a file beside another, which it replaces at the end: never is there half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            yield file
+            file.flush()
+            sync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise

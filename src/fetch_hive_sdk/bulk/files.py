@@ -1,0 +1,144 @@
+"""Rows of a CSV or JSON Lines file, read as they are needed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, cast
+
+from .failures import RowError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+Format = Literal["csv", "jsonl"]
+
+_LONGEST_FIELD = 2**31 - 1  # characters; the csv module allows 131,072 by itself
+_FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+class FileRows:
+    """The rows of a file, as mappings: iterable, and as often as is needed.
+
+    Args:
+        path: The file, or the bytes of standard input, which can be read once.
+        kind: Its format; None for what its name says.
+        needed: The columns that each row must have.
+        skips_bad: Whether broken lines are counted, and left out.
+
+    Raises:
+        RowError: There is no such file, its format is not known, or a line of it is broken.
+    """
+
+    def __init__(
+        self,
+        path: Union[Path, IO[bytes]],
+        kind: Optional[Format] = None,
+        *,
+        needed: Sequence[str] = (),
+        skips_bad: bool = False,
+    ) -> None:
+        self._path = path
+        self._name = str(path) if isinstance(path, Path) else "stdin"
+        found = kind or (_FORMATS.get(path.suffix.lower()) if isinstance(path, Path) else None)
+        if found is None:
+            raise RowError(f"{self._name}: is it CSV or JSON Lines? Name it .csv or .jsonl, or say which")
+        self._kind: Format = found
+        self._needed = needed
+        self._skips_bad = skips_bad
+        self.skipped = 0
+        """Broken lines that were left out, so far."""
+        self._length: Optional[int] = None
+
+    def __iter__(self) -> Iterator[dict[str, object]]:
+        self.skipped = 0
+        with self._open() as file:
+            lines = self._read_csv(file) if self._kind == "csv" else self._read_jsonl(file)
+            for line, row in lines:
+                problem = row if isinstance(row, str) else self._missing(row)
+                if problem is None:
+                    yield cast("dict[str, object]", row)
+                elif self._skips_bad:
+                    self.skipped += 1
+                else:
+                    raise RowError(f"{self._name}, line {line}: {problem}")
+
+    def __length_hint__(self) -> int:
+        """Count the rows; only of a file, which can be read again."""
+        if not isinstance(self._path, Path):
+            raise TypeError("standard input cannot be counted")  # length_hint() then takes its default
+        if self._length is None:
+            again = FileRows(self._path, self._kind, skips_bad=True)
+            self._length = sum(1 for _ in again)
+        return self._length
+
+    @contextmanager
+    def _open(self) -> Generator[IO[bytes], None, None]:
+        if not isinstance(self._path, Path):
+            yield self._path
+            return
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            raise RowError(f"there is no file {self._path}") from None
+        except OSError as exc:
+            raise RowError(f"cannot read {self._path}: {exc.strerror or exc}") from None
+        with file:
+            yield file
+
+    def _missing(self, row: Mapping[str, object]) -> Optional[str]:
+        missing = [name for name in self._needed if name not in row]
+        if not missing:
+            return None
+        return f"there is no column {missing[0]!r}: there are {', '.join(row) or 'none'}"
+
+    # Both yield the number of a line, and its row or what is wrong with it.
+
+    def _read_csv(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
+        csv.field_size_limit(_LONGEST_FIELD)
+        # A byte that is not UTF-8 makes its own row bad, and no other.
+        reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in file), strict=True)
+        header: Optional[list[str]] = None
+        while True:
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as exc:
+                yield reader.line_num, f"it is not CSV: {exc}"
+                continue
+            if header is None:
+                header = self._header(fields)
+            elif fields:
+                yield reader.line_num, _row_of(header, fields)
+
+    def _header(self, fields: list[str]) -> list[str]:
+        header = [fields[0].removeprefix("\ufeff") if fields else "", *fields[1:]]
+        problem = self._missing(dict.fromkeys(header, ""))
+        if problem is not None:
+            raise RowError(f"{self._name}: {problem}")
+        if len(set(header)) < len(header):
+            raise RowError(f"{self._name}: two columns have the same name")
+        return header
+
+    def _read_jsonl(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
+        for number, line in enumerate(file, 1):
+            text = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if not text:
+                continue
+            try:
+                value: Any = json.loads(text)
+            except (ValueError, RecursionError):
+                yield number, "it is not JSON"
+                continue
+            yield number, cast("dict[str, object]", value) if isinstance(value, dict) else "it is not a JSON object"
+
+
+def _row_of(header: list[str], fields: list[str]) -> Union[dict[str, object], str]:
+    if len(fields) != len(header):
+        return f"it has {len(fields)} fields, and the header has {len(header)}"
+    if any("\udc80" <= char <= "\udcff" for field in fields if not field.isascii() for char in field):
+        return "it is not UTF-8"
+    return dict(zip(header, fields))

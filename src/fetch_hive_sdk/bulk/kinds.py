@@ -1,0 +1,67 @@
+"""The kinds of requests that a job sends, by the numbers that stand in a journal. Performs no I/O."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json
+
+import fetch_hive_sdk
+from fetch_hive_sdk.models.base import Received, keep_raw
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+# A number is what it is for ever: journals have it. The names are public ones of the package.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("InvokeRequest", "InvokeResponse"),
+    ("WorkflowRequest", "WorkflowRun"),
+    ("AgentRequest", "AgentReply"),
+    ("WorkflowStart", "WorkflowAccepted"),
+    ("HiveAgentRequest", "HiveAgentAccepted"),
+)
+
+
+@lru_cache(maxsize=256)
+def kind_of(cls: type[object]) -> int:
+    """Return the number of a request's class, or of the class that it derives from.
+
+    Raises:
+        TypeError: It is not a request.
+
+    """
+    names = {base.__name__ for base in cls.__mro__ if base.__module__.startswith("fetch_hive_sdk.")}
+    for kind, (request, _) in enumerate(_KINDS):
+        if request in names:
+            return kind
+    raise TypeError(f"a {cls.__name__} is not a request, such as InvokeRequest(deployment=...)")
+
+
+def write_request(request: BaseModel) -> str:
+    """Return the canonical JSON of a request: equal for equal requests."""
+    fields = cast("dict[str, object]", cast("Any", request).raw)
+    # Whether an answer is streamed is decided by the call, and says nothing about the run.
+    fields.pop("streaming", None)
+    return to_json(_sorted(fields)).decode()
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        items = cast("dict[str, object]", value).items()
+        return {name: _sorted(item) for name, item in (sorted(items) if len(items) > 1 else items)}
+    if isinstance(value, (list, tuple)):
+        return [_sorted(item) for item in cast("list[object]", value)]
+    return value
+
+
+def read_request(kind: int, value: Any) -> BaseModel:
+    """Read what `write_request` wrote."""
+    return cast("BaseModel", getattr(fetch_hive_sdk, _KINDS[kind][0]).model_validate(value))
+
+
+def read_response(kind: int, value: Any) -> Any:
+    """Read an answer as the model that the package has for it."""
+    model = getattr(fetch_hive_sdk, _KINDS[kind][1])
+    answer = model.model_validate(value)
+    return keep_raw(answer, value) if isinstance(answer, Received) else answer

@@ -1,0 +1,222 @@
+"""Journals as files: made, checked, opened by their one owner or by any number of readers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import warnings
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional
+from urllib.parse import quote
+
+from .failures import JournalError
+from .store import APPLICATION_ID, TABLES, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_MAGIC = b"SQLite format 3\0"
+_BUSY_SECONDS = 10.0
+_CACHE_KIB = 8192
+_NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs")
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open a journal, or make it. Its lock is held.
+
+    Raises:
+        JournalError: The file is not a journal, it is damaged, or the disk refuses it.
+
+    """
+    with journal_errors(path):
+        if path.exists() and path.stat().st_size:
+            check_magic(path)
+        else:
+            warn_of_network(path)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
+        try:
+            _set_up(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    is_new = _is_blank(connection)
+    if not is_new:
+        _check_version(connection, path)
+        quick_check(connection, path)
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise JournalError(f"{path}: this file system cannot hold a journal (SQLite's WAL mode): use a local disk")
+    # A commit returns when it is on the disk, and not only on its way there.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone does not reach the disk
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    if is_new:
+        connection.execute("BEGIN IMMEDIATE")
+        _make_tables(connection)
+        connection.execute("COMMIT")
+        sync_folder(path.parent)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    """Whether nothing has been written yet: a process may have died right after it made the file."""
+    with closing(connection.execute("SELECT count(*) FROM sqlite_master")) as cursor:
+        (tables,) = cursor.fetchone()
+    with closing(connection.execute("PRAGMA application_id")) as cursor:
+        (application,) = cursor.fetchone()
+    return not tables and not application
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a journal without disturbing its owner.
+
+    Raises:
+        JournalError: It is not a journal, or it cannot be read.
+
+    """
+    with journal_errors(path):
+        if not path.exists() or (path.is_file() and not path.stat().st_size):
+            return _open_nothing()
+        check_magic(path)
+        # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
+        # read as it is.
+        is_alone = not path.with_name(f"{path.name}-wal").exists()
+        is_fixed = is_alone and not os.access(path.parent, os.W_OK)
+        url = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
+        connection = sqlite3.connect(
+            url, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
+        )
+        try:
+            if _is_blank(connection):
+                connection.close()
+                return _open_nothing()
+            _check_version(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _open_nothing() -> sqlite3.Connection:
+    """Return a journal without rows: no run has begun."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _make_tables(connection)
+    return connection
+
+
+def check_magic(path: Path) -> None:
+    """Check that a file is there and is a SQLite database.
+
+    Raises:
+        JournalError: It is not.
+
+    """
+    if path.is_dir():
+        raise JournalError(f"{path} is a directory, not a journal")
+    with path.open("rb") as file:
+        begin = file.read(len(_MAGIC))
+    if begin != _MAGIC:
+        raise JournalError(f"{path} is not a journal: it is another kind of file")
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    with closing(connection.execute("PRAGMA application_id")) as cursor:
+        (application,) = cursor.fetchone()
+    with closing(connection.execute("PRAGMA user_version")) as cursor:
+        (version,) = cursor.fetchone()
+    if application != APPLICATION_ID:
+        raise JournalError(f"{path} is not a journal: it is a database of another program")
+    if version != VERSION:
+        raise JournalError(
+            f"{path} has journal version {version}, and this package reads version {VERSION}: use the newer package"
+        )
+
+
+def quick_check(connection: sqlite3.Connection, path: Path) -> None:
+    """Look through the whole file.
+
+    Raises:
+        JournalError: It is damaged.
+
+    """
+    try:
+        with closing(connection.execute("PRAGMA quick_check(1)")) as cursor:
+            (found,) = cursor.fetchone()
+    except sqlite3.DatabaseError as exc:
+        found = str(exc)
+    if found != "ok":
+        raise damaged(path)
+
+
+def damaged(path: Path) -> JournalError:
+    """Return the error for a damaged journal."""
+    return JournalError(
+        f"{path} is damaged, and is left as it is: `fetch-hive bulk export {path} --output rows.jsonl` writes what can"
+        " be read"
+    )
+
+
+@contextmanager
+def journal_errors(path: Path) -> Generator[None, None, None]:
+    """Turn what SQLite and the system raise about a journal into errors of ours."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        if type(exc) is sqlite3.DatabaseError:  # "file is not a database", "database disk image is malformed"
+            raise damaged(path) from exc
+        raise JournalError(f"{path}: {exc}") from exc
+    except OSError as exc:
+        raise JournalError(f"cannot open the journal {path}: {exc.strerror or exc}") from exc
+
+
+def sync_folder(folder: Path) -> None:
+    """Let a new file in a folder survive a power cut."""
+    if sys.platform != "win32":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def warn_of_network(path: Path) -> None:
+    """Warn if a journal is about to be made on a network file system, whose locks and syncs are not to be relied on."""
+    kind = file_system_of(path)
+    if kind in _NETWORK_TYPES or str(path.absolute()).startswith("\\\\"):
+        warnings.warn(
+            f"{path} is on a network file system ({kind or 'a network drive'}), where locks and syncs are not reliable:"
+            " put the journal on a local disk",
+            stacklevel=6,
+        )
+
+
+def file_system_of(path: Path, mounts: Path = Path("/proc/mounts")) -> Optional[str]:
+    """Return the type of the file system that a file is on, or None where the system does not say."""
+    try:
+        lines = mounts.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    folder = str(path.absolute().parent.resolve())
+    best, kind = "", None
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 3:  # noqa: PLR2004 - device, place, type
+            continue
+        place = fields[1].replace("\\040", " ")
+        is_above = folder == place or folder.startswith(place.rstrip("/") + "/")
+        if is_above and len(place) >= len(best):
+            best, kind = place, fields[2]
+    return kind

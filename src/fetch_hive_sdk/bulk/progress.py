@@ -1,0 +1,204 @@
+"""Shows how a job is doing: on a terminal with rich, elsewhere a line now and then, or by a function of the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import operator
+import sys
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Protocol, Union, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from .endings import Snapshot
+    from .report import BulkReport
+
+log = logging.getLogger("fetch_hive_sdk")
+
+_TICK_SECONDS = 0.5
+_LINE_SECONDS = 10.0
+_RATE_SECONDS = 15.0  # over which the rate is measured
+_MINUTE, _HOUR = 60, 3600
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How a job is doing."""
+
+    report: BulkReport
+    """The counts so far."""
+    limit: int
+    """How many calls may be under way now."""
+    under_way: int
+    """How many are."""
+    rows_per_second: float
+    """Rows that came to an end, in the last seconds."""
+    total: Optional[int]
+    """How many rows there are, if that is known."""
+    seconds_left: Optional[float]
+    """How long it will take at this rate, if that can be said."""
+    paused: float
+    """Seconds until the next call may begin; 0 if it may begin now."""
+
+    def __str__(self) -> str:
+        report = self.report
+        counts = f"{report.done:,} done, {report.failed + report.rejected:,} failed, {report.in_doubt:,} in doubt"
+        total = f" of {self.total:,}" if self.total is not None else ""
+        parts = [
+            f"{counts}{total}",
+            f"{self.rows_per_second:.1f} rows/s",
+            f"{report.tokens:,} tokens",
+            f"{self.under_way}/{self.limit} under way",
+        ]
+        if self.paused >= 1:
+            parts.append(f"paused for {duration(self.paused)}")
+        if self.seconds_left is not None:
+            parts.append(f"{duration(self.seconds_left)} left")
+        return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as it is shown."""
+    whole = int(seconds)
+    if whole >= _HOUR:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    return f"{whole // _MINUTE}:{whole % _MINUTE:02}"
+
+
+class _Display(Protocol):
+    seconds: float
+
+    def show(self, progress: Progress) -> None: ...
+
+    def close(self, progress: Progress) -> None: ...
+
+
+class Watch:
+    """Looks at a job now and then.
+
+    Args:
+        progress: A function, False for nothing, or None for stderr.
+        rows: The input, which may know how many rows it has.
+    """
+
+    def __init__(self, progress: Union[Callable[[Progress], None], Literal[False], None], rows: object) -> None:
+        self._progress = progress
+        hint = -1
+        if progress is not False:  # to count the rows of a file takes time
+            with suppress(Exception):  # what it is worth
+                hint = operator.length_hint(cast("Any", rows), -1)
+        self._total = hint if hint >= 0 else None
+        self._seen: deque[tuple[float, int]] = deque()
+
+    @contextmanager
+    def watching(self, look: Callable[[], Snapshot]) -> Generator[None, None, None]:
+        """Look for as long as the block runs, in its event loop, and at the end."""
+        display = self._display()
+        if display is None:
+            yield
+            return
+        self._seen.append((time.monotonic(), 0))
+        task = asyncio.ensure_future(self._tick(display, look))
+        try:
+            yield
+        finally:
+            task.cancel()
+            display.close(self._progress_of(look()))
+
+    def _display(self) -> Optional[_Display]:
+        if self._progress is False:
+            return None
+        if callable(self._progress):
+            return _Function(self._progress)
+        if sys.stderr is None:
+            return None
+        if sys.stderr.isatty():
+            with suppress(ImportError):
+                return _Rich(self._total)
+        return _Lines()
+
+    async def _tick(self, display: _Display, look: Callable[[], Snapshot]) -> None:
+        while True:
+            await asyncio.sleep(display.seconds)
+            display.show(self._progress_of(look()))
+
+    def _progress_of(self, snapshot: Snapshot) -> Progress:
+        now = time.monotonic()
+        self._seen.append((now, snapshot.ended))
+        while len(self._seen) > 2 and self._seen[1][0] < now - _RATE_SECONDS:  # noqa: PLR2004 - two make a rate
+            self._seen.popleft()
+        (begin, before), report = self._seen[0], snapshot.report
+        rate = (snapshot.ended - before) / max(now - begin, 0.001)
+        left = None
+        if self._total is not None and rate > 0:
+            left = max(0, self._total - (report.rows - report.pending)) / rate
+        return Progress(report, snapshot.limit, snapshot.under_way, rate, self._total, left, snapshot.paused)
+
+
+class _Function:
+    """A function of the caller. What it raises does no harm to the job."""
+
+    seconds = _TICK_SECONDS
+
+    def __init__(self, function: Callable[[Progress], None]) -> None:
+        self._function = function
+        self._has_failed = False
+
+    def show(self, progress: Progress) -> None:
+        try:
+            self._function(progress)
+        except Exception:
+            if not self._has_failed:
+                log.exception("the progress function of a job raised an error; the job goes on")
+            self._has_failed = True
+
+    close = show
+
+
+class _Lines:
+    """A line every ten seconds, and one at the end."""
+
+    seconds = _LINE_SECONDS
+
+    def show(self, progress: Progress) -> None:
+        _print(str(progress))
+
+    def close(self, progress: Progress) -> None:
+        _print(str(progress.report))
+
+
+def _print(line: str) -> None:
+    with suppress(OSError, ValueError):  # it is nobody's fault if stderr is closed
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is printed
+
+
+class _Rich:
+    """A bar on a terminal."""
+
+    seconds = _TICK_SECONDS
+
+    def __init__(self, total: Optional[int]) -> None:
+
+        from rich.console import Console  # noqa: PLC0415 - not needed before
+        from rich.progress import BarColumn, TextColumn  # noqa: PLC0415 - not needed before
+        from rich.progress import Progress as Bar  # noqa: PLC0415 - not needed before
+
+        text = TextColumn("{task.description}", markup=False)
+        self._bar = Bar(BarColumn(bar_width=20), text, console=Console(stderr=True), auto_refresh=False)
+        self._task = self._bar.add_task("starting", total=total)
+        self._bar.start()
+
+    def show(self, progress: Progress) -> None:
+        report = progress.report
+        self._bar.update(self._task, description=str(progress), completed=report.rows - report.pending)
+        self._bar.refresh()
+
+    def close(self, progress: Progress) -> None:
+        self._bar.update(self._task, description=str(progress.report), completed=progress.report.rows)
+        self._bar.refresh()
+        self._bar.stop()

@@ -1,0 +1,125 @@
+"""Looks into a journal, also while its owner writes: in short reads, so that it is not disturbed. Changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Optional
+
+from .lock import is_owned
+from .report import STATES, BulkReport, Stored
+from .store import CODES, DONE, FAILED, IN_DOUBT, NAMES, PENDING, REJECTED, SENT, count, get_meta, show_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .report import State
+
+_ROWS_AT_ONCE = 500
+
+_SELECT = """
+SELECT rows.id, rows.key, rows.row, rows.state, rows.kind, rows.attempts, rows.tokens,
+    requests.body, ends.body, ends.error_code, ends.error, ends.request_id
+FROM rows LEFT JOIN requests ON requests.id = rows.id LEFT JOIN ends ON ends.id = rows.id
+"""
+
+
+def read_report(connection: sqlite3.Connection, path: Path) -> BulkReport:
+    """Count the rows of a journal."""
+    is_running = is_owned(path)
+    counts = count(connection)
+    sent = counts.states[SENT]
+    return BulkReport(
+        done=counts.states[DONE],
+        rejected=counts.states[REJECTED],
+        failed=counts.states[FAILED],
+        in_doubt=counts.states[IN_DOUBT] + (0 if is_running else sent),
+        pending=counts.states[PENDING] + (sent if is_running else 0),
+        tokens=counts.tokens,
+        seconds=float(get_meta(connection, "seconds", 0.0)),
+        is_exhausted=bool(get_meta(connection, "exhausted", 0)),
+        stopped=get_meta(connection, "stopped"),
+    )
+
+
+def read_items(
+    connection: sqlite3.Connection, path: Path, states: Optional[frozenset[State]] = None
+) -> Iterator[Stored]:
+    """Go through the rows in the order of the input.
+
+    Raises:
+        ValueError: There is no such state.
+
+    """
+    unknown = (states or frozenset()) - frozenset(STATES)
+    if unknown:
+        raise ValueError(f"there is no state {min(unknown)!r}: there are {', '.join(STATES)}")
+    codes = None if states is None else sorted({*(CODES[state] for state in states), SENT})
+    condition = "" if codes is None else f" AND rows.state IN ({', '.join(map(str, codes))})"
+    read = _read_reordered if get_meta(connection, "reordered", 0) else _read_by_id
+    for values in read(connection, condition):
+        stored = as_stored(values, is_running=values[3] == SENT and is_owned(path))
+        if states is None or stored.state in states:
+            yield stored
+
+
+def _read_by_id(connection: sqlite3.Connection, condition: str) -> Iterator[tuple[Any, ...]]:
+    sql = f"{_SELECT} WHERE rows.id > ?{condition} ORDER BY rows.id LIMIT {_ROWS_AT_ONCE}"
+    last = -1
+    while True:
+        with closing(connection.execute(sql, (last,))) as cursor:
+            found = cursor.fetchall()
+        yield from found
+        if len(found) < _ROWS_AT_ONCE:
+            return
+        last = found[-1][0]
+
+
+def _read_reordered(connection: sqlite3.Connection, condition: str) -> Iterator[tuple[Any, ...]]:
+    # Rows of an input that has changed: in one read, which is sorted outside of the memory.
+    with closing(connection.execute(f"{_SELECT} WHERE 1{condition} ORDER BY rows.row, rows.id")) as cursor:
+        yield from cursor
+
+
+def as_stored(values: tuple[Any, ...], *, is_running: bool) -> Stored:
+    """Make a row of what was selected."""
+    _, key, row, code, kind, attempts, tokens, request, *end = values
+    if code == SENT:
+        code = PENDING if is_running else IN_DOUBT
+    if code == PENDING:
+        end = [None] * 4  # of an earlier attempt
+    return Stored(show_key(key), row, NAMES[code], kind, attempts, tokens, request, *end)
+
+
+def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
+    """Read what can be read of a damaged journal, row by row; None for each that cannot."""
+    for number in range(1, 1 + max(_largest_id(connection, table) for table in ("rows", "requests", "ends"))):
+        yield _salvage_row(connection, number)
+
+
+def _largest_id(connection: sqlite3.Connection, table: str) -> int:
+    found = _try(connection, f"SELECT max(id) FROM {table}")  # noqa: S608 - only question marks and names of ours
+    return (found[0] or 0) if found else 0
+
+
+def _salvage_row(connection: sqlite3.Connection, number: int) -> Optional[Stored]:
+    row = _try(connection, "SELECT key, row, state, kind, attempts, tokens FROM rows WHERE id = ?", number)
+    request = _try(connection, "SELECT body FROM requests WHERE id = ?", number)
+    end = _try(connection, "SELECT body, error_code, error, request_id FROM ends WHERE id = ?", number)
+    if row is None:
+        if end is None or end[0] is None:
+            return None
+        # The answer is there, and has been paid for; what it is known by is lost.
+        row = ("", number, DONE if end[2] is None else FAILED, 0, 0, 0)
+    values = (number, *row, request[0] if request else "{}", *(end or [None] * 4))
+    return as_stored(values, is_running=False)
+
+
+def _try(connection: sqlite3.Connection, sql: str, *values: object) -> Optional[tuple[Any, ...]]:
+    try:
+        with closing(connection.execute(sql, values)) as cursor:
+            found: Optional[tuple[Any, ...]] = cursor.fetchone()
+            return found
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return None

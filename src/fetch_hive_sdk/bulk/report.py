@@ -1,0 +1,182 @@
+"""What a job has done: counts, and the rows one by one. Performs no I/O."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
+
+from .kinds import read_request, read_response
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+OutputT = TypeVar("OutputT")
+
+State = Literal["pending", "done", "rejected", "failed", "in_doubt"]
+"""What has become of a row.
+
+* `pending`: not sent yet.
+* `done`: answered.
+* `rejected`: surely not run, such as a wrong key or no connection. The next run sends it again.
+* `failed`: refused for good, or answered with what cannot be read.
+* `in_doubt`: it may have been run, and paid for. It is never sent again by itself.
+"""
+
+STATES: tuple[State, ...] = ("pending", "done", "rejected", "failed", "in_doubt")
+
+Stop = Literal["runs", "tokens", "failures", "seconds", "auth", "deployment", "cap", "network", "disk", "signal"]
+"""Why a job stopped before the end of its rows: a budget that was reached, or what went wrong."""
+
+
+@dataclass(frozen=True)
+class BulkReport:
+    """What a job has done. The counts are those of the journal, over all its runs."""
+
+    done: int = 0
+    """Rows that were answered."""
+    rejected: int = 0
+    """Rows that were surely not run. The next run sends them again."""
+    failed: int = 0
+    """Rows that were refused for good, or answered with what cannot be read."""
+    in_doubt: int = 0
+    """Rows that may have been run, and paid for: see `Job.doubt`."""
+    pending: int = 0
+    """Rows that the journal knows and that have not been sent."""
+    tokens: int = 0
+    """Tokens that the answers say they used."""
+    seconds: float = 0.0
+    """How long this run took; of `Job.status`, all runs together."""
+    is_exhausted: bool = False
+    """Whether the rows came to their end."""
+    stopped: Optional[Stop] = None
+    """Why the run stopped before the end of the rows; None if it did not."""
+
+    @property
+    def rows(self) -> int:
+        """The rows that the journal knows: the sum of the five counts."""
+        return self.done + self.rejected + self.failed + self.in_doubt + self.pending
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report as what JSON can write."""
+        return {"rows": self.rows, **{field.name: getattr(self, field.name) for field in fields(self)}}
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{count:,} {state.replace('_', ' ')}" for state, count in self._counts() if count or state == "done"
+        )
+        stopped = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"{self.rows:,} rows: {counts}; {self.tokens:,} tokens, {self.seconds:.1f} s{stopped}"
+
+    def _counts(self) -> list[tuple[State, int]]:
+        return [(state, getattr(self, state)) for state in ("done", "rejected", "failed", "in_doubt", "pending")]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A row as it stands in the journal."""
+
+    key: str
+    row: int
+    state: State
+    kind: int
+    attempts: int
+    tokens: int
+    request: str
+    body: Union[str, bytes, None]
+    error_code: Optional[str]
+    error: Optional[str]
+    request_id: Optional[str]
+
+    @property
+    def value(self) -> Any:
+        """The answer as a JSON value; what could not be read as a string."""
+        if self.body is None:
+            return None
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return self.body if isinstance(self.body, str) else self.body.decode("utf-8", "backslashreplace")
+
+
+class Item(Generic[OutputT]):
+    """A row of a job and what became of it. Read-only; request and response are read when they are asked for."""
+
+    def __init__(self, stored: Stored, read_output: Optional[Callable[[Any], OutputT]] = None) -> None:
+        self._stored = stored
+        self._read_output = read_output
+
+    @property
+    def key(self) -> str:
+        """What the journal knows the row by: yours, or 64 hexadecimal digits."""
+        return self._stored.key
+
+    @property
+    def row(self) -> int:
+        """The number of the row in the input, from 1."""
+        return self._stored.row
+
+    @property
+    def state(self) -> State:
+        """What has become of it."""
+        return self._stored.state
+
+    @property
+    def attempts(self) -> int:
+        """How often it was sent, refusals included."""
+        return self._stored.attempts
+
+    @property
+    def error(self) -> Optional[str]:
+        """What went wrong, in one sentence."""
+        return self._stored.error
+
+    @property
+    def error_code(self) -> Optional[str]:
+        """The service's machine-readable code, if it sent one."""
+        return self._stored.error_code
+
+    @cached_property
+    def request(self) -> BaseModel:
+        """What was asked: an `InvokeRequest`, or another request."""
+        return read_request(self._stored.kind, json.loads(self._stored.request))
+
+    @cached_property
+    def response(self) -> Any:
+        """The answer, an `InvokeResponse` for a prompt; None unless the row is done and has one."""
+        if self.state != "done" or self._stored.body is None:
+            return None
+        return read_response(self._stored.kind, self._stored.value)
+
+    @property
+    def body(self) -> object:
+        """What came of an answer that could not be read: a JSON value or a string. None for all other rows."""
+        return None if self.state == "done" else self._stored.value
+
+    @property
+    def request_id(self) -> Optional[str]:
+        """The service's id of the run, if one is known."""
+        if self._stored.request_id is not None:
+            return self._stored.request_id
+        value = self._stored.value
+        found = cast("dict[str, object]", value).get("request_id") if isinstance(value, dict) else None
+        return found if isinstance(found, str) else None
+
+    @cached_property
+    def output(self) -> OutputT:
+        """The answer as the output type of the prompt that `Job.results` was given.
+
+        Raises:
+            OutputValidationError: The text of the answer does not fit.
+            ValueError: The row has no answer, or `Job.results` was not given a prompt.
+
+        """
+        if self._read_output is None:
+            raise ValueError("there is no output type: pass it as results(prompt=...)")
+        if self.response is None:
+            raise ValueError(f"row {self.row} has no answer: it is {self.state}")
+        return self._read_output(self.response)
+
+    def __repr__(self) -> str:
+        return f"Item(key={self.key!r}, row={self.row}, state={self.state!r})"

@@ -1,0 +1,302 @@
+"""Rows of the input: requests or mappings, read one after the other, no more of them than are wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, Callable, Optional, Protocol, Union, cast
+
+from pydantic import BaseModel, ValidationError
+
+from fetch_hive_sdk import InvokeRequest
+
+from .failures import RowError
+from .kinds import kind_of, write_request
+from .store import Row
+
+Key = Union[str, Callable[[Any], object]]
+"""The name of a column, or a function of the row."""
+
+RowValue = Union[BaseModel, Mapping[str, Any]]
+"""A request, such as `InvokeRequest`, or a mapping of columns to values."""
+
+_PATIENCE = 0.01  # seconds that a batch may take once it has a row
+_NAMES_SHOWN = 12  # of the columns that there are
+
+
+class RowReader:
+    """Makes a row of the journal of a row of the input.
+
+    Args:
+        deployment: The prompt deployment that mappings are sent to.
+        variant: Its variant.
+        inputs: For each variable of the prompt, the column that it comes from; None for all columns but the key's.
+        key: The column that has the key, or a function that makes it of the row; None for the request's digest.
+    """
+
+    def __init__(
+        self,
+        deployment: Optional[str] = None,
+        variant: Optional[str] = None,
+        inputs: Optional[Mapping[str, str]] = None,
+        key: Optional[Key] = None,
+    ) -> None:
+        if deployment is None and (variant is not None or inputs is not None):
+            raise ValueError("variant and inputs are for rows that are mappings: pass deployment=..., too")
+        self._deployment = deployment
+        self._variant = variant
+        self._inputs = inputs
+        self._key = key
+
+    def read(self, number: int, value: object) -> Row:
+        """Read a row.
+
+        Args:
+            number: Its number in the input, from 1.
+            value: A request, or a mapping.
+
+        Raises:
+            RowError: A column or the key is missing, or the request is refused.
+            TypeError: It is neither a request nor a mapping.
+
+        """
+        # A request may read like a mapping; it is one to the journal.
+        request = value if isinstance(value, BaseModel) else self._request_of(number, value)
+        kind = kind_of(type(request))
+        return Row(number, self._key_of(number, value), kind, write_request(request), request)
+
+    def _request_of(self, number: int, value: object) -> InvokeRequest:
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"row {number} is a {type(value).__name__}: rows are requests, such as InvokeRequest(...), or mappings"
+            )
+        if self._deployment is None:
+            raise TypeError(f"row {number} is a mapping: pass deployment=... to say what to run with it")
+        row = cast("Mapping[str, object]", value)
+        try:
+            inputs = self._variables(number, row)
+            return InvokeRequest(deployment=self._deployment, variant=self._variant, inputs=inputs)
+        except ValidationError as exc:
+            problem = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise RowError(f"row {number}: {where}: {problem['msg']}") from None
+
+    def _variables(self, number: int, row: Mapping[str, object]) -> dict[str, object]:
+        if self._inputs is None:
+            return {name: value for name, value in row.items() if name != self._key}
+        return {name: _column(number, row, column) for name, column in self._inputs.items()}
+
+    def _key_of(self, number: int, value: object) -> Optional[str]:
+        if self._key is None:
+            return None
+        if not isinstance(self._key, str):
+            key = self._key(value)
+        elif isinstance(value, Mapping):
+            key = _column(number, cast("Mapping[str, object]", value), self._key)
+        else:
+            raise TypeError("key is the name of a column, and the rows are requests: pass a function of the row")
+        if isinstance(key, bool) or not isinstance(key, (str, int)):
+            raise RowError(f"row {number} has a key that is a {type(key).__name__}: it must be a string or a number")
+        if key == "":
+            raise RowError(f"row {number} has no key: it is empty")
+        return str(key)
+
+
+def _column(number: int, row: Mapping[str, object], name: str) -> object:
+    try:
+        return row[name]
+    except KeyError:
+        there = [str(column) for column in row]
+        more = ", ..." if len(there) > _NAMES_SHOWN else ""
+        names = ", ".join(there[:_NAMES_SHOWN]) + more
+        raise RowError(f"row {number} has no column {name!r}: there are {names or 'none'}") from None
+
+
+class Source(Protocol):
+    """Gives the values of the input, a few at a time."""
+
+    async def take(self, most: int) -> Optional[list[object]]:
+        """Return the next values, at least one and not more than are wanted; None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give no more."""
+        ...
+
+
+class PlainSource:
+    """An iterable, read in the event loop itself."""
+
+    def __init__(self, values: Iterable[object]) -> None:
+        self._values: Iterator[object] = iter(values)
+
+    async def take(self, most: int) -> Optional[list[object]]:
+        """Return the next values, at least one and not more than are wanted; None at the end."""
+        return _take(self._values, most)
+
+    def close(self) -> None:
+        """Give no more."""
+
+
+class AsyncSource:
+    """An asynchronous iterable."""
+
+    def __init__(self, values: AsyncIterable[object]) -> None:
+        self._values: AsyncIterator[object] = aiter_of(values)
+        self._next: Optional[asyncio.Task[object]] = None
+
+    async def take(self, most: int) -> Optional[list[object]]:
+        """Return the next values, at least one and not more than are wanted; None at the end."""
+        taken: list[object] = []
+        while len(taken) < most:
+            if self._next is None:
+                self._next = asyncio.ensure_future(_anext(self._values))
+            if taken:
+                await asyncio.sleep(0)
+                if not self._next.done():
+                    break  # the rest comes later
+            value = await asyncio.shield(self._next)
+            if value is _END:
+                break
+            self._next = None
+            taken.append(value)
+        return taken or None
+
+    def close(self) -> None:
+        """Give no more."""
+        if self._next is not None:
+            self._next.cancel()
+
+
+_END = object()
+
+
+def aiter_of(values: AsyncIterable[object]) -> AsyncIterator[object]:
+    """Return the asynchronous iterator of an iterable."""
+    return values.__aiter__()
+
+
+async def _anext(values: AsyncIterator[object]) -> object:
+    # Not StopAsyncIteration: a future cannot hold it.
+    try:
+        return await values.__anext__()
+    except StopAsyncIteration:
+        return _END
+
+
+class ServedSource:
+    """An iterable that belongs to the thread which called `Job.run`: it is read there, and used in the loop.
+
+    A database cursor, for example, can only be read in its own thread; and reading must not keep answers waiting.
+    """
+
+    def __init__(self, values: Iterable[object], loop: asyncio.AbstractEventLoop) -> None:
+        self._values = values
+        self._loop = loop
+        self._changed = threading.Condition()
+        self._taken: deque[object] = deque()
+        # How many values have been asked for, which the loop counts, and given, which the thread counts.
+        self._asked = 0
+        self._given = 0
+        self._waiting: Optional[asyncio.Future[None]] = None
+        self._is_woken = False
+        self._is_over = False
+        self._is_closed = False
+        self._error: Optional[BaseException] = None
+
+    # In the loop:
+
+    async def take(self, most: int) -> Optional[list[object]]:
+        """Return the next values, at least one and not more than are wanted; None at the end."""
+        missing = most - len(self._taken) - (self._asked - self._given)
+        if missing > 0:
+            with self._changed:
+                self._asked += missing
+                self._changed.notify_all()
+        try:
+            while True:
+                # First it says that it waits, then it looks whether there is anything: the thread does it the other
+                # way round. A call that was meant for an earlier wait may wake it for nothing.
+                self._waiting = self._loop.create_future()
+                self._is_woken = False
+                if self._taken or self._is_over:
+                    break
+                await self._waiting
+        finally:
+            self._waiting = None
+        taken = [self._taken.popleft() for _ in range(min(most, len(self._taken)))]
+        if not taken and self._error is not None:
+            raise self._error
+        return taken or None
+
+    def close(self) -> None:
+        """Give no more, and let the thread go."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    # In the thread of the caller:
+
+    def serve(self, wait: Callable[[threading.Condition], None]) -> None:
+        """Read the values as they are wanted, until `close`."""
+        try:
+            values = iter(self._values)
+            while self._is_wanted(wait):
+                self._taken.append(next(values))
+                self._given += 1
+                self._wake()
+        except StopIteration:
+            self._end(None)
+        except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
+            self._end(exc)
+        with self._changed:
+            while not self._is_closed:
+                wait(self._changed)
+
+    def _is_wanted(self, wait: Callable[[threading.Condition], None]) -> bool:
+        if self._given >= self._asked:
+            with self._changed:
+                while not self._is_closed and self._given >= self._asked:
+                    wait(self._changed)
+        return not self._is_closed
+
+    def _end(self, error: Optional[BaseException]) -> None:
+        self._error = error
+        self._is_over = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def _take(values: Iterator[object], most: int) -> Optional[list[object]]:
+    taken: list[object] = []
+    begun = time.monotonic()
+    for value in values:
+        taken.append(value)
+        if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
+            break
+    return taken or None
+
+
+def is_async(values: object) -> bool:
+    """Whether the input is an asynchronous iterable.
+
+    Raises:
+        TypeError: It is not an iterable at all.
+
+    """
+    if isinstance(values, AsyncIterable):
+        return True
+    if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping, BaseModel)):
+        return False
+    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {type(cast('Any', values)).__name__}")

@@ -1,0 +1,474 @@
+"""The journal as a SQLite database: what stands in it, and how it is read and changed. Knows no threads.
+
+Four tables: `rows` is small and changes often; requests, and what came of them, are written once and stand apart.
+Many rows are written with one statement each time: every statement has to wait for Python's lock twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
+
+from .failures import RowError
+from .report import STATES, Stored
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .report import State
+
+APPLICATION_ID = 0x46_48_42_4A  # "FHBJ"
+VERSION = 1
+
+PENDING, SENT, DONE, REJECTED, FAILED, IN_DOUBT = range(6)
+CODES: dict[State, int] = {
+    "pending": PENDING,
+    "done": DONE,
+    "rejected": REJECTED,
+    "failed": FAILED,
+    "in_doubt": IN_DOUBT,
+}
+NAMES: dict[int, State] = {CODES[name]: name for name in STATES}
+
+TABLES = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE rows(
+    id INTEGER PRIMARY KEY,  -- in the order in which they came first
+    hash INTEGER,            -- of the key
+    key,                     -- text: the user's; blob: SHA-256 of the request and its occurrence
+    digest INTEGER,          -- of the request, where the key is the user's
+    row INTEGER,             -- its number in the input that had it last
+    pass INTEGER,            -- the run that read it last
+    kind INTEGER,            -- of the request
+    state INTEGER,
+    attempts INTEGER,        -- how often it was sent
+    runs INTEGER,            -- how often it may have been run
+    tokens INTEGER
+);
+CREATE INDEX rows_by_hash ON rows(hash);
+CREATE TABLE requests(id INTEGER PRIMARY KEY, body TEXT);
+CREATE TABLE ends(
+    id INTEGER PRIMARY KEY,
+    body,                    -- the answer: text; what could not be decoded: blob
+    error_code TEXT,
+    error TEXT,
+    request_id TEXT,         -- unless it stands in the body
+    ended INTEGER,           -- milliseconds since 1970
+    took INTEGER             -- milliseconds
+);
+CREATE TABLE repeats(hash INTEGER PRIMARY KEY, pass INTEGER, count INTEGER)
+""".strip().split(";\n")
+
+_SELECT_KNOWN = "SELECT key, id, digest, row, pass, state, attempts FROM rows"
+_MOST_VALUES = 64  # rows in one statement
+_MOST_HASHES = 256
+
+
+@dataclass
+class Row:
+    """A row of the input, read and checked."""
+
+    number: int
+    key: Optional[str]
+    kind: int
+    body: str
+    request: Any
+    # What the journal knows of it:
+    id: int = 0
+    attempts: int = 0
+    home: int = PENDING  # the state to which it goes back if it is not sent
+    # What the engine knows of it:
+    tries: int = 0
+    began: float = 0.0
+    is_waiting: bool = False  # for another try: it is not under way
+    stored_key: Union[str, bytes] = ""
+
+
+@dataclass
+class End:
+    """What has become of a row that was sent."""
+
+    id: int
+    state: int
+    attempts: int
+    runs: int = 0
+    tokens: int = 0
+    body: Union[str, bytes, None] = None
+    error_code: Optional[str] = None
+    error: Optional[str] = None
+    request_id: Optional[str] = None
+    ended: int = 0
+    took: int = 0
+    is_back: bool = False  # it was surely not run, and will be sent again
+    row: Optional[Row] = None
+
+    def as_stored(self) -> Stored:
+        """Return it as it would stand in the journal."""
+        row = cast("Row", self.row)
+        return Stored(
+            show_key(row.stored_key),
+            row.number,
+            NAMES[self.state],
+            row.kind,
+            self.attempts,
+            self.tokens,
+            row.body,
+            self.body,
+            self.error_code,
+            self.error,
+            self.request_id,
+        )
+
+
+@dataclass
+class Counts:
+    """How many rows are in which state, and what they used."""
+
+    states: list[int] = field(default_factory=lambda: [0] * 6)
+    tokens: int = 0
+    runs: int = 0
+
+
+@dataclass
+class _Known:
+    id: int
+    digest: Optional[int]
+    row: int
+    seen: int
+    state: int
+    attempts: int
+
+
+_Key = Union[str, bytes]
+
+
+class Store:
+    """A journal that is open for writing.
+
+    Args:
+        connection: The database, with its tables, in autocommit mode.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.sendable: frozenset[int] = frozenset({PENDING, REJECTED})
+        self.may_change_requests = False
+        self.changes = Counts()
+        """How rows that came have changed the counts, all in all."""
+        self.number_of_pass = 0
+        self.last_id = 0
+        self.is_reordered = bool(self.get("reordered", 0))
+        self.next_id = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
+
+    # --- Values of the journal as a whole -----------------------------------------------------------------------------
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value of the journal as a whole."""
+        return get_meta(self.connection, name, default)
+
+    def set(self, **values: object) -> None:
+        """Write values of the journal as a whole."""
+        self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    def begin_pass(self) -> None:
+        """Begin to read rows from their first: what is still marked as sent is in doubt from now on."""
+        self.doubt_sent()
+        self.number_of_pass = self.get("pass", 0) + 1
+        self.last_id = 0
+        self.set(**{"pass": self.number_of_pass, "exhausted": 0, "stopped": None})
+
+    def doubt_sent(self) -> int:
+        """Put what an owner that died has left marked as sent in doubt; it may have been run."""
+        return self.connection.execute(
+            "UPDATE rows SET state = ?, runs = runs + 1, attempts = attempts + 1 WHERE state = ?", (IN_DOUBT, SENT)
+        ).rowcount
+
+    # --- Rows that come -----------------------------------------------------------------------------------------------
+
+    def admit(self, rows: Sequence[Row], room: int) -> tuple[list[Row], int, Optional[RowError]]:
+        """Take note of rows of the input, and mark the first of those that have to be sent.
+
+        Args:
+            rows: The next rows of the input.
+            room: How many of them may be marked as sent.
+
+        Returns:
+            Those that have to be sent, how many of them (the first) are marked, and what is wrong with the row at
+            which it stopped, if anything.
+
+        """
+        keys = [_key_of(row) for row in rows]
+        known = self.look_up({_hash_of(key) for key in keys})
+        return _Admission(self, rows, keys, known).run(room)
+
+    def look_up(self, hashes: Iterable[int]) -> dict[_Key, _Known]:
+        """Return what is known of the keys with these hashes."""
+        found: dict[_Key, _Known] = {}
+        left = list(hashes)
+        while left:
+            some, left = left[:_MOST_HASHES], left[_MOST_HASHES:]
+            # As few different statements as possible: SQLite's driver keeps those that it knows.
+            size = next(n for n in (1, 8, 64, _MOST_HASHES) if n >= len(some))
+            some += [some[0]] * (size - len(some))
+            sql = f"{_SELECT_KNOWN} WHERE hash IN ({_marks(size)})"
+            for key, *values in self.connection.execute(sql, some):
+                found[key] = _Known(*values)
+        return found
+
+    def set_state(self, ids: Sequence[int], state: int) -> None:
+        """Give rows another state."""
+        for some in _pieces(ids, _MOST_VALUES):
+            sql = f"UPDATE rows SET state = ? WHERE id IN ({_marks(len(some))})"  # noqa: S608 - only question marks
+            self.connection.execute(sql, (state, *some))
+
+    def end(self, ends: Sequence[End]) -> None:
+        """Write down what has become of rows."""
+        rows = [(end.id, end.state, end.attempts, end.runs, end.tokens) for end in ends]
+        self.insert(
+            "rows(id, state, attempts, runs, tokens)",
+            rows,
+            " ON CONFLICT(id) DO UPDATE SET state = excluded.state, attempts = excluded.attempts,"
+            " runs = rows.runs + excluded.runs, tokens = rows.tokens + excluded.tokens",
+        )
+        self.insert(
+            "ends",
+            [
+                (end.id, end.body, end.error_code, end.error, end.request_id, end.ended, end.took)
+                for end in ends
+                if not end.is_back
+            ],
+            " ON CONFLICT(id) DO UPDATE SET body = excluded.body, error_code = excluded.error_code,"
+            " error = excluded.error, request_id = excluded.request_id, ended = excluded.ended, took = excluded.took",
+        )
+
+    def insert(self, table: str, rows: Sequence[tuple[object, ...]], conflict: str = "") -> None:
+        """Insert rows, many with each statement."""
+        for some in _pieces(rows, _MOST_VALUES):
+            values = ", ".join([f"({_marks(len(some[0]))})"] * len(some))
+            self.connection.execute(
+                f"INSERT INTO {table} VALUES {values}{conflict}",  # noqa: S608 - only question marks and names of ours
+                [value for row in some for value in row],
+            )
+
+    # --- By hand ------------------------------------------------------------------------------------------------------
+
+    def change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> tuple[int, list[str]]:
+        """Give all rows in doubt, or those with these keys, another state.
+
+        Returns:
+            How many there were, and the keys that no row in doubt has.
+
+        """
+        if keys is None:
+            sql = "UPDATE rows SET state = ? WHERE state = ?"
+            return self.connection.execute(sql, (state, IN_DOUBT)).rowcount, []
+        unknown: list[str] = []
+        for key in keys:
+            sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
+            if not any(
+                self.connection.execute(sql, (state, _hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
+            ):
+                unknown.append(key)
+        return len(keys) - len(unknown), unknown
+
+    def one(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """Return the first value of the first row that is found, or None."""
+        with closing(self.connection.execute(sql, values)) as cursor:
+            found = cursor.fetchone()
+        return found[0] if found else None
+
+
+class _Admission:
+    """One batch of rows on its way into the journal."""
+
+    def __init__(self, store: Store, rows: Sequence[Row], keys: list[_Key], known: dict[_Key, _Known]) -> None:
+        self._store = store
+        self._rows = rows
+        self._keys = keys
+        self._known = known
+        self._pass = store.number_of_pass
+        self._new: list[tuple[object, ...]] = []
+        self._bodies: list[tuple[object, ...]] = []
+        self._seen: list[int] = []
+        self._moved: list[tuple[int, int, int]] = []
+        self._to_send: list[Row] = []
+        self._old: list[int] = []  # of those to send: those that are in the journal already
+        self._room = 0
+
+    def run(self, room: int) -> tuple[list[Row], int, Optional[RowError]]:
+        self._room = room
+        error = None
+        try:
+            for row, key in zip(self._rows, self._keys):
+                self._take(row, key)
+        except RowError as exc:
+            error = exc
+        self._write()
+        return self._to_send, min(room, len(self._to_send)), error
+
+    def _take(self, row: Row, key: _Key) -> None:
+        known = self._known.get(key)
+        if known is not None and known.seen == self._pass:
+            if row.key is not None:
+                raise RowError(f"rows {known.row} and {row.number} have the same key, {row.key!r}")
+            key = self._next_occurrence(key)
+            known = self._known.get(key)
+        row.stored_key = key
+        if known is None:
+            self._add(row, key)
+        else:
+            self._find(row, known)
+
+    def _next_occurrence(self, key: _Key) -> _Key:
+        """Return the key of a request that has been there in this run already."""
+        store, first = self._store, _hash_of(key)
+        sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
+        count = (store.one(sql, (first, self._pass)) or 0) + 1
+        store.connection.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?, ?)", (first, self._pass, count))
+        key = hashlib.sha256(b"%s %d" % (cast("bytes", key), count)).digest()
+        if key not in self._known:
+            self._known.update(store.look_up([_hash_of(key)]))
+        return key
+
+    def _add(self, row: Row, key: _Key) -> None:
+        store = self._store
+        row.id, store.next_id = store.next_id, store.next_id + 1
+        state = SENT if len(self._to_send) < self._room else PENDING
+        digest = None if row.key is None else _digest_of(row)
+        self._new.append((row.id, _hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
+        self._bodies.append((row.id, row.body))
+        self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
+        self._come_by(row.id)
+        self._to_send.append(row)
+        store.changes.states[state] += 1
+
+    def _find(self, row: Row, known: _Known) -> None:
+        row.id, row.attempts = known.id, known.attempts
+        if row.key is not None and known.digest != _digest_of(row):
+            self._change(row, known)
+        if known.row == row.number:
+            self._seen.append(row.id)
+        else:
+            self._moved.append((self._pass, row.number, row.id))
+        known.row, known.seen = row.number, self._pass
+        self._come_by(row.id)
+        row.home = known.state
+        if known.state in self._store.sendable:
+            if len(self._to_send) < self._room:
+                self._old.append(row.id)
+                self._move(known.state, SENT)
+            self._to_send.append(row)
+
+    def _move(self, old: int, new: int) -> None:
+        self._store.changes.states[old] -= 1
+        self._store.changes.states[new] += 1
+
+    def _change(self, row: Row, known: _Known) -> None:
+        if not self._store.may_change_requests:
+            raise RowError(
+                f"row {row.number}: the request of {row.key!r} is not the one that the journal has (then in row"
+                f" {known.row}): use another key, or pass force=True to run the new one"
+            )
+        if known.state == IN_DOUBT:
+            return  # what is in doubt is settled first
+        self._move(known.state, PENDING)
+        known.state = PENDING
+        connection = self._store.connection
+        sql = "UPDATE rows SET digest = ?, kind = ?, state = ? WHERE id = ?"
+        connection.execute(sql, (_digest_of(row), row.kind, PENDING, row.id))
+        connection.execute("UPDATE requests SET body = ? WHERE id = ?", (row.body, row.id))
+        connection.execute("DELETE FROM ends WHERE id = ?", (row.id,))
+
+    def _come_by(self, number: int) -> None:
+        """Take note whether the ids still grow with the rows: only then are they the order of the input."""
+        store = self._store
+        if number < store.last_id and not store.is_reordered:
+            store.is_reordered = True
+            store.set(reordered=1)
+        store.last_id = number
+
+    def _write(self) -> None:
+        store = self._store
+        store.insert("rows", self._new)
+        store.insert("requests", self._bodies)
+        for some in _pieces(self._seen, _MOST_HASHES):
+            sql = f"UPDATE rows SET pass = ? WHERE id IN ({_marks(len(some))})"  # noqa: S608 - only question marks
+            store.connection.execute(sql, (self._pass, *some))
+        store.connection.executemany("UPDATE rows SET pass = ?, row = ? WHERE id = ?", self._moved)
+        store.set_state(self._old, SENT)
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def get_meta(connection: sqlite3.Connection, name: str, default: Any = None) -> Any:
+    """Return a value of the journal as a whole."""
+    with closing(connection.execute("SELECT value FROM meta WHERE name = ?", (name,))) as cursor:
+        found = cursor.fetchone()
+    return default if found is None else found[0]
+
+
+def count(connection: sqlite3.Connection) -> Counts:
+    """Count the rows of a journal."""
+    counts = Counts()
+    sql = "SELECT state, count(*), sum(tokens), sum(runs) FROM rows GROUP BY state"
+    for state, rows, tokens, runs in connection.execute(sql):
+        counts.states[state] = rows
+        counts.tokens += tokens
+        counts.runs += runs
+    return counts
+
+
+# --- Keys -------------------------------------------------------------------------------------------------------------
+
+
+def _key_of(row: Row) -> _Key:
+    if row.key is not None:
+        return row.key
+    return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
+
+
+def _digest_of(row: Row) -> int:
+    return _number(hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest())
+
+
+def _hash_of(key: _Key) -> int:
+    return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _forms(key: str) -> list[_Key]:
+    """Return what a key may be in the journal: as it is, or the digest that it shows."""
+    try:
+        return [key, bytes.fromhex(key)]
+    except ValueError:
+        return [key]
+
+
+def show_key(key: _Key) -> str:
+    """Return a key as it is shown."""
+    return key if isinstance(key, str) else key.hex()
+
+
+# --- Statements -------------------------------------------------------------------------------------------------------
+
+
+def _marks(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def _pieces(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    """Cut into pieces whose lengths are powers of two, so that there are few different statements."""
+    begin = 0
+    while begin < len(values):
+        size = most
+        while size > len(values) - begin:
+            size //= 2
+        yield values[begin : begin + size]
+        begin += size

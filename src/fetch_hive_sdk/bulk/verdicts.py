@@ -1,0 +1,122 @@
+"""What an error says about a row: whether it was run, and what to do. Performs no I/O."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal, Optional, Union
+
+from pydantic_core import to_json
+
+from fetch_hive_sdk import (
+    APIConnectionError,
+    APIStatusError,
+    FetchHiveError,
+    OutputValidationError,
+    ResponseError,
+)
+
+from .store import FAILED, IN_DOUBT, REJECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .report import Stop
+
+_DAILY_CAP = "api_rate_limit_exceeded"
+_TRY_AGAIN = (408, 425)  # not processed, and not for being too fast
+_TOO_FAST = 429
+_UNAVAILABLE = 503
+_NO_SUCH_DEPLOYMENT = 404
+_NOT_ALLOWED = (401, 402, 403)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do about a row whose call has failed.
+
+    Args:
+        what: `end`: the row has ended. `throttled`: it goes back into the queue, and the job slows down.
+            `unsent`: it has not been run, and is tried again a few times. `cap`: as `throttled`, until tomorrow.
+        state: The state in which it ends.
+        stop: Why the job has to stop, if it has to.
+        retry_after: Seconds that the service wants to be left alone.
+    """
+
+    what: Literal["end", "throttled", "unsent", "cap"]
+    state: int = FAILED
+    stop: Optional[Stop] = None
+    retry_after: Optional[float] = None
+
+
+def judge(error: FetchHiveError, *, is_first: bool) -> Verdict:
+    """Say what an error means for its row.
+
+    Args:
+        error: What the call ended with.
+        is_first: Whether no row of this run has come to an end yet.
+
+    """
+    if isinstance(error, APIStatusError):
+        return _judge_status(error, is_first=is_first)
+    if isinstance(error, (ResponseError, OutputValidationError)):
+        return Verdict("end", FAILED)
+    if error.maybe_processed:
+        return Verdict("end", IN_DOUBT)
+    if isinstance(error, APIConnectionError):
+        return Verdict("unsent", REJECTED, "network")
+    return Verdict("end", FAILED)
+
+
+def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:  # noqa: PLR0911 - one for each case
+    status = error.status_code
+    if status == _TOO_FAST and error.error_code == _DAILY_CAP:
+        return Verdict("cap", REJECTED, "cap")
+    if status == _TOO_FAST or (status == _UNAVAILABLE and not error.maybe_processed):
+        return Verdict("throttled", retry_after=error.retry_after)
+    if error.maybe_processed:
+        return Verdict("end", IN_DOUBT)
+    if status in _TRY_AGAIN:
+        return Verdict("unsent", REJECTED)
+    if status in _NOT_ALLOWED:
+        return Verdict("end", REJECTED, "auth")
+    if status == _NO_SUCH_DEPLOYMENT:
+        return Verdict("end", REJECTED, "deployment" if is_first else None)
+    return Verdict("end", FAILED)
+
+
+def body_of(error: FetchHiveError) -> Union[str, bytes, None]:
+    """Return what came of an answer that cannot be read: it has been paid for."""
+    if isinstance(error, OutputValidationError):
+        return to_json(error.response.raw).decode()
+    body: object = getattr(error, "body", None)
+    if isinstance(error, APIStatusError) or body in (None, b""):
+        return None
+    if isinstance(body, bytes):
+        return body
+    try:
+        return to_json(body).decode()
+    except ValueError:
+        return repr(body)
+
+
+def resets_at(error: FetchHiveError, now: Callable[[], float] = time.time) -> datetime:
+    """Return the moment at which the daily cap is lifted: as the service says, else the next midnight in UTC."""
+    known: object = getattr(error, "resets_at", None)
+    if isinstance(known, datetime):
+        return known if known.tzinfo else known.replace(tzinfo=timezone.utc)
+    today = datetime.fromtimestamp(now(), timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    return today + timedelta(days=1)
+
+
+def tokens_of(answer: object) -> int:
+    """Return the tokens that an answer says it used; 0 if it does not say."""
+    usage: object = getattr(answer, "usage", None)
+    total: object = getattr(usage, "total_tokens", None)
+    if isinstance(total, int):
+        return total
+    parts: list[object] = [
+        getattr(getattr(usage, name, None), "total_tokens", None) for name in ("prompt_tokens", "completion_tokens")
+    ]
+    return sum(part for part in parts if isinstance(part, int))

@@ -1,0 +1,96 @@
+"""`fetch-hive api`: call any endpoint from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, TextIO, cast
+
+from ._calling import EXIT_CODES, add_options, call, pair, print_json, refuse, scalar
+
+if TYPE_CHECKING:
+    from fetch_hive_sdk import FetchHive
+
+EPILOG = f"""\
+examples:
+  fetch-hive api GET /public/models
+  fetch-hive api GET /error_codes -f locale=es
+  fetch-hive api POST /prompt/invoke -f deployment=summarise -F streaming=false
+  echo '{{"knowledge_base": {{"name": "Docs"}}}}' | \\
+    fetch-hive api POST /public/workspaces/WORKSPACE/knowledge_bases --input -
+
+A call that may start a run is never sent twice. The key comes from FETCH_HIVE_API_KEY.
+
+{EXIT_CODES}"""
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "api",
+        help="call any endpoint",
+        description="Call an endpoint, with the key and the rules of every other call; print its answer as JSON.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("method", type=str.upper, choices=_METHODS, metavar="METHOD", help=", ".join(_METHODS))
+    parser.add_argument("path", metavar="ENDPOINT", help="what follows the base URL, such as /public/models")
+    for flag, name, kind, text in (
+        ("-f", "--raw-field", _text_field, "a text in the JSON body, or in the query of a GET; may be repeated"),
+        ("-F", "--field", _typed_field, "likewise, but numbers, true, false and null are read as JSON"),
+    ):
+        parser.add_argument(
+            flag, name, type=kind, action="append", dest="fields", default=[], metavar="NAME=VALUE", help=text
+        )
+    parser.add_argument("--input", metavar="FILE", help="the body, as JSON; - for stdin")
+    add_options(parser, with_workspace=False)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _text_field(text: str) -> tuple[str, object]:
+    return pair(text)
+
+
+def _typed_field(text: str) -> tuple[str, object]:
+    name, value = pair(text)
+    return name, scalar(value)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the call; return the exit code."""
+    parser: argparse.ArgumentParser = options.parser
+    fields: dict[str, object] = dict(options.fields)
+    if options.input is not None and fields:
+        parser.error("--input has the whole body: it does not go with -f and -F")
+    is_query = options.method == "GET"
+    if options.input is not None and is_query:
+        parser.error("a GET has no body: pass its query with -f")
+    body = _read_json(parser, options.input) if options.input is not None else fields
+
+    def work(client: FetchHive) -> int:
+        query = fields if is_query else None
+        answer = client.raw_request(options.method, options.path, json=None if is_query else body, query=query)
+        if answer.json is not None:
+            print_json(answer.json)
+        return 0
+
+    try:
+        return call(options, work, as_json=False)
+    except ValueError as exc:
+        refuse(options, exc)
+
+
+def _read_json(parser: argparse.ArgumentParser, path: str) -> object:
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        parser.error("cannot read -: the standard input is closed")
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return cast("object", json.loads(data))
+    except OSError as exc:
+        parser.error(f"cannot read {path}: {exc.strerror}")
+    except (ValueError, RecursionError):
+        parser.error(f"{path} is not JSON")

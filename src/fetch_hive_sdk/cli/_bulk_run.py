@@ -1,0 +1,246 @@
+"""What `fetch-hive bulk` does. Loaded for it alone: it needs more of the standard library than the other commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
+
+from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
+from fetch_hive_sdk._net.proxies import check_proxies
+from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
+from fetch_hive_sdk.bulk.files import FileRows
+from fetch_hive_sdk.bulk.rows import RowReader
+
+from ._terminal import complain, in_one_line, show
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from fetch_hive_sdk.bulk import Item
+
+_WRONG, _NO_KEY, _REFUSED, _NO_ANSWER, _UNREADABLE = 2, 3, 4, 5, 6
+_SOME_FAILED, _BUDGET, _JOURNAL = 9, 10, 11
+_BUDGETS = {"runs", "tokens", "failures", "seconds"}
+
+# --- Running ----------------------------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    rows = _rows(options)
+    if options.dry_run and options.sample is None:
+        return _dry_run(rows, options)
+    first = None if options.rows == "-" else next(iter(rows), None)
+    if options.rows != "-" and first is None:
+        return _say_no_rows(rows, options)
+    check_proxies()
+    client = FetchHive(base_url=options.base_url, timeout=options.timeout)
+    job = Job(options.journal)
+    if options.sample is not None:
+        return _sample(job, client, rows, options)
+    try:
+        report = _send(job, client, rows, options, _budget(options))
+    except BulkError as exc:
+        if isinstance(exc.report, BulkReport) and exc.report.rows:
+            _write_output(job, options)
+        raise
+    _print_report(report, rows, options)
+    if not report.rows:
+        return _say_no_rows(rows, options)
+    _write_output(job, options)
+    return _code_of(report)
+
+
+def _rows(options: argparse.Namespace) -> FileRows:
+    needed = [column for _, column in options.input]
+    if options.key_column is not None:
+        needed.append(options.key_column)
+    source = sys.stdin.buffer if options.rows == "-" else Path(options.rows)
+    return FileRows(source, options.format, needed=needed, skips_bad=options.skip_bad)
+
+
+def _budget(options: argparse.Namespace) -> Budget:
+    return Budget(
+        runs=options.max_runs, tokens=options.max_tokens, failures=options.max_failures, seconds=options.max_seconds
+    )
+
+
+def _send(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace, budget: Budget) -> BulkReport:
+    return job.run(
+        client,
+        rows,
+        deployment=options.deployment,
+        variant=options.variant,
+        inputs=_inputs(options),
+        key=options.key_column,
+        budget=budget,
+        max_concurrency=options.max_concurrency,
+        rpm=options.rpm,
+        tpm=options.tpm,
+        retry_failed=options.retry_failed,
+        force=options.force,
+        wait_for_reset=options.wait_for_reset,
+        progress=False if options.quiet else None,
+    )
+
+
+def _inputs(options: argparse.Namespace) -> Optional[Mapping[str, str]]:
+    return dict(options.input) or None
+
+
+def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
+    reader = RowReader(options.deployment, options.variant, _inputs(options), options.key_column)
+    count = 0
+    for value in rows:
+        count += 1
+        row = reader.read(count, value)
+        if count == 1:
+            print("the first request:")
+            print(show(json.dumps(json.loads(row.body), ensure_ascii=False, indent=2), sys.stdout))
+            if row.key is not None:
+                print(f"its key: {in_one_line(row.key)}")
+    if not count:
+        return _say_no_rows(rows, options)
+    print(f"{count:,} rows{_skipped(rows)}; nothing was sent")
+    return 0
+
+
+def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
+    before = job.status()
+    done = before.done + before.failed + before.in_doubt
+    report = _send(job, client, rows, options, Budget(runs=done + options.sample))
+    _print_report(report, rows, options)
+    if report.done:
+        total = sum(1 for _ in rows) if options.rows != "-" else report.rows
+        each = report.tokens / report.done
+        print(
+            f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
+            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come"
+        )
+    return _SOME_FAILED if _has_failures(report) else 0
+
+
+def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
+    print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
+    return 0
+
+
+def _skipped(rows: FileRows) -> str:
+    return f", {rows.skipped:,} broken lines left out" if rows.skipped else ""
+
+
+def _print_report(report: BulkReport, rows: FileRows, options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps({**report.as_dict(), "skipped": rows.skipped}))
+    else:
+        print(f"{report}{_skipped(rows)}")
+    if report.in_doubt:
+        complain(f"{report.in_doubt:,} rows are in doubt: see fetch-hive bulk doubt {options.journal}")
+
+
+def _write_output(job: Job, options: argparse.Namespace) -> None:
+    if options.output is not None:
+        job.export(options.output)
+
+
+def _has_failures(report: BulkReport) -> bool:
+    return bool(report.failed or report.rejected or report.in_doubt)
+
+
+def _code_of(report: BulkReport) -> int:
+    if report.stopped in _BUDGETS:
+        return _BUDGET
+    return _SOME_FAILED if _has_failures(report) else 0
+
+
+# --- Looking and settling ---------------------------------------------------------------------------------------------
+
+
+def _job_of(options: argparse.Namespace) -> Job:
+    journal: Path = options.journal
+    if not journal.exists():
+        raise JournalError(f"there is no journal {journal}")
+    return Job(journal)
+
+
+def _status(options: argparse.Namespace) -> int:
+    report = _job_of(options).status()
+    print(json.dumps(report.as_dict()) if options.json else report)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    count = _job_of(options).export(options.output)
+    print(f"{count:,} rows", file=sys.stderr)
+    return 0
+
+
+def _doubt(options: argparse.Namespace) -> int:
+    job = _job_of(options)
+    settling: list[str] = options.settle or []
+    settled = settling[0] if settling else None
+    keys: Optional[list[str]] = [*options.keys, *(options.retry or []), *settling[1:]] or None
+    if options.retry is None and settled is None:
+        return _list_doubt(job.doubt(), keys, as_json=options.json)
+    try:
+        if settled is None:
+            count = job.retry(keys)
+        elif settled in {"done", "failed"}:
+            count = job.settle(cast("Literal['done', 'failed']", settled), keys)
+        else:
+            complain("argument --settle: must be done or failed")
+            return _WRONG
+    except KeyError as exc:
+        complain(str(exc.args[0]))
+        return _WRONG
+    what = f"settled as {settled}" if settled else "will be sent again by the next run"
+    print(f"{count:,} rows: {what}", file=sys.stderr)
+    return 0
+
+
+def _list_doubt(items: list[Item[object]], keys: Optional[list[str]], *, as_json: bool) -> int:
+    for item in items:
+        if keys is not None and item.key not in keys:
+            continue
+        if as_json:
+            known = {"key": item.key, "row": item.row, "error": item.error, "request_id": item.request_id}
+            print(json.dumps(known))
+        else:
+            why = in_one_line(item.error or "the process ended while it was under way")
+            print(show(f"{item.key}  row {item.row}  {item.request_id or 'no request id'}  {why}", sys.stdout))
+    return 0
+
+
+# --- What goes wrong --------------------------------------------------------------------------------------------------
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "status": _status,
+    "export": _export,
+    "doubt": _doubt,
+}
+
+
+def report_error(error: FetchHiveError) -> int:
+    """Say what went wrong, and return the exit code."""
+    complain(in_one_line(str(error)))
+    if isinstance(error, JournalError):
+        for item in error.unwritten:
+            response = None if item.response is None else item.response.raw
+            known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
+            print(json.dumps(known), file=sys.stderr)
+    kinds: list[tuple[type[FetchHiveError], int]] = [
+        (RowError, _WRONG),
+        (JournalError, _JOURNAL),
+        (ConfigurationError, _NO_KEY),
+        (APIStatusError, _REFUSED),
+        (APIConnectionError, _NO_ANSWER),
+    ]
+    code = next((code for kind, code in kinds if isinstance(error, kind)), None)
+    if code is None and isinstance(error, BulkError):
+        stopped = error.report.stopped if isinstance(error.report, BulkReport) else None
+        code = _NO_ANSWER if stopped == "network" else _REFUSED
+    return _UNREADABLE if code is None else code

@@ -1,0 +1,133 @@
+"""`fetch-hive prompts`: the typed prompts of a module, compared with a file of deployments, or as JSON schemas."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
+
+from pydantic import TypeAdapter
+
+from fetch_hive_sdk import ConfigurationError, Prompt
+from fetch_hive_sdk.emulator import Emulator
+
+from ._terminal import complain, paint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+USUAL_FILE = Path("fetch-hive.toml")
+FOUND_A_DIFFERENCE = 8
+
+EPILOG = """\
+MODULE is imported, with the current folder in front of the path.
+
+examples:
+  fetch-hive prompts check my_app.prompts
+  fetch-hive prompts check my_app.prompts --file deployments.toml
+  fetch-hive prompts schema my_app.prompts
+
+exit codes:
+  0  printed; nothing differs
+  2  an argument, the module or the file is wrong
+  8  a prompt and its deployment differ
+"""
+
+
+def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "prompts",
+        help="check typed prompts, print their schemas",
+        description="Compare the typed prompts of a module with a file of deployments, or print their JSON schemas.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
+    check = tasks.add_parser(
+        "check",
+        help="compare typed prompts with a file of deployments",
+        description="List the typed prompts of a module, and compare their variables with a file of deployments.",
+    )
+    check.add_argument("module", metavar="MODULE", help="the module of the prompts, such as my_app.prompts")
+    check.add_argument("--file", type=Path, metavar="FILE", help="a TOML file of deployments; fetch-hive.toml")
+    check.set_defaults(run=run_check)
+    schema = tasks.add_parser(
+        "schema",
+        help="print the JSON schemas of inputs and outputs",
+        description="Print the JSON schemas of the inputs and outputs of the typed prompts of a module.",
+    )
+    schema.add_argument("module", metavar="MODULE", help="the module of the prompts, such as my_app.prompts")
+    schema.set_defaults(run=run_schema)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """Compare the prompts with the file; return the exit code."""
+    prompts = _import(options.module)
+    if not prompts:
+        return 2
+    path = options.file or USUAL_FILE
+    try:
+        emulator = Emulator.from_file(path)
+    except ConfigurationError as exc:
+        complain(str(exc))
+        return 2
+    are_equal = True
+    for name, prompt in prompts.items():
+        found = emulator.differences(prompt)
+        are_equal = are_equal and not found
+        word = paint("differs", "red", sys.stdout) if found else paint("ok     ", "green", sys.stdout)
+        print(word, _describe(name, prompt))
+        for difference in found:
+            print(f"        {difference}")
+    return 0 if are_equal else FOUND_A_DIFFERENCE
+
+
+def run_schema(options: argparse.Namespace) -> int:
+    """Print the schemas; return the exit code."""
+    prompts = _import(options.module)
+    if not prompts:
+        return 2
+    print(json.dumps({name: _schemas_of(prompt) for name, prompt in prompts.items()}, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _describe(name: str, prompt: Prompt[..., Any]) -> str:
+    variables = ", ".join(prompt.inputs.model_json_schema(mode="serialization").get("properties", {}))
+    output = _output_schema_of(prompt)
+    variant = f", variant {prompt.variant}" if prompt.variant else ""
+    answer = output.get("title", output.get("type", "any"))
+    return f"{name}({variables}) -> {answer}: deployment {prompt.deployment}{variant}"
+
+
+def _schemas_of(prompt: Prompt[..., Any]) -> dict[str, object]:
+    return {
+        "deployment": prompt.deployment,
+        "variant": prompt.variant,
+        "inputs": prompt.inputs.model_json_schema(mode="serialization"),
+        "output": _output_schema_of(prompt),
+    }
+
+
+def _output_schema_of(prompt: Prompt[..., Any]) -> dict[str, Any]:
+    output = prompt.output if isinstance(prompt.output, TypeAdapter) else TypeAdapter(prompt.output)
+    return output.json_schema()
+
+
+def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
+    """Return the prompts of a module by name; None, and a line that says why, if there are none."""
+    sys.path.insert(0, "")
+    try:
+        names = vars(importlib.import_module(module))
+    except Exception as exc:  # noqa: BLE001 - a module may raise anything
+        complain(f"cannot import {module}: {type(exc).__name__}: {exc}")
+        return None
+    finally:
+        sys.path.remove("")
+    prompts = {name: cast("Prompt[..., Any]", value) for name, value in names.items() if isinstance(value, Prompt)}
+    if not prompts:
+        complain(f"{module} has no typed prompts: functions that are decorated with @prompt")
+    return prompts

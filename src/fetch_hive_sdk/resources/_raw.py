@@ -1,0 +1,73 @@
+"""Calls to places that have no method yet: `FetchHive.raw_request`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Literal, Optional, cast
+
+import httpx
+from pydantic_core import to_json
+
+from fetch_hive_sdk._protocol.answers import Answer, as_object
+from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint, Method
+from fetch_hive_sdk._protocol.requests import Body
+from fetch_hive_sdk.models.envelopes import RawAnswer
+from fetch_hive_sdk.models.json_values import read_json_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EffectName = Literal["run", "create", "settle", "read"]
+
+_METHODS = {"GET", "POST", "PATCH", "DELETE", "PUT"}
+
+
+def raw_call(
+    method: str, path: str, json: object, query: Optional[Mapping[str, object]], effect: Optional[EffectName]
+) -> tuple[Endpoint[RawAnswer], Optional[Body]]:
+    """Return the place and the body of a call without a method of its own.
+
+    Raises:
+        ValueError: The method, the path or the effect is not one, or JSON cannot carry the value.
+
+    """
+    verb = method.upper() if isinstance(cast("object", method), str) else ""
+    if verb not in _METHODS:
+        raise ValueError("method must be GET, POST, PATCH, PUT or DELETE")
+    names = {effect.value for effect in Effect}
+    if effect is not None and effect not in names:
+        raise ValueError(f"effect must be one of {', '.join(sorted(names))}, or None")
+    what = Effect(effect) if effect else (Effect.READ if verb == "GET" else Effect.RUN)
+    place = _read_path(path)
+    texts = {name: _as_text(value) for name, value in (query or {}).items() if value is not None}
+    endpoint = Endpoint(place, _ANSWER, cast("Method", verb), what, texts or None, operation=f"{verb} {place}")
+    if json is None:
+        return endpoint, None
+    value = read_json_value(json, "json")
+    return endpoint, Body(to_json(value), fields=as_object(value))
+
+
+def _read_path(path: str) -> str:
+    text = path if isinstance(cast("object", path), str) else ""
+    # The key goes to the base_url, and nowhere else; a step up would leave it.
+    if not re.fullmatch(r"/?[\w.~%!$&'()*+,;=:@/-]+", text, re.ASCII) or text.startswith("//"):
+        raise ValueError("path must be what follows the base URL, such as /public/models, without a query")
+    if {".", ".."} & set(text.replace("%2e", ".").replace("%2E", ".").split("/")):
+        raise ValueError("path must not have '.' or '..' as a segment")
+    return text if text.startswith("/") else f"/{text}"
+
+
+def _as_text(value: object) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _add_head(answer: RawAnswer, head: httpx.Response) -> RawAnswer:
+    return dataclasses.replace(answer, status_code=head.status_code, headers=httpx.Headers(head.headers))
+
+
+def _read(value: object) -> RawAnswer:
+    return RawAnswer(0, httpx.Headers(), value)
+
+
+_ANSWER = Answer(_read, empty=lambda: _read(None), add_head=_add_head)

@@ -1,0 +1,111 @@
+"""What the service offers: `client.catalogue`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional
+
+from fetch_hive_sdk._protocol.answers import Answer, many, one, parse_object
+from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
+from fetch_hive_sdk._protocol.paths import segment
+from fetch_hive_sdk.models.catalogue import ErrorCatalogue, Model, SearchServiceCountries
+
+from ._base import Resource
+
+if TYPE_CHECKING:
+    from fetch_hive_sdk._config import Timeout
+
+
+class Catalogue(Resource):
+    """What the service offers."""
+
+    def models(self, *, timeout: Optional[Timeout] = None) -> list[Model]:
+        """List the models that can be used.
+
+        Args:
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+
+        Returns:
+            All of them.
+
+        Raises:
+            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+
+        """
+        return self._session.run(self._models(), timeout=timeout)
+
+    async def amodels(self, *, timeout: Optional[Timeout] = None) -> list[Model]:
+        """List the models that can be used: the asyncio twin of `Catalogue.models`."""
+        return await self._session.arun(self._models(), timeout=timeout)
+
+    def _models(self) -> Endpoint[list[Model]]:
+        return Endpoint("/public/models", many(Model), "GET", Effect.READ, operation="catalogue.models")
+
+    def countries(
+        self, service: Optional[str] = None, *, timeout: Optional[Timeout] = None
+    ) -> list[SearchServiceCountries]:
+        """List the countries that the search services know. No key is sent.
+
+        Args:
+            service: Only those of this service, such as `google_search`; None for all.
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+
+        Returns:
+            One entry a service.
+
+        Raises:
+            ValueError: An argument is refused before anything is sent.
+            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+
+        """
+        return self._session.run(self._countries(service), timeout=timeout)
+
+    async def acountries(
+        self, service: Optional[str] = None, *, timeout: Optional[Timeout] = None
+    ) -> list[SearchServiceCountries]:
+        """List the countries: the asyncio twin of `Catalogue.countries`."""
+        return await self._session.arun(self._countries(service), timeout=timeout)
+
+    def _countries(self, service: Optional[str]) -> Endpoint[list[SearchServiceCountries]]:
+        return _countries(service)
+
+    def error_codes(self, *, locale: Optional[str] = None, timeout: Optional[Timeout] = None) -> ErrorCatalogue:
+        """Read the catalogue of error codes. No key is sent.
+
+        Args:
+            locale: The language of its texts, such as `es`; None for English.
+            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+
+        Returns:
+            The codes.
+
+        Raises:
+            ValueError: An argument is refused before anything is sent.
+            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+
+        """
+        return self._session.run(self._error_codes(locale=locale), timeout=timeout)
+
+    async def aerror_codes(self, *, locale: Optional[str] = None, timeout: Optional[Timeout] = None) -> ErrorCatalogue:
+        """Read the error codes: the asyncio twin of `Catalogue.error_codes`."""
+        return await self._session.arun(self._error_codes(locale=locale), timeout=timeout)
+
+    def _error_codes(self, *, locale: Optional[str]) -> Endpoint[ErrorCatalogue]:
+        return Endpoint(
+            "/error_codes",
+            one(ErrorCatalogue),
+            "GET",
+            Effect.READ,
+            operation="catalogue.error_codes",
+            query={"locale": locale} if locale else None,
+            is_open=True,
+        )
+
+
+def _countries(service: Optional[str]) -> Endpoint[list[SearchServiceCountries]]:
+    path = "/public/search_services"
+    if service is not None:
+        answer = Answer(lambda value: [parse_object(SearchServiceCountries, value)])
+        path = f"{path}/{segment(service, 'service')}"
+    else:
+        answer = many(SearchServiceCountries, under="services")
+    return Endpoint(f"{path}/countries", answer, "GET", Effect.READ, operation="catalogue.countries", is_open=True)

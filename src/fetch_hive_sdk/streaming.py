@@ -1,0 +1,63 @@
+"""The vendor's helpers for responses that you opened with httpx yourself: `iter_sse` and `aiter_sse`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional
+
+from ._protocol.answers import decode_json, is_object
+from ._protocol.sse import EventDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+__all__ = ["aiter_sse", "iter_sse"]
+
+
+def iter_sse(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """Iterate over the events of a streamed response.
+
+    Args:
+        response: The response, which may have been read or not.
+
+    Yields:
+        The JSON objects of the events, until `[DONE]` or the end.
+
+    Raises:
+        ResponseDecodeError: An event is not JSON.
+
+    """
+    decoder = EventDecoder()
+    for chunk in response.iter_bytes():
+        for payload in decoder.feed(chunk):
+            event = _read(payload)
+            if event is None:
+                return
+            yield event
+    last = _read(decoder.finish())
+    if last:
+        yield last
+
+
+async def aiter_sse(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """Iterate over the events of a streamed response: the asyncio twin of `iter_sse`."""
+    decoder = EventDecoder()
+    async for chunk in response.aiter_bytes():
+        for payload in decoder.feed(chunk):
+            event = _read(payload)
+            if event is None:
+                return
+            yield event
+    last = _read(decoder.finish())
+    if last:
+        yield last
+
+
+def _read(payload: bytes) -> Optional[dict[str, Any]]:
+    """Return the object of an event, or None at the end. Other JSON values are no events: an empty object."""
+    payload = payload.strip()
+    if not payload or payload == b"[DONE]":
+        return None
+    value = decode_json(payload, "an event of the stream")
+    return value if is_object(value) else {}

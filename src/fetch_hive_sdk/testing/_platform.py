@@ -1,0 +1,356 @@
+"""The endpoints of a fake service that are not prompts: workflows, agents, and all that belongs to their runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Optional, Union, cast
+
+import httpx
+
+from fetch_hive_sdk._config import is_loopback
+
+from ._agents import AGENT_SCRIPTS, AgentBehaviour, AgentScript, ReceivedAgentRequest, agent_reply, start_agent
+from ._answers import Answer, Behaviour, Refusal
+from ._book import AnswerBook, UsedUpError
+from ._catalogue import countries_of, model_catalogue, search_services
+from ._ledger import WEBHOOK_SECRET, Callback, Ledger, cursor_at, place_of
+from ._received import as_call, read_object
+from ._reply import Fault, Reply, json_reply
+from ._routes import Incoming, RefusedError, Route
+from ._workflows import (
+    WORKFLOW_SCRIPTS,
+    AnyWorkflowRequest,
+    HiveAgentBehaviour,
+    ReceivedHiveAgentRequest,
+    ReceivedWorkflowRequest,
+    ReceivedWorkflowStart,
+    WorkflowBehaviour,
+    WorkflowScript,
+    hive_agent_reply,
+    start_workflow,
+    workflow_reply,
+)
+from ._workspace import Workspaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fetch_hive_sdk.models.agents import AgentRequest
+    from fetch_hive_sdk.models.hive_agents import HiveAgentRequest
+
+_APPROVALS = "/public/workspaces/{workspace}/tool_action_approvals"
+_DECISIONS = {"allow_once", "deny"}
+_PAGE = 50
+_DELIVERY_SECONDS = 10.0
+
+
+class Platform:
+    """What every fake of the service does beside prompts."""
+
+    agent_calls: list[AgentRequest]
+    """The requests of agents that were let in, in the order in which they came."""
+
+    workflow_calls: list[AnyWorkflowRequest]
+    """The requests of workflows that were let in: a `WorkflowRequest`, or a `WorkflowStart`."""
+
+    hive_agent_calls: list[HiveAgentRequest]
+    """The requests of Hive Agents that were let in."""
+
+    mistakes: list[str]
+    default: Optional[Behaviour]
+
+    def __init__(self) -> None:
+        self.agent_calls = []
+        self.workflow_calls = []
+        self.hive_agent_calls = []
+        self._ledger = Ledger()
+        self._workspaces = Workspaces(self._ledger)
+        expected = "a text, an AgentAnswer, a Refusal, a StreamScript or a Fault"
+        self._agents: AnswerBook[AgentRequest, AgentScript] = AnswerBook(AGENT_SCRIPTS, expected)
+        expected = "a text, a mapping, a WorkflowAnswer, a Refusal or a Fault"
+        self._workflows: AnswerBook[AnyWorkflowRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
+        self._hive_agents: AnswerBook[HiveAgentRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
+
+    # --- What is answered ---------------------------------------------------------------------------------------------
+
+    def answers_agent(self, agent: str, answer: Union[AgentBehaviour, Sequence[AgentBehaviour]]) -> None:
+        """Script what an agent answers, in one piece or as a stream.
+
+        Args:
+            agent: The id of the agent.
+            answer: The text; an `AgentAnswer`, which has tools, approvals, files and background work; a `Refusal`, a
+                `StreamScript` or a `Fault`; a function of the `AgentRequest` that returns one of them; or a list of all
+                these, which are taken in turn. A call for which none is left is refused with 422, and noted in
+                `mistakes`.
+
+        Raises:
+            ValueError: The list is empty.
+            TypeError: It is not an answer.
+
+        """
+        self._agents.put(agent, answer)
+
+    def answers_workflow(
+        self,
+        deployment: str,
+        answer: Union[WorkflowBehaviour, Sequence[WorkflowBehaviour]],
+        *,
+        variant: Optional[str] = None,
+    ) -> None:
+        """Script what a workflow gives.
+
+        Args:
+            deployment: The name of the deployment.
+            answer: The output as a text or a mapping; a `WorkflowAnswer`, which can fail and take time; a `Refusal` or
+                a `Fault`; a function of the `WorkflowRequest` or `WorkflowStart` that returns one of them; or a list of
+                all these, which are taken in turn.
+            variant: The variant that gives it; None for all that are not scripted.
+
+        Raises:
+            ValueError: The list is empty.
+            TypeError: It is not an answer.
+
+        """
+        self._workflows.put(deployment, answer, variant)
+
+    def answers_hive_agent(
+        self, hive_agent: str, answer: Union[HiveAgentBehaviour, Sequence[HiveAgentBehaviour]]
+    ) -> None:
+        """Script what a Hive Agent reports.
+
+        Args:
+            hive_agent: The id of the Hive Agent.
+            answer: As for `answers_workflow`; a function gets the `HiveAgentRequest`.
+
+        Raises:
+            ValueError: The list is empty.
+            TypeError: It is not an answer.
+
+        """
+        self._hive_agents.put(hive_agent, answer)
+
+    # --- What happened ------------------------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[dict[str, object]]:
+        """The requests as `client.requests` shows them, the oldest first: also those whose answer never arrived."""
+        return self._ledger.records()
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """The signed callbacks of what has ended, the oldest first. `deliver_callbacks` ends what goes on, too."""
+        return list(self._ledger.callbacks)
+
+    @property
+    def webhook_secret(self) -> str:
+        """What callbacks are signed with, and what triggers have to carry."""
+        return WEBHOOK_SECRET
+
+    def deliver_callbacks(self) -> list[int]:
+        """End the runs that answer by a callback, and send their callbacks to where they go on this machine.
+
+        A run that waits for a decision goes on waiting. A callback to another machine is not sent; it is in
+        `callbacks`, as all others.
+
+        Returns:
+            The statuses that were answered; 0 where nothing answered.
+
+        """
+        due = [callback for callback in self._ledger.end_called_back() if _is_near(callback)]
+        if not due:
+            return []
+        with httpx.Client(trust_env=False, timeout=_DELIVERY_SECONDS) as client:
+            return [_send(client, callback) for callback in due]
+
+    # --- Endpoints ----------------------------------------------------------------------------------------------------
+
+    def _platform_routes(self) -> Iterable[Route]:
+        return [
+            Route("POST", "/workflow/invoke", self._invoke_workflow),
+            Route("POST", "/agent/invoke", self._invoke_agent),
+            Route("POST", "/hive-agent/invoke", self._invoke_hive_agent),
+            Route("POST", "/agent/webhooks/{agent}", self._trigger_agent, needs_key=False),
+            Route("POST", "/workflow/webhooks/{workflow}/variants/{variant}", self._trigger_workflow, needs_key=False),
+            Route("GET", "/public/requests/{request}", self._look_up),
+            Route("GET", "/agent/delegations/{delegation}", self._get_delegation),
+            Route("POST", "/agent/delegations/{delegation}/cancel", self._cancel_delegation),
+            Route("GET", "/agent/threads/{thread}/delegations", self._list_delegations),
+            Route("GET", _APPROVALS, self._list_approvals),
+            Route("GET", f"{_APPROVALS}/{{approval}}", self._get_approval),
+            Route("POST", f"{_APPROVALS}/{{approval}}/decide", self._decide),
+            Route("GET", "/public/models", lambda _: json_reply(200, model_catalogue())),
+            Route(
+                "GET",
+                "/public/search_services/countries",
+                lambda _: json_reply(200, {"services": search_services()}),
+                needs_key=False,
+            ),
+            Route("GET", "/public/search_services/{service}/countries", self._list_countries, needs_key=False),
+            *self._workspaces.routes(),
+        ]
+
+    def _invoke_workflow(self, incoming: Incoming) -> Reply:
+        fields = read_object(incoming.request)
+        options = fields.pop("async", None)
+        call: AnyWorkflowRequest
+        if isinstance(options, dict) and cast("dict[str, object]", options).get("enabled") is True:
+            url = cast("dict[str, object]", options).get("callback_url")
+            if not url:
+                raise RefusedError(422, "callback_url is required when async is enabled", "missing_required_field")
+            call = as_call(ReceivedWorkflowStart, {**fields, "callback_url": url})
+        else:
+            call = as_call(ReceivedWorkflowRequest, fields)
+        self.workflow_calls.append(call)
+        return workflow_reply(self._workflow_script(call), call, self._ledger)
+
+    def _invoke_agent(self, incoming: Incoming) -> Reply:
+        call = _read_agent_call(read_object(incoming.request))
+        self.agent_calls.append(call)
+        return agent_reply(self._agent_script(call), call, self._ledger).paced(incoming.delay)
+
+    def _invoke_hive_agent(self, incoming: Incoming) -> Reply:
+        fields = read_object(incoming.request)
+        options = fields.pop("async", None)
+        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        call = as_call(ReceivedHiveAgentRequest, {**fields, "callback_url": url})
+        self.hive_agent_calls.append(call)
+        return hive_agent_reply(self._hive_agent_script(call), call, self._ledger)
+
+    def _trigger_agent(self, incoming: Incoming) -> Reply:
+        _check_secret(incoming.request)
+        fields = read_object(incoming.request)
+        call = _read_agent_call({**fields, "agent": incoming.names["agent"]})
+        if not call.async_options.get("callback_url"):
+            raise RefusedError(422, "async.callback_url is required", "missing_required_field")
+        self.agent_calls.append(call)
+        run = start_agent(self._agent_script(call), call, self._ledger)
+        return json_reply(202, {"request_id": run.request_id, "run_status": "running"})
+
+    def _trigger_workflow(self, incoming: Incoming) -> Reply:
+        _check_secret(incoming.request)
+        fields = read_object(incoming.request)
+        options = fields.pop("async", None)
+        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        if not url:
+            raise RefusedError(422, "async.callback_url is required", "missing_required_field")
+        names = {"deployment": incoming.names["workflow"], "variant": incoming.names["variant"]}
+        call = as_call(ReceivedWorkflowStart, {**fields, **names, "callback_url": url})
+        self.workflow_calls.append(call)
+        run = start_workflow(self._workflow_script(call), call, self._ledger)
+        return json_reply(202, {"request_id": run.request_id, "run_status": "running"})
+
+    def _look_up(self, incoming: Incoming) -> Reply:
+        record = self._ledger.look_up(incoming.names["request"])
+        if record is None:
+            raise RefusedError(404, "Request not found")
+        return json_reply(200, record)
+
+    def _get_delegation(self, incoming: Incoming) -> Reply:
+        return _found(self._ledger.look_at_delegation(incoming.names["delegation"]), "Delegation")
+
+    def _cancel_delegation(self, incoming: Incoming) -> Reply:
+        return _found(self._ledger.cancel(incoming.names["delegation"]), "Delegation")
+
+    def _list_delegations(self, incoming: Incoming) -> Reply:
+        return json_reply(200, {"delegations": self._ledger.open_delegations(incoming.names["thread"])})
+
+    def _list_approvals(self, incoming: Incoming) -> Reply:
+        query = dict(incoming.request.url.params)
+        approvals = self._ledger.approvals(query)
+        first = place_of(query.get("cursor", ""))
+        limit = int(query["limit"]) if query.get("limit", "").isdigit() else _PAGE
+        end = first + max(1, min(limit, _PAGE))
+        page: dict[str, object] = {"approvals": approvals[first:end]}
+        # The service documents a cursor, and not where it comes from.
+        return json_reply(200, {**page, "next_cursor": cursor_at(end)} if end < len(approvals) else page)
+
+    def _get_approval(self, incoming: Incoming) -> Reply:
+        approval = self._ledger.approval(incoming.names["approval"])
+        if approval is None:
+            raise RefusedError(404, "Approval not found")
+        return json_reply(200, {"approval": approval})
+
+    def _decide(self, incoming: Incoming) -> Reply:
+        approval_id = incoming.names["approval"]
+        decision = read_object(incoming.request).get("decision")
+        if self._ledger.approval(approval_id) is None:
+            raise RefusedError(404, "Approval not found")
+        if decision not in _DECISIONS:
+            raise RefusedError(422, "The decision is not allowed for this action", "validation_error")
+        if not self._ledger.decide(approval_id, str(decision)):
+            raise RefusedError(409, "This approval has been decided already")
+        # By the service's reference its answer is empty.
+        return Reply(200, {}, [])
+
+    def _list_countries(self, incoming: Incoming) -> Reply:
+        countries = countries_of(incoming.names["service"])
+        if countries is None:
+            supported = [service["service"] for service in search_services()]
+            return json_reply(404, {"error": "unsupported_service", "supported_services": supported})
+        return json_reply(200, countries)
+
+    # --- Scripts ------------------------------------------------------------------------------------------------------
+
+    def _agent_script(self, call: AgentRequest) -> AgentScript:
+        try:
+            script = self._agents.find(call.agent, call)
+        except UsedUpError as exc:
+            return self._note_mistake(exc)
+        return self._default("agent", call.agent, self._agents.names()) if script is None else script
+
+    def _workflow_script(self, call: AnyWorkflowRequest) -> WorkflowScript:
+        try:
+            script = self._workflows.find(call.deployment, call, call.variant or None)
+        except UsedUpError as exc:
+            return self._note_mistake(exc)
+        return self._default("workflow", call.deployment, self._workflows.names()) if script is None else script
+
+    def _hive_agent_script(self, call: HiveAgentRequest) -> WorkflowScript:
+        try:
+            script = self._hive_agents.find(call.hive_agent, call)
+        except UsedUpError as exc:
+            return self._note_mistake(exc)
+        return self._default("Hive Agent", call.hive_agent, self._hive_agents.names()) if script is None else script
+
+    def _default(self, what: str, name: str, known: Sequence[str]) -> Union[str, Answer, Refusal, Fault]:
+        # A default that is a function, or the script of a stream, is one of prompts.
+        if isinstance(self.default, (str, Answer, Refusal, Fault)):
+            return self.default
+        scripted = f"scripted are {', '.join(map(repr, known))}" if known else "none has been scripted"
+        return Refusal(404, f"There is no {what} {name!r}: {scripted}")
+
+    def _note_mistake(self, error: UsedUpError) -> Refusal:
+        self.mistakes.append(str(error))
+        return Refusal(422, str(error))
+
+
+def _read_agent_call(fields: dict[str, object]) -> ReceivedAgentRequest:
+    # The service's name for it is no name in Python.
+    return as_call(
+        ReceivedAgentRequest, {"async_options" if name == "async" else name: value for name, value in fields.items()}
+    )
+
+
+def _found(record: Optional[dict[str, object]], what: str) -> Reply:
+    if record is None:
+        raise RefusedError(404, f"{what} not found")
+    return json_reply(200, record)
+
+
+def _check_secret(request: httpx.Request) -> None:
+    given = request.headers.get("x-fetch-hive-webhook-secret") or request.url.params.get("secret")
+    if given != WEBHOOK_SECRET:
+        raise RefusedError(401, "The webhook secret is missing or wrong", "validation_error")
+
+
+def _is_near(callback: Callback) -> bool:
+    try:
+        return is_loopback(httpx.URL(callback.url).host)
+    except httpx.InvalidURL:
+        return False
+
+
+def _send(client: httpx.Client, callback: Callback) -> int:
+    try:
+        return client.post(callback.url, content=callback.body, headers=callback.headers).status_code
+    except httpx.HTTPError:
+        return 0

@@ -1,0 +1,75 @@
+"""Requests of runs as they came to a fake: also with fields that this version does not know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from pydantic import ValidationError
+
+from fetch_hive_sdk.models.sent import RunRequest
+
+from ._json import read_json
+from ._routes import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+RequestT = TypeVar("RequestT", bound=RunRequest)
+
+
+class AsItCame(RunRequest, frozen=True):
+    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`.
+
+    A class for one kind of requests has `extra="allow"`: of the settings of its bases, those of the last one count.
+    """
+
+    @property
+    def raw(self) -> dict[str, object]:
+        return {**super().raw, **(self.model_extra or {})}
+
+    # A failing test shows what it could have written.
+    def __repr_name__(self) -> str:
+        return type(self).__mro__[2].__name__
+
+    # Tests compare with what they could have sent.
+    def __eq__(self, other: object) -> bool:
+        own = {name: value for name, value in self.raw.items() if name != "streaming"}
+        return isinstance(other, RunRequest) and own == {
+            name: value for name, value in other.raw.items() if name != "streaming"
+        }
+
+    __hash__ = RunRequest.__hash__
+
+
+def read_object(request: httpx.Request) -> dict[str, object]:
+    """Read the JSON object of a request.
+
+    Raises:
+        RefusedError: It has none.
+
+    """
+    try:
+        value = read_json(request.read() or b"{}")
+    except ValueError as exc:
+        raise RefusedError(422, f"the body is not valid JSON: {exc}", "validation_error") from None
+    if not isinstance(value, dict):
+        raise RefusedError(422, "the body must be a JSON object", "validation_error")
+    return cast("dict[str, object]", value)
+
+
+def as_call(model: type[RequestT], fields: Mapping[str, object]) -> RequestT:
+    """Read the fields of a request as the model that was received.
+
+    Raises:
+        RefusedError: A field is missing or wrong.
+
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as exc:
+        problem = exc.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the body"
+        code = "missing_required_field" if problem["type"] == "missing" else "validation_error"
+        raise RefusedError(422, f"{where}: {problem['msg']}", code) from None

@@ -1,0 +1,118 @@
+"""What a fake workflow or Hive Agent answers, and what it is on the wire. Knows no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+from fetch_hive_sdk.models.hive_agents import HiveAgentRequest
+from fetch_hive_sdk.models.workflows import WorkflowRequest, WorkflowStart
+
+from ._answers import Answer, Refusal
+from ._ledger import WEBHOOK_SECRET, Run
+from ._received import AsItCame
+from ._reply import Fault, Reply, json_reply
+from ._routes import refusal_reply
+
+if TYPE_CHECKING:
+    from ._ledger import Ledger
+
+AnyWorkflowRequest = Union[WorkflowRequest, WorkflowStart]
+
+
+class ReceivedWorkflowRequest(AsItCame, WorkflowRequest, frozen=True, extra="allow"):
+    """A request of a workflow as it came."""
+
+
+class ReceivedWorkflowStart(AsItCame, WorkflowStart, frozen=True, extra="allow"):
+    """The start of a workflow as it came."""
+
+
+class ReceivedHiveAgentRequest(AsItCame, HiveAgentRequest, frozen=True, extra="allow"):
+    """A request of a Hive Agent as it came."""
+
+
+@dataclass(frozen=True)
+class WorkflowAnswer:
+    """What a fake workflow gives, or a fake Hive Agent."""
+
+    output: Any = None
+    """The output: any JSON."""
+    status: str = "completed"
+    """The status of the run: `completed` or `failed`."""
+    error: Optional[str] = None
+    """What went wrong, of a run that failed."""
+    looks: int = 1
+    """How many looks with `client.requests` still show it running, if it was started without waiting."""
+
+
+WorkflowScript = Union[str, Mapping[str, object], WorkflowAnswer, Answer, Refusal, Fault]
+"""All that an answer of a workflow can be given as."""
+WORKFLOW_SCRIPTS = (str, Mapping, WorkflowAnswer, Answer, Refusal, Fault)
+WorkflowBehaviour = Union[WorkflowScript, Callable[[AnyWorkflowRequest], WorkflowScript]]
+HiveAgentBehaviour = Union[WorkflowScript, Callable[[HiveAgentRequest], WorkflowScript]]
+
+
+def workflow_reply(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Reply:
+    """Return the reply to a call of a workflow, and keep its run.
+
+    Raises:
+        httpx.TransportError: There is none: a fault comes in its place.
+
+    """
+    if isinstance(script, Refusal):
+        return refusal_reply(script.status, script.message, script.error_code, script.headers)
+    answer = as_workflow_answer(script)
+    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata)
+    if isinstance(call, WorkflowStart):
+        run.looks, run.callback_url, run.event_type = answer.looks, call.callback_url, "workflow"
+    ledger.start(run)
+    if isinstance(script, Fault):
+        script.happen()
+    facts = {"request_id": run.request_id, "run_id": run.request_id}
+    if isinstance(call, WorkflowStart):
+        return json_reply(202, {**facts, "run_status": "queued", "webhook_secret": WEBHOOK_SECRET})
+    return json_reply(200, {**facts, "run_status": answer.status, "output": answer.output, "error": answer.error})
+
+
+def hive_agent_reply(script: WorkflowScript, call: HiveAgentRequest, ledger: Ledger) -> Reply:
+    """Return the reply to the start of a Hive Agent, and keep its run.
+
+    Raises:
+        httpx.TransportError: There is none: a fault comes in its place.
+
+    """
+    if isinstance(script, Refusal):
+        return refusal_reply(script.status, script.message, script.error_code, script.headers)
+    answer = as_workflow_answer(script)
+    run = Run("hive_agent_run", answer.status, _data_of(answer), call.metadata, answer.looks)
+    run.callback_url, run.event_type = call.callback_url, "hive_agent"
+    ledger.start(run)
+    if isinstance(script, Fault):
+        script.happen()
+    facts = {"request_id": run.request_id, "run_id": run.request_id}
+    return json_reply(202, {**facts, "status": "pending", "webhook_secret": WEBHOOK_SECRET})
+
+
+def start_workflow(script: WorkflowScript, call: WorkflowStart, ledger: Ledger) -> Run:
+    """Keep the run of a workflow that was started by a trigger."""
+    answer = as_workflow_answer(script)
+    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata, answer.looks)
+    run.callback_url, run.event_type = call.callback_url, "workflow"
+    return ledger.start(run)
+
+
+def as_workflow_answer(script: WorkflowScript) -> WorkflowAnswer:
+    """Return what a script gives, whatever it was given as."""
+    if isinstance(script, WorkflowAnswer):
+        return script
+    if isinstance(script, Answer):
+        return WorkflowAnswer(script.text, "completed" if script.error is None else "failed", script.error)
+    if isinstance(script, (Fault, Refusal)):
+        return WorkflowAnswer()
+    return WorkflowAnswer(script if isinstance(script, str) else dict(script))
+
+
+def _data_of(answer: WorkflowAnswer) -> dict[str, object]:
+    return {"output": answer.output, "error": answer.error}

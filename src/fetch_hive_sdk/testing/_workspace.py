@@ -1,0 +1,351 @@
+"""A fake workspace: agents and chats, knowledge bases and items, assets. Keeps what is put in for as long as it lives.
+
+The texts of its answers are the service's; so are the statuses of what is not there: 422 here, and 404 for chats.
+"""
+
+from __future__ import annotations
+
+import email.parser
+import email.policy
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Callable, Optional, cast
+from urllib.parse import quote
+
+from ._agents import new_id
+from ._ledger import Run, now
+from ._received import read_object
+from ._reply import Reply, json_reply
+from ._routes import Incoming, RefusedError, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from email.message import EmailMessage
+
+    from ._ledger import Ledger
+
+Record = dict[str, object]
+
+_PLACE = "/public/workspaces/{workspace}"
+_SEARCH_FIELDS = ("search_query", "search_type", "search_chunk_limit", "search_score_threshold")
+_SEARCH_TYPES = {"hybrid", "vector", "full_text"}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is kept: agents, for example."""
+
+    wrapper: str
+    """The name of one, in bodies and answers."""
+    plural: str
+    title: str
+    """How messages call it."""
+    required: tuple[str, ...]
+    complete: Callable[[Record], Record]
+    """Returns the fields that the service adds."""
+    missing_status: int = 422
+
+
+def _complete_agent(fields: Record) -> Record:
+    return {"description": None, "status": "active", **fields}
+
+
+def _complete_chat(fields: Record) -> Record:
+    return {
+        "last_message_content": None,
+        "last_message_sent_at": None,
+        "message_count": 0,
+        "generated_at": now(),
+        "status": "active",
+        **fields,
+    }
+
+
+def _complete_knowledge_base(fields: Record) -> Record:
+    found = {
+        "description": None,
+        "search_type": "hybrid",
+        "search_score_threshold": 0.1,
+        "search_chunk_limit": 8,
+        "data_item_count": 0,
+        "generated_at": now(),
+        "status": "active",
+        "is_active": True,
+        "is_archived": False,
+        **fields,
+    }
+    kinds = {f"is_{kind}_search": found["search_type"] == kind for kind in sorted(_SEARCH_TYPES)}
+    # The service takes a number, and answers with a string.
+    return {**found, **kinds, "search_score_threshold": str(found["search_score_threshold"])}
+
+
+def _complete_item(fields: Record) -> Record:
+    return {"item_type": "custom", "description": None, "run_status": "completed", "status": "active", **fields}
+
+
+_AGENT = _Kind("agent", "agents", "agent", ("name", "llm_model", "model_type"), _complete_agent)
+_CHAT = _Kind("chat", "chats", "chat", ("name",), _complete_chat, missing_status=404)
+_KNOWLEDGE_BASE = _Kind("knowledge_base", "knowledge_bases", "knowledge base", ("name",), _complete_knowledge_base)
+_ITEM = _Kind("knowledge_base_item", "knowledge_base_items", "knowledge base item", ("name",), _complete_item)
+
+
+@dataclass
+class _Thing:
+    """One of what is kept, and what is kept inside of it."""
+
+    record: Record
+    inside: dict[str, _Thing] = field(default_factory=dict[str, "_Thing"])
+
+
+class Workspaces:
+    """The workspaces of a fake service: every id is one, empty at first. Threads may share it.
+
+    Args:
+        ledger: Where requests are kept that can be looked up.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._things: dict[tuple[str, str], dict[str, _Thing]] = {}
+        self._assets: dict[str, dict[str, Record]] = {}
+        self._files: dict[str, tuple[str, bytes]] = {}
+        self._lock = threading.RLock()
+
+    def routes(self) -> Iterable[Route]:
+        """Return the endpoints of what is kept here."""
+        agents, agent = f"{_PLACE}/agents", f"{_PLACE}/agents/{{agent}}"
+        chats, chat = f"{agent}/chats", f"{agent}/chats/{{chat}}"
+        bases, base = f"{_PLACE}/knowledge_bases", f"{_PLACE}/knowledge_bases/{{base}}"
+        items, item = f"{base}/items", f"{base}/items/{{item}}"
+        table: list[tuple[str, str, Callable[[Incoming], Reply]]] = [
+            ("GET", agents, lambda incoming: self._list(incoming, _AGENT)),
+            ("POST", agents, lambda incoming: self._create(incoming, _AGENT, "Successfully created an agent.")),
+            ("GET", agent, lambda incoming: self._get(incoming, _AGENT)),
+            ("PATCH", agent, lambda incoming: self._update(incoming, _AGENT, "Successfully updated an agent.")),
+            ("DELETE", agent, lambda incoming: self._delete(incoming, _AGENT, "Agent deleted")),
+            ("POST", chats, lambda incoming: self._create(incoming, _CHAT, "Successfully created a chat.")),
+            ("GET", chat, lambda incoming: self._get(incoming, _CHAT)),
+            ("PATCH", chat, lambda incoming: self._update(incoming, _CHAT, "Successfully updated a chat.")),
+            ("DELETE", chat, lambda incoming: self._delete(incoming, _CHAT, "Successfully deleted the chat.")),
+            ("PATCH", f"{chat}/clear_messages", self._clear_messages),
+            ("GET", f"{chat}/messages", self._list_messages),
+            ("GET", bases, lambda incoming: self._list(incoming, _KNOWLEDGE_BASE)),
+            ("POST", bases, self._create_knowledge_base),
+            ("GET", base, lambda incoming: self._get(incoming, _KNOWLEDGE_BASE)),
+            ("PATCH", base, self._update_knowledge_base),
+            ("DELETE", base, self._delete_knowledge_base),
+            ("POST", f"{base}/search", self._search),
+            ("GET", items, lambda incoming: self._list(incoming, _ITEM)),
+            ("POST", items, self._create_item),
+            ("GET", item, lambda incoming: self._get(incoming, _ITEM)),
+            (
+                "PATCH",
+                item,
+                lambda incoming: self._update(incoming, _ITEM, "Successfully updated a knowledge base item."),
+            ),
+            ("DELETE", item, self._delete_item),
+            ("POST", f"{item}/regenerate", self._regenerate),
+            ("GET", f"{_PLACE}/assets", self._list_assets),
+            ("POST", f"{_PLACE}/assets", self._upload),
+        ]
+        # A file is fetched with its address alone.
+        return [*(Route(*row) for row in table), Route("GET", "/files/{file}/{name}", self._send_file, needs_key=False)]
+
+    # --- What is kept -------------------------------------------------------------------------------------------------
+
+    def _shelf(self, incoming: Incoming, kind: _Kind) -> dict[str, _Thing]:
+        """Return all of a kind: in the workspace, or in the agent or knowledge base that the path names."""
+        names = incoming.names
+        if kind is _CHAT:
+            return self._find(names["workspace"], _AGENT, names["agent"], missing_status=404).inside
+        if kind is _ITEM:
+            return self._find(names["workspace"], _KNOWLEDGE_BASE, names["base"]).inside
+        return self._things.setdefault((names["workspace"], kind.plural), {})
+
+    def _find(self, workspace: str, kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
+        return _of(self._things.get((workspace, kind.plural), {}), kind, key, missing_status)
+
+    def _thing(self, incoming: Incoming, kind: _Kind) -> _Thing:
+        names = {"agent": "agent", "chat": "chat", "knowledge_base": "base", "knowledge_base_item": "item"}
+        return _of(self._shelf(incoming, kind), kind, incoming.names[names[kind.wrapper]])
+
+    def _list(self, incoming: Incoming, kind: _Kind) -> Reply:
+        with self._lock:
+            return json_reply(200, {kind.plural: [thing.record for thing in self._shelf(incoming, kind).values()]})
+
+    def _get(self, incoming: Incoming, kind: _Kind) -> Reply:
+        with self._lock:
+            return json_reply(200, {kind.wrapper: self._thing(incoming, kind).record})
+
+    def _create(
+        self, incoming: Incoming, kind: _Kind, message: str, more: Optional[Mapping[str, object]] = None
+    ) -> Reply:
+        fields = _unwrapped(incoming, kind)
+        missing = [name for name in kind.required if fields.get(name) in {None, ""}]
+        if missing:
+            raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        with self._lock:
+            thing = _Thing({"id": new_id(), **kind.complete({**fields, **(more or {})})})
+            self._shelf(incoming, kind)[str(thing.record["id"])] = thing
+            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+
+    def _update(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+        fields = _unwrapped(incoming, kind)
+        with self._lock:
+            thing = self._thing(incoming, kind)
+            thing.record = {**thing.record, **kind.complete({**thing.record, **fields})}
+            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+
+    def _delete(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+        with self._lock:
+            thing = self._thing(incoming, kind)
+            del self._shelf(incoming, kind)[str(thing.record["id"])]
+            return json_reply(200, {"message": message})
+
+    # --- Chats --------------------------------------------------------------------------------------------------------
+
+    def _clear_messages(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            thing = self._thing(incoming, _CHAT)
+            thing.inside.clear()
+            thing.record = {**thing.record, "message_count": 0, "last_message_content": None}
+            return json_reply(200, {"message": "Successfully cleared the messages.", "chat": thing.record})
+
+    def _list_messages(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            messages = [message.record for message in self._thing(incoming, _CHAT).inside.values()]
+            return json_reply(200, {"messages": messages})
+
+    # --- Knowledge bases ----------------------------------------------------------------------------------------------
+
+    def _create_knowledge_base(self, incoming: Incoming) -> Reply:
+        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
+        return self._create(incoming, _KNOWLEDGE_BASE, "Successfully created a knowledge base.")
+
+    def _update_knowledge_base(self, incoming: Incoming) -> Reply:
+        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
+        return self._update(incoming, _KNOWLEDGE_BASE, "Successfully updated a knowledge base.")
+
+    def _delete_knowledge_base(self, incoming: Incoming) -> Reply:
+        return self._delete(incoming, _KNOWLEDGE_BASE, "Knowledge base marked for deletion")
+
+    def _create_item(self, incoming: Incoming) -> Reply:
+        more = {"knowledge_base_id": incoming.names["base"]}
+        message = "Successfully created a knowledge base item."
+        with self._lock:
+            reply = self._create(incoming, _ITEM, message, more)
+            self._count_items(incoming)
+        return reply
+
+    def _delete_item(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            reply = self._delete(incoming, _ITEM, "Knowledge base item deleted")
+            self._count_items(incoming)
+        return reply
+
+    def _count_items(self, incoming: Incoming) -> None:
+        base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
+        base.record = {**base.record, "data_item_count": len(base.inside)}
+
+    def _regenerate(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            self._thing(incoming, _ITEM)
+        run = self._ledger.start(Run("knowledge_base_item", looks=1))
+        return json_reply(200, {"message": "Generating knowledge base item...", "request_id": run.request_id})
+
+    def _search(self, incoming: Incoming) -> Reply:
+        query = read_object(incoming.request)
+        missing = [name for name in _SEARCH_FIELDS if query.get(name) in {None, ""}]
+        if missing:
+            raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        _check_search_type(query)
+        with self._lock:
+            base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
+            found = _matches(base.inside.values(), str(query["search_query"]))
+        limit = cast("int", query["search_chunk_limit"])
+        message = "Successfully ran a search on a knowledge base."
+        return json_reply(200, {"message": message, "response": {"matches": found[:limit]}})
+
+    # --- Assets -------------------------------------------------------------------------------------------------------
+
+    def _list_assets(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            assets = self._assets.get(incoming.names["workspace"], {})
+            return json_reply(200, {"assets": list(assets.values())})
+
+    def _upload(self, incoming: Incoming) -> Reply:
+        name, media_type, content = _read_file(incoming)
+        workspace, key = incoming.names["workspace"], new_id()
+        base_url = str(incoming.request.url).partition("/public/workspaces/")[0]
+        asset: Record = {
+            "id": key,
+            "object_key": f"uploads/{workspace}/{name}",
+            "file_name": name,
+            "file_url": f"{base_url}/files/{key}/{quote(name, safe='')}",
+            "file_url_expires_at": now(3600),
+            "file_type": media_type,
+            "file_size": len(content),
+            "asset_type": media_type.partition("/")[0],
+            "workspace_id": workspace,
+            "uploaded_at": now(),
+            "error_message": None,
+            "transcription": None,
+        }
+        with self._lock:
+            self._assets.setdefault(workspace, {})[key] = asset
+            self._files[key] = media_type, content
+        return json_reply(200, {"message": "Asset uploaded successfully.", "asset": asset})
+
+    def _send_file(self, incoming: Incoming) -> Reply:
+        with self._lock:
+            found = self._files.get(incoming.names["file"])
+        if found is None:
+            raise RefusedError(404, "File not found")
+        media_type, content = found
+        return Reply(200, {"Content-Type": media_type}, [content])
+
+
+def _of(shelf: Mapping[str, _Thing], kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
+    thing = shelf.get(key)
+    if thing is None:
+        raise RefusedError(missing_status or kind.missing_status, f"{kind.title.capitalize()} not found.")
+    return thing
+
+
+def _unwrapped(incoming: Incoming, kind: _Kind) -> Record:
+    fields = read_object(incoming.request).get(kind.wrapper)
+    if not isinstance(fields, dict):
+        raise RefusedError(400, f"param is missing or the value is empty: {kind.wrapper}", "validation_error")
+    return cast("Record", fields)
+
+
+def _check_search_type(fields: Record) -> None:
+    if fields.get("search_type", "hybrid") not in _SEARCH_TYPES:
+        raise RefusedError(422, "Invalid search type.", "validation_error")
+
+
+def _matches(items: Iterable[_Thing], query: str) -> list[Record]:
+    """Return the items that have words of the query, those with most of them first. The real service does better."""
+    words = set(query.lower().split())
+    found: list[tuple[float, Record]] = []
+    for item in items:
+        text = str(item.record.get("data_content") or "")
+        hits = words & set(text.lower().split())
+        if hits:
+            score = round(len(hits) / len(words), 3)
+            facts = {"id": item.record["id"], "name": item.record.get("name"), "content": text, "score": score}
+            found.append((score, facts))
+    return [facts for _, facts in sorted(found, key=lambda each: -each[0])]
+
+
+def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
+    """Return the name, the media type and the content of the first file in a form."""
+    request = incoming.request
+    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
+    parts = cast("Iterable[EmailMessage]", form.iter_parts() if form.is_multipart() else ())
+    for part in parts:
+        name = part.get_filename()
+        if name:
+            return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
+    raise RefusedError(422, "There is no file in the form", "missing_required_field")

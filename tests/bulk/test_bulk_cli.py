@@ -1,0 +1,244 @@
+"""`fetch-hive bulk`: exit codes, bad input in one line each, and nothing lost."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from fetch_hive_sdk.bulk import Job
+from fetch_hive_sdk.cli import main
+from fetch_hive_sdk.testing import FakeServer
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    fake = FakeServer(default="Short.")
+    with fake.serve() as url:
+        monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
+        yield fake
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("id,body\n1,One.\n2,Two.\n3,Three.\n", "utf-8")
+    return tmp_path
+
+
+RUN = ["bulk", "run", "rows.csv", "--deployment", "summarise", "--journal", "rows.db", "--quiet"]
+COLUMNS = ["--input", "text=body", "--key-column", "id"]
+
+
+def complaint(capsys):
+    """What stderr has, which is one line."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_from_a_file_to_a_file(fake, place, capsys):
+    """Rows are run, reported and written; the same command again sends nothing."""
+    code = main([*RUN, *COLUMNS, "--variant", "prod", "--output", "out.jsonl"])
+
+    assert code == 0
+    assert "3 rows: 3 done" in capsys.readouterr().out
+    records = [json.loads(line) for line in (place / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [(record["key"], record["state"], record["response"]) for record in records] == [
+        ("1", "done", "Short."),
+        ("2", "done", "Short."),
+        ("3", "done", "Short."),
+    ]
+    assert [call.inputs for call in fake.calls] == [{"text": "One."}, {"text": "Two."}, {"text": "Three."}]
+    assert main([*RUN, *COLUMNS, "--variant", "prod"]) == 0
+    assert len(fake.calls) == 3
+
+
+def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
+    """Rows may be JSON Lines, and come from stdin."""
+    lines = b'\xef\xbb\xbf{"text": "One.", "n": 1}\n\n{"text": "Two.", "n": [2]}\n'
+    (place / "rows.jsonl").write_bytes(lines)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+
+    assert main(["bulk", "run", "rows.jsonl", "--deployment", "d", "--journal", "a.db", "--quiet"]) == 0
+    assert main(["bulk", "run", "-", "--format", "jsonl", "--deployment", "d", "--journal", "b.db", "--quiet"]) == 0
+
+    inputs = [call.inputs for call in fake.calls]
+    assert inputs == [{"text": "One.", "n": 1}, {"text": "Two.", "n": [2]}] * 2
+
+
+def test_status_export_and_doubt(fake, place, capsys):
+    """The other commands read the journal; doubt settles what is in doubt."""
+    fake.fails("summarise", 500, message="oops")
+    assert main([*RUN, *COLUMNS]) == 9
+    assert "see fetch-hive bulk doubt rows.db" in capsys.readouterr().err
+
+    assert main(["bulk", "status", "rows.db", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    in_doubt = status["in_doubt"]
+    assert in_doubt >= 1
+    assert main(["bulk", "doubt", "rows.db"]) == 0
+    assert "1  row 1" in capsys.readouterr().out
+    assert main(["bulk", "doubt", "rows.db", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["key"] == "1"
+    assert main(["bulk", "doubt", "rows.db", "--settle", "done", "7"]) == 2
+    assert "'7'" in complaint(capsys)
+    assert main(["bulk", "doubt", "rows.db", "--settle", "maybe"]) == 2
+    assert "must be done or failed" in complaint(capsys)
+    assert main(["bulk", "doubt", "rows.db", "--settle", "done", "1"]) == 0
+    assert main(["bulk", "doubt", "rows.db", "--retry"]) == 0
+    capsys.readouterr()
+    assert main(["bulk", "status", "rows.db"]) == 0
+    assert "1 done" in capsys.readouterr().out
+    assert main(["bulk", "export", "rows.db", "--output", "out.csv"]) == 0
+    assert (place / "out.csv").read_text("utf-8").startswith("key,row,state")
+
+
+def test_a_budget(fake, place, capsys):
+    """A reached budget is exit code 10; the next command goes on."""
+    assert main([*RUN, *COLUMNS, "--max-runs", "2"]) == 10
+    assert "stopped: runs" in capsys.readouterr().out
+    assert main([*RUN, *COLUMNS, "--max-runs", "3"]) == 0
+    assert len(fake.calls) == 3
+
+
+def test_a_wrong_key(fake, place, capsys):
+    """The service's refusal is exit code 4; one call was made, and the output is written all the same."""
+    fake.fails("summarise", 401)
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == 4
+    assert "refuses the calls of this job" in complaint(capsys)
+    assert len(fake.calls) == 1
+    assert '"rejected"' in (place / "out.jsonl").read_text("utf-8")
+
+
+def test_rows_that_fail(fake, place):
+    """Failed rows are exit code 9."""
+    fake.fails("summarise", 422)
+
+    assert main([*RUN, *COLUMNS]) == 9
+
+
+def test_no_key(place, capsys):
+    """Exit code 3, as for every command."""
+    assert main([*RUN, *COLUMNS]) == 3
+    assert "FETCH_HIVE_API_KEY" in complaint(capsys)
+
+
+def test_a_dry_run_sends_nothing(place, capsys):
+    """It needs no key, shows the first request and counts the rows."""
+    assert main([*RUN, *COLUMNS, "--dry-run"]) == 0
+
+    out = capsys.readouterr().out
+    assert '"text": "One."' in out
+    assert "3 rows; nothing was sent" in out
+    assert not (place / "rows.db").exists()
+
+
+def test_a_sample_is_kept(fake, place, capsys):
+    """Two rows are run and kept; the estimate is for all."""
+    assert main([*RUN, *COLUMNS, "--dry-run", "--sample", "2"]) == 0
+
+    assert "2 of 3 rows are done and kept" in capsys.readouterr().out
+    assert main([*RUN, *COLUMNS]) == 0
+    assert len(fake.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, [], "there is no file rows.csv"),
+        ("id,body\n1,a\n", ["--input", "text=nowhere"], "rows.csv: there is no column 'nowhere': there are id, body"),
+        ("id,body\n1,a\n", ["--key-column", "key"], "rows.csv: there is no column 'key': there are id, body"),
+        ("id,body\n1,a\n2,b,c\n", [], "rows.csv, line 3: it has 3 fields, and the header has 2"),
+        ('id,body\n1,a\n2,"b\n', [], "rows.csv, line 3: it is not CSV"),
+        (b"id,body\n1,a\n2,\xff\n", [], "rows.csv, line 3: it is not UTF-8"),
+        ("id,id\n1,a\n", [], "rows.csv: two columns have the same name"),
+        ("id,body\n1,a\n1,b\n", ["--key-column", "id"], "rows 1 and 2 have the same key, '1'"),
+    ],
+)
+def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case
+    """One line that says what is wrong and where; exit code 2."""
+    if content is None:
+        (place / "rows.csv").unlink()
+    else:
+        (place / "rows.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    assert main([*RUN, *options]) == 2
+    assert message in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [("{broken", "it is not JSON"), ("[1]", "it is not a JSON object"), ("{}", "no column 'text'")]
+)
+def test_bad_json_lines(fake, place, capsys, line, message):
+    """A broken line is named by its number, or left out and counted."""
+    (place / "rows.jsonl").write_text(f'{{"text": "a"}}\n{line}\n{{"text": "b"}}\n', "utf-8")
+    command = ["bulk", "run", "rows.jsonl", "--deployment", "d", "--journal", "a.db", "--quiet", "--input", "text=text"]
+
+    assert main(command) == 2
+    assert f"rows.jsonl, line 2: {message}" in complaint(capsys).replace("there is no", "no")
+    assert main([*command, "--skip-bad", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["done"], report["skipped"]) == (2, 1)
+
+
+@pytest.mark.parametrize("content", ["", "id,body\n"])
+def test_no_rows(fake, place, capsys, content):
+    """An empty file, or only a header: that is said, and no failure."""
+    (place / "rows.csv").write_text(content, "utf-8")
+
+    assert main(RUN) == 0
+    assert "there are no rows in rows.csv" in complaint(capsys)
+
+
+def test_an_unknown_format(fake, place, capsys):
+    """The name of the file has to say what it is."""
+    (place / "rows.txt").write_text("a", "utf-8")
+
+    assert main(["bulk", "run", "rows.txt", "--deployment", "d", "--journal", "a.db"]) == 2
+    assert "CSV or JSON Lines" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status", "rows.db"],
+        ["doubt", "rows.db"],
+        ["doubt", "rows.db", "--retry"],
+        ["export", "rows.db", "--output", "out.csv"],
+    ],
+)
+def test_no_journal(place, capsys, command):
+    """Exit code 11 and one line, for a journal that is not there and a file that is none."""
+    assert main(["bulk", *command]) == 11
+    assert "there is no journal rows.db" in complaint(capsys)
+
+    (place / "rows.db").write_text("not a journal, but a text", "utf-8")
+    assert main(["bulk", *command]) == 11
+    assert "is not a journal" in complaint(capsys)
+
+
+def test_a_journal_that_is_in_use(fake, place, capsys):
+    """Exit code 11, with the process id."""
+    from fetch_hive_sdk.bulk.lock import OwnerLock  # noqa: PLC0415 - for this test only
+
+    lock = OwnerLock(Job("rows.db").path)
+    try:
+        assert main([*RUN, *COLUMNS]) == 11
+    finally:
+        lock.release()
+    assert "in use by process" in complaint(capsys)
+
+
+def test_the_codes_are_in_the_help(capsys):
+    """`--help` lists what the exit codes mean."""
+    with pytest.raises(SystemExit):
+        main(["bulk", "run", "--help"])
+
+    out = capsys.readouterr().out
+    assert "9  rows have failed or are in doubt" in out
+    assert "11 the journal cannot be used" in out

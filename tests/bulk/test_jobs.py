@@ -1,0 +1,816 @@
+"""`Job`, run and arun, over a service in process: what is sent, what is written down, when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+import threading
+import time
+from collections import Counter
+
+import httpx
+import pytest
+
+from driving import KEY
+from fetch_hive_sdk import (
+    AuthenticationError,
+    BulkError,
+    ConfigurationError,
+    FetchHive,
+    InvokeRequest,
+    InvokeResponse,
+    prompt,
+)
+from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
+
+OK = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens": 10}}
+
+
+class Service:
+    """Answers in process, by the text of a row; counts what it runs."""
+
+    def __init__(self, **scripts):
+        self.scripts = {text: list(script) for text, script in scripts.items()}
+        self.default = httpx.Response(200, json=OK)
+        self.calls = Counter()
+        self.under_way = self.peak = 0
+        self.delay = 0.0
+        self.lock = threading.Lock()
+
+    @property
+    def total(self):
+        return sum(self.calls.values())
+
+    async def __call__(self, request):
+        fields = json.loads(request.content)
+        text = str(fields.get("inputs", {}).get("text"))
+        self.calls[text] += 1
+        self.under_way += 1
+        self.peak = max(self.peak, self.under_way)
+        try:
+            await asyncio.sleep(self.delay)
+        finally:
+            self.under_way -= 1
+        script = self.scripts.get(text)
+        answer = self.default if not script else script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    async def until(self, number):
+        while self.total < number:  # noqa: ASYNC110 - a test looks at what is sent
+            await asyncio.sleep(0.01)
+
+    def client(self, **options):
+        transport = httpx.MockTransport(self)
+        return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=transport), **options)
+
+
+def refusal(status, code=None, **headers):
+    return httpx.Response(
+        status,
+        json={"error": "no", "error_code": code},
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def requests(*texts):
+    return [InvokeRequest(deployment="d", inputs={"text": text}) for text in texts]
+
+
+def numbered(count):
+    return requests(*map(str, range(count)))
+
+
+@pytest.fixture(params=["run", "arun"])
+def start(request):
+    """`Job.run`, then `Job.arun` in a loop of its own."""
+
+    def start(job, *args, **options):
+        options.setdefault("progress", False)
+        if request.param == "run":
+            return job.run(*args, **options)
+        return asyncio.run(job.arun(*args, **options))
+
+    return start
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "job.db")
+
+
+def states(job):
+    return {item.request.inputs["text"]: item.state for item in job.results()}
+
+
+def check_sum(report):
+    assert report.done + report.rejected + report.failed + report.in_doubt + report.pending == report.rows
+
+
+# --- What is sent -----------------------------------------------------------------------------------------------------
+
+
+def test_each_row_is_run_once(start, job):
+    """A job runs its rows, keeps the answers in the order of the input, and sends nothing the second time."""
+    service = Service()
+
+    report = start(job, service.client(), numbered(100))
+    again = start(job, service.client(), numbered(100))
+
+    assert (report.done, report.rows, report.tokens, report.is_exhausted, report.stopped) == (
+        100,
+        100,
+        1000,
+        True,
+        None,
+    )
+    assert (again.done, again.rows, again.is_exhausted) == (100, 100, True)
+    assert service.total == 100
+    items = list(job.results())
+    assert [item.row for item in items] == list(range(1, 101))
+    assert [item.request.inputs["text"] for item in items] == list(map(str, range(100)))
+    assert all(isinstance(item.response, InvokeResponse) and item.response.raw == OK for item in items)
+    assert {(item.request_id, item.attempts, item.error) for item in items} == {("req_1", 1, None)}
+
+
+def test_equal_rows_are_runs_of_their_own(start, job):
+    """A request that is there three times is run three times, and not again by the next run."""
+    service = Service()
+
+    start(job, service.client(), requests("a", "b", "a", "a"))
+    start(job, service.client(), requests("a", "b", "a", "a"))
+    start(job, service.client(), requests("a", "a", "a", "a"))
+
+    assert service.calls == {"a": 4, "b": 1}
+    assert len({item.key for item in job.results()}) == 5
+
+
+def test_many_equal_rows_within_one_batch(start, job):
+    """Occurrences are counted over all batches."""
+    service = Service()
+
+    start(job, service.client(), requests(*["a"] * 300), max_concurrency=7)
+    report = start(job, service.client(), requests(*["a"] * 300))
+
+    assert service.calls == {"a": 300}
+    assert report.rows == 300
+
+
+def test_mappings_are_read_by_columns(start, job):
+    """Rows that are mappings name their variables by columns; the key comes from one, too."""
+    service = Service()
+    rows = [{"id": 7, "body": "a", "other": "x"}, {"id": 8, "body": "b", "other": "y"}]
+
+    start(job, service.client(), rows, deployment="d", variant="v", inputs={"text": "body"}, key="id")
+
+    items = list(job.results())
+    assert [item.key for item in items] == ["7", "8"]
+    assert items[0].request == InvokeRequest(deployment="d", variant="v", inputs={"text": "a"})
+
+
+def test_without_inputs_all_columns_but_the_key_are_variables(start, job):
+    """What is not said is the obvious."""
+    start(job, Service().client(), [{"id": "1", "text": "a"}], deployment="d", key="id")
+
+    assert [item.request.inputs for item in job.results()] == [{"text": "a"}]
+
+
+def test_a_key_may_be_a_function_of_the_row(start, job):
+    """The function gets the row as it is in the input."""
+    start(job, Service().client(), requests("a", "b"), key=lambda request: request.inputs["text"] * 2)
+
+    assert [item.key for item in job.results()] == ["aa", "bb"]
+
+
+def test_asynchronous_rows(start, job):
+    """Rows may be an asynchronous iterable, and come when they come."""
+    service = Service()
+
+    async def rows():
+        for request in numbered(30):
+            if request.inputs["text"] in {"0", "17"}:
+                await asyncio.sleep(0.02)
+            yield request
+
+    report = start(job, service.client(), rows())
+
+    assert (report.done, service.total) == (30, 30)
+
+
+def test_slow_rows_do_not_wait_for_each_other(job):
+    """What has been read is sent while the next row is not there yet."""
+    service = Service()
+    sent = threading.Event()
+
+    def rows():
+        yield from requests("a", "b")
+        assert sent.wait(5)
+        yield from requests("c")
+
+    def look(progress):
+        if progress.report.done == 2:
+            sent.set()
+
+    report = job.run(service.client(), rows(), progress=look)
+
+    assert report.done == 3
+
+
+def test_rows_that_come_one_by_one_are_all_taken(job):
+    """Handing over from thread to thread loses nothing, however the two take turns."""
+    pauses = random.Random(7)
+
+    def rows():
+        for request in numbered(400):
+            if pauses.random() < 0.5:
+                time.sleep(pauses.random() * 0.002)
+            yield request
+
+    report = job.run(Service().client(), rows(), progress=False, max_concurrency=5)
+
+    assert (report.rows, report.done) == (400, 400)
+
+
+def test_rows_are_read_in_the_thread_that_called(job):
+    """A cursor of SQLite, for example, works in no other."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE t AS SELECT 'a' AS text UNION SELECT 'b'")
+    connection.row_factory = lambda cursor, row: {"text": row[0]}
+
+    report = job.run(Service().client(), connection.execute("SELECT text FROM t"), deployment="d", progress=False)
+
+    assert report.done == 2
+
+
+def test_no_more_rows_are_read_than_are_needed(start, job):
+    """A budget of five runs takes five rows, and looks at one more to see whether that is the end."""
+    read = []
+
+    def rows():
+        for request in numbered(1000):
+            read.append(request)
+            yield request
+
+    report = start(job, Service().client(), rows(), budget=Budget(runs=5))
+
+    assert (report.done, report.stopped, report.is_exhausted) == (5, "runs", False)
+    assert len(read) == 6
+
+
+def test_a_grown_input_keeps_its_order(start, job):
+    """Results come in the order of the last input, also where rows were put in between."""
+    start(job, Service().client(), requests("a", "c"), key=lambda request: request.inputs["text"])
+    start(job, Service().client(), requests("a", "b", "c"), key=lambda request: request.inputs["text"])
+
+    assert [(item.row, item.key) for item in job.results()] == [(1, "a"), (2, "b"), (3, "c")]
+
+
+@pytest.mark.parametrize("rows", [[], (), iter([])])
+def test_no_rows(start, job, rows):
+    """A job without rows is done."""
+    assert start(job, Service().client(), rows).is_exhausted
+    assert job.status().rows == 0
+
+
+# --- Bad rows ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_key_for_two_rows(start, job):
+    """Two rows with one key are an error that names both."""
+    rows = [{"id": "x", "text": "a"}, {"id": "y", "text": "b"}, {"id": "x", "text": "c"}]
+
+    with pytest.raises(RowError, match="rows 1 and 3 have the same key, 'x'") as caught:
+        start(job, Service().client(), rows, deployment="d", key="id")
+
+    assert isinstance(caught.value, ValueError)
+    check_sum(caught.value.report)
+
+
+def test_a_changed_request_is_refused_unless_forced(start, job):
+    """A key whose request has changed is an error; with force the new one is run."""
+    service = Service()
+    start(job, service.client(), [{"id": "x", "text": "a"}], deployment="d", key="id")
+
+    with pytest.raises(RowError, match="row 1: the request of 'x' is not the one that the journal has"):
+        start(job, service.client(), [{"id": "x", "text": "b"}], deployment="d", key="id")
+    report = start(job, service.client(), [{"id": "x", "text": "b"}], deployment="d", key="id", force=True)
+
+    assert service.calls == {"a": 1, "b": 1}
+    assert (report.done, report.rows) == (1, 1)
+    assert [item.request.inputs for item in job.results()] == [{"text": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        ({"a": 1}, {"inputs": {"text": "body"}}, "row 1 has no column 'body': there are a"),
+        ({"a": 1}, {"key": "id"}, "row 1 has no column 'id': there are a"),
+        ({"id": ""}, {"key": "id"}, "row 1 has no key"),
+        ({"id": None}, {"key": "id"}, "row 1 has a key that is a NoneType"),
+        ({"a": object()}, {}, "row 1: inputs: "),
+    ],
+)
+def test_a_row_that_cannot_be_sent(start, job, row, options, message):
+    """The message has the number of the row and what is there."""
+    with pytest.raises(RowError, match=message):
+        start(job, Service().client(), [row], deployment="d", **options)
+
+
+@pytest.mark.parametrize("rows", [[1], ["a"], "text", 5, [{"a": 1}]])
+def test_rows_of_the_wrong_kind(start, job, rows):
+    """What is neither a request nor a mapping is a TypeError."""
+    with pytest.raises(TypeError):
+        start(job, Service().client(), rows)
+
+
+def test_what_the_rows_raise_is_raised(start, job):
+    """An error of the input reaches the caller, after what was under way."""
+
+    def rows():
+        yield from numbered(3)
+        raise KeyError("broken input")
+
+    with pytest.raises(KeyError, match="broken input"):
+        start(job, Service().client(), rows())
+
+    check_sum(job.status())
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_concurrency": 0}, {"max_concurrency": True}, {"rpm": 0}, {"tpm": -1}, {"inputs": {"a": "b"}}]
+)
+def test_arguments_are_checked(start, job, options):
+    """Limits are positive; inputs want a deployment."""
+    with pytest.raises(ValueError, match=r"must be|are for rows that are mappings"):
+        start(job, Service().client(), [], **options)
+
+
+@pytest.mark.parametrize("name", ["runs", "tokens", "failures", "seconds"])
+@pytest.mark.parametrize("limit", [0, -1, True, "5", float("inf")])
+def test_budgets_are_positive_numbers(name, limit):
+    """Zero or less, and what is not a number, is a ValueError."""
+    with pytest.raises(ValueError, match=name):
+        Budget(**{name: limit})
+
+
+def test_a_client_with_only_a_blocking_client_injected(start, job):
+    """The engine makes asyncio calls, which would go past the injected client."""
+    client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(lambda request: None)))
+
+    with pytest.raises(ConfigurationError, match="async_http_client"):
+        start(job, client, [])
+
+
+# --- What becomes of a row --------------------------------------------------------------------------------------------
+
+READ = httpx.ReadTimeout("silent")
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "runs"),
+    [
+        (refusal(400), "failed", 1),
+        (refusal(422, "bad_input"), "failed", 1),
+        (refusal(404), "rejected", 1),
+        (refusal(500), "in_doubt", 1),
+        (refusal(503), "in_doubt", 1),
+        (READ, "in_doubt", 1),
+        (httpx.ReadError("reset"), "in_doubt", 1),
+        (httpx.Response(200, json={"answer": 1}), "failed", 1),
+        (httpx.Response(200, content=b"{", headers={"content-type": "application/json"}), "failed", 1),
+        (httpx.ConnectError("refused"), "rejected", 3),
+    ],
+)
+def test_the_state_of_a_row(start, job, monkeypatch, answer, state, runs):  # noqa: PLR0917 - fixtures, and a case
+    """What the service answers decides the state; the other rows go on."""
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
+    service = Service(bad=[answer])
+
+    report = start(job, service.client(), requests("a", "bad", "c"))
+
+    assert states(job) == {"a": "done", "bad": state, "c": "done"}
+    assert service.calls == {"a": 1, "bad": runs, "c": 1}
+    check_sum(report)
+    (item,) = job.results([state])
+    assert item.response is None
+    assert item.error
+    assert item.attempts == runs
+
+
+def test_what_cannot_be_read_is_kept(start, job):
+    """A paid answer is not thrown away over a field: its body is in the journal, and in the export."""
+    service = Service(a=[httpx.Response(200, json={"answer": 1, "request_id": "req_9"})])
+
+    start(job, service.client(), requests("a"))
+
+    (item,) = job.results()
+    assert (item.state, item.body, item.request_id) == ("failed", {"answer": 1, "request_id": "req_9"}, "req_9")
+    assert "ResponseValidationError" in item.error
+
+
+def test_rejected_rows_are_sent_again_and_failed_ones_only_on_demand(start, job):
+    """The next run sends what was rejected; what failed is sent with retry_failed; what is in doubt is not."""
+    again = httpx.Response(200, json=OK)
+    service = Service(a=[refusal(404), again], b=[refusal(422), again], c=[refusal(500), again])
+    rows = requests("ok", "a", "b", "c")
+
+    start(job, service.client(), rows)
+    start(job, service.client(), rows)
+
+    assert states(job) == {"ok": "done", "a": "done", "b": "failed", "c": "in_doubt"}
+    report = start(job, service.client(), rows, retry_failed=True)
+    assert (report.done, report.in_doubt) == (3, 1)
+    assert service.calls == {"ok": 1, "a": 2, "b": 2, "c": 1}
+
+
+def test_rows_in_doubt_are_settled_by_hand(start, job):
+    """`retry` gives rows back to the next run; settle closes them; both name what they do not know."""
+    service = Service(**{text: [refusal(500), httpx.Response(200, json=OK)] for text in "abc"})
+    start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
+
+    assert [item.key for item in job.doubt()] == ["a", "b", "c"]
+    with pytest.raises(KeyError, match="'ok'"):
+        job.retry(["a", "ok"])
+    assert len(job.doubt()) == 3
+    assert job.retry(["a"]) == 1
+    assert job.settle("done", ["b"]) == 1
+    assert job.settle("failed") == 1
+    report = start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
+
+    assert states(job) == {"ok": "done", "a": "done", "b": "done", "c": "failed"}
+    assert service.calls["a"] == 2
+    assert service.calls["b"] == service.calls["c"] == 1
+    check_sum(report)
+
+
+def test_settling_by_a_key_that_is_a_digest(start, job):
+    """A key that was made from the request works, too."""
+    start(job, Service(a=[refusal(500)]).client(), requests("ok", "a"))
+    (item,) = job.doubt()
+
+    assert job.settle("done", [item.key]) == 1
+    assert job.status().done == 2
+    assert [item.response for item in job.results(["done"])][1] is None
+
+
+# --- Stops ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_a_wrong_key_costs_one_call(start, job, status):
+    """The first row is sent alone; its refusal stops the job."""
+    service = Service()
+    service.default = refusal(status)
+
+    with pytest.raises(BulkError) as caught:
+        start(job, service.client(), numbered(100))
+
+    assert service.total == 1
+    assert (caught.value.report.stopped, caught.value.report.rejected) == ("auth", 1)
+    assert isinstance(caught.value.report, BulkReport)
+    assert caught.value.__cause__ is not None
+    check_sum(caught.value.report)
+    assert job.status().stopped == "auth"
+
+
+def test_a_key_that_is_revoked_stops_the_job(start, job):
+    """401 at any row stops it; what was under way is finished."""
+    service = Service(**{"20": [refusal(401)]})
+
+    with pytest.raises(BulkError) as caught:
+        start(job, service.client(), numbered(1000))
+
+    assert isinstance(caught.value.__cause__, AuthenticationError)
+    report = caught.value.report
+    assert (report.stopped, report.rejected, report.in_doubt) == ("auth", 1, 0)
+    assert report.done == service.total - 1 < 100
+    start(job, Service().client(), numbered(1000))
+    assert job.status().done == 1000
+
+
+def test_no_such_deployment_stops_at_the_first_row_only(start, job):
+    """404 on the first row stops the job; later it is rejected, as rows may name different deployments."""
+    service = Service(a=[refusal(404)])
+
+    with pytest.raises(BulkError) as caught:
+        start(job, service.client(), requests("a", "b", "c"))
+
+    assert caught.value.report.stopped == "deployment"
+    assert service.total == 1
+
+
+def test_the_daily_cap_stops_the_job(start, job):
+    """The error says when it resets; the row is rejected."""
+    service = Service(a=[refusal(429, "api_rate_limit_exceeded")])
+
+    with pytest.raises(BulkError, match=r"resets at \d{4}-\d\d-\d\d 00:00 UTC") as caught:
+        start(job, service.client(), requests("ok", "a"))
+
+    assert (caught.value.report.stopped, caught.value.report.rejected) == ("cap", 1)
+
+
+def test_waiting_for_the_reset(start, job, monkeypatch):
+    """With wait_for_reset the job goes on when the cap is lifted."""
+    from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
+
+    soon = datetime.now(timezone.utc) + timedelta(seconds=0.2)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine.resets_at", lambda error: soon)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._AFTER_RESET", 0.01)
+    service = Service(a=[refusal(429, "api_rate_limit_exceeded"), httpx.Response(200, json=OK)])
+
+    report = start(job, service.client(), requests("ok", "a", "b"), wait_for_reset=True)
+
+    assert (report.done, report.rejected) == (3, 0)
+    assert service.calls["a"] == 2
+
+
+def test_no_network_stops_the_job(start, job, monkeypatch):
+    """Three tries a row; as many rows in a row as may be sent at once stop the job."""
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
+    service = Service()
+    service.default = httpx.ConnectError("refused")
+    service.scripts = {str(number): [service.default] for number in range(100)}
+
+    with pytest.raises(BulkError) as caught:
+        start(job, service.client(), numbered(100), max_concurrency=4)
+
+    report = caught.value.report
+    assert report.stopped == "network"
+    assert 4 <= report.rejected < 12
+    assert (report.in_doubt, report.failed) == (0, 0)
+
+
+def test_a_budget_of_runs_is_never_exceeded(start, job):
+    """It holds over the life of the journal; refusals for being too fast do not count."""
+    slow = refusal(429, retry_after="0")
+    service = Service(**{str(n): [slow, httpx.Response(200, json=OK)] for n in range(0, 50, 5)})
+
+    first = start(job, service.client(), numbered(50), budget=Budget(runs=7))
+    second = start(job, service.client(), numbered(50), budget=Budget(runs=20))
+    third = start(job, service.client(), numbered(50), budget=Budget(runs=20))
+    whole = start(job, service.client(), numbered(50), budget=Budget(runs=50))
+
+    assert [report.done for report in (first, second, third, whole)] == [7, 20, 20, 50]
+    assert [report.stopped for report in (first, second, third, whole)] == ["runs", "runs", "runs", None]
+    assert whole.is_exhausted
+    assert service.total == 60
+
+
+def test_rows_in_doubt_count_as_runs(start, job):
+    """What may have been paid for has been paid for, as far as a budget is concerned."""
+    service = Service()
+    service.default = refusal(500)
+
+    report = start(job, service.client(), numbered(50), budget=Budget(runs=5))
+
+    assert (report.in_doubt, service.total, report.stopped) == (5, 5, "runs")
+
+
+def test_a_budget_of_tokens(start, job):
+    """It is exceeded by no more than what is under way."""
+    service = Service()
+
+    report = start(job, service.client(), numbered(500), budget=Budget(tokens=200), max_concurrency=4)
+
+    assert report.stopped == "tokens"
+    assert 200 <= report.tokens <= 240
+    assert start(job, service.client(), numbered(500), budget=Budget(tokens=200)).tokens == report.tokens
+
+
+def test_a_budget_of_failures(start, job):
+    """So many rows may go wrong, and not many more."""
+    service = Service()
+    service.default = refusal(422)
+
+    report = start(job, service.client(), numbered(500), budget=Budget(failures=3), max_concurrency=2)
+
+    assert report.stopped == "failures"
+    assert 3 <= report.failed <= 5
+
+
+def test_a_budget_of_seconds(start, job):
+    """Nothing is sent after that time; what is under way is finished."""
+    service = Service()
+    service.delay = 0.05
+
+    report = start(job, service.client(), numbered(5000), budget=Budget(seconds=0.4), max_concurrency=4)
+
+    assert report.stopped == "seconds"
+    assert report.in_doubt == 0
+    assert 0.4 <= report.seconds < 5
+    assert 0 < report.done == service.total < 5000
+
+
+def test_a_budget_that_suffices_exactly_does_not_stop(start, job):
+    """Ten runs for ten rows: the rows came to their end."""
+    report = start(job, Service().client(), numbered(10), budget=Budget(runs=10, tokens=100))
+
+    assert (report.done, report.stopped, report.is_exhausted) == (10, None, True)
+
+
+def test_an_error_that_is_not_ours_leaves_the_row_in_doubt(start, job):
+    """Such as one of an event hook: nobody knows what has happened."""
+    service = Service(b=[RuntimeError("a hook broke")])
+
+    with pytest.raises(RuntimeError, match="a hook broke"):
+        start(job, service.client(), requests("a", "b", "c"))
+
+    assert states(job)["b"] == "in_doubt"
+
+
+# --- The pace ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_throttled_row_goes_back_into_the_queue(start, job):
+    """429 and 503 with Retry-After are no failures, however often they come."""
+    slow = refusal(429, retry_after="0")
+    busy = refusal(503, retry_after="0")
+    service = Service(a=[slow, busy, slow, busy, slow, slow, httpx.Response(200, json=OK)])
+
+    report = start(job, service.client(), requests("ok", "a", "b"))
+
+    assert (report.done, service.calls["a"]) == (3, 7)
+    assert {item.request.inputs["text"]: item.attempts for item in job.results()}["a"] == 7
+
+
+def test_the_clients_own_repeats_are_off(start, job):
+    """The pace has to see each refusal."""
+    service = Service(a=[refusal(500)])
+
+    start(job, service.client(max_retries=5, retry_unknown_outcome=True), requests("ok", "a"))
+
+    assert service.calls["a"] == 1
+
+
+def test_never_more_at_once_than_allowed(start, job):
+    """The first row goes alone; then it grows to the maximum and not beyond."""
+    service = Service()
+    service.delay = 0.005
+
+    start(job, service.client(), numbered(300), max_concurrency=12)
+
+    assert service.peak == 12
+
+
+def test_rows_a_minute_are_evenly_spaced(start, job):
+    """rpm=1200 is one call each 50 ms."""
+    begun = time.monotonic()
+
+    start(job, Service().client(), numbered(11), rpm=1200)
+
+    assert 0.5 <= time.monotonic() - begun < 5
+
+
+# --- Looking and stopping ---------------------------------------------------------------------------------------------
+
+
+def test_one_owner_at_a_time(job):
+    """A second run is refused with the process id of the first; looking disturbs nothing."""
+    import os  # noqa: PLC0415 - for this test only
+
+    service = Service()
+    service.delay = 0.01
+    seen = []
+
+    def look(progress):
+        if not seen:
+            seen.append(job.status())
+            seen.append([item.state for item in job.results()])
+            with pytest.raises(JournalError, match=f"in use by process {os.getpid()}"):
+                job.run(service.client(), [], progress=False)
+            with pytest.raises(JournalError, match="in use"):
+                job.retry()
+
+    report = job.run(service.client(), numbered(1000), progress=look, max_concurrency=8)
+
+    assert (report.done, service.total) == (1000, 1000)
+    check_sum(seen[0])
+    assert 0 < seen[0].rows < 1000
+    assert seen[0].in_doubt == 0
+    assert set(seen[1]) <= {"done", "pending"}
+
+
+def test_what_a_dead_owner_left_is_in_doubt(start, job):
+    """A reader sees it as in doubt at once; the next owner writes it down, and does not send it."""
+    start(job, Service().client(), requests("a", "b", "c"))
+    connection = sqlite3.connect(job.path)
+    connection.execute("UPDATE rows SET state = 1 WHERE id = 2")
+    connection.commit()
+    connection.close()
+
+    assert (job.status().in_doubt, job.status().done) == (1, 2)
+    assert [item.row for item in job.doubt()] == [2]
+    service = Service()
+    report = start(job, service.client(), requests("a", "b", "c"))
+    assert (report.in_doubt, report.done, service.total) == (1, 2, 0)
+
+
+async def test_cancelling_finishes_what_is_under_way(job):
+    """A cancelled arun writes down what it has sent before it ends; a second cancellation leaves it in doubt."""
+    service = Service()
+    service.delay = 0.1
+    task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
+    await service.until(12)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    report = job.status()
+    assert (report.done, report.in_doubt, report.stopped) == (service.total, 0, "signal")
+    assert service.under_way == 0
+
+
+async def test_cancelling_twice_leaves_it_in_doubt(job):
+    """What is under way is cut off, and what was marked in advance is given back."""
+    service = Service()
+    task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
+    await service.until(12)
+    service.delay = 60
+    await asyncio.sleep(0.1)
+
+    task.cancel()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    begun = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    report = job.status()
+    assert time.monotonic() - begun < 5
+    assert report.in_doubt == 8
+    assert report.done + report.in_doubt == service.total
+    check_sum(report)
+
+
+def test_progress_is_reported(start, job):
+    """A function sees the job while it runs, and its end."""
+    seen = []
+    service = Service()
+    service.delay = 0.4
+
+    start(job, service.client(), numbered(9), progress=seen.append)
+
+    assert seen[-1].report.done == 9
+    assert seen[-1].total == 9
+    assert seen[0].under_way > 0
+    assert "in doubt of 9" in str(seen[0])
+
+
+def test_a_progress_function_that_fails_does_no_harm(start, job, caplog):
+    """It is logged once, and the job goes on."""
+
+    def fail(progress):
+        raise RuntimeError("no display")
+
+    assert start(job, Service().client(), numbered(3), progress=fail).done == 3
+    assert "no display" in caplog.text
+
+
+def test_lines_elsewhere(start, job, capsys):
+    """Where stderr is no terminal, lines are written."""
+    start(job, Service().client(), numbered(3), progress=None)
+
+    assert "3 rows: 3 done; 30 tokens" in capsys.readouterr().err
+
+
+def test_a_new_job_has_no_rows(job):
+    """Looking at a journal that is not there makes none."""
+    assert job.status() == BulkReport()
+    assert list(job.results()) == job.doubt() == []
+    assert not job.path.exists()
+
+
+@prompt("summarise")
+def summarise(text: str) -> dict[str, str]:
+    raise NotImplementedError
+
+
+def test_typed_prompts(start, job):
+    """Rows may be requests of a typed prompt; an answer that is not of its type is kept, and has been paid for."""
+    service = Service(bad=[httpx.Response(200, json=OK)])
+    service.default = httpx.Response(200, json={**OK, "response": '{"title": "x"}'})
+
+    report = start(job, service.client(), (summarise(text=text) for text in ("a", "bad")))
+
+    assert (report.done, report.failed, report.tokens) == (1, 1, 20)
+    assert [item.output for item in job.results(["done"], prompt=summarise)] == [{"title": "x"}]
+    assert [item.body for item in job.results(["failed"])] == [OK]
+
+
+def test_outputs_of_a_type(start, job):
+    """With a type, or a prompt that has one, the answer is read as it."""
+    service = Service()
+    service.default = httpx.Response(200, json={**OK, "response": '{"title": "x"}'})
+    start(job, service.client(), requests("a"))
+
+    (item,) = job.results(prompt=dict)
+    assert item.output == {"title": "x"}
+    (plain,) = job.results()
+    with pytest.raises(ValueError, match="prompt="):
+        _ = plain.output
+    with pytest.raises(ValueError, match="no state 'sent'"):
+        list(job.results(["sent"]))

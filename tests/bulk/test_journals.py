@@ -1,0 +1,343 @@
+"""Journals as files: what is none, what is damaged, disks that are full, and what is written out of them."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from driving import KEY
+from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk.bulk import Job, JournalError
+from fetch_hive_sdk.bulk.opening import file_system_of, warn_of_network
+
+OUTPUT = '{"title": "x", "tags": ["a"]}'
+
+
+async def answer(request):
+    fields = json.loads(request.content)
+    text = fields["inputs"]["text"]
+    if text == "bad":
+        return httpx.Response(422, json={"error": "no", "error_code": "bad_input"})
+    if text == "unreadable":
+        return httpx.Response(200, json={"answer": 1})
+    if text == "doubt":
+        return httpx.Response(500, json={"error": "oops", "request_id": "req_5"})
+    usage = {"prompt_tokens": {"total_tokens": 7, "cached_tokens": 1}, "completion_tokens": 3, "total_tokens": 10}
+    response = OUTPUT if text == "json" else f'Söme, "text"\n{text}'
+    return httpx.Response(200, json={"response": response, "request_id": f"req_{text}", "usage": usage})
+
+
+@pytest.fixture
+def client():
+    return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+
+
+def rows(*texts):
+    return [{"id": text, "text": text} for text in texts]
+
+
+def run(job, client, values, **options):
+    return job.run(client, values, deployment="d", inputs={"text": "text"}, key="id", progress=False, **options)
+
+
+def numbered(count):
+    return rows(*map(str, range(count)))
+
+
+# --- Files that are no journals ---------------------------------------------------------------------------------------
+
+
+def other_database(path):
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t(a)")
+    connection.commit()
+    connection.close()
+
+
+def newer_journal(path):
+    Job(path)
+    other_database(path)
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA application_id = {0x4648424A}")
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_text("id,text\n1,a\n" * 10), "is not a journal: it is another kind of file"),
+        (other_database, "is not a journal: it is a database of another program"),
+        (newer_journal, "has journal version 99"),
+        (lambda path: path.mkdir(), "is a directory"),
+    ],
+)
+def test_what_is_no_journal_is_left_alone(tmp_path, client, make, message):
+    """It is refused in one line, by all that a job does, and not changed."""
+    path = tmp_path / "job.db"
+    make(path)
+    before = None if path.is_dir() else path.read_bytes()
+    job = Job(path)
+
+    for call in (lambda: run(job, client, rows("a")), job.status, job.doubt, job.retry, lambda: list(job.results())):
+        with pytest.raises(JournalError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+    assert path.is_dir() or path.read_bytes() == before
+
+
+def test_a_folder_that_is_not_there(tmp_path, client):
+    """One line, and nothing is sent."""
+    with pytest.raises(JournalError, match="cannot open the journal"):
+        run(Job(tmp_path / "nowhere" / "job.db"), client, rows("a"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_read_only_folder(tmp_path, client):
+    """A run is refused; what is there can be read."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, rows("a"))
+    (tmp_path / "job.db.lock").unlink()
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(JournalError, match="cannot open the journal"):
+            run(job, client, rows("a"))
+        assert job.status().done == 1
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_file_that_was_just_made(tmp_path, client, content):
+    """A process may die right after it has made the file: the next one begins."""
+    path = tmp_path / "job.db"
+    if content is None:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+    else:
+        path.write_bytes(content)
+    job = Job(path)
+
+    assert job.status().rows == 0
+    assert run(job, client, rows("a")).done == 1
+
+
+def test_a_journal_on_the_network(tmp_path, monkeypatch):
+    """It is warned of: locks and syncs are not reliable there."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/a / ext4 rw 0 0\nhost:/share {tmp_path} nfs4 rw 0 0\n", "utf-8")
+    assert file_system_of(tmp_path.parent / "job.db", mounts) == "ext4"
+    assert file_system_of(tmp_path / "job.db", tmp_path / "none") is None
+
+    monkeypatch.setattr("fetch_hive_sdk.bulk.opening.file_system_of", lambda path: file_system_of(path, mounts))
+
+    with pytest.warns(UserWarning, match=r"network file system \(nfs4\)"):
+        warn_of_network(tmp_path / "job.db")
+
+
+# --- Damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(tmp_path, client):
+    """A journal of 3000 rows with a hole in its middle."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, [{"id": str(n), "text": f"{n} {'x' * 200}"} for n in range(1000)])
+    size = job.path.stat().st_size
+    with job.path.open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096 * 4)
+    return job
+
+
+def test_a_damaged_journal_is_not_gone_on_with(damaged, client):
+    """It is refused, and not repaired in place."""
+    before = damaged.path.read_bytes()
+
+    with pytest.raises(JournalError, match="is damaged, and is left as it is"):
+        run(damaged, client, rows("a"))
+    with pytest.raises(JournalError, match="is damaged"):
+        damaged.status()
+
+    assert damaged.path.read_bytes() == before
+
+
+def test_what_can_be_read_of_a_damaged_journal(damaged, tmp_path):
+    """The export has it, and says how much is lost."""
+    before = damaged.path.read_bytes()
+
+    with pytest.raises(JournalError, match=r"is damaged.* rows could be read"):
+        damaged.export(tmp_path / "out.jsonl")
+
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert 500 < len(records) <= 1000
+    assert sum(record["response"] is not None for record in records) > 500
+    assert damaged.path.read_bytes() == before
+
+
+# --- A full disk ------------------------------------------------------------------------------------------------------
+
+FULL = """
+import asyncio, json, resource, signal, sys
+import httpx
+from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk.bulk import Job, JournalError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+calls = 0
+
+async def answer(request):
+    global calls
+    calls += 1
+    if calls == 40:
+        # No file can grow beyond this: what comes to the disk from now on is refused.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    await asyncio.sleep(0.01)
+    return httpx.Response(200, json={"response": "x" * 500})
+
+client = FetchHive("fhk_0123456789", async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+rows = (InvokeRequest(deployment="d", inputs={"text": str(number)}) for number in range(1000))
+try:
+    Job(sys.argv[1]).run(client, rows, progress=False)
+except JournalError as error:
+    report = error.report
+    unwritten = [(item.row, item.state, len(item.response.response)) for item in error.unwritten]
+    print(json.dumps({"calls": calls, "message": str(error), "report": report.as_dict(), "unwritten": unwritten}))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_a_full_disk(tmp_path):
+    """Nothing more is sent, what is under way is awaited, and the answers that could not be written are handed out."""
+    path = tmp_path / "job.db"
+
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
+
+    said = json.loads(done.stdout or done.stderr)
+    report = said["report"]
+    assert report["stopped"] == "disk"
+    assert "cannot be written" in said["message"]
+    assert said["calls"] < 120
+    assert said["unwritten"]
+    assert {(state, length) for _, state, length in said["unwritten"]} == {("done", 500)}
+    assert report["done"] + len(said["unwritten"]) == said["calls"]
+    status = Job(path).status()
+    assert status.done == report["done"]
+    assert status.in_doubt == report["in_doubt"] >= len(said["unwritten"])
+    assert status.rows == report["rows"]
+
+
+# --- Out --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(tmp_path, client):
+    job = Job(tmp_path / "job.db")
+    run(job, client, rows("a", "json", "bad", "doubt", "unreadable"))
+    return job
+
+
+def test_json_lines(job, tmp_path):
+    """A row is an object; the output is there where the text is JSON."""
+    assert job.export(tmp_path / "out.jsonl") == 5
+
+    a, output, bad, doubt, unreadable = map(json.loads, (tmp_path / "out.jsonl").read_text("utf-8").splitlines())
+    assert a == {
+        "key": "a",
+        "row": 1,
+        "state": "done",
+        "attempts": 1,
+        "error_code": None,
+        "error": None,
+        "request_id": "req_a",
+        "response": 'Söme, "text"\na',
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+    assert output["output"] == {"title": "x", "tags": ["a"]}
+    assert (bad["state"], bad["error_code"], bad["response"]) == ("failed", "bad_input", None)
+    assert (doubt["state"], doubt["request_id"]) == ("in_doubt", "req_5")
+    assert (unreadable["state"], unreadable["response"]) == ("failed", {"answer": 1})
+
+
+def test_csv(job, tmp_path):
+    """A column for each count and each field of the outputs; text with line breaks survives."""
+    job.export(tmp_path / "out.csv")
+
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        a, output, bad, *_ = csv.DictReader(file)
+    assert (a["response"], a["usage_total_tokens"], a["output_title"]) == ('Söme, "text"\na', "10", "")
+    assert (output["output_title"], output["output_tags"]) == ("x", '["a"]')
+    assert bad["error"].startswith("UnprocessableEntityError")
+
+
+def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
+    """What was there stays until then; nothing else is left in the folder."""
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "rows.jsonl"
+    target.write_text("old", "utf-8")
+
+    with pytest.raises(JournalError, match="cannot write"):
+        job.export(tmp_path / "nowhere" / "rows.jsonl")
+    job.export(target)
+
+    assert target.read_text("utf-8").count("\n") == 5
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_the_key_is_in_no_journal(job):
+    """A journal may be handed on."""
+    assert KEY.encode() not in job.path.read_bytes()
+
+
+def test_a_journal_is_not_much_larger_than_what_is_in_it(tmp_path, client):
+    """At most one and a half times the requests and the answers."""
+    job = Job(tmp_path / "large.db")
+    run(job, client, [{"id": str(n), "text": f"{n} {'word ' * 30}"} for n in range(2000)])
+
+    content = sum(len(item._stored.request) + len(item._stored.body) for item in job.results())
+    assert job.path.stat().st_size <= 1.5 * content
+
+
+def test_reading_does_not_keep_the_owner_from_writing(tmp_path, client):
+    """Results that are read slowly, while a run writes."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, numbered(600))
+    reading = job.results()
+    next(reading)
+
+    assert run(job, client, numbered(700)).done == 700
+    assert len(list(reading)) >= 599
+
+
+def test_two_runs_one_after_the_other_in_one_loop(tmp_path, client):
+    """A job leaves nothing open: the journal can be moved, and gone on with elsewhere."""
+    job = Job(tmp_path / "job.db")
+
+    async def main():
+        await job.arun(client, numbered(10), deployment="d", progress=False)
+        shutil.move(job.path, tmp_path / "moved.db")
+        return await Job(tmp_path / "moved.db").arun(client, numbered(12), deployment="d", progress=False)
+
+    assert asyncio.run(main()).done == 12
+
+
+def test_a_request_of_each_kind_is_read_again(tmp_path, client):
+    """What is in the journal becomes the request that it was."""
+    request = InvokeRequest(deployment="d", variant="v", inputs={"text": "ä", "n": [1, None]}, metadata={"a": 1})
+    job = Job(tmp_path / "job.db")
+
+    job.run(client, [request], progress=False)
+
+    assert [item.request for item in job.results()] == [request]

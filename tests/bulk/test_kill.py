@@ -1,0 +1,226 @@
+"""What a job promises if it is killed: nothing is paid for twice, and what is in doubt is known and not much."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from counting_server import counting
+from fetch_hive_sdk.bulk import Job
+
+ROWS = 200
+AT_ONCE = 16
+
+RUN = """
+import asyncio, sys
+from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk.bulk import Job
+
+url, path, how, count = sys.argv[1:]
+client = FetchHive("fhk_0123456789", url)
+rows = (InvokeRequest(deployment="d", inputs={"text": str(number)}) for number in range(int(count)))
+job = Job(path)
+if how == "run":
+    job.run(client, rows, max_concurrency=16, progress=False)
+else:
+    asyncio.run(job.arun(client, rows, max_concurrency=16, progress=False))
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    with counting("--delay", "0.03") as server:
+        yield server
+
+
+class Place:
+    """A folder with an input and a journal, and the command that runs it."""
+
+    def __init__(self, server, folder, how, rows=ROWS):
+        self.server = server
+        self.how = how
+        self.rows = rows
+        self.job = Job(folder / "job.db")
+        self.input = folder / "rows.csv"
+        self.input.write_text("text\n" + "".join(f"{number}\n" for number in range(rows)), "utf-8")
+
+    def start(self):
+        if self.how == "cli":
+            arguments = ["-m", "fetch_hive_sdk", "bulk", "run", str(self.input), "--deployment=d", "--input=text=text"]
+            arguments += [f"--journal={self.job.path}", f"--max-concurrency={AT_ONCE}", "--quiet"]
+        else:
+            arguments = ["-c", RUN, self.server.url, str(self.job.path), self.how, str(self.rows)]
+        environ = {**os.environ, "FETCH_HIVE_API_KEY": "fhk_0123456789", "FETCH_HIVE_BASE_URL": self.server.url}
+        return subprocess.Popen(
+            [sys.executable, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_until_sent(self, number, seconds=20.0):
+        """Wait until the server has run so many rows."""
+        end = time.monotonic() + seconds
+        while len(self.server.stats()["runs"]) < number:
+            assert time.monotonic() < end, "the job sends nothing"
+            time.sleep(0.005)
+
+    def finish(self):
+        process = self.start()
+        output = process.communicate(timeout=60)
+        assert process.returncode in {0, 9}, output
+
+    def check(self, kills):
+        """Compare the journal with what the server has run."""
+        runs = self.server.stats()["runs"]
+        assert not [text for text, count in runs.items() if count > 1], "paid for twice"
+        report = self.job.status()
+        assert report.rows == self.rows
+        assert report.done + report.in_doubt == self.rows
+        assert report.in_doubt <= 2 * AT_ONCE * kills
+        done = {item.request.inputs["text"] for item in self.job.results(["done"])}
+        doubt = {item.request.inputs["text"] for item in self.job.doubt()}
+        assert done <= set(runs) <= done | doubt
+
+
+def kill_at_random_moments(server, folder, how, choose, kills=1):
+    server.reset()
+    place = Place(server, folder, how)
+    so_far = 0
+    for number in range(kills):
+        process = place.start()
+        place.wait_until_sent(so_far + choose.randint(0, ROWS // (kills + 1)))
+        time.sleep(choose.random() * 0.05)
+        process.kill()
+        process.communicate()
+        so_far = len(server.stats()["runs"])
+        report = place.job.status()
+        assert report.in_doubt <= 2 * AT_ONCE * (number + 1)
+        assert report.done + report.in_doubt >= so_far - AT_ONCE
+    place.finish()
+    place.check(kills)
+
+
+@pytest.mark.parametrize("how", ["run", "arun", "cli"])
+def test_a_killed_job_pays_for_nothing_twice(server, tmp_path, how):
+    """`kill -9`: no row is run again, those in doubt are bounded, and the sum holds."""
+    kill_at_random_moments(server, tmp_path, how, random.Random(how))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(50))
+def test_fifty_kills(server, tmp_path, seed):
+    """The same at many moments, in all three ways."""
+    kill_at_random_moments(server, tmp_path, ["run", "arun", "cli"][seed % 3], random.Random(seed), kills=2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
+@pytest.mark.parametrize("how", ["run", "cli"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number):
+    """Ctrl-C and SIGTERM: nothing is in doubt, and the exit code says which it was."""
+    server.reset()
+    place = Place(server, tmp_path, how)
+    process = place.start()
+    place.wait_until_sent(50)
+
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+
+    expected = {signal.SIGINT: {130, -signal.SIGINT}, signal.SIGTERM: {143}}[number]
+    assert process.returncode in expected, errors
+    assert (how == "run" and number == signal.SIGINT) == ("KeyboardInterrupt" in errors)
+    report = place.job.status()
+    assert report.in_doubt == 0
+    assert report.done == len(server.stats()["runs"]) < ROWS
+    assert report.stopped == "signal"
+    place.finish()
+    place.check(kills=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
+def test_a_second_signal_leaves_it_in_doubt(tmp_path):
+    """Two of them end it at once."""
+    with counting("--delay", "30") as slow:
+        place = Place(slow, tmp_path, "run")
+        process = place.start()
+        place.wait_until_sent(1)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+
+    assert "KeyboardInterrupt" in errors
+    report = place.job.status()
+    assert (report.in_doubt, report.done) == (1, 0)
+
+
+def test_a_child_process_does_not_keep_the_lock(server, tmp_path):
+    """A process that the job's owner has forked lives on when that is killed, and the journal is free."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork")
+    program = """
+import os, sys, time
+from fetch_hive_sdk.bulk.lock import OwnerLock
+from pathlib import Path
+lock = OwnerLock(Path(sys.argv[1]))
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(60)
+"""
+    path = tmp_path / "job.db"
+    command = [sys.executable, "-W", "ignore", "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        child = int(process.stdout.readline())
+        from fetch_hive_sdk.bulk.lock import is_owned  # noqa: PLC0415 - for this test only
+
+        try:
+            assert is_owned(path)
+            process.kill()
+            process.wait()
+            assert not is_owned(path)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace shows what reaches the disk, and when")
+def test_sent_is_on_the_disk_before_the_first_byte(server, tmp_path):
+    """A power cut: the log is synced before each request is written to its socket."""
+    place = Place(server, tmp_path, "run", rows=20)
+    log = tmp_path / "calls"
+    calls = "trace=fsync,fdatasync,pwrite64,sendto,write,openat"
+    command = ["strace", "-f", "-qq", "-s", "5000", "-e", calls, "-o", str(log), sys.executable, "-c", RUN]
+    command += [server.url, str(place.job.path), "run", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ptrace" in done.stderr:
+        pytest.skip("strace is not allowed to trace here")
+
+    synced, written, before, sent = set(), set(), {}, 0
+    handle = None
+    for line in log.read_text("utf-8", "replace").splitlines():
+        thread, call = line.split(maxsplit=1)
+        if 'job.db-wal"' in call and "O_CREAT" in call:
+            handle = re.search(r"= (\d+)$", call)[1]
+        elif call.startswith(f"pwrite64({handle},"):
+            written |= texts_of(call)
+        elif re.match(rf"f(data)?sync\({handle}\b", call):
+            before[thread] = set(written)
+            if "unfinished" not in call:
+                synced |= before.pop(thread)
+        elif re.match(r"<\.\.\. f(data)?sync resumed", call):
+            synced |= before.pop(thread, set())
+        elif "POST /v1" in call:
+            sent += 1
+            assert texts_of(call) <= synced, call
+    assert sent == 20
+
+
+def texts_of(call):
+    return set(re.findall(r'\{\\"deployment\\":\\"d\\",\\"inputs\\":\{\\"text\\":\\"(\d+)\\"', call))

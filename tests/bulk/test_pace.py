@@ -1,0 +1,163 @@
+"""How fast a job goes: plain calls, and one against a server that allows fewer at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from counting_server import counting
+from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk.bulk import Job
+from fetch_hive_sdk.bulk.pace import Pace
+
+
+def grown(pace, limit):
+    """Let it succeed until it allows so many."""
+    pace.settle_first()
+    while pace.limit < limit:
+        pace.succeed(pace.limit)
+    return pace
+
+
+def test_the_first_row_goes_alone():
+    """Then eight, or fewer if there is a maximum."""
+    pace, small = Pace(64), Pace(3)
+    assert pace.limit == small.limit == 1
+
+    for _ in range(100):
+        pace.succeed(1)
+    assert pace.limit == 1
+    pace.settle_first()
+    small.settle_first()
+
+    assert (pace.limit, small.limit) == (8, 3)
+
+
+def test_one_more_for_each_window():
+    """A window is as many successes as may be under way."""
+    pace = grown(Pace(64), 8)
+
+    for _ in range(7):
+        pace.succeed(8)
+    assert pace.limit == 8
+    pace.succeed(8)
+    assert pace.limit == 9
+    for _ in range(9):
+        pace.succeed(9)
+    assert pace.limit == 10
+
+
+def test_a_limit_that_is_not_used_does_not_grow():
+    """Few calls under way say nothing about many."""
+    pace = grown(Pace(64), 20)
+
+    for _ in range(1000):
+        pace.succeed(5)
+
+    assert pace.limit == 20
+
+
+def test_it_never_grows_over_the_maximum():
+    """However many successes there are."""
+    pace = grown(Pace(10), 10)
+
+    for _ in range(1000):
+        pace.succeed(10)
+
+    assert pace.limit == 10
+
+
+def test_halved_at_most_once_a_window():
+    """Refusals of calls that were under way when it was halved do not halve it again."""
+    pace = grown(Pace(64), 40)
+
+    for moment in range(30):
+        pace.throttle(now=100 + moment / 1000, begun=99.9)
+    assert pace.limit == 20
+    pace.throttle(now=101, begun=100.5)
+    assert pace.limit == 10
+    for moment in range(10):
+        pace.throttle(now=200 + moment, begun=199 + moment)
+    assert pace.limit == 1
+
+
+def test_it_comes_back_quickly_to_where_it_was_refused():
+    """From half of what was refused to seven eighths in a few windows, and then carefully."""
+    pace = grown(Pace(256), 64)
+    pace.throttle(now=1, begun=0)
+
+    successes = 0
+    while pace.limit < 56:
+        pace.succeed(pace.limit)
+        successes += 1
+    assert successes < 200
+    for _ in range(55):
+        pace.succeed(56)
+    assert pace.limit == 56
+
+
+def test_a_pause_is_as_long_as_the_service_wants_and_a_little_longer():
+    """Retry-After is for all, with jitter, also if the limit is not halved again."""
+    pace = grown(Pace(64, jitter=lambda: 0.5), 8)
+
+    pace.throttle(now=100, begun=99, retry_after=2)
+    assert pace.delay(100) == pytest.approx(2.1)
+    pace.throttle(now=101, begun=99, retry_after=4)
+
+    assert pace.delay(101) == pytest.approx(4.2)
+    assert pace.delay(106) == 0
+
+
+def test_without_a_word_the_pause_doubles():
+    """From a quarter of a second to eight, and from the beginning again after a success."""
+    pace = grown(Pace(64, jitter=lambda: 1.0), 8)
+    pauses = []
+    for number in range(8):
+        now = 100.0 * (number + 1)
+        pace.throttle(now=now, begun=now - 1)
+        pauses.append(pace.delay(now))
+
+    assert pauses == [0.25, 0.5, 1, 2, 4, 8, 8, 8]
+    pace.succeed(1)
+    pace.throttle(now=2000, begun=1999)
+    assert pace.delay(2000) == 0.25
+
+
+def test_calls_a_minute():
+    """They are evenly spaced."""
+    pace = Pace(64, rpm=60)
+
+    pace.begin(100)
+    assert pace.delay(100) == 1
+    pace.begin(101)
+    pace.begin(101)
+
+    assert pace.delay(101) == 2
+    assert pace.delay(150) == 0
+
+
+def test_tokens_a_minute():
+    """What was used has to be waited for."""
+    pace = Pace(64, tpm=6000)
+
+    pace.use(50, now=100)
+    pace.use(150, now=100)
+
+    assert pace.delay(100) == pytest.approx(2)
+    assert pace.delay(103) == 0
+
+
+def test_it_settles_near_what_the_server_allows(tmp_path):
+    """64 at once where 256 are allowed here: few refusals, and never far from 64."""
+    limits = []
+    with counting("--delay", "0.05", "--at-once", "64", "--anonymous") as server:
+        client = FetchHive("fhk_0123456789", server.url)
+        rows = (InvokeRequest(deployment="d", inputs={"text": str(number)}) for number in range(6000))
+        job = Job(tmp_path / "job.db")
+        report = job.run(client, rows, max_concurrency=256, progress=lambda seen: limits.append(seen.limit))
+        stats = server.stats()
+
+    assert report.done == 6000
+    assert stats["refused"] / stats["posts"] < 0.08
+    assert max(limits) <= 80
+    late = sorted(limits[len(limits) // 2 :])
+    assert late[len(late) // 2] >= 40

@@ -1,0 +1,468 @@
+"""Agents, workflows and Hive Agents: what is sent, what comes back, what is refused. Over a fake transport."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import pickle
+import subprocess
+import sys
+import textwrap
+import uuid
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from driving import ANSWER, Blocking, sse, streamed
+from fetch_hive_sdk import (
+    AgentAsync,
+    AgentMessage,
+    AgentReply,
+    AgentRequest,
+    AgentUsageEvent,
+    APIConnectionError,
+    ArtifactEvent,
+    Asset,
+    Attachment,
+    FetchHive,
+    HiveAgentAccepted,
+    HiveAgentRequest,
+    HiveAgentSources,
+    InvokeRequest,
+    OutputValidationError,
+    ResponseValidationError,
+    StreamFailedError,
+    SummaryEvent,
+    ToolApprovalEvent,
+    ToolEvent,
+    UnknownEvent,
+    WorkflowAccepted,
+    WorkflowRequest,
+    WorkflowRun,
+    WorkflowStart,
+)
+
+REPLY = {
+    "request_id": "req_1",
+    "run_id": "req_1",
+    "response": '{"title": "Bees"}',
+    "status": "completed",
+    "thread_id": None,
+    "usage": {"total_tokens": 3},
+    "tool_calls": [{"tool_name": "search", "tool_input": '{"q": "bees"}', "observation": "none"}],
+    "artifacts": [{"id": "art_1", "file_url": "https://files.test/a.png"}],
+}
+HTTPS = "https://files.test/"
+
+
+class Keeping:
+    """Answers every call alike, and keeps the paths and bodies."""
+
+    def __init__(self, answer: object, status: int = 200) -> None:
+        self.answer, self.status = answer, status
+        self.sent: list[tuple[str, object]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.sent.append((request.url.path, json.loads(request.read())))
+        if isinstance(self.answer, httpx.Response):
+            return self.answer
+        return httpx.Response(self.status, json=self.answer)
+
+    @property
+    def body(self) -> object:
+        return self.sent[-1][1]
+
+
+# --- What is sent ----------------------------------------------------------------------------------------------------
+
+
+def test_an_agent_is_sent_what_was_given(drive):
+    """Images are merged into the attachments; `async_options` is the `async` of the service."""
+    service, agent = Keeping(REPLY), uuid.uuid4()
+
+    drive.call(
+        drive.client(service),
+        "invoke_agent",
+        agent=agent,
+        message="Hi",
+        thread_id="t/1",
+        messages=[AgentMessage(role="user", content="Hello"), {"role": "assistant", "content": "Yes?", "x": None}],
+        image_urls=[HTTPS + "i.png"],
+        attachments=[HTTPS + "a.pdf", Attachment(file_url=HTTPS + "b.pdf"), Asset(id="a1", file_url=HTTPS + "c")],
+        artifact_refs=["r1"],
+        async_options=AgentAsync(allow_background=True),
+        tool_approval="policy",
+    )
+
+    assert service.sent == [
+        (
+            "/v1/agent/invoke",
+            {
+                "agent": str(agent),
+                "message": "Hi",
+                "thread_id": "t/1",
+                "messages": [
+                    {"role": "user", "content": "Hello"},
+                    {"role": "assistant", "content": "Yes?", "x": None},
+                ],
+                "attachments": [
+                    HTTPS + "a.pdf",
+                    {"file_url": HTTPS + "b.pdf"},
+                    {"file_url": HTTPS + "c", "id": "a1"},
+                    HTTPS + "i.png",
+                ],
+                "artifact_refs": ["r1"],
+                "async": {"allow_background": True},
+                "tool_approval": "policy",
+                "streaming": False,
+            },
+        )
+    ]
+
+
+def test_empty_threads_and_lists_of_files_are_left_out(drive):
+    """As the vendor's package does; other empty values that were given are sent."""
+    service = Keeping(REPLY)
+
+    drive.call(
+        drive.client(service),
+        "invoke_agent",
+        agent="a",
+        message="m",
+        thread_id="",
+        attachments=[],
+        messages=[],
+        user="",
+    )
+
+    assert service.body == {"agent": "a", "message": "m", "messages": [], "user": "", "streaming": False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        (
+            {"attachments": [HTTPS] * 3, "image_urls": [HTTPS] * 2, "artifact_refs": ["r"]},
+            "not be more than 5 together",
+        ),
+        ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// address"),
+        ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// address"),
+        ({"attachments": [{"file_name": "secret"}]}, "https"),
+        ({"attachments": HTTPS + "secret"}, "must be a list"),
+        ({"metadata": {"a": {"secret": 1}}}, "nested metadata"),
+        ({"known_artifact_refs": ["secret"] * 51}, "more than 50"),
+        ({"tool_approval": "secret"}, "policy"),
+        ({"agent": " "}, "must not be empty"),
+        ({"mesage": "secret"}, "mesage"),
+    ],
+)
+def test_refuses_what_the_service_would_refuse(fields, reason):
+    """Before anything is sent, and without quoting a value."""
+    with pytest.raises(ValidationError, match=reason) as caught:
+        AgentRequest(**{"agent": "a", "message": "m", **fields})
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_workflow_is_waited_for(drive):
+    """Its request says nothing of callbacks."""
+    service = Keeping({"run_id": "run_1", "run_status": "completed", "status": "old", "output": {"n": 1}})
+
+    run = drive.call(drive.client(service), "invoke_workflow", deployment="w", inputs={"n": [1]}, variant="")
+
+    assert service.sent == [("/v1/workflow/invoke", {"deployment": "w", "inputs": {"n": [1]}})]
+    assert isinstance(run, WorkflowRun)
+    assert (run.status, run.output, run["status"]) == ("completed", {"n": 1}, "old")
+    assert run.output_as(dict) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "block"),
+    [
+        ({"callback_url": "https://x.test"}, {"enabled": True, "callback_url": "https://x.test"}),
+        ({}, {"enabled": True}),
+    ],
+)
+def test_a_workflow_is_started(drive, fields, block):
+    """Without a callback address, the service decides."""
+    service = Keeping({"request_id": "req_1", "run_status": "queued", "webhook_secret": "whsec_abc"}, 202)
+
+    accepted = drive.call(drive.client(service), "invoke_workflow", deployment="w", async_mode=True, **fields)
+
+    assert service.body == {"deployment": "w", "async": block}
+    assert isinstance(accepted, WorkflowAccepted)
+    assert accepted.status == "queued"
+
+
+@pytest.mark.parametrize("fields", [{"callback_url": "https://x.test"}, {"async_mode": "no"}])
+def test_a_callback_that_would_never_come_is_refused(drive, fields):
+    """The vendor's package runs such a workflow, bills it, and calls nobody back."""
+    service = Keeping({})
+
+    with pytest.raises(ValueError, match="async_mode"):
+        drive.call(drive.client(service), "invoke_workflow", deployment="w", **fields)
+
+    assert service.sent == []
+
+
+@pytest.mark.parametrize("kind", [WorkflowRequest, WorkflowStart])
+@pytest.mark.parametrize("status", [200, 202])
+def test_workflow_answers_are_typed_by_the_request(drive, kind, status):
+    """Whatever the status: a workflow that is still running has no output."""
+    answer = drive.call(
+        drive.client(Keeping({"run_id": "r", "status": "queued"}, status)), "invoke", kind(deployment="w")
+    )
+
+    assert type(answer) is (WorkflowRun if kind is WorkflowRequest else WorkflowAccepted)
+    assert answer.status == "queued"
+
+
+def test_an_accepted_workflow_has_one_of_its_ids(drive):
+    """Without any, its result could never be found."""
+    with pytest.raises(ResponseValidationError, match="neither request_id nor run_id"):
+        drive.call(drive.client(Keeping({"status": "queued"}, 202)), "invoke", WorkflowStart(deployment="w"))
+
+
+def test_extra_fields_must_not_start_a_workflow(drive):
+    """`async` is what `async_mode` writes."""
+    with pytest.raises(ValueError, match="extra_body must not have async"):
+        drive.call(
+            drive.client(Keeping({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
+        )
+
+
+def test_a_hive_agent_is_started(drive):
+    """It answers by a callback."""
+    service = Keeping({"run_id": "run_1", "status": "pending", "webhook_secret": "whsec_abc"}, 202)
+    fields = {"hive_agent": "h", "objective": "Find bees", "callback_url": "https://x.test"}
+
+    accepted = drive.call(
+        drive.client(service),
+        "invoke_hive_agent",
+        **fields,
+        sources=HiveAgentSources(website_urls=["https://bees.test"]),
+        unattended=False,
+        budget_policy="stop",
+    )
+
+    assert service.sent == [
+        (
+            "/v1/hive-agent/invoke",
+            {
+                "hive_agent": "h",
+                "objective": "Find bees",
+                "sources": {"website_urls": ["https://bees.test"]},
+                "unattended": False,
+                "budget_policy": "stop",
+                "async": {"enabled": True, "callback_url": "https://x.test"},
+            },
+        )
+    ]
+    assert isinstance(accepted, HiveAgentAccepted)
+    assert accepted.run_id == "run_1"
+    assert drive.call(drive.client(service), "invoke", HiveAgentRequest(**fields)) == accepted
+
+
+# --- What comes back -------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_an_agent(drive):
+    """Tool calls come as JSON in strings; `input` and `output` read them."""
+    reply = drive.call(drive.client(Keeping(REPLY)), "invoke_agent", agent="a", message="m")
+
+    assert reply.raw == REPLY
+    assert reply.output_as(dict) == {"title": "Bees"}
+    assert (reply.tool_calls[0].input, reply.tool_calls[0].output) == ({"q": "bees"}, "none")
+    assert reply.artifacts[0].file_url == "https://files.test/a.png"
+    assert not reply.is_awaiting_approval
+    with pytest.raises(OutputValidationError, match="int") as caught:
+        reply.output_as(int)
+    assert caught.value.response is reply
+
+
+def test_the_parts_of_an_answer_read_like_dicts(drive):
+    """Nulls included, and beside items that are no objects."""
+    answer = {"tool_calls": [None, {"tool_name": "t", "observation": None}], "artifacts": [{"id": "a", "x": None}]}
+
+    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+
+    assert [call.raw for call in reply.tool_calls] == answer["tool_calls"][1:]
+    assert reply.artifacts[0].raw is reply.raw["artifacts"][0]
+
+
+@pytest.mark.parametrize("answer", [{}, {"response": None, "tool_calls": None, "artifacts": [None, "x"]}])
+def test_an_agent_need_not_answer_anything(drive, answer):
+    """What has been paid for is not lost over a field that is missing."""
+    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+
+    assert (reply.response, reply.tool_calls, reply.artifacts, reply.usage.total_tokens) == ("", [], [], None)
+
+
+def test_a_webhook_secret_hides_itself():
+    """It is in no repr; the dict, copies and pickles have it."""
+    accepted = HiveAgentAccepted.model_validate({"run_id": "r", "webhook_secret": "whsec_abc"})
+
+    for same in (accepted, copy.deepcopy(accepted), pickle.loads(pickle.dumps(accepted))):
+        assert "whsec_abc" not in repr(same) + str(same)
+        assert same["webhook_secret"] == same.raw["webhook_secret"] == "whsec_abc"
+        assert same.webhook_secret.get_secret_value() == "whsec_abc"
+
+
+# --- Streams ---------------------------------------------------------------------------------------------------------
+
+EVENTS = [
+    {"type": "summary", "summary_text": "Before.", "original_token_count": 9},
+    {"type": "reasoning", "response": "Hm. ", "done": False},
+    {"type": "tool", "tool": "search", "tool_input": {"q": "bees"}, "observation": '{"n": 1}'},
+    {"type": "artifact", "artifact": {"id": "art_1", "file_url": "https://files.test/a.png"}},
+    {"type": "tool_approval", "approval": {"approval_id": "ap_1", "tool_name": "mail", "summary": "Send"}},
+    {"type": "response", "response": "Bees", "model": "m-1", "done": False},
+    {"type": "future", "n": 1},
+    {"type": "response", "response": ".", "done": True},
+    {
+        "type": "usage",
+        "request_id": "req_1",
+        "usage": {"total_tokens": 3},
+        "status": "awaiting_approval",
+        "run_id": "req_1",
+        "thread_id": "t",
+        "pending_tool_approvals": [{"approval_id": "ap_1"}],
+    },
+]
+
+
+def events_of(drive, client: FetchHive, **fields: object) -> list[object]:
+    if isinstance(drive, Blocking):
+        return list(client.invoke_agent_stream(**fields))
+
+    async def main() -> list[object]:
+        return [event async for event in client.ainvoke_agent_stream(**fields)]
+
+    return asyncio.run(main())
+
+
+def collected(drive, client: FetchHive, request: AgentRequest) -> AgentReply:
+    if isinstance(drive, Blocking):
+        return client.stream(request).collect()
+
+    async def main() -> AgentReply:
+        return await client.astream(request).collect()
+
+    return asyncio.run(main())
+
+
+def test_events_of_an_agent_are_typed(drive):
+    """An event of an unknown type is passed on."""
+    events = events_of(drive, drive.client(lambda _: streamed(*sse(*EVENTS))), agent="a", message="m")
+
+    assert [event.raw for event in events] == EVENTS
+    assert isinstance(events[0], SummaryEvent)
+    assert isinstance(events[2], ToolEvent)
+    assert (events[2].input, events[2].output) == ({"q": "bees"}, {"n": 1})
+    assert isinstance(events[3], ArtifactEvent)
+    assert isinstance(events[4], ToolApprovalEvent)
+    assert events[4].approval.approval_id == "ap_1"
+    assert isinstance(events[6], UnknownEvent)
+    assert isinstance(events[8], AgentUsageEvent)
+    assert events[8].is_awaiting_approval
+
+
+def test_a_collected_stream_is_the_answer_of_a_call_without_one(drive):
+    """Tools, artifacts and approvals included; what the last event has is the newest."""
+    service = Keeping(streamed(*sse(*EVENTS)))
+
+    reply = collected(drive, drive.client(service), AgentRequest(agent="a", message="m"))
+
+    assert service.body == {"agent": "a", "message": "m", "streaming": True}
+    assert (reply.response, reply.reasoning, reply.model) == ("Bees.", "Hm. ", "m-1")
+    assert (reply.request_id, reply.run_id, reply.thread_id) == ("req_1", "req_1", "t")
+    assert reply.is_awaiting_approval
+    assert [approval.raw for approval in reply.pending_tool_approvals] == [{"approval_id": "ap_1"}]
+    assert reply.tool_calls[0].output == {"n": 1}
+    assert reply.artifacts[0].id == "art_1"
+    assert reply.usage.total_tokens == 3
+
+
+def test_a_stream_that_is_answered_in_one_piece_gives_the_same_events(drive):
+    """A proxy may have collected them."""
+    events = events_of(drive, drive.client(Keeping(REPLY)), agent="a", message="m")
+
+    assert [event.type for event in events] == ["tool", "artifact", "response", "usage"]
+    assert events[-1].usage.total_tokens == 3
+
+
+def test_a_stream_that_fails_keeps_what_it_gave(drive):
+    """`collect()` raises the error that the service sent."""
+    client = drive.client(lambda _: streamed(*sse(EVENTS[5], {"type": "error", "error": "gone"})), correlate=True)
+
+    with pytest.raises(StreamFailedError, match="gone") as caught:
+        collected(drive, client, AgentRequest(agent="a", message="m"))
+
+    assert caught.value.partial.text == "Bees"
+    assert caught.value.correlation_id
+
+
+@pytest.mark.parametrize("request_", [WorkflowRequest(deployment="w"), "x"])
+def test_refuses_to_stream_what_cannot_be_streamed(drive, request_):
+    """Workflows answer at once, or by a callback."""
+    with pytest.raises(TypeError, match=r"cannot be streamed|pass a request"):
+        getattr(drive.client(Keeping({})), "stream" if isinstance(drive, Blocking) else "astream")(request_)
+
+
+# --- Correlation -----------------------------------------------------------------------------------------------------
+
+
+def broken(request: httpx.Request) -> httpx.Response:
+    broken.metadata = json.loads(request.read())["metadata"]
+    raise httpx.ReadError("reset")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        InvokeRequest(deployment="d"),
+        WorkflowRequest(deployment="w"),
+        AgentRequest(agent="a", message="m", metadata={"a": 1}),
+        HiveAgentRequest(hive_agent="h", objective="o", callback_url="https://x.test"),
+    ],
+)
+def test_a_run_whose_id_was_lost_is_found_by_its_metadata(drive, request_):
+    """`correlate` puts a random id there, which is in every error."""
+    with pytest.raises(APIConnectionError) as caught:
+        drive.call(drive.client(broken, correlate=True), "invoke", request_)
+
+    assert caught.value.correlation_id == broken.metadata["fetch_hive_sdk.correlation"]
+    assert pickle.loads(pickle.dumps(caught.value)).correlation_id == caught.value.correlation_id
+    assert broken.metadata.get("a") == request_.metadata.get("a")
+
+
+def test_without_correlate_nothing_is_added(drive):
+    """And errors know none."""
+    service = Keeping(ANSWER)
+    client = drive.client(service, correlate=True)
+
+    drive.invoke(client, deployment="d")
+    drive.invoke(client.with_options(correlate=False), deployment="d")
+
+    assert len(service.sent[0][1]["metadata"]["fetch_hive_sdk.correlation"]) == 32
+    assert "metadata" not in service.body
+
+
+def test_prompts_load_nothing_of_agents():
+    """Who only runs prompts pays for nothing else."""
+    code = """
+        import sys
+        import httpx
+        from fetch_hive_sdk import FetchHive
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"response": "Hi"}))
+        client = FetchHive("fhk_1234567", http_client=httpx.Client(transport=transport))
+        client.invoke_prompt(deployment="d")
+        client.invoke_prompt_stream(deployment="d").collect()
+        loaded = {name for name in sys.modules if name.startswith("fetch_hive_sdk.")}
+        words = ("agents", "workflows", "callbacks", "conversations", "agent_events", "envelopes")
+        assert not {name for name in loaded if name.rpartition(".")[2].lstrip("_") in words or "resources" in name}
+    """
+
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

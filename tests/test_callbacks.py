@@ -1,0 +1,158 @@
+"""Signed callbacks: what is accepted, what is refused, and what an event is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from fetch_hive_sdk import (
+    AgentCompleted,
+    AgentFailed,
+    ConfigurationError,
+    DelegationCompleted,
+    HiveAgentAccepted,
+    ResponseDecodeError,
+    ResponseValidationError,
+    SignatureError,
+    UnknownCallback,
+    Webhook,
+)
+
+SECRET = "whsec_" + base64.b64encode(b"bees" * 6).decode()
+BODY = json.dumps({"event_type": "agent.completed", "request_id": "req_1", "data": {"response": "Hi"}}).encode()
+NAME = "X-Fetch-Hive-Signature"
+
+
+def mac(key: bytes = SECRET.encode(), body: bytes = BODY) -> bytes:
+    return hmac.new(key, body, hashlib.sha256).digest()
+
+
+WRITTEN = {
+    "hex": mac().hex(),
+    "upper hex": mac().hex().upper(),
+    "prefixed hex": f"sha256={mac().hex()}",
+    "v1": f"v1={mac().hex()}",
+    "base64": base64.b64encode(mac()).decode(),
+    "prefixed base64": f"SHA256={base64.b64encode(mac()).decode()}",
+    "base64 of URLs": base64.urlsafe_b64encode(mac()).decode().rstrip("="),
+    "decoded key": mac(b"bees" * 6).hex(),
+}
+
+
+@pytest.mark.parametrize("signature", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("name", [NAME, NAME.lower(), NAME.upper()])
+def test_a_signature_may_be_written_in_many_ways(signature, name):
+    """All of them are the same digest."""
+    event = Webhook(SECRET).unwrap(BODY, {"Content-Type": "application/json", name: f" {signature} "})
+
+    assert isinstance(event, AgentCompleted)
+    assert (event.request_id, event.response, event["data"]) == ("req_1", "Hi", {"response": "Hi"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {NAME: ""},
+        {NAME: "sha256="},
+        {NAME: mac(b"another").hex()},
+        {NAME: mac(body=BODY + b" ").hex()},
+        {NAME: mac().hex()[:-2]},
+        {NAME: mac().hex() + "00"},
+        {NAME: "é" * 64},
+        {NAME: mac(b"").hex()},
+        {NAME: mac().hex(), NAME.lower(): mac().hex()},
+    ],
+)
+def test_what_is_not_signed_is_refused(headers):
+    """The error is also a ValueError, and shows neither the secret nor what would have been right."""
+    with pytest.raises(SignatureError) as caught:
+        Webhook(SECRET).verify(BODY, headers)
+
+    assert isinstance(caught.value, ValueError)
+    assert SECRET not in str(caught.value)
+    assert mac().hex() not in str(caught.value)
+
+
+@given(st.binary(max_size=80))
+def test_no_other_digest_is_accepted(guess):
+    """However it is written."""
+    for signature in (guess.hex(), base64.b64encode(guess).decode(), guess.decode("latin-1")):
+        if guess not in {mac(), mac(b"bees" * 6)}:
+            with pytest.raises(SignatureError):
+                Webhook(SECRET).verify(BODY, {NAME: signature})
+
+
+@pytest.mark.parametrize("body", [BODY.decode(), json.loads(BODY), None])
+def test_a_body_that_was_decoded_is_refused(body):
+    """Written again, it may have other bytes."""
+    with pytest.raises(TypeError, match="must be the bytes that came"):
+        Webhook(SECRET).unwrap(body, {NAME: mac().hex()})
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"event_type": "agent.failed", "data": {"error": "gone"}}, AgentFailed),
+        ({"event_type": "agent.delegation.completed"}, DelegationCompleted),
+        ({"event_type": "workflow.completed"}, UnknownCallback),
+        ({"event_type": 5, "data": [1]}, UnknownCallback),
+        ({}, UnknownCallback),
+    ],
+)
+def test_events_are_told_apart(fields, kind):
+    """What this version does not know is passed on."""
+    webhook, body = Webhook("secret"), json.dumps(fields).encode()
+
+    event = webhook.unwrap(body, webhook.sign(body))
+
+    assert type(event) is kind
+    assert event.raw == fields
+    assert getattr(event, "error", None) == ("gone" if kind is AgentFailed else None)
+
+
+@pytest.mark.parametrize(("body", "error"), [(b"", ResponseDecodeError), (b"[]", ResponseValidationError)])
+def test_a_signed_body_that_is_no_event_is_an_error(body, error):
+    """It is kept."""
+    webhook = Webhook("secret")
+
+    with pytest.raises(error) as caught:
+        webhook.unwrap(body, webhook.sign(body))
+
+    assert caught.value.body in (body, [])
+
+
+def test_the_secret_of_a_start_verifies_its_callback():
+    """As the SecretStr that it is, or as a string."""
+    accepted = HiveAgentAccepted.model_validate({"run_id": "r", "webhook_secret": SECRET})
+
+    for secret in (accepted.webhook_secret, accepted["webhook_secret"], SecretStr(SECRET)):
+        Webhook(secret).verify(BODY, Webhook(SECRET).sign(BODY))
+        assert SECRET not in repr(Webhook(secret))
+
+
+def test_what_is_signed_can_be_changed():
+    """For a scheme with a timestamp, should the service have one."""
+
+    def signed(body, headers):
+        return headers.get("X-Time", "1").encode() + b"." + body
+
+    webhook = Webhook("secret", signed=signed)
+
+    webhook.verify(BODY, {NAME: mac(b"secret", b"7." + BODY).hex(), "X-Time": "7"})
+    with pytest.raises(SignatureError):
+        webhook.verify(BODY, {NAME: mac(b"secret").hex()})
+
+
+@pytest.mark.parametrize("secret", ["", "  ", None, SecretStr("")])
+def test_a_secret_is_needed(secret):
+    """An empty one would sign for everyone."""
+    with pytest.raises(ConfigurationError, match="secret"):
+        Webhook(secret)

@@ -1,0 +1,120 @@
+"""`fetch-hive prompts`: typed prompts compared with a file of deployments, and their schemas."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from fetch_hive_sdk.cli import main
+
+MODULE = """
+from typing import Annotated, Literal
+from pydantic import BaseModel, Field
+from fetch_hive_sdk import prompt
+
+class Summary(BaseModel):
+    title: str
+
+@prompt("summarise", variant="prod")
+def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> Summary:
+    \"\"\"Condense a text.\"\"\"
+    raise NotImplementedError
+
+@prompt("list-points")
+def list_points(customer: Annotated[int, Field(alias="customer-id")]) -> list[str]:
+    raise NotImplementedError
+"""
+
+FILE = """
+[deployments.summarise]
+answer = "{text}"
+variables = { text = "string", tone = "string" }
+variants.prod.answer = "b"
+
+[deployments.list-points]
+answer = "[]"
+variables = { customer-id = "integer" }
+"""
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    """A folder with a module of prompts and a file of deployments."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    package = tmp_path / "typed_app"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "prompts.py").write_text(MODULE, "utf-8")
+    (package / "empty.py").touch()
+    (package / "broken.py").write_text("1 / 0", "utf-8")
+    (tmp_path / "fetch-hive.toml").write_text(FILE, "utf-8")
+    path = list(sys.path)
+    yield
+    assert sys.path == path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "typed_app"]:
+        del sys.modules[name]
+
+
+def test_prompts_that_agree_are_listed(capsys):
+    """A line each, with its variables and its output; the exit code is 0."""
+    assert main(["prompts", "check", "typed_app.prompts"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ok      summarise(text, tone) -> Summary: deployment summarise, variant prod",
+        "ok      list_points(customer-id) -> array: deployment list-points",
+    ]
+
+
+def test_differences_are_listed(capsys, tmp_path):
+    """Below the prompt, a line each; the exit code is 8."""
+    file = tmp_path / "other.toml"
+    file.write_text(FILE.replace('tone = "string"', 'style = "string"').replace('"integer"', '"string"'), "utf-8")
+
+    assert main(["prompts", "check", "typed_app.prompts", "--file", str(file)]) == 8
+
+    assert capsys.readouterr().out.splitlines() == [
+        "differs summarise(text, tone) -> Summary: deployment summarise, variant prod",
+        "        the variable style is missing: the deployment requires it",
+        "        the variable tone is superfluous: the deployment does not take it",
+        "differs list_points(customer-id) -> array: deployment list-points",
+        "        the variable customer-id is integer: the deployment takes string",
+    ]
+
+
+def test_schemas_are_printed(capsys):
+    """To be pasted into a deployment: the inputs as they are sent, the output as it is read."""
+    assert main(["prompts", "schema", "typed_app.prompts"]) == 0
+
+    schemas = json.loads(capsys.readouterr().out)
+    assert list(schemas) == ["summarise", "list_points"]
+    assert (schemas["summarise"]["deployment"], schemas["summarise"]["variant"]) == ("summarise", "prod")
+    assert schemas["summarise"]["inputs"]["properties"]["tone"]["enum"] == ["dry", "warm"]
+    assert schemas["summarise"]["output"]["required"] == ["title"]
+    assert list(schemas["list_points"]["inputs"]["properties"]) == ["customer-id"]
+    assert schemas["list_points"]["output"] == {"type": "array", "items": {"type": "string"}}
+
+
+@pytest.mark.parametrize("task", ["check", "schema"])
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        ("typed_app.none", "cannot import typed_app.none: ModuleNotFoundError"),
+        ("typed_app.broken", "cannot import typed_app.broken: ZeroDivisionError"),
+        ("typed_app.empty", "typed_app.empty has no typed prompts"),
+    ],
+)
+def test_module_that_is_wrong_is_an_error(capsys, task, module, reason):
+    """One line says what is wrong; the exit code is 2."""
+    assert main(["prompts", task, module]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_file_is_needed(capsys, tmp_path):
+    """Nothing is compared in silence with nothing."""
+    (tmp_path / "fetch-hive.toml").unlink()
+
+    assert main(["prompts", "check", "typed_app.prompts"]) == 2
+    assert "fetch-hive.toml: cannot be read" in capsys.readouterr().err

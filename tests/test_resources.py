@@ -1,0 +1,725 @@
+"""Agents, chats, knowledge bases, items, assets, approvals, requests and delegations. Over a fake transport."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import pickle
+import uuid
+from io import BytesIO
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from driving import KEY, Blocking
+from fetch_hive_sdk import (
+    Agent,
+    AgentChat,
+    AgentDelegation,
+    AgentReply,
+    APIConnectionError,
+    Asset,
+    ConfigurationError,
+    FetchHive,
+    KnowledgeBase,
+    NotFoundError,
+    RateLimitError,
+    RequestRecord,
+    ResponseDecodeError,
+    ResponseValidationError,
+    WaitTimeoutError,
+)
+from fetch_hive_sdk._protocol.retry import DAILY_CAP
+from fetch_hive_sdk._protocol.waits import Wait
+
+WORKSPACE = "/v1/public/workspaces/ws-1"
+AGENT = {"id": 7, "name": "Bees", "future": True}
+ITEM = {"id": "it", "name": "Bees"}
+KB = {"id": "kb", "search_score_threshold": "0.1"}
+CHAT = {"id": "c"}
+ONE_ID, TWO_IDS = ["a/1"], ["a/1", uuid.UUID(int=2)]
+TWO = "a%2F1", "00000000-0000-0000-0000-000000000002"
+
+
+class Service:
+    """Gives one answer after the other, the last one forever, and keeps the requests."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, httpx.Response):  # a new one, for the other client
+            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+        return httpx.Response(200, json=answer)
+
+    @property
+    def body(self) -> object:
+        content = self.requests[-1].content
+        return json.loads(content) if content else None
+
+    @property
+    def place(self) -> str:
+        return f"{self.requests[-1].method} {self.requests[-1].url.raw_path.decode()}"
+
+
+def call(drive, client: FetchHive, name: str, /, *args: object, **fields: object) -> object:
+    """Call `client.a.b(...)`, or its twin."""
+    *homes, method = name.split(".")
+    owner: object = client
+    for home in homes:
+        owner = getattr(owner, home)
+    if isinstance(drive, Blocking):
+        return getattr(owner, method)(*args, **fields)
+    twin = getattr(owner, "await_" if method == "wait" else f"a{method}")
+    assert inspect.iscoroutinefunction(twin)
+    return asyncio.run(twin(*args, **fields))
+
+
+def client_of(drive, service: Service, **options: object) -> FetchHive:
+    return drive.client(service, **{"workspace_id": "ws-1", **options})
+
+
+ROWS = [
+    ("agents.list", [], {}, {"agents": [AGENT]}, f"GET {WORKSPACE}/agents", None),
+    ("agents.get", ONE_ID, {}, {"agent": AGENT}, f"GET {WORKSPACE}/agents/a%2F1", None),
+    (
+        "agents.create",
+        [],
+        {"name": "n", "llm_model": "m", "model_type": "hosted", "temperature": None, "extra_body": {"x": 1}},
+        {"message": "ok", "agent": AGENT},
+        f"POST {WORKSPACE}/agents",
+        {"agent": {"name": "n", "llm_model": "m", "model_type": "hosted", "temperature": None, "x": 1}},
+    ),
+    (
+        "agents.update",
+        ONE_ID,
+        {"description": None, "max_token": 5},
+        {"agent": AGENT},
+        f"PATCH {WORKSPACE}/agents/a%2F1",
+        {"agent": {"description": None, "max_token": 5}},
+    ),
+    ("agents.delete", ONE_ID, {}, {"message": "Agent deleted"}, f"DELETE {WORKSPACE}/agents/a%2F1", None),
+    (
+        "agents.chats.create",
+        ONE_ID,
+        {"name": "n"},
+        {"chat": CHAT},
+        f"POST {WORKSPACE}/agents/a%2F1/chats",
+        {"chat": {"name": "n"}},
+    ),
+    ("agents.chats.get", TWO_IDS, {}, {"chat": CHAT}, "GET {}/agents/{}/chats/{}".format(WORKSPACE, *TWO), None),
+    (
+        "agents.chats.rename",
+        TWO_IDS,
+        {"name": None},
+        {"chat": CHAT},
+        "PATCH {}/agents/{}/chats/{}".format(WORKSPACE, *TWO),
+        {"chat": {"name": None}},
+    ),
+    ("agents.chats.delete", TWO_IDS, {}, {}, "DELETE {}/agents/{}/chats/{}".format(WORKSPACE, *TWO), None),
+    (
+        "agents.chats.clear",
+        TWO_IDS,
+        {},
+        {"chat": CHAT},
+        "PATCH {}/agents/{}/chats/{}/clear_messages".format(WORKSPACE, *TWO),
+        {},
+    ),
+    (
+        "agents.chats.messages",
+        TWO_IDS,
+        {},
+        {"messages": [{"id": "m"}]},
+        "GET {}/agents/{}/chats/{}/messages".format(WORKSPACE, *TWO),
+        None,
+    ),
+    ("knowledge_bases.list", [], {}, {"knowledge_bases": [KB]}, f"GET {WORKSPACE}/knowledge_bases", None),
+    ("knowledge_bases.get", ONE_ID, {}, {"knowledge_base": KB}, f"GET {WORKSPACE}/knowledge_bases/a%2F1", None),
+    (
+        "knowledge_bases.create",
+        [],
+        {"name": "n", "search_score_threshold": 0.5},
+        {"knowledge_base": KB},
+        f"POST {WORKSPACE}/knowledge_bases",
+        {"knowledge_base": {"name": "n", "search_score_threshold": 0.5}},
+    ),
+    (
+        "knowledge_bases.update",
+        ONE_ID,
+        {"description": None},
+        {"knowledge_base": KB},
+        f"PATCH {WORKSPACE}/knowledge_bases/a%2F1",
+        {"knowledge_base": {"description": None}},
+    ),
+    ("knowledge_bases.delete", ONE_ID, {}, {}, f"DELETE {WORKSPACE}/knowledge_bases/a%2F1", None),
+    (
+        "knowledge_bases.search",
+        ["a/1", "bees?"],
+        {"chunk_limit": 3},
+        {"message": "ok", "response": {"x": 1}},
+        f"POST {WORKSPACE}/knowledge_bases/a%2F1/search",
+        {
+            "search_query": "bees?",
+            "search_type": "hybrid",
+            "search_chunk_limit": 3,
+            "search_score_threshold": 0.0,
+        },
+    ),
+    (
+        "knowledge_bases.items.list",
+        ONE_ID,
+        {},
+        {"knowledge_base_items": [ITEM]},
+        f"GET {WORKSPACE}/knowledge_bases/a%2F1/items",
+        None,
+    ),
+    (
+        "knowledge_bases.items.get",
+        TWO_IDS,
+        {},
+        {"knowledge_base_item": ITEM},
+        "GET {}/knowledge_bases/{}/items/{}".format(WORKSPACE, *TWO),
+        None,
+    ),
+    (
+        "knowledge_bases.items.create",
+        ONE_ID,
+        {"name": "n", "asset_id": uuid.UUID(int=2), "delete_email_data": True, "delete_telephone_data": None},
+        {"knowledge_base_item": ITEM},
+        f"POST {WORKSPACE}/knowledge_bases/a%2F1/items",
+        {
+            "knowledge_base_item": {
+                "name": "n",
+                "asset_id": TWO[1],
+                "delete_email_data": "enabled",
+                "delete_telephone_data": None,
+            }
+        },
+    ),
+    (
+        "knowledge_bases.items.update",
+        TWO_IDS,
+        {"delete_email_data": False},
+        {"knowledge_base_item": ITEM},
+        "PATCH {}/knowledge_bases/{}/items/{}".format(WORKSPACE, *TWO),
+        {"knowledge_base_item": {"delete_email_data": "disabled"}},
+    ),
+    (
+        "knowledge_bases.items.delete",
+        TWO_IDS,
+        {},
+        {},
+        "DELETE {}/knowledge_bases/{}/items/{}".format(WORKSPACE, *TWO),
+        None,
+    ),
+    (
+        "knowledge_bases.items.regenerate",
+        TWO_IDS,
+        {},
+        {"request_id": "req_1"},
+        "POST {}/knowledge_bases/{}/items/{}/regenerate".format(WORKSPACE, *TWO),
+        {},
+    ),
+    ("assets.list", [], {}, {"assets": [{"id": "as"}]}, f"GET {WORKSPACE}/assets", None),
+    (
+        "approvals.list",
+        [],
+        {"status": "pending", "limit": 5},
+        {"approvals": [{"id": "ap"}]},
+        f"GET {WORKSPACE}/tool_action_approvals?status=pending&limit=5",
+        None,
+    ),
+    ("approvals.get", ONE_ID, {}, {"approval": {"id": "ap"}}, f"GET {WORKSPACE}/tool_action_approvals/a%2F1", None),
+    (
+        "approvals.decide",
+        ["a/1", "deny"],
+        {},
+        {},
+        f"POST {WORKSPACE}/tool_action_approvals/a%2F1/decide",
+        {"decision": "deny"},
+    ),
+    (
+        "approvals.allow",
+        ONE_ID,
+        {},
+        {"approval": {"id": "ap"}},
+        f"POST {WORKSPACE}/tool_action_approvals/a%2F1/decide",
+        {"decision": "allow_once"},
+    ),
+    (
+        "approvals.deny",
+        ONE_ID,
+        {},
+        {},
+        f"POST {WORKSPACE}/tool_action_approvals/a%2F1/decide",
+        {"decision": "deny"},
+    ),
+    ("requests.get", ONE_ID, {}, {"request_id": "req_1"}, "GET /v1/public/requests/a%2F1", None),
+    ("requests.get", ONE_ID, {}, {"request": {"request_id": "req_1"}}, "GET /v1/public/requests/a%2F1", None),
+    ("delegations.get", ONE_ID, {}, {"id": "d"}, "GET /v1/agent/delegations/a%2F1", None),
+    ("delegations.list", ["t/1"], {}, {"delegations": []}, "GET /v1/agent/threads/t%2F1/delegations", None),
+    ("delegations.cancel", ONE_ID, {}, {"id": "d"}, "POST /v1/agent/delegations/a%2F1/cancel", {}),
+    ("catalogue.models", [], {}, [{"id": "gpt", "model_type": "llm"}], "GET /v1/public/models", None),
+    ("catalogue.countries", [], {}, {"services": [{"service": "s"}]}, "GET /v1/public/search_services/countries", None),
+    ("catalogue.countries", ["s"], {}, {"service": "s"}, "GET /v1/public/search_services/s/countries", None),
+    ("catalogue.error_codes", [], {"locale": "es"}, {"codes": [{"code": "x"}]}, "GET /v1/error_codes?locale=es", None),
+]
+EMPTY_WILL_DO = {
+    "agents.delete",
+    "agents.chats.delete",
+    "agents.chats.clear",
+    "knowledge_bases.delete",
+    "knowledge_bases.items.delete",
+    "knowledge_bases.items.regenerate",
+    "approvals.decide",
+    "approvals.allow",
+    "approvals.deny",
+    "delegations.cancel",
+}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_calls_go_where_the_api_has_them(drive, row):
+    """Ids are quoted, what was not given is not sent, None is sent as null."""
+    name, args, fields, answer, place, body = row
+    service = Service(answer)
+
+    result = call(drive, client_of(drive, service), name, *args, **fields)
+
+    assert (service.place, service.body) == (place, body)
+    is_open = name in {"catalogue.countries", "catalogue.error_codes"}
+    assert ("authorization" in service.requests[0].headers) is not is_open
+    if name.endswith("delete"):
+        assert result is None
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_an_empty_answer_is_an_answer_where_nothing_is_promised(drive, row):
+    """Elsewhere it must not look like an empty list or an empty agent."""
+    name, args, fields = row[:3]
+    client = client_of(drive, Service(httpx.Response(200)), max_retries=0)
+
+    if name in EMPTY_WILL_DO:
+        assert not call(drive, client, name, *args, **fields) or name.startswith(("approvals", "knowledge_bases.items"))
+    else:
+        with pytest.raises(ResponseDecodeError):
+            call(drive, client, name, *args, **fields)
+
+
+def test_answers_are_typed(drive):
+    """An id that comes as a number is a string; a threshold that comes as a string is a number."""
+    agent = call(drive, client_of(drive, Service({"agent": AGENT})), "agents.get", "7")
+    base = call(drive, client_of(drive, Service({"knowledge_base": KB})), "knowledge_bases.get", "kb")
+
+    assert isinstance(agent, Agent)
+    assert (agent.id, agent["id"], agent["future"]) == ("7", 7, True)
+    assert isinstance(base, KnowledgeBase)
+    assert (base.search_score_threshold, base["search_score_threshold"]) == (0.1, "0.1")
+
+
+@pytest.mark.parametrize("answer", [{}, {"agents": {}}, [], {"agents": [{"name": "no id"}]}])
+def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
+    """Its body is kept."""
+    with pytest.raises(ResponseValidationError) as caught:
+        call(drive, client_of(drive, Service(answer), max_retries=0), "agents.list")
+
+    assert caught.value.body is not None
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "fields", "error", "reason"),
+    [
+        ("agents.get", [""], {}, ValueError, "id must not be empty"),
+        ("agents.delete", [".."], {}, ValueError, "id must not be empty, '.' or '..'"),
+        ("agents.delete", [None], {}, ValueError, "id must be a string or a UUID"),
+        ("agents.chats.get", ["a", "."], {}, ValueError, "chat_id must not be empty"),
+        ("agents.update", ["a"], {"descripton": "secret"}, TypeError, "'descripton': did you mean description"),
+        ("agents.update", ["a"], {"zzz": "secret"}, TypeError, "unexpected keyword argument 'zzz'$"),
+        ("agents.update", ["a"], {}, ValueError, "needs at least one field"),
+        ("agents.update", ["a"], {"max_token": "secret"}, ValidationError, "max_token"),
+        ("agents.create", [], {"name": "secret"}, TypeError, "is missing llm_model, model_type"),
+        ("knowledge_bases.search", ["kb", "q"], {"chunk_limit": 21}, ValidationError, "less than or equal to 20"),
+        ("knowledge_bases.search", ["kb", "q"], {"search_type": "secret"}, ValidationError, "hybrid"),
+        ("approvals.decide", ["ap", "secret"], {}, ValidationError, "allow_once"),
+        ("knowledge_bases.create", [], {"name": "n", "search_score_threshold": float("nan")}, ValueError, "is nan"),
+        ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "there is an argument"),
+        ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a number"),
+        ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a table
+    drive, name, args, fields, error, reason
+):
+    """The message names the argument and quotes no value."""
+    service = Service({})
+
+    with pytest.raises(error, match=reason) as caught:
+        call(drive, client_of(drive, service), name, *args, **fields)
+
+    assert service.requests == []
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [row[0] for row in ROWS if "workspaces" in row[4]])
+def test_without_a_workspace_nothing_is_sent(drive, name):
+    """The error names the setting and the variable."""
+    args, fields = next(row[1:3] for row in ROWS if row[0] == name)
+    service = Service({})
+
+    with pytest.raises(ConfigurationError, match="FETCH_HIVE_WORKSPACE_ID"):
+        call(drive, drive.client(service), name, *args, **fields)
+
+    assert service.requests == []
+
+
+def test_the_workspace_is_a_setting(drive, monkeypatch):
+    """Given, of the environment, or changed; it travels in a pickle."""
+    monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", "of the environment")
+    service = Service({"agents": []})
+    client = drive.client(service)
+
+    call(drive, client, "agents.list")
+    assert "/of%20the%20environment/" in service.place
+    call(drive, client.with_options(workspace_id=uuid.UUID(int=2)), "agents.list")
+    assert f"/{TWO[1]}/" in service.place
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
+    assert pickle.loads(pickle.dumps(FetchHive(KEY, workspace_id="w")))._session.config.workspace_id == "w"
+    with pytest.raises(ConfigurationError, match="workspace_id"):
+        drive.client(service, workspace_id=5)
+
+
+# --- Uploads ---------------------------------------------------------------------------------------------------------
+
+
+def form_of(service: Service) -> tuple[str, str, bytes]:
+    """The head and the content of the one part of a form."""
+    request = service.requests[-1]
+    boundary = request.headers["content-type"].partition("boundary=")[2].encode()
+    assert request.headers["content-type"].startswith("multipart/form-data;")
+    assert int(request.headers["content-length"]) == len(request.content)
+    before, part, after = request.content.split(b"--" + boundary)
+    head, _, content = part.partition(b"\r\n\r\n")
+    assert (before, after) == (b"", b"--\r\n")
+    disposition, kind = head.decode().strip().split("\r\n")
+    return disposition, kind, content.removesuffix(b"\r\n")
+
+
+@pytest.mark.parametrize("kind", ["path", "str", "bytes", "file", "pair", "pair of file"])
+def test_files_are_uploaded(drive, tmp_path, kind):
+    """A path, bytes, an open file from where it stands, or a name and content."""
+    path = tmp_path / "bees.png"
+    path.write_bytes(b"honey" * 50_000)
+    service, seen = Service({"message": "ok", "asset": {"id": "as", "file_name": "bees.png"}}), []
+    opened = BytesIO(b"xxhoney")
+    opened.seek(2)
+    file = {
+        "path": path,
+        "str": str(path),
+        "bytes": b"honey",
+        "file": opened,
+        "pair": ("bees.png", b"honey"),
+        "pair of file": ("bees.png", opened),
+    }[kind]
+
+    asset = call(drive, client_of(drive, service), "assets.upload", file, progress=lambda *now: seen.append(now))
+
+    disposition, media_type, content = form_of(service)
+    length = 250_000 if kind in {"path", "str"} else 5
+    name = "file" if kind in {"bytes", "file"} else "bees.png"
+    assert isinstance(asset, Asset)
+    assert content == b"honey" * (length // 5)
+    assert disposition == f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    assert media_type == f"Content-Type: {'image/png' if name == 'bees.png' else 'application/octet-stream'}"
+    assert seen[-1] == (length, length)
+    assert seen == sorted(seen)
+    assert not opened.closed
+
+
+def test_an_upload_begins_again_where_it_cannot_have_arrived(drive, monkeypatch):
+    """The file is read from where it stood, again."""
+    monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
+    service = Service(httpx.Response(429), {"asset": {"id": "as"}})
+    opened = BytesIO(b"xxhoney")
+    opened.seek(2)
+
+    call(drive, client_of(drive, service), "assets.upload", opened, file_name='a"b.txt', part_name="asset")
+
+    assert len(service.requests) == 2
+    assert form_of(service) == (
+        'Content-Disposition: form-data; name="asset"; filename="a%22b.txt"',
+        "Content-Type: text/plain",
+        b"honey",
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "fields", "reason"),
+    [
+        (5, {}, "must be a path, bytes"),
+        (("a", "b", "c"), {}, "its name and its content"),
+        (b"", {"file_name": "a\r\nX: y"}, "without line breaks"),
+        (b"", {"part_name": ""}, "part_name"),
+    ],
+)
+def test_refuses_what_cannot_be_uploaded(drive, file, fields, reason):
+    """Nothing is sent."""
+    service = Service({})
+
+    with pytest.raises(ValueError, match=reason):
+        call(drive, client_of(drive, service), "assets.upload", file, **fields)
+
+    assert service.requests == []
+
+
+def test_a_file_that_is_missing_is_the_callers_error(drive, tmp_path):
+    """As `open` raises it."""
+    with pytest.raises(FileNotFoundError):
+        call(drive, client_of(drive, Service({})), "assets.upload", tmp_path / "missing")
+
+
+# --- Waits -----------------------------------------------------------------------------------------------------------
+
+RUNNING = {"request_id": "req_1", "status": "processing"}
+ENDED = {"request_id": "req_1", "status": "odd", "ended_at": "2026-11-26T00:00:00Z"}
+DELEGATION = {"id": "d", "status": "running"}
+
+
+def test_waits_for_the_end_of_a_call(drive):
+    """Errors that pass while it waits are no end; one status after the other is looked at."""
+    service = Service(RUNNING, httpx.ConnectError("down"), httpx.Response(503), RUNNING, ENDED)
+
+    client = client_of(drive, service, max_retries=0)
+    record = call(drive, client, "requests.wait", "req_1", first_wait=0, longest_wait=0)
+
+    assert isinstance(record, RequestRecord)
+    assert record.ended_at
+    assert len(service.requests) == 5
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired"])
+def test_waits_for_the_end_of_a_delegation(drive, status):
+    """A failure is an end, too."""
+    service = Service(DELEGATION, {"id": "d", "status": status})
+
+    delegation = call(drive, client_of(drive, service), "delegations.wait", "d", first_wait=0)
+
+    assert isinstance(delegation, AgentDelegation)
+    assert delegation.status == status
+
+
+def test_a_wait_has_an_end(drive):
+    """The last look is in the error."""
+    with pytest.raises(WaitTimeoutError, match=r"did not end within 0\.05 seconds") as caught:
+        call(drive, client_of(drive, Service(RUNNING)), "requests.wait", "req_1", max_wait=0.05, first_wait=0.01)
+
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.last.status == "processing"
+    assert pickle.loads(pickle.dumps(caught.value)).last == caught.value.last
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(429, json={"error": "cap", "error_code": DAILY_CAP}), RateLimitError),
+        (httpx.Response(404, json={"error": "Request not found"}), NotFoundError),
+    ],
+)
+def test_a_wait_stops_where_waiting_does_not_help(drive, answer, error):
+    """At the daily cap every look counts."""
+    service = Service(RUNNING, answer)
+
+    with pytest.raises(error):
+        call(drive, client_of(drive, service), "requests.wait", "req_1", first_wait=0)
+
+    assert len(service.requests) == 2
+
+
+def test_waits_grow_and_are_never_short():
+    """Twice as long each time, up to a limit; half of that at least; `Retry-After` is kept."""
+    now = [0.0]
+    wait = Wait("it", bool, max_wait=100, first_wait=2, longest_wait=30, clock=lambda: now[0], jitter=lambda: 0.0)
+
+    assert [wait.after_answer(0) for _ in range(6)] == [1, 2, 4, 8, 15, 15]
+    error = RateLimitError(
+        "slow", response=httpx.Response(429, request=httpx.Request("GET", "https://x")), retry_after=50
+    )
+    assert wait.after_failure(error) == 50
+    assert wait.after_answer(1) is None
+    now[0] = 95
+    assert wait.after_answer(0) == 5
+    with pytest.raises(WaitTimeoutError):
+        wait.after_failure(error)
+
+
+# --- Approvals -------------------------------------------------------------------------------------------------------
+
+
+def iterate(drive, client: FetchHive, **fields: object) -> list[str]:
+    if isinstance(drive, Blocking):
+        return [approval.id for approval in client.approvals.iterate(**fields)]
+
+    async def main() -> list[str]:
+        return [approval.id async for approval in client.approvals.aiterate(**fields)]
+
+    return asyncio.run(main())
+
+
+def test_iterates_over_all_pages(drive):
+    """For as long as there is a next cursor that has not been there."""
+    pages = [
+        {"approvals": [{"id": "1"}], "next_cursor": "x"},
+        {"approvals": [{"id": "2"}], "next_cursor": "y"},
+        {"approvals": [{"id": "3"}], "next_cursor": "x"},
+    ]
+    service = Service(*pages)
+
+    assert iterate(drive, client_of(drive, service), status="pending") == ["1", "2", "3"]
+    assert [request.url.params.get("cursor") for request in service.requests] == [None, "x", "y"]
+
+
+PENDING = [
+    {"approval_id": "1", "tool_name": "search"},
+    {"approval_id": "2", "tool_name": "raise"},
+    {"approval_id": "3", "tool_name": "mail"},
+    {"approval_id": "4", "tool_name": "search", "expires_at": "2020-01-01T00:00:00Z"},
+    {"approval_id": "5", "tool_name": "truthy", "expires_at": "soon"},
+]
+
+
+def decide(pending: object) -> bool:
+    if pending.tool_name == "raise":
+        raise LookupError("of the caller")
+    return {"search": True, "mail": False, "truthy": 1}[pending.tool_name]
+
+
+def test_resolving_denies_what_is_not_clearly_allowed(drive):
+    """An error of the caller's comes out when all is decided."""
+    service, reply = Service(httpx.Response(200)), AgentReply.model_validate({"pending_tool_approvals": PENDING})
+
+    with pytest.raises(LookupError, match="of the caller"):
+        call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
+
+    decisions = {request.url.path.split("/")[-2]: json.loads(request.content) for request in service.requests}
+    assert {id_ for id_, sent in decisions.items() if sent["decision"] == "allow_once"} == {"1"}
+    assert decisions.keys() == {"1", "2", "3", "4", "5"}
+
+
+# --- Conversations, triggers, anything -------------------------------------------------------------------------------
+
+
+def test_a_conversation_keeps_its_thread(drive):
+    """Of a name that was given, or a random one."""
+    service = Service({"response": "Hi"})
+    client = client_of(drive, service)
+    talk = client.conversation("agt")
+
+    if isinstance(drive, Blocking):
+        talk.send("Hello", metadata={"a": 1})
+        talk.stream("More").collect()
+    else:
+
+        async def main() -> None:
+            await talk.asend("Hello", metadata={"a": 1})
+            await talk.astream("More").collect()
+
+        asyncio.run(main())
+
+    sent = [json.loads(request.content) for request in service.requests]
+    assert [body["thread_id"] for body in sent] == [talk.thread_id] * 2
+    assert len(talk.thread_id) == 32
+    assert sent[0]["metadata"] == {"a": 1}
+    assert client.conversation("agt", "mine").thread_id == "mine"
+    service.answers = [{"delegations": [{"id": "d"}]}]
+    listed = talk.delegations() if isinstance(drive, Blocking) else asyncio.run(talk.adelegations())
+    assert listed[0].id == "d"
+    assert talk.thread_id in service.place
+
+
+def test_triggers_send_their_secret_and_not_the_key(drive):
+    """The secret is in no error."""
+    service = Service({"request_id": "req_1", "run_status": "running"})
+    fields = {"secret": "whsec_123456", "callback_url": "https://cb.test"}
+
+    call(drive, client_of(drive, service), "triggers.agent", "a/1", message="m", thread_id=None, **fields)
+    assert (service.place, service.body) == (
+        "POST /v1/agent/webhooks/a%2F1",
+        {"message": "m", "async": {"callback_url": "https://cb.test"}},
+    )
+    accepted = call(drive, client_of(drive, service), "triggers.workflow", "w", "v", inputs={"n": 1}, **fields)
+
+    assert accepted.run_status == "running"
+    assert (service.place, service.body) == (
+        "POST /v1/workflow/webhooks/w/variants/v",
+        {"inputs": {"n": 1}, "async": {"callback_url": "https://cb.test"}},
+    )
+    for request in service.requests:
+        assert request.headers["x-fetch-hive-webhook-secret"] == "whsec_123456"
+        assert "authorization" not in request.headers
+    service.answers = [httpx.ReadError("reset")]
+    with pytest.raises(APIConnectionError) as caught:
+        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **fields)
+    assert "whsec_123456" not in str(caught.value) + repr(dict(caught.value.request.headers))
+    with pytest.raises(ConfigurationError, match="secret must be a printable"):
+        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **{**fields, "secret": "a\nb"})
+
+
+def test_any_place_can_be_called(drive):
+    """With the status, the headers and the value of the answer."""
+    service = Service(httpx.Response(201, json=[1], headers={"x-a": "b"}), httpx.Response(204))
+    client = client_of(drive, service)
+
+    answer = call(drive, client, "raw_request", "post", "future/x", json={"a": [None]}, query={"b": True, "c": None})
+    assert (answer.status_code, answer.headers["x-a"], answer.json) == (201, "b", [1])
+    assert (service.place, service.body) == ("POST /v1/future/x?b=true", {"a": [None]})
+    assert call(drive, client, "raw_request", "DELETE", "/x", effect="settle").json is None
+
+
+@pytest.mark.parametrize(
+    ("args", "fields", "reason"),
+    [
+        (("TRACE", "/x"), {}, "method"),
+        (("GET", "https://other.test/x"), {}, "."),
+        (("GET", "//other.test"), {}, "path"),
+        (("GET", "/a/../b"), {}, "'.'"),
+        (("GET", "/a/%2e%2E/b"), {}, "'.'"),
+        (("GET", "/a?b=c"), {}, "without a query"),
+        (("GET", "/a"), {"effect": "none"}, "effect must be one of"),
+        (("POST", "/a"), {"json": {"a": float("inf")}}, "json.a is inf"),
+    ],
+)
+def test_places_outside_the_api_are_refused(drive, args, fields, reason):
+    """The key goes nowhere else."""
+    service = Service({})
+
+    try:
+        call(drive, client_of(drive, service), "raw_request", *args, **fields)
+    except ValueError as error:
+        assert reason in str(error)  # noqa: PT017 - one of the cases is sent to the base_url, as it must be
+    assert all(request.url.host == "api.fetchhive.com" for request in service.requests)
+
+
+def test_families_are_made_once():
+    """And they share the connections of their client."""
+    client = FetchHive(KEY)
+
+    assert client.agents is client.agents
+    assert client.agents.chats is client.agents.chats
+    assert client.with_options(timeout=1).agents is not client.agents
+    assert repr(client.agents) == "<Agents of https://api.fetchhive.com/v1>"
+    assert KEY not in repr(vars(client.agents))
+
+
+def test_renamed_chats_are_chats(drive):
+    """As the service sends them."""
+    assert isinstance(call(drive, client_of(drive, Service({"chat": CHAT})), "agents.chats.clear", "a", "c"), AgentChat)

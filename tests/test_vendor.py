@@ -1,0 +1,163 @@
+"""The vendor's names: each recorded request of its package 0.4.1 is what ours sends for the same call."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from driving import KEY, sse, streamed
+from fetch_hive_sdk import Envelope, FetchHive, aiter_sse, client, iter_sse, streaming
+
+SAMPLES = Path(__file__).parent / "samples"
+CALLS = json.loads((SAMPLES / "vendor_requests.json").read_text("utf-8"))
+ENVELOPE = {"message": "ok", "agents": [{"name": "Bees", "description": None}]}
+STREAM = [{"type": "response", "response": "x"}]
+ANSWERS = {
+    "invoke_prompt": {"response": "x"},
+    "invoke_workflow": {"run_id": "r"},
+    "invoke_hive_agent": {"run_id": "r"},
+}
+
+
+def send(call: dict[str, object]) -> tuple[httpx.Request, object]:
+    """Make a recorded call with our client."""
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        request.read()
+        sent.append(request)
+        if call["call"].endswith("_stream"):
+            return streamed(*sse(*STREAM, "[DONE]"))
+        return httpx.Response(200, json=ANSWERS.get(call["call"], ENVELOPE))
+
+    transport = httpx.MockTransport(answer)
+    ours = FetchHive(
+        KEY, http_client=httpx.Client(transport=transport), async_http_client=httpx.AsyncClient(transport=transport)
+    )
+    method = getattr(ours, call["call"])
+    if call["call"].startswith("a"):
+
+        async def main() -> list[object]:
+            return [event async for event in method(*call["args"], **call["kwargs"])]
+
+        result = asyncio.run(main())
+    else:
+        result = method(*call["args"], **call["kwargs"])
+        result = list(result) if call["call"].endswith("_stream") else result
+    (request,) = sent
+    return request, result
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[f"{n}-{call['call']}" for n, call in enumerate(CALLS)])
+def test_sends_what_the_vendors_package_sends(call):
+    """The same method, path, query and JSON: nulls and unknown fields included."""
+    request, result = send(call)
+
+    assert (request.method, str(request.url.raw_path, "ascii")) == (call["method"], call["path"])
+    assert (json.loads(request.content) if request.content else None) == call["body"]
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    if isinstance(result, Envelope):
+        assert result.raw == dict(result) == ENVELOPE
+        assert result["agents"][0]["name"] == "Bees"
+
+
+def test_all_of_the_vendors_methods_are_recorded():
+    """It has 38."""
+    names = {call["call"] for call in CALLS}
+
+    assert len(names) == 38
+    assert all(callable(getattr(FetchHive, name)) for name in names)
+
+
+@pytest.mark.parametrize("name", sorted({call["call"] for call in CALLS}))
+def test_arguments_have_the_vendors_names_and_places(name):
+    """What was recorded by keyword can be passed to ours; what is ours alone is keyword-only."""
+    parameters = inspect.signature(getattr(FetchHive, name)).parameters
+    named = {key for call in CALLS if call["call"] == name for key in call["kwargs"]}
+
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        assert named <= parameters.keys()
+    for ours in parameters.keys() & {"timeout", "extra_body"}:
+        assert parameters[ours].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("id_", ["", ".", "..", " "])
+def test_ids_that_lead_elsewhere_are_refused(id_):
+    """The vendor's package deletes at the collection's address."""
+    sent = []
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(sent.append)))
+
+    with pytest.raises(ValueError, match="id must not be empty"):
+        ours.delete_knowledge_base("ws", id_)
+    with pytest.raises(ValueError, match="workspace_id must not be empty"):
+        ours.list_agents(id_)
+    with pytest.raises(ValueError, match="thread_id must not be empty"):
+        ours.list_thread_delegations(id_)
+    assert sent == []
+
+
+def test_ids_are_one_segment():
+    """A thread is named by the caller, and may have any character."""
+    request, _ = send({"call": "list_thread_delegations", "args": ["../a/b?c#d é"], "kwargs": {}})
+
+    assert request.url.raw_path == b"/v1/agent/threads/..%2Fa%2Fb%3Fc%23d%20%C3%A9/delegations"
+
+
+def test_an_empty_answer_reads_like_an_empty_dict():
+    """As in the vendor's package."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(204))
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=transport))
+
+    assert dict(ours.delete_agent("ws", "a")) == {}
+
+
+def test_the_workspace_of_a_call_wins():
+    """Over that of the client."""
+    sent = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.url.path)
+        return httpx.Response(200, json={"agents": []})
+
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(answer)), workspace_id="mine")
+
+    ours.list_agents("other")
+    ours.agents.list()
+
+    assert sent == ["/v1/public/workspaces/other/agents", "/v1/public/workspaces/mine/agents"]
+
+
+BODY = (
+    b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {}\n\n'
+)
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_events_of_a_response_of_httpx(is_read):
+    """All forms of the WHATWG text are read, until `[DONE]`."""
+    response = streamed(*[BODY[n : n + 7] for n in range(0, len(BODY), 7)])
+    if is_read:
+        response.read()
+
+    assert list(iter_sse(response)) == [{"type": "response", "response": "a"}, {"n": 2}]
+
+
+def test_events_of_a_response_of_asyncio():
+    """The twin reads the same."""
+
+    async def main() -> list[object]:
+        return [event async for event in aiter_sse(streamed(BODY))]
+
+    assert asyncio.run(main()) == [{"type": "response", "response": "a"}, {"n": 2}]
+
+
+def test_the_vendors_modules_are_there():
+    """Code that imports from them runs unchanged."""
+    assert client.DEFAULT_BASE_URL == "https://api.fetchhive.com/v1"
+    assert client.Metadata is not None
+    assert (streaming.iter_sse, streaming.aiter_sse) == (iter_sse, aiter_sse)
