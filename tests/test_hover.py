@@ -55,7 +55,13 @@ def taken(function):
 def functions_of(path):
     thing = find(path)
     functions = members_of(thing).values() if thing.is_class else [thing]
-    return [function for function in functions if function.is_function]
+    return [function for function in functions if function.is_function and not is_described_elsewhere(function)]
+
+
+def is_described_elsewhere(function):
+    """Whether its one line names the call that has the full description: an asyncio twin, or a name of the vendor's."""
+    text = function.docstring.value if function.docstring else ""
+    return "\n" not in text and ("the asyncio twin of `" in text or "See `client." in text)
 
 
 classes = pytest.mark.parametrize("path", [path for path in NAMES if find(path).is_class])

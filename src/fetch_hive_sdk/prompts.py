@@ -129,11 +129,6 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
             # Not a class of its own, as Pydantic would make: the output type belongs to the request.
             return cls
 
-    @classmethod
-    def sent_as(cls) -> type[InvokeRequest]:
-        """Return the class whose fields are sent: the output type is not one of them."""
-        return InvokeRequest
-
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:
         """What the text of the answer is read as: a class, or a `pydantic.TypeAdapter`."""
@@ -412,11 +407,6 @@ class Prompt(Generic[P, T_co]):
     def inputs(self) -> type[BaseModel]:
         """The variables as a Pydantic model: their names as they are sent, their types and defaults."""
         return self._described.types.inputs
-
-    @classmethod
-    def sent_as(cls) -> type[InvokeRequest]:
-        """Return the class whose fields are sent: the output type is not one of them."""
-        return InvokeRequest
 
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:

@@ -268,6 +268,23 @@ def test_a_grown_input_keeps_its_order(start, job):
     assert [(item.row, item.key) for item in job.results()] == [(1, "a"), (2, "b"), (3, "c")]
 
 
+def test_rows_that_come_in_another_order(start, job):
+    """Left out, put in between, turned round, doubled: each is found again, and none is run twice."""
+    service = Service()
+    key = {"key": lambda request: request.inputs["text"]}
+    start(job, service.client(), requests(*"abcdef"), **key)
+
+    for texts in ("fedcba", "acf", "abxcdyef", "bca"):
+        assert start(job, service.client(), requests(*texts), **key).is_exhausted
+    with pytest.raises(RowError, match="rows 2 and 4 have the same key, 'b'"):
+        start(job, service.client(), requests(*"abcb"), **key)
+    with pytest.raises(RowError, match="rows 1 and 3 have the same key, 'f'"):
+        start(job, service.client(), requests(*"faf"), **key)
+
+    assert service.calls == dict.fromkeys("abcdefxy", 1)
+    assert job.status().done == 8
+
+
 @pytest.mark.parametrize("rows", [[], (), iter([])])
 def test_no_rows(start, job, rows):
     """A job without rows is done."""

@@ -160,6 +160,9 @@ class Store:
         """How rows that came have changed the counts, all in all."""
         self.number_of_pass = 0
         self.last_id = 0
+        # Rows mostly come as they came before. As long as they do, with none left out, it need not be written down
+        # which ones have come: all those up to this id.
+        self.in_order = 0
         self.is_reordered = bool(self.get("reordered", 0))
         self.next_id = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
 
@@ -177,7 +180,7 @@ class Store:
         """Begin to read rows from their first: what is still marked as sent is in doubt from now on."""
         self.doubt_sent()
         self.number_of_pass = self.get("pass", 0) + 1
-        self.last_id = 0
+        self.last_id = self.in_order = 0
         self.set(**{"pass": self.number_of_pass, "exhausted": 0, "stopped": None})
 
     def doubt_sent(self) -> int:
@@ -311,7 +314,7 @@ class _Admission:
 
     def _take(self, row: Row, key: _Key) -> None:
         known = self._known.get(key)
-        if known is not None and known.seen == self._pass:
+        if known is not None and self._has_come(known):
             if row.key is not None:
                 raise RowError(f"rows {known.row} and {row.number} have the same key, {row.key!r}")
             key = self._next_occurrence(key)
@@ -321,6 +324,9 @@ class _Admission:
             self._add(row, key)
         else:
             self._find(row, known)
+
+    def _has_come(self, known: _Known) -> bool:
+        return known.id <= self._store.in_order or known.seen == self._pass
 
     def _next_occurrence(self, key: _Key) -> _Key:
         """Return the key of a request that has been there in this run already."""
@@ -342,6 +348,8 @@ class _Admission:
         self._bodies.append((row.id, row.body))
         self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
         self._come_by(row.id)
+        if row.id == store.in_order + 1:
+            store.in_order += 1
         self._to_send.append(row)
         store.changes.states[state] += 1
 
@@ -350,7 +358,10 @@ class _Admission:
         if row.key is not None and known.digest != _digest_of(row):
             self._change(row, known)
         if known.row == row.number:
-            self._seen.append(row.id)
+            if row.id == self._store.in_order + 1:
+                self._store.in_order += 1
+            else:
+                self._seen.append(row.id)
         else:
             self._moved.append((self._pass, row.number, row.id))
         known.row, known.seen = row.number, self._pass

@@ -58,11 +58,6 @@ class Sent(BaseModel, frozen=True):
         """The JSON object that will be sent. Fields that were not given are left out."""
         return copy.deepcopy(fields_to_send(self))
 
-    @classmethod
-    def sent_as(cls) -> type[Sent]:
-        """Return the class whose fields are sent: a typed request has more than the service knows."""
-        return cls
-
     def given_fields(self) -> dict[str, object]:
         """Return the fields that were given, by their own names."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
@@ -101,8 +96,7 @@ def fields_to_send(request: Sent) -> dict[str, object]:
 
 def read_again(request: SentT) -> SentT:
     """Read a request again: a dict inside it may have been changed since it was made."""
-    fields = {name: getattr(request, name) for name in request.model_fields_set}
-    return cast("SentT", type(request).sent_as().model_validate(fields))
+    return type(request).model_validate({name: getattr(request, name) for name in request.model_fields_set})
 
 
 def read_part(value: object, kind: type[Sent], what: str) -> dict[str, Any]:
