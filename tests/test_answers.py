@@ -9,11 +9,13 @@ import pickle
 import zlib
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Optional
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from fetch_hive_sdk import (
     APIStatusError,
@@ -35,11 +37,12 @@ from fetch_hive_sdk import (
     UnprocessableEntityError,
     Usage,
 )
-from fetch_hive_sdk._protocol.answers import find_request_id, is_json, one, parse_answer
+from fetch_hive_sdk._protocol.answers import find_request_id, is_json, many, one, parse_answer
 from fetch_hive_sdk._protocol.bodies import BodyReader, Inflater, content_encoding, content_type
 from fetch_hive_sdk._protocol.refusals import read_retry_after, refuse
 from fetch_hive_sdk._protocol.retry import RetryPolicy
 from fetch_hive_sdk._secret import Secret
+from fetch_hive_sdk.models.base import Received
 from wire import (
     ANSWER,
     BOM,
@@ -362,10 +365,16 @@ def test_missing_response_is_reported():
 
 def test_many_mistakes_are_summed_up():
     """Three of them are named."""
-    body = {"response": 1, "model": 2, "reasoning": 3, "stop_reason": 4, "duration": "x"}
 
-    with pytest.raises(ResponseValidationError, match="; and 2 more"):
-        parse_answer(one(InvokeResponse), "application/json", as_json(body))
+    class Resource(Received, frozen=True):
+        id: str
+        name: str
+        kind: str
+        size: int
+        owner: str
+
+    with pytest.raises(ResponseValidationError, match=r"id: .*; name: .*; kind: .*; and 2 more"):
+        parse_answer(one(Resource), "application/json", b"{}")
 
 
 @pytest.mark.parametrize(
@@ -797,3 +806,157 @@ def test_second_gzip_member_that_is_cut_is_reported():
     """It is a part of the answer."""
     with pytest.raises(ResponseDecodeError, match="ended early"):
         inflated(gzip.compress(b"one") + gzip.compress(b"two")[:-4], 100)
+
+
+@pytest.mark.parametrize("missing", [1, 8, 20])
+def test_cut_second_member_is_reported_with_what_came(missing):
+    """The first member alone is half an answer."""
+    zipped = gzip.compress(b"Hello, ") + gzip.compress(b"bees" * 9)
+
+    with pytest.raises(ResponseDecodeError, match="ended early") as caught:
+        read_body([zipped[:-missing]], "gzip")
+
+    assert caught.value.body.startswith(b"Hello, ")
+
+
+def test_broken_second_member_is_reported_with_what_came():
+    """What begins like a member has to be one."""
+    with pytest.raises(ResponseDecodeError, match="not the gzip data that its header says") as caught:
+        read_body([gzip.compress(b"Hello") + b"\x1f\x8bpadding"], "gzip")
+
+    assert caught.value.body == b"Hello"
+
+
+def test_bomb_of_many_members_is_met_piece_by_piece():
+    """Each member is small; all together they are bounded, too."""
+    reader = BodyReader("gzip", max_bytes=100_000)
+
+    with pytest.raises(ResponseTooLargeError):
+        feed_all(reader, [gzip.compress(b" " * 50_000)] * 3)
+
+    assert len(reader.so_far()) <= 100_000
+
+
+@pytest.mark.parametrize(
+    ("sent", "attribute", "value"),
+    [
+        ({"request_id": 7}, "request_id", None),
+        ({"model": ["x"]}, "model", None),
+        ({"duration": "x"}, "duration", None),
+        ({"duration": "1.5"}, "duration", 1.5),
+        ({"reasoning": {"x": 1}}, "reasoning", None),
+        ({"stop_reason": 0}, "stop_reason", None),
+        ({"usage": "x"}, "usage", Usage()),
+        ({"usage": [1]}, "usage", Usage()),
+        ({"usage": 12}, "usage", Usage()),
+        ({"usage": {"total_tokens": "x", "duration": 2}}, "usage", Usage(duration=2)),
+        ({"usage": {"total_tokens": "12"}}, "usage", Usage(total_tokens=12)),
+        ({"usage": {"total_tokens": 12.0}}, "usage", Usage(total_tokens=12)),
+        ({"usage": {"total_tokens": 12.5}}, "usage", Usage()),
+        ({"usage": {"prompt_tokens": "12"}}, "usage", Usage(prompt_tokens=PromptTokens(total_tokens=12))),
+        ({"usage": {"prompt_tokens": 12.0}}, "usage", Usage(prompt_tokens=PromptTokens(total_tokens=12))),
+        ({"usage": {"prompt_tokens": 12.5}}, "usage", Usage()),
+        ({"usage": {"prompt_tokens": "x", "total_tokens": 3}}, "usage", Usage(total_tokens=3)),
+        ({"usage": {"prompt_tokens": []}}, "usage", Usage()),
+        (
+            {"usage": {"prompt_tokens": {"cached_tokens": "x", "total_tokens": "7"}}},
+            "usage",
+            Usage(prompt_tokens=PromptTokens(total_tokens=7)),
+        ),
+        ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, "usage", Usage()),
+    ],
+)
+def test_what_is_not_promised_cannot_fail(sent, attribute, value):
+    """A paid answer is not thrown away over something that has no part in it; `raw` has what came."""
+    body = {"response": "paid", **sent}
+
+    answer = parse_answer(one(InvokeResponse), "application/json", as_json(body))
+
+    read = getattr(answer, attribute)
+    assert read.model_dump() == value.model_dump() if isinstance(value, Usage) else read == value
+    assert answer.response == "paid"
+    assert answer.raw == body
+
+
+def test_lenience_reaches_into_lists():
+    """A bad field of an item costs that field, a bad item that item; what is promised of an item is promised."""
+
+    class Item(Received, frozen=True):
+        id: str
+        size: Optional[int] = None
+
+    class Box(Received, frozen=True):
+        things: list[Item] = Field(default_factory=list)
+
+    def read(*things):
+        return parse_answer(one(Box), "", as_json({"things": things}))
+
+    assert [item.size for item in read({"id": "a", "size": "x"}, {"id": "b", "size": "2"}).things] == [None, 2]
+    rest = read({"size": 2}, {"id": "b", "size": "x"}, None, {"id": 7}, {"id": "e"}).things
+    assert [item.raw for item in rest] == [{"id": "b", "size": "x"}, {"id": "e"}]
+    assert read({"size": 2}).things == []
+    assert read({"id": "a", "new": 1}).things[0].raw == {"id": "a", "new": 1}
+    with pytest.raises(ResponseValidationError):
+        parse_answer(many(Item), "", as_json([{"size": 1}]))
+
+
+@pytest.mark.parametrize(
+    ("body", "limit", "current", "resets_at"),
+    [
+        (
+            {"error_code": "api_rate_limit_exceeded", "limit": 50, "current": 51},
+            50,
+            51,
+            datetime(2026, 11, 24, tzinfo=timezone.utc),
+        ),
+        (
+            {"code": "api_rate_limit_exceeded", "limit": "50", "current": 12.5},
+            50,
+            None,
+            datetime(2026, 11, 24, tzinfo=timezone.utc),
+        ),
+        ({"error_code": "too_many_requests", "limit": {"a": 1}, "current": 3.0}, None, 3, None),
+        ([], None, None, None),
+        (b"<html>", None, None, None),
+    ],
+)
+def test_rate_limit_says_how_much_and_until_when(body, limit, current, resets_at):
+    """The daily cap ends at the next midnight UTC."""
+    error = refusal(429, body)
+
+    assert (error.limit, error.current, error.resets_at) == (limit, current, resets_at)
+
+
+def test_daily_cap_at_midnight_lasts_a_day():
+    """The next midnight, not this one."""
+    midnight = datetime(2026, 12, 31, tzinfo=timezone.utc)
+    response = httpx.Response(429, request=REQUEST)
+
+    error = refuse(response, b'{"code": "api_rate_limit_exceeded"}', api_key=Secret(KEY), now=midnight.timestamp)
+
+    assert error.resets_at == datetime(2027, 1, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_padding_that_looks_like_a_member_is_padding(size):
+    """After the gzip data and anything else: how the bytes are cut decides nothing."""
+    zipped = gzip.compress(b"whole") + b"padding" + gzip.compress(b"not this") + b"\x1f\x8b"
+
+    assert read_body(pieces(zipped, size), "gzip") == b"whole"
+
+
+def test_nested_part_that_lacks_what_it_needs_is_left_out():
+    """Whatever else is wrong in it: the answer has been paid for."""
+
+    class Item(Received, frozen=True):
+        id: str
+        size: Optional[int] = None
+
+    class Box(Received, frozen=True):
+        title: str
+        item: Optional[Item] = None
+
+    box = parse_answer(one(Box), "", as_json({"title": "paid", "item": {"size": "x", "new": 1}}))
+
+    assert (box.title, box.item) == ("paid", None)
+    assert box["item"] == {"size": "x", "new": 1}

@@ -347,7 +347,8 @@ def test_every_error_after_the_head_has_been_paid_for(kind):
     if isinstance(error, APITimeoutError):
         assert error.phase == "total"
     else:
-        assert str(error) == "the connection to api.test:443 broke before the answer was complete: it happened"
+        message = "the connection to api.test:443 broke before the answer was complete: it happened"
+        assert str(error) == f"{message} (request_id: req_1)"
 
 
 @pytest.mark.parametrize("status", [200, 500])

@@ -53,7 +53,11 @@ FEWEST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
     errors.StreamInterruptedError: {"partial": PARTIAL},
     errors.StreamTimeoutError: {"partial": PARTIAL, "phase": "idle"},
     errors.StreamFailedError: {"partial": PARTIAL},
+    errors.StreamConsumedError: {},
     errors.OutputValidationError: {"response": ANSWER},
+    errors.WaitTimeoutError: {},
+    errors.SignatureError: {},
+    errors.BulkError: {"report": None},
 }
 """The arguments that each error cannot do without."""
 
@@ -87,7 +91,11 @@ MOST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
     errors.StreamInterruptedError: {"partial": PARTIAL, "request": REQUEST, "request_id": "req_1"},
     errors.StreamTimeoutError: {"phase": "idle", "partial": PARTIAL, "request": REQUEST, "request_id": "req_1"},
     errors.StreamFailedError: {"partial": PARTIAL, "error_code": "overloaded", "request_id": "req_1"},
+    errors.StreamConsumedError: {"request_id": "req_1"},
     errors.OutputValidationError: {"response": ANSWER},
+    errors.WaitTimeoutError: {"last": {"status": "running"}, "request_id": "req_1"},
+    errors.SignatureError: {"request_id": "req_1", "maybe_processed": True},
+    errors.BulkError: {"report": {"done": 7}},
 }
 """All the arguments that each error takes."""
 
@@ -168,6 +176,9 @@ def test_draws_each_status_beside_its_class(kind, drawn):
         (errors.StreamTimeoutError, httpx.TimeoutException),
         (errors.ConfigurationError, ValueError),
         (errors.OutputValidationError, ValueError),
+        (errors.StreamConsumedError, RuntimeError),
+        (errors.WaitTimeoutError, TimeoutError),
+        (errors.SignatureError, ValueError),
     ],
     ids=name_of,
 )
@@ -185,11 +196,35 @@ def test_is_caught_by_code_that_knows_nothing_of_it(kind, foreign):
 
 
 @with_each_class
-def test_says_its_message_and_no_more(kind):
-    """The text of an error is the sentence that it was given."""
+def test_says_its_message_and_the_request_id(kind):
+    """The text of an error is the sentence that it was given, and the request id if there is one."""
     error = kind("It did not work.", **MOST[kind])
 
-    assert str(error) == "It did not work."
+    assert str(error) == "It did not work." + (" (request_id: req_1)" if error.request_id else "")
+    assert error.args == ("It did not work.",)
+
+
+def test_says_a_request_id_once():
+    """Neither twice where the message has it, nor where there is none; one that becomes known later is shown, too."""
+    has_it = errors.APIConnectionError("No answer (error_code: c, request_id: req_1).", request_id="req_1")
+    later = errors.StreamInterruptedError("It broke off.", partial=PARTIAL)
+    before = str(later)
+    later.request_id = "req_2"
+
+    assert str(has_it) == "No answer (error_code: c, request_id: req_1)."
+    assert before == "It broke off."
+    assert str(later) == "It broke off. (request_id: req_2)"
+
+
+@with_each_class
+def test_has_a_correlation_id(kind):
+    """None, unless the client that made the call sets it."""
+    error = kind("It did not work.", **FEWEST[kind])
+    before = error.correlation_id
+    error.correlation_id = "c-1"
+
+    assert before is None
+    assert pickle.loads(pickle.dumps(error)).correlation_id == "c-1"
 
 
 @with_each_class
@@ -222,6 +257,10 @@ def test_counts_its_attempts_from_zero(kind):
         (errors.StreamTimeoutError, True),
         (errors.StreamFailedError, True),
         (errors.OutputValidationError, True),
+        (errors.StreamConsumedError, True),
+        (errors.WaitTimeoutError, False),
+        (errors.SignatureError, False),
+        (errors.BulkError, False),
     ],
     ids=name_of,
 )

@@ -41,6 +41,7 @@ from wire import (
     DONE,
     EVENTS,
     HELLO,
+    KEY,
     USAGE,
     as_json,
     as_sse,
@@ -812,3 +813,138 @@ def test_json_of_no_type_may_begin_with_blanks():
     events = read_stream(reader_for(""), [b' \n {"response": "paid"}'])
 
     assert [event.raw["type"] for event in events] == ["response", "usage"]
+
+
+def test_known_event_is_what_it_says_whatever_its_name():
+    """The type in the data is the service's own, the name may be a gateway's."""
+    assert isinstance(parse_event(ErrorPayload(as_json(HELLO))), ResponseEvent)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "error", "error": f"the key {KEY} is not known", "error_code": KEY},
+        {"type": "error", "error": {"message": KEY, "code": KEY}, "request_id": KEY, "more": [{KEY: KEY}]},
+        {"error": {"message": f"Bearer {KEY}"}},
+    ],
+)
+def test_key_in_an_error_event_is_masked(event):
+    """In the event, and in the error, whichever way one looks at it."""
+    reader = reader_for()
+    reader.transcript.secret = Secret(KEY)
+    escaped = as_json(event).replace(KEY.encode(), b"\\u0066" + KEY[1:].replace("/", "\\/").encode())
+
+    (said, seen) = read_stream(reader, [as_sse({"type": "response", "response": KEY}) + b"data: " + escaped + b"\n\n"])
+    error = reader.transcript.failure()
+
+    assert said.response == KEY
+    assert isinstance(seen, ErrorEvent)
+    for shown in (seen, seen.raw, dict(seen), error, error.error_code, error.request_id, vars(error), error.partial):
+        assert KEY not in str(shown)
+        assert KEY not in repr(shown)
+    assert KEY.encode() not in pickle.dumps(seen) + pickle.dumps(error)
+    assert "***" in str(error)
+    assert error.partial.text == "***"
+
+
+def test_error_event_without_the_key_is_passed_on_as_it_is():
+    """The very object."""
+    reader = reader_for()
+    reader.transcript.secret = Secret(KEY)
+
+    (seen,) = read_stream(reader, [as_sse({"type": "error", "error": "failed", "code": 7})])
+
+    assert seen is reader.transcript._error
+    assert seen.raw == {"type": "error", "error": "failed", "code": 7}
+
+
+def test_long_message_of_an_error_event_is_cut():
+    """A log line is no place for a book; the event has it whole."""
+    transcript = transcript_of({"type": "error", "error": "x" * 100_000})
+
+    assert len(str(transcript.failure())) < 1100
+
+
+def test_interruption_says_the_request_id_and_masks_the_key():
+    """Those who look for the run need it."""
+    transcript = transcript_of({**HELLO, "request_id": "req_1"}, {"type": "reasoning", "response": f"I know {KEY}"})
+    transcript.secret = Secret(KEY)
+
+    error = transcript.interruption("the stream broke off")
+
+    assert str(error) == "the stream broke off (request_id: req_1)"
+    assert error.partial.reasoning == "I know ***"
+    assert transcript.partial().reasoning == f"I know {KEY}"
+
+
+def test_collected_answer_keeps_a_usage_that_cannot_be_read():
+    """The attribute is empty, the dict has what came."""
+    answer = transcript_of(HELLO, {"type": "usage", "usage": "many", "stop_reason": 7}).answer()
+
+    assert answer.usage.total_tokens is None
+    assert answer.raw == {"response": "Hello", "usage": "many"}
+
+
+def test_stream_flushed_member_by_member_is_read_whole():
+    """A server that flushes each event begins a new member of gzip data; some of them are empty."""
+    zipped = b"".join(gzip.compress(as_sse(event)) + gzip.compress(b"") for event in EVENTS) + gzip.compress(DONE)
+
+    for size in (1, 10, 10_000):
+        assert raws(read_stream(reader_for(encoding="gzip"), pieces(zipped, size))) == EVENTS
+
+
+def test_each_member_of_a_compressed_stream_is_an_event_at_once():
+    """What has been flushed is not kept back until the next member begins."""
+    reader = reader_for(encoding="gzip")
+
+    for event in EVENTS:
+        assert raws(reader.feed(gzip.compress(as_sse(event)))) == [event]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"event: error\ndata: busy\n\n",
+        b"data: busy\nevent: error\n\n",
+        b"event:error\r\ndata:busy\r\n\r\n",
+        b"event: ping\nevent: error\ndata: busy\n\n",
+        b'event: error\ndata: {"message": "busy"}\n\n',
+        b'data: {"error": {"message": "busy"}}\n\n',
+    ],
+)
+def test_error_by_name_fails_the_stream(wire):
+    """However the bytes are cut; the next event is not one for it."""
+    for size in (1, 5, 1000):
+        reader = reader_for()
+
+        events = read_stream(reader, pieces(as_sse(HELLO) + wire, size))
+
+        assert [event.type for event in events] == ["response", "error"]
+        with pytest.raises(StreamFailedError, match=r"^busy$"):
+            reader.transcript.answer()
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "code"),
+    [
+        ({"error_code": "c", "message": "b"}, "b", "c"),
+        ({"error_code": 500, "type": None}, None, "500"),
+        ({"error": {"error": "a", "request_id": "r"}, "type": 7}, "a", None),
+    ],
+)
+def test_error_without_a_type_is_an_error(payload, error, code):
+    """By its code alone, too."""
+    event = parse_event(as_json(payload))
+
+    assert isinstance(event, ErrorEvent)
+    assert (event.message or event.error, event.error_code) == (error, code)
+    assert event.raw == payload
+
+
+def test_error_of_an_unknown_type_is_known_by_its_name():
+    """What the server marks as an error is one."""
+    event = parse_event(ErrorPayload(b'{"type": "overloaded", "message": "busy"}'))
+
+    assert isinstance(event, ErrorEvent)
+    assert event.message == "busy"
+    assert event.raw == {"type": "overloaded", "message": "busy"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import enum
+import importlib
 import json
 import math
 import pickle
+import pkgutil
 import sys
 import textwrap
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict, deque
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -24,16 +26,19 @@ from hypothesis import strategies as st
 from pydantic import (
     BaseModel,
     Field,
+    Secret,
     SecretBytes,
     SecretStr,
     TypeAdapter,
     ValidationError,
+    field_serializer,
     field_validator,
     model_serializer,
 )
 from typing_extensions import TypedDict
 
 import fetch_hive_sdk
+from fetch_hive_sdk import models
 from fetch_hive_sdk.errors import OutputValidationError
 from fetch_hive_sdk.models import base, prompts, usage
 from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
@@ -186,8 +191,8 @@ def test_sends_flat_metadata(value, written):
     [
         ("text", "must be a mapping"),
         ([("key", 1)], "must be a mapping"),
-        ({"": 1}, "every key must be a text that is not empty"),
-        ({7: 1}, "every key must be a text that is not empty"),
+        ({"": 1}, "every key must be a string that is not empty"),
+        ({7: 1}, "every key must be a string that is not empty"),
         ({"key": {}}, "the value of key must be a string, a number, a boolean or None"),
         ({"key": []}, "the service refuses nested metadata"),
         ({"key": NAN}, "the value of key is not a finite number"),
@@ -589,13 +594,9 @@ def test_reads_null_as_missing_and_missing_as_none(model_type, least):
         (InvokeResponse, {}, "response"),
         (InvokeResponse, {"response": None}, "response"),
         (InvokeResponse, {"response": ["s3cret"]}, "response"),
-        (InvokeResponse, {"response": "s3cret", "usage": "s3cret"}, "usage"),
-        (InvokeResponse, {"response": "s3cret", "usage": {"total_tokens": "s3cret"}}, "usage.total_tokens"),
-        (Usage, {"prompt_tokens": "s3cret"}, "prompt_tokens.total_tokens"),
-        (Usage, {"completion_tokens": {"total_tokens": ["s3cret"]}}, "completion_tokens.total_tokens"),
         (ReasoningEvent, {"type": "reasoning"}, "response"),
         (ResponseEvent, {"type": "reasoning", "response": "s3cret"}, "type"),
-        (ErrorEvent, {"type": "error", "error": {"s3cret": 1}}, "error"),
+        (ErrorEvent, {"type": "usage", "error": "s3cret"}, "type"),
         (UnknownEvent, {"type": None}, "wire_type"),
         (UnknownEvent, {"new": "s3cret"}, "wire_type"),
     ],
@@ -1369,12 +1370,23 @@ def test_becomes_a_row_of_a_table():
     assert list(table.columns) == ["response", "model", "new"]
 
 
-@with_each_model
-def test_no_field_is_named_like_a_method_of_a_dict(model_type):
+def all_received() -> list[type[base.Received]]:
+    """Every model of the package that is received, whatever its family."""
+    for module in pkgutil.iter_modules(models.__path__):
+        importlib.import_module(f"{models.__name__}.{module.name}")
+    found: list[type[base.Received]] = [base.Received]
+    for model_type in found:
+        found += [kind for kind in model_type.__subclasses__() if kind.__module__.startswith("fetch_hive_sdk.")]
+    return found
+
+
+def test_no_field_is_named_like_a_method_of_a_dict():
     """It would hide the method, or be hidden by it."""
     reserved = {name for name in dir(dict) if not name.startswith("_")} | {"raw"}
 
-    assert not reserved & model_type.model_fields.keys()
+    for model_type in all_received():
+        aliases = {field.alias for field in model_type.model_fields.values()}
+        assert not reserved & (model_type.model_fields.keys() | aliases), model_type.__name__
 
 
 # --- Inputs that JSON cannot carry -----------------------------------------------------------------------------------
@@ -1433,3 +1445,197 @@ def test_inputs_of_pandas_are_refused_with_their_path():
 
     with pytest.raises(ValidationError, match=r"inputs\.at"):
         InvokeRequest(deployment="d", inputs={"at": pandas.NaT})
+
+
+@with_each_model
+def test_equals_its_dict(model_type):
+    """From both sides, and no other."""
+    model, wire = received(model_type), WIRE[model_type]
+
+    assert model == wire
+    assert wire == model
+    assert model == OrderedDict(wire)
+    assert model != {**wire, "another": 1}
+    assert wire != model_type.model_validate({**wire, "another": 1})
+    assert model != list(wire)
+
+
+@with_each_model
+def test_equal_models_have_equal_hashes(model_type):
+    """A dict has no hash, so that being equal to one changes nothing."""
+    model, twin = received(model_type), received(model_type)
+
+    assert model == twin
+    assert hash(model) == hash(twin)
+    assert len({model, twin}) == 1
+
+
+def test_merges_like_a_dict():
+    """With `|` from both sides; what comes out is a dict that can be written to."""
+    answer = keep_raw(InvokeResponse(response="a"), {"response": "a", "new": 1})
+    other = keep_raw(InvokeResponse(response="b"), {"response": "b"})
+    merged = {"response": "old", "mine": 2}
+    merged |= answer
+
+    assert answer | {"response": "b"} == {"response": "b", "new": 1}
+    assert {"response": "b", "mine": 2} | answer == {"response": "a", "mine": 2, "new": 1}
+    assert answer | other == {"response": "b", "new": 1}
+    assert list(answer | other) == ["response", "new"]
+    assert type(answer | other) is type({} | answer) is dict
+    assert merged == {"response": "a", "mine": 2, "new": 1}
+    assert answer.raw == {"response": "a", "new": 1}
+    for wrong in ([("a", 1)], 7, None):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            answer | wrong
+        with pytest.raises(TypeError, match="unsupported operand"):
+            wrong | answer
+
+
+def test_copies_into_a_dict():
+    """As `dict.copy` does: one that can be written to, what is nested in it shared."""
+    answer = received(InvokeResponse)
+
+    copied = answer.copy()
+    copied["response"] = "changed"
+
+    assert type(copied) is dict
+    assert answer.raw == WIRE[InvokeResponse]
+    assert copied["usage"] is answer.raw["usage"]
+    assert answer.copy() is not answer.raw
+
+
+@with_each_model
+def test_is_a_mapping(model_type):
+    """To those who ask, and for all that takes one."""
+    model, wire = received(model_type), WIRE[model_type]
+
+    assert isinstance(model, Mapping)
+    assert not isinstance(model, dict)
+    assert dict(model) == {**model} == dict(**model) == wire
+    assert ChainMap({"mine": 1}, model)["new"] == wire["new"]
+    assert "{new}".format(**model) == str(wire["new"])
+
+
+@pytest.mark.parametrize("name", ["pop", "popitem", "setdefault", "update", "clear"])
+def test_has_no_method_that_writes(name):
+    """Write to a copy: `copy()` gives a dict."""
+    assert not hasattr(received(InvokeResponse), name)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="there is no match statement before Python 3.10")
+def test_matches_the_rest_of_a_mapping_and_its_class():
+    """`**rest` has the other keys of the wire; patterns of classes go on working, and it is not a sequence."""
+    found: dict[str, object] = {}
+    wire = {"type": "response", "response": "a", "new": 1}
+    event = keep_raw(ResponseEvent.model_validate(wire), wire)
+    code = """
+        match event:
+            case {"type": "response", "response": text, **rest}:
+                found.update(text=text, rest=rest)
+        match event:
+            case ResponseEvent(response=text):
+                found["by class"] = text
+        match event:
+            case [*_]:
+                found["as a sequence"] = True
+    """
+
+    exec(textwrap.dedent(code), {"event": event, "found": found, "ResponseEvent": ResponseEvent})
+
+    assert found == {"text": "a", "rest": {"new": 1}, "by class": "a"}
+
+
+def test_sends_numbers_of_numpy():
+    """With numpy itself."""
+    np = pytest.importorskip("numpy")
+    inputs = {
+        "a": np.int64(3),
+        "b": np.float32(1.5),
+        "c": np.bool_(1),
+        "d": np.array(4),
+        "e": np.str_("x"),
+        "f": [np.uint8(5)],
+    }
+
+    assert inputs_sent(inputs) == {"a": 3, "b": 1.5, "c": True, "d": 4, "e": "x", "f": [5]}
+    assert inputs_sent({"a": np.datetime64("2026-11-23")}) == {"a": "2026-11-23"}
+    assert "inputs.a is of type ndarray" in refusal(inputs={"a": np.array([1])})
+
+
+def test_refuses_a_value_that_raises_what_it_likes():
+    """With its path, and no bare error."""
+
+    class Rude(BaseModel):
+        value: Any
+
+        @model_serializer
+        def rude(self) -> object:
+            raise ZeroDivisionError("s3cret")
+
+    text = refusal(inputs={"a": [Rude(value=1)]})
+
+    assert "inputs.a[0] is of type Rude, which JSON cannot carry" in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "reason"),
+    [
+        (1_700_000_000_000_000_000, "datetime64[ns]", "is a time in nanoseconds, of which a bare number would be sent"),
+        (5, "timedelta64[ns]", "is a time in nanoseconds"),
+        (None, "datetime64[ns]", "is NaT"),
+        (10**5000, "object", "has more than 4,300 digits"),
+    ],
+    ids=["a time", "a span", "NaT", "an integer"],
+)
+def test_refuses_a_numpy_scalar_that_json_cannot_carry(value, dtype, reason):
+    """With its path."""
+    scalar = Scalar(value)
+    scalar.dtype = dtype
+
+    assert f"inputs.a[0] {reason}" in refusal(inputs={"a": [scalar]})
+
+
+def test_scalars_of_numpy_are_keys_and_metadata():
+    """Wherever a number may be."""
+    assert inputs_sent({Scalar(7): [Scalar("x")]}) == {"7": ["x"]}
+    assert InvokeRequest(deployment="d", metadata={"a": Scalar(3)}).raw["metadata"] == {"a": 3}
+    assert "the value of a has more than 4,300 digits" in refusal(metadata={"a": 10**5000})
+    assert "the value of a must be a string" in refusal(metadata={"a": Scalar(None)})
+
+
+class OpenLogin(BaseModel):
+    password: SecretStr
+
+    @field_serializer("password", when_used="json")
+    def reveal(self, password: SecretStr) -> str:
+        return password.get_secret_value()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "path", "kind"),
+    [
+        ({"a": Secret[int](7)}, "inputs.a", "Secret"),
+        ({"a": [Login(user="u", password="s3cret")]}, "inputs.a[0].password", "SecretStr"),
+        (Ticket(title="a", parent=Login(user="u", password="s3cret")), "inputs.parent.password", "SecretStr"),
+        (Ticket(title="a", parent=[(SecretStr("s3cret"),)]), "inputs.parent[0][0]", "SecretStr"),
+        ({"a": {SecretStr("s3cret")}}, "inputs.a[0]", "SecretStr"),
+        ({"a": deque([SecretStr("s3cret")])}, "inputs.a[0]", "SecretStr"),
+        ({SecretStr("s3cret"): 1}, "a key of inputs", "SecretStr"),
+        ({"a": SecretStr("")}, "inputs.a", "SecretStr"),
+    ],
+    ids=["generic", "in a list", "in a model", "in a tuple", "in a set", "in a deque", "a key", "empty"],
+)
+def test_refuses_a_secret_wherever_it_is(inputs, path, kind):
+    """A paid run with asterisks in its prompt is of no use."""
+    text = refusal(inputs=inputs)
+
+    assert f"{path} is a {kind}, which would be sent as asterisks: pass its get_secret_value()" in text
+    assert "s3cret" not in text
+
+
+def test_sends_a_secret_that_is_meant():
+    """By its value, or by a serializer of your own, which reveals it on purpose."""
+    assert inputs_sent({"a": SecretStr("s3cret").get_secret_value()}) == {"a": "s3cret"}
+    assert inputs_sent({"a": OpenLogin(password="s3cret")}) == {"a": {"password": "s3cret"}}
+    assert inputs_sent(OpenLogin(password="s3cret")) == {"password": "s3cret"}

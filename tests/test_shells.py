@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import pickle
+import traceback
+from pathlib import Path
 
 import httpx
 import pytest
 
+import fetch_hive_sdk
 from driving import ANSWER, KEY, Pieces, sse, streamed
 from fetch_hive_sdk import (
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
+    FetchHiveError,
     InternalServerError,
     RateLimitError,
     ResponseDecodeError,
@@ -325,3 +330,100 @@ def test_a_redirect_is_an_error(drive):
         drive.invoke(client, deployment="d")
 
     assert len(service.requests) == 1
+
+
+# --- Where the key may stand -----------------------------------------------------------------------------------------
+
+
+PACKAGE = str(Path(fetch_hive_sdk.__file__).parent)
+
+
+def variables_of(error: BaseException) -> list[str]:
+    """The variables of the package's frames in the tracebacks of an error and of its causes, for crash reports."""
+    found: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if PACKAGE in frame.f_code.co_filename:
+                found += [f"{frame.f_code.co_name}.{name} = {value!r}" for name, value in frame.f_locals.items()]
+        link = link.__cause__ or link.__context__
+    return found
+
+
+BROKEN_BODIES = {
+    "broken JSON": ("application/json", {}, [b'{"response": "%s', b", "]),
+    "not as promised": ("application/json", {}, [b'{"text": "%s"}']),
+    "a list": ("application/json", {}, [b'["%s"]']),
+    "a page": ("text/html", {}, [b"<p>%s</p>"]),
+    "false gzip": ("application/json", {"content-encoding": "gzip"}, [b"%s"]),
+    "cut": ("application/json", {}, [b'{"response": "%s', httpx.ReadError("reset")]),
+    "too long": ("application/json", {}, [b"%s", *[b" " * 1024 * 1024] * 33]),
+}
+BROKEN_STREAMS = {
+    "a broken event": [b'data: {"response": "%s\n\n'],
+    "an event that is not as promised": [b'data: {"type": "response", "x": "%s"}\n\n'],
+    "a list": [b'data: ["%s"]\n\n'],
+    "half an event": [b'data: {"type": "response", "response": "%s'],
+    "reset": [b'data: {"type": "response"', b', "response": "%s', httpx.ReadError("reset")],
+}
+
+
+def with_key(pieces):
+    return [piece.replace(b"%s", KEY.encode()) if isinstance(piece, bytes) else piece for piece in pieces]
+
+
+def assert_shows_no_key(error):
+    assert not [shown for shown in variables_of(error) if KEY in shown]
+    assert KEY not in "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    assert KEY.encode() not in pickle.dumps(error)
+
+
+@pytest.mark.parametrize("method", ["invoke", "events", "collect"])
+@pytest.mark.parametrize("case", BROKEN_BODIES)
+def test_a_key_in_an_answer_is_in_no_variable_of_a_traceback(drive, case, method):
+    """What came is in the variables of the functions that read it: they are cleared before the error gets out."""
+    media_type, headers, pieces = BROKEN_BODIES[case]
+
+    def answer(request):
+        return httpx.Response(200, headers={"content-type": media_type, **headers}, stream=Pieces(*with_key(pieces)))
+
+    with pytest.raises(FetchHiveError) as caught:
+        getattr(drive, method)(drive.client(answer), deployment="d")
+
+    assert_shows_no_key(caught.value)
+    assert caught.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize("method", ["events", "collect", "text"])
+@pytest.mark.parametrize("case", BROKEN_STREAMS)
+def test_a_key_in_a_stream_is_in_no_variable_of_a_traceback(drive, case, method):
+    """Nor what came in the same piece."""
+    with pytest.raises(FetchHiveError) as caught:
+        getattr(drive, method)(drive.client(lambda _: streamed(*with_key(BROKEN_STREAMS[case]))), deployment="d")
+
+    assert_shows_no_key(caught.value)
+
+
+def refuse_to_connect(_):
+    raise httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize("method", ["invoke", "collect"])
+@pytest.mark.parametrize("answer", [refuse_to_connect, lambda _: httpx.Response(200, json={"text": "?"})])
+def test_an_exception_that_the_caller_handles_is_left_alone(drive, answer, method):
+    """It becomes the context of ours, and is not ours to clean: neither its traceback and variables nor its text."""
+    client = drive.client(answer, max_retries=0)
+    mine = None
+    try:
+        fail_with(f"about {KEY}")
+    except ValueError as exc:
+        mine = exc
+        with pytest.raises(FetchHiveError):
+            getattr(drive, method)(client, deployment="d")
+
+    assert str(mine) == f"about {KEY}"
+    assert [frame.f_locals.get("text") for frame, _ in traceback.walk_tb(mine.__traceback__)][-1] == f"about {KEY}"
+
+
+def fail_with(text: str) -> None:
+    raise ValueError(text)

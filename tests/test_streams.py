@@ -18,6 +18,7 @@ from fetch_hive_sdk import (
     NotFoundError,
     PromptStream,
     StreamConsumedError,
+    StreamFailedError,
     StreamInterruptedError,
 )
 
@@ -150,6 +151,87 @@ async def test_a_stream_that_is_closed_unused_sends_nothing(service):
     assert service.bodies == []
     assert not caught.value.maybe_processed
     assert not caught_twin.value.maybe_processed
+
+
+def test_a_failed_stream_stays_failed():
+    """`text()` and `collect()` raise what the service sent, however often; the events are gone."""
+    service = Service(*sse(EVENTS[1], {"type": "error", "error": {"message": "busy"}}))
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    events = list(stream)
+    for read in (lambda: list(stream.text()), stream.collect, lambda: list(stream.text()), stream.collect):
+        with pytest.raises(StreamFailedError, match="busy"):
+            read()
+    with pytest.raises(StreamConsumedError) as caught:
+        list(stream)
+
+    assert [event.type for event in events] == ["response", "error"]
+    assert repr(stream) == "<PromptStream of d, failed>"
+    assert (caught.value.request_id, caught.value.attempts) == ("req_1", 1)
+
+
+async def test_a_failed_asyncio_stream_stays_failed():
+    """The twin does the same."""
+    service = Service(*sse(EVENTS[1], {"type": "error", "error": {"message": "busy"}}))
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+
+    events = [event async for event in stream]
+    for _ in range(2):
+        with pytest.raises(StreamFailedError, match="busy"):
+            _ = [piece async for piece in stream.text()]
+        with pytest.raises(StreamFailedError, match="busy"):
+            await stream.collect()
+    with pytest.raises(StreamConsumedError):
+        _ = [event async for event in stream]
+
+    assert [event.type for event in events] == ["response", "error"]
+    assert repr(stream) == "<AsyncPromptStream of d, failed>"
+
+
+def test_an_iteration_goes_on_where_another_stopped(service):
+    """Over text, over events, over text again; only what has come to its end is gone."""
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    for piece in stream.text():
+        assert piece == "Hello"
+        break
+    for event in stream:
+        assert event.response == " world"
+        break
+
+    assert list(stream.text()) == []
+    with pytest.raises(StreamConsumedError):
+        list(stream.text())
+    assert stream.collect().response == "Hello world"
+
+
+async def test_an_asyncio_iteration_goes_on_where_another_stopped(service):
+    """The twin does the same, where the first iteration is closed, as asyncio wants it."""
+    stream = service.client().ainvoke_prompt_stream(deployment="d")
+
+    first = await stream.__anext__()
+    pieces = stream.text()
+    piece = await pieces.__anext__()
+    await pieces.aclose()
+    second = await stream.__anext__()
+
+    assert (first.type, piece, second.response) == ("reasoning", "Hello", " world")
+    assert [piece async for piece in stream.text()] == []
+    with pytest.raises(StreamConsumedError):
+        await stream.text().__anext__()
+    assert (await stream.collect()).response == "Hello world"
+
+
+def test_a_stream_that_broke_off_says_so_again():
+    """What it ended with is raised again, and shown."""
+    service = Service(*sse(EVENTS[1]), httpx.ReadError("reset"))
+    stream = service.client().invoke_prompt_stream(deployment="d")
+
+    for read in (list, list, next, PromptStream.collect):
+        with pytest.raises(StreamInterruptedError, match=r"request_id: req_1"):
+            read(stream)
+
+    assert repr(stream) == "<PromptStream of d, ended by StreamInterruptedError>"
 
 
 def test_a_refused_stream_stays_refused():

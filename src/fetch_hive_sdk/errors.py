@@ -81,6 +81,12 @@ class FetchHiveError(Exception):
         self.attempts = 0
         self.correlation_id = None
 
+    def __str__(self) -> str:
+        # The id may become known after the message has been written.
+        message = Exception.__str__(self)
+        is_news = self.request_id is not None and self.request_id not in message
+        return f"{message} (request_id: {self.request_id})" if is_news else message
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what the constructor does not take: all attributes and the cause."""
         chain = (_travelling(self.__cause__), self.__suppress_context__)

@@ -34,6 +34,8 @@ class Stream(Generic[EventT, AnswerT]):
 
     Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
     end gives its connection back; use `with` where you may leave early and keep the stream.
+
+    It can be read in turns: each iteration goes on where the one before stopped, be it over events or over text.
     """
 
     def __init__(
@@ -79,8 +81,13 @@ class Stream(Generic[EventT, AnswerT]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        events = iter(self)
-        yield from self._texts(events)
+        if self._transcript.is_over:
+            self._raise_failure()
+        for event in self:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                self._raise_failure()
 
     def collect(self) -> AnswerT:
         """Read to the end and return the answer that a call without a stream would have given.
@@ -93,8 +100,9 @@ class Stream(Generic[EventT, AnswerT]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        for _ in self._texts(self._resume()):
-            pass
+        for event in self._resume():
+            if isinstance(event, ErrorEvent):
+                self._raise_failure()
         return self._transcript.answer()
 
     @property
@@ -137,13 +145,6 @@ class Stream(Generic[EventT, AnswerT]):
         elif self._transcript.is_over:
             self._transcript.check_end()
         return self._events
-
-    def _texts(self, events: Iterator[EventT]) -> Generator[str, None, None]:
-        for event in events:
-            if isinstance(event, ResponseEvent):
-                yield event.response
-            elif isinstance(event, ErrorEvent):
-                self._raise_failure()
 
     def _raise_failure(self) -> None:
         failure = self._transcript.failure()
@@ -216,13 +217,19 @@ class AsyncStream(Generic[EventT, AnswerT]):
 
     async def text(self) -> AsyncGenerator[str, None]:
         """Iterate over the pieces of text: the asyncio twin of `Stream.text`."""
-        async for text in self._texts(self.__aiter__()):
-            yield text
+        if self._transcript.is_over:
+            await self._raise_failure()
+        async for event in self:
+            if isinstance(event, ResponseEvent):
+                yield event.response
+            elif isinstance(event, ErrorEvent):
+                await self._raise_failure()
 
     async def collect(self) -> AnswerT:
         """Read to the end and return the answer: the asyncio twin of `Stream.collect`."""
-        async for _ in self._texts(self._resume()):
-            pass
+        async for event in self._resume():
+            if isinstance(event, ErrorEvent):
+                await self._raise_failure()
         return self._transcript.answer()
 
     @property
@@ -266,13 +273,6 @@ class AsyncStream(Generic[EventT, AnswerT]):
             self._transcript.check_end()
         return self._events
 
-    async def _texts(self, events: AsyncIterator[EventT]) -> AsyncGenerator[str, None]:
-        async for event in events:
-            if isinstance(event, ResponseEvent):
-                yield event.response
-            elif isinstance(event, ErrorEvent):
-                await self._raise_failure()
-
     async def _raise_failure(self) -> None:
         failure = self._transcript.failure()
         await self.aclose()
@@ -313,8 +313,5 @@ class AsyncAgentStream(_AsyncAgentStream):
 
 
 def _describe(stream: object, name: str, transcript: Transcript[Any, Any], *, is_sent: bool) -> str:
-    if transcript.is_over:
-        state = "complete" if transcript.is_complete else "closed"
-    else:
-        state = "open" if is_sent else "not sent yet"
+    state = transcript.state if is_sent else "not sent yet"
     return f"<{type(stream).__name__} of {name or 'a run'}, {state}>"

@@ -111,10 +111,11 @@ class Inflater:
     def _begin_member(self, rest: bytes) -> bytes:
         """Take what comes after the end of a member; return the beginning of the next one, if it is there."""
         self._between = b""
-        if rest.startswith(_MAGIC):
+        # After anything else, what looks like a member is part of that: how the bytes are cut must not decide.
+        if rest.startswith(_MAGIC) and not self._padding:
             self._member = zlib.decompressobj(_GZIP)
             return rest
-        if _MAGIC.startswith(rest):
+        if _MAGIC.startswith(rest) and not self._padding:
             self._between = rest
             return b""
         self._padding += len(rest)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+from traceback import clear_frames
 from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
 
 import httpx
@@ -144,7 +146,8 @@ class Call(Generic[AnswerT]):
         self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
-        self._body = BodyReader(content_encoding(response), MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
+        encoding = self._config.api_key.hide_in(content_encoding(response))
+        self._body = BodyReader(encoding, MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
         self._log(str(response.status_code))
         return self._is_accepted
 
@@ -234,23 +237,24 @@ class Call(Generic[AnswerT]):
 
     @property
     def _media_type(self) -> str:
-        return content_type(self._head)
+        return self._config.api_key.hide_in(content_type(self._head))
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
         """Turn what the network raises into errors of ours."""
+        of_the_caller = sys.exc_info()[1]  # what is being handled where the call is made
         try:
             yield
         except FetchHiveError as error:
             self._complete(error)
-            # Without the frames in which it was raised: their variables have what came, in which the key may stand.
-            raise error.with_traceback(None) from error.__cause__
+            _forget_variables(error)
+            raise
         except NETWORK_ERRORS as exc:
             if self._is_of_the_caller(exc):
                 raise
             translated = self._translate(exc)
             self._complete(translated)
-            raise translated from self._clean(exc)
+            raise translated from self._clean(exc, of_the_caller)
         except BaseException as exc:
             # A cancellation, or an exception of a signal: the frames of a write know the headers.
             cut_frames(exc)
@@ -319,6 +323,8 @@ class Call(Generic[AnswerT]):
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
+        if error.request_id is not None:
+            error.request_id = self._config.api_key.hide_in(error.request_id)
         error.correlation_id = self._correlation_id
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
@@ -331,10 +337,10 @@ class Call(Generic[AnswerT]):
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)
 
-    def _clean(self, exc: Exception) -> Exception:
+    def _clean(self, exc: Exception, of_the_caller: Optional[BaseException] = None) -> Exception:
         """Take from a cause what knows the key: its request, its texts, and the frames in which headers were sent."""
         link: Optional[BaseException] = exc
-        while link is not None:
+        while link is not None and link is not of_the_caller:
             if isinstance(link, (httpx.RequestError, httpx.HTTPStatusError)):
                 link.request = self._safe_request
             if isinstance(link, httpx.HTTPStatusError):
@@ -354,3 +360,13 @@ class Call(Generic[AnswerT]):
                 ids += f", correlation id {self._correlation_id}"
             facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, ids)
             log.debug("%s %s: %s (attempt %d, %.3f s, %s)", *facts)
+
+
+def _forget_variables(error: BaseException) -> None:
+    """Clear the frames in which an error was raised: their variables have what came, in which the key may stand."""
+    # Raising it without its traceback does not help: contextlib puts that back. Contexts are left alone, for the call
+    # may be made while the caller handles an exception, whose frames are not ours.
+    link: Optional[BaseException] = error
+    while link is not None:
+        clear_frames(link.__traceback__)
+        link = link.__cause__

@@ -70,12 +70,10 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
 def _parse_uncommon_event(data: bytes) -> StreamEvent:
     raw = read_event_object(data)
     kind = raw.get("type")
-    if kind == "error" or (not isinstance(kind, str) and is_error(raw, data)):
-        return parse_error_event(raw)
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is not None:
         return parse_object(model, raw, "an event of the stream")
-    return pass_on(raw)
+    return parse_error_event(raw) if kind == "error" or is_error(raw, data) else pass_on(raw)
 
 
 def read_event_object(data: bytes) -> dict[str, Any]:
@@ -98,8 +96,11 @@ def read_event_object(data: bytes) -> dict[str, Any]:
 
 
 def is_error(raw: dict[str, Any], data: bytes) -> bool:
-    """Whether an event without a type is an error: by its name, or by what it has."""
-    return isinstance(data, ErrorPayload) or (bool(raw.get("error")) and "response" not in raw)
+    """Whether an event that is not a known one is an error: by its name, or, if it has no type, by what it has."""
+    if isinstance(data, ErrorPayload):
+        return True
+    looks_like_one = bool(raw.get("error") or raw.get("error_code")) and "response" not in raw
+    return looks_like_one and not isinstance(raw.get("type"), str)
 
 
 def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
@@ -167,15 +168,17 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
         return parse_object(InvokeResponse, self._answer_object())
 
     def _answer_object(self) -> dict[str, Any]:
-        usage = dict(as_object(self._usage.raw.get("usage"))) if self._usage is not None else None
+        usage: object = self._usage.raw.get("usage") if self._usage is not None else None
+        # Its own, because the duration is taken out of it. One that cannot be read is kept as it came.
+        counts = dict(usage) if is_object(usage) else None
         fields = {
             "request_id": self.request_id,
             "model": self.model,
             # A stream has it inside its usage, an answer in one piece beside it.
-            "duration": usage.pop("duration", None) if usage is not None else None,
+            "duration": counts.pop("duration", None) if counts is not None else None,
             "reasoning": self._reasoning.getvalue() or None,
             "response": self._text.getvalue(),
-            "usage": usage,
+            "usage": counts if counts is not None else usage,
             "stop_reason": self._usage.stop_reason if self._usage is not None else None,
         }
         return {name: value for name, value in fields.items() if value is not None}

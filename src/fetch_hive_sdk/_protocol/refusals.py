@@ -23,6 +23,7 @@ from fetch_hive_sdk.errors import (
     RateLimitError,
     UnprocessableEntityError,
 )
+from fetch_hive_sdk.models.usage import PromptTokens
 
 from .answers import as_object, read_json, text_or_none
 from .retry import DAILY_CAP, is_unprocessed
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _EXCERPT_CHARACTERS = 200  # of a text that is no JSON, in an error message
 _MARKUP_CHARACTERS = 8000  # in which they are looked for
-_MESSAGE_CHARACTERS = 1000  # of what the service itself says
+MESSAGE_CHARACTERS = 1000  # of what the service itself says
 
 _STATUS_ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -67,7 +68,7 @@ def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock
     is_server_error = response.status_code >= 500  # noqa: PLR2004 - 5xx
     error_class = _STATUS_ERRORS.get(response.status_code, InternalServerError if is_server_error else APIStatusError)
     error = error_class(
-        say(f"{status}: {message[:_MESSAGE_CHARACTERS]}" if message else status, said.code, said.request_id),
+        say(f"{status}: {message[:MESSAGE_CHARACTERS]}" if message else status, said.code, said.request_id),
         response=evidence,
         body=value,
         error_code=said.code,
@@ -88,7 +89,8 @@ def _describe_cap(error: RateLimitError, fields: dict[str, Any], now: Clock) -> 
 
 
 def _count_or_none(value: object) -> Optional[int]:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    # Read as the counts of a usage are: "50" and 50.0 are 50.
+    return PromptTokens.model_validate({"total_tokens": value}).total_tokens
 
 
 class ErrorDetails(NamedTuple):

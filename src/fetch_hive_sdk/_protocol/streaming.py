@@ -26,7 +26,7 @@ from fetch_hive_sdk.models.prompts import ErrorEvent, PartialAnswer, UsageEvent
 from .answers import read_json
 from .bodies import BodyReader, Inflater, content_encoding
 from .call import Call
-from .refusals import say
+from .refusals import MESSAGE_CHARACTERS, say
 from .sse import EventDecoder
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Transcript(Generic[EventT, AnswerT]):
         """Those of the request: the network keeps there how to end the call."""
 
     def partial(self) -> PartialAnswer:
-        """Return what there is, for an error to carry."""
+        """Return what there is."""
         return PartialAnswer(
             text=self._text.getvalue(),
             reasoning=self._reasoning.getvalue(),
@@ -87,16 +87,26 @@ class Transcript(Generic[EventT, AnswerT]):
             model=self.model,
         )
 
+    def evidence(self) -> PartialAnswer:
+        """Return what there is, for an error to carry: with the key masked."""
+        partial = self.partial()
+        return partial.model_copy(update={name: self.masked(value) for name, value in partial})
+
+    def masked(self, value: Any) -> Any:
+        """Return a JSON value with the key masked."""
+        return value if self.secret is None else self.secret.hide_in_value(value)
+
     def failure(self) -> Optional[StreamFailedError]:
         """Return the error that the service sent as an event, or None."""
         if self._error is None:
             return None
-        code = self._error.error_code
+        code, request_id = self._error.error_code, self.masked(self.request_id)
+        message = self._error.message or self._error.error or "the run failed"
         failure = StreamFailedError(
-            say(self._error.message or self._error.error or "the run failed", code, self.request_id),
-            partial=self.partial(),
+            say(message[:MESSAGE_CHARACTERS], code, request_id),
+            partial=self.evidence(),
             error_code=code,
-            request_id=self.request_id,
+            request_id=request_id,
         )
         failure.attempts, failure.correlation_id = self.attempts, self.correlation_id
         return failure
@@ -129,7 +139,20 @@ class Transcript(Generic[EventT, AnswerT]):
     def consumed(self) -> StreamConsumedError:
         """Return the error of a stream that is iterated over after its end."""
         message = "this stream has been read to its end: collect() returns its answer, a new call makes a new stream"
-        return StreamConsumedError(say(message, None, self.request_id), request_id=self.request_id)
+        error = StreamConsumedError(message, request_id=self.masked(self.request_id))
+        error.attempts = self.attempts
+        return error
+
+    @property
+    def state(self) -> str:
+        """How the stream stands, in a word or two."""
+        if self._error is not None:
+            return "failed"
+        if self.is_complete:
+            return "complete"
+        if self.cause is not None:
+            return f"ended by {type(self.cause).__name__}"
+        return "closed" if self.is_over else "open"
 
     def check_end(self) -> None:
         """Check that a stream from which nothing more will come has come to its end.
@@ -159,8 +182,7 @@ class Transcript(Generic[EventT, AnswerT]):
         self, message: str, *, phase: Optional[Phase] = None, request: Optional[httpx.Request] = None
     ) -> StreamInterruptedError:
         """Return the error of a stream that broke off, or fell silent if a phase is given."""
-        partial, request_id = self.partial(), self.request_id
-        message = say(message, None, request_id)
+        partial, request_id = self.evidence(), self.masked(self.request_id)
         error = (
             StreamInterruptedError(message, partial=partial, request=request, request_id=request_id)
             if phase is None
@@ -366,8 +388,8 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
             with self.errors():
                 yield
         except ResponseError as error:
-            error.partial = self.transcript.partial()
-            error.request_id = error.request_id or self.transcript.request_id
+            error.partial = self.transcript.evidence()
+            error.request_id = error.request_id or self.transcript.masked(self.transcript.request_id)
             raise
         except APIConnectionError as error:
             if self.transcript.is_complete:

@@ -7,18 +7,51 @@ from abc import ABCMeta
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Union, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, from_json
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from typing_extensions import Self
 
 
+def _forgive(model_schema: Any) -> None:
+    """Let a field that has a default, and that cannot be read, have it."""
+    # By Pydantic's own means, at every depth and in one pass: a field that is read costs what it did.
+    fields_schema = model_schema
+    while fields_schema["type"] != "model-fields":
+        fields_schema = fields_schema["schema"]
+    for field in fields_schema["fields"].values():
+        value_schema = field["schema"]
+        _leave_out_unreadable_items(value_schema)
+        # A literal with a default tells what kind of model it is: another value is another model.
+        if value_schema["type"] == "default" and value_schema["schema"]["type"] != "literal":
+            value_schema["on_error"] = "default"
+
+
+def _leave_out_unreadable_items(schema: Any) -> None:
+    while "schema" in schema:
+        schema = schema["schema"]
+    items = schema.get("items_schema") if schema["type"] == "list" else None
+    if items is not None and items["type"] != "default":
+        schema["items_schema"] = {"type": "default", "schema": items, "on_error": "omit"}
+
+
 class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the hash of a frozen model
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let fail only what is promised, which is a field without a default.
+
+        Any other field that cannot be read has its default, None or an empty `Usage`: an answer that has been paid for
+        is not thrown away over something that has no part in it. `raw` has what came.
+        """
+        schema = handler(source)
+        _forgive(handler.resolve_ref_schema(schema))
+        return schema
 
     # What the service sent: JSON bytes until somebody asks, the dict from then on. In a slot, because a private
     # attribute of Pydantic costs a microsecond an event and takes part in equality.
@@ -125,52 +158,13 @@ ReceivedT = TypeVar("ReceivedT", bound=Received)
 
 
 def read_model(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
-    """Read an object of the service; whatever is not promised and cannot be read is left out.
+    """Read an object of the service; whatever is not promised and cannot be read has its default.
 
     Raises:
         pydantic.ValidationError: A promised field is missing or of the wrong kind.
 
     """
-    fields = raw
-    while True:
-        try:
-            return keep_raw(model.model_validate(fields), raw)
-        except ValidationError as exc:
-            readable = _without_unreadable(model, fields, exc)
-            if readable is None:
-                raise
-        fields = readable
-
-
-def _without_unreadable(
-    model: type[Received], fields: dict[str, Any], error: ValidationError
-) -> Optional[dict[str, Any]]:
-    """Return the fields without those that could not be read, or None if a promised one is among them."""
-    readable = copy.deepcopy(fields)
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        path = list(detail["loc"])
-        if detail["type"] == "missing":
-            path.pop()  # a part that lacks what it needs goes as a whole
-        promised = model.model_fields.get(str(path[0])) if path else None
-        if not path or (len(path) == 1 and promised is not None and promised.is_required()):
-            return None
-        if not _leave_out(readable, path):
-            return None
-    return readable
-
-
-def _leave_out(value: Any, path: list[Any]) -> bool:
-    """Take the deepest part of a path that is there out of a JSON value; tell whether there was one."""
-    name = path[0]
-    try:
-        part = value[name]
-    except (KeyError, IndexError, TypeError):
-        return False  # the name of a type, which Pydantic has in its paths, and a value has not
-    if isinstance(value, str):
-        return False
-    if not path[1:] or not _leave_out(part, path[1:]):
-        del value[name]
-    return True
+    return keep_raw(model.model_validate(raw), raw)
 
 
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
@@ -185,13 +179,22 @@ def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
     return model
 
 
-def _keep_raw_of_items(parts: list[object], items: list[object]) -> None:
-    # What could not be read has been left out: the rest are those that are objects, in the same order.
-    objects = [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+def _keep_raw_of_items(parts: list[object], raws: list[object]) -> None:
     models = [part for part in parts if isinstance(part, Received)]
-    if len(objects) == len(models):
-        for part, item in zip(models, objects):
-            keep_raw(part, item)
+    objects = [cast("dict[str, Any]", raw) for raw in raws if isinstance(raw, dict)]
+    if len(models) < len(objects):
+        # Those that could not be read have been left out.
+        objects = [raw for raw in objects if models and _is_readable(type(models[0]), raw)]
+    for model, raw in zip(models, objects):
+        keep_raw(model, raw)
+
+
+def _is_readable(model_type: type[Received], raw: dict[str, Any]) -> bool:
+    try:
+        model_type.model_validate(raw)
+    except ValidationError:
+        return False
+    return True
 
 
 # The setter of the slot itself: anything around it would cost each event 0.1 microseconds, a tenth of its parsing.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from enum import Enum
+from itertools import zip_longest
 from typing import Annotated, Any, Union, cast
 
-from pydantic import AfterValidator, BaseModel, SecretBytes, SecretStr
+from pydantic import AfterValidator, BaseModel, Secret, SecretBytes, SecretStr
 from pydantic_core import PydanticCustomError, to_jsonable_python
 
 MetadataValue = Union[str, int, float, bool, None]
@@ -75,9 +76,9 @@ def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[object]", value)
         return [_to_json_value(item, f"{path}[{index}]", parents) for index, item in enumerate(items)]
-    with suppress(RecursionError):  # reported below
-        _refuse_hidden(value, path)
-    return _to_json_value(_as_json(_without_numpy(value, path), path), path, parents)
+    as_json = _as_json(_without_numpy(value, path), path)
+    _refuse_hidden(value, as_json, path)
+    return _to_json_value(as_json, path, parents)
 
 
 def _check_scalar(value: object, path: str) -> object:
@@ -107,34 +108,57 @@ def _without_numpy(value: object, path: str) -> object:
     """Return a scalar of numpy as the Python value that it is."""
     if getattr(value, "shape", None) != () or not hasattr(value, "dtype"):
         return value
-    item = cast("Any", value).item()
+    item: object = cast("Any", value).item()
+    is_time = str(cast("Any", value).dtype).startswith(("datetime64", "timedelta64"))
     if item is None:
         raise _NotJSONError(f"{path} is NaT, which JSON cannot carry")
-    return cast("object", item)
+    if is_time and isinstance(item, int):
+        raise _NotJSONError(f"{path} is a time in nanoseconds, of which a bare number would be sent: pass a string")
+    return item
 
 
-def _refuse_hidden(value: object, path: str) -> None:
-    """Refuse what a model would hide when it is written as JSON: null for NaN, and asterisks for a secret."""
+_UNSEEN = object()
+
+
+def _refuse_hidden(value: object, as_json: object, path: str, parents: tuple[int, ...] = ()) -> None:
+    """Refuse what is hidden when it is written as JSON: null for NaN, and asterisks for a secret.
+
+    Args:
+        value: The value.
+        as_json: What would be sent of it; `_UNSEEN` where that is not known.
+        path: Where it stands.
+        parents: What it is part of, by identity.
+
+    """
+    if id(value) in parents or len(parents) > _MAX_DEPTH:
+        return  # refused elsewhere
+    parents = (*parents, id(value))
     value = _parts_of(value, path)
-    if isinstance(value, (SecretStr, SecretBytes)):
-        raise _NotJSONError(
-            f"{path} is a {type(value).__name__}, which would be sent as asterisks: "
-            "pass its get_secret_value() if the service is to have it"
-        )
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, (SecretStr, SecretBytes, Secret)):
+        # A serializer of the caller's may reveal it, which is on purpose.
+        if as_json is _UNSEEN or (isinstance(as_json, str) and not as_json.strip("*")):
+            raise _NotJSONError(
+                f"{path} is a {type(cast('object', value)).__name__}, which would be sent as asterisks: "
+                "pass its get_secret_value() if the service is to have it"
+            )
+    elif isinstance(value, float) and not math.isfinite(value):
         raise _NotJSONError(f"{path} is {value}, which JSON cannot carry")
-    if isinstance(value, dict):
+    elif isinstance(value, dict):
+        twins = cast("dict[str, object]", as_json) if isinstance(as_json, dict) else {}
         for name, item in cast("dict[object, object]", value).items():
-            _refuse_hidden(item, f"{path}.{name}")
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for index, item in enumerate(cast("Iterable[object]", value)):
-            _refuse_hidden(item, f"{path}[{index}]")
+            twin = twins.get(name, _UNSEEN) if isinstance(name, str) else _UNSEEN
+            _refuse_hidden(item, twin, f"{path}.{name}", parents)
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        items = cast("Iterable[object]", value)
+        twin_items = cast("list[object]", as_json) if isinstance(as_json, list) else []
+        for index, (item, twin) in enumerate(zip_longest(items, twin_items, fillvalue=_UNSEEN)):
+            _refuse_hidden(item, twin, f"{path}[{index}]", parents)
 
 
 def _dump(model: BaseModel, path: str) -> object:
     try:
         return model.model_dump(by_alias=True)
-    except (ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - whatever a serializer of the caller's raises
         raise _NotJSONError(f"{path} is of type {type(model).__name__}, which JSON cannot carry") from None
 
 
@@ -152,9 +176,11 @@ def _to_json_key(key: object, path: str) -> str:
     where = f"a key of {path}"
     if isinstance(key, str) and not isinstance(key, Enum):
         return _to_json_text(str.__str__(key), where)
+    key = _without_numpy(key, where)
+    _refuse_hidden(key, _UNSEEN, where)
     try:
         (name,) = cast("dict[str, None]", to_jsonable_python({key: None}))
-    except (ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - as for values
         raise _NotJSONError(f"{where} is of type {type(key).__name__}, which JSON cannot carry") from None
     return _to_json_text(name, where)
 
@@ -171,6 +197,7 @@ def _as_json(value: object, path: str) -> object:
     try:
         return cast("object", to_jsonable_python(value))
     except Exception:  # noqa: BLE001 - pandas' NaT, for example, raises errors of its own
+        _refuse_hidden(value, _UNSEEN, path)  # older versions of Pydantic cannot write a secret
         raise _NotJSONError(f"{path} is of type {type(value).__name__}, which JSON cannot carry") from None
 
 
@@ -191,9 +218,12 @@ def check_metadata(value: object) -> object:
         return {}
     if not isinstance(value, Mapping):
         raise PydanticCustomError("metadata_type", "must be a mapping")
-    for key, item in cast("Mapping[object, object]", value).items():
+    flat = {key: _plain_metadata(item) for key, item in cast("Mapping[object, object]", value).items()}
+    for key, item in flat.items():
         if not isinstance(key, str) or not key:
-            raise PydanticCustomError("metadata_key", "every key must be a text that is not empty")
+            raise PydanticCustomError("metadata_key", "every key must be a string that is not empty")
+        if isinstance(item, int) and item.bit_length() > _MAX_BITS:
+            raise PydanticCustomError("metadata_number", "the value of {key} has more than 4,300 digits", {"key": key})
         if isinstance(item, float) and not math.isfinite(item):
             raise PydanticCustomError("metadata_number", "the value of {key} is not a finite number", {"key": key})
         if not (item is None or isinstance(item, (str, int, float, bool))):
@@ -202,4 +232,11 @@ def check_metadata(value: object) -> object:
                 "the value of {key} must be a string, a number, a boolean or None: the service refuses nested metadata",
                 {"key": key},
             )
-    return dict(cast("Mapping[str, object]", value))
+    return flat
+
+
+def _plain_metadata(value: object) -> object:
+    try:
+        return _without_numpy(value, "")
+    except _NotJSONError:
+        return value  # refused for its type
