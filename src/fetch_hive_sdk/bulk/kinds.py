@@ -13,6 +13,8 @@ from fetch_hive_sdk.models.base import Received, keep_raw
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from fetch_hive_sdk.models.sent import Sent
+
 # A number is what it is for ever: journals have it. The names are public ones of the package.
 _KINDS: tuple[tuple[str, str], ...] = (
     ("InvokeRequest", "InvokeResponse"),
@@ -38,9 +40,9 @@ def kind_of(cls: type[object]) -> int:
     raise TypeError(f"a {cls.__name__} is not a request, such as InvokeRequest(deployment=...)")
 
 
-def write_request(request: BaseModel) -> str:
-    """Return the canonical JSON of a request: equal for equal requests."""
-    fields = cast("dict[str, object]", cast("Any", request).raw)
+def write_request(request: Sent) -> str:
+    """Return the canonical JSON of a request, by the names of its own fields: equal for equal requests."""
+    fields = request.given_fields()
     # Whether an answer is streamed is decided by the call, and says nothing about the run.
     fields.pop("streaming", None)
     return to_json(_sorted(fields)).decode()
@@ -55,7 +57,7 @@ def _sorted(value: object) -> object:
 
 def _sorted_part(value: object) -> object:
     # Most values are strings: a call for each would take most of the time.
-    return _sorted(value) if isinstance(value, (dict, list, tuple)) else value
+    return _sorted(cast("object", value)) if isinstance(value, (dict, list, tuple)) else value
 
 
 def read_request(kind: int, value: Any) -> BaseModel:
