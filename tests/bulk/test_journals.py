@@ -379,5 +379,6 @@ def test_a_request_of_each_kind_is_read_again(tmp_path):
     assert (report.done, again.rows, report.tokens) == (4, 4, 5)
     items = list(job.results())
     assert [item.request for item in items] == requests
+    assert [json.loads(item._stored.request) for item in items] == [request.given_fields() for request in requests]
     assert [type(item.response) for item in items] == [InvokeResponse, WorkflowRun, AgentReply, WorkflowAccepted]
     assert items[1].response.output == "Done."
