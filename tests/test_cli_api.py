@@ -91,6 +91,16 @@ def test_a_workflow_that_failed_is_a_failure(fake, see):
     assert see("invoke", "--workflow", "w", "--json")[0] == 7
 
 
+def test_what_was_not_given_is_not_sent(fake, see):
+    """An empty object of inputs or metadata would be another call, to a recording for example."""
+    fake.answers("d", "Short.")
+    for words in (["d"], ["--workflow", "w"], ["--agent", "a", "--message", "m"]):
+        see("invoke", *words)
+
+    for call in (*fake.calls, *fake.workflow_calls, *fake.agent_calls):
+        assert not {"inputs", "metadata", "user"} & call.raw.keys()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

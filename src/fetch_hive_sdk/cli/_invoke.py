@@ -129,7 +129,8 @@ def run(options: argparse.Namespace) -> int:
 def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowRequest, AgentRequest]:
     parser: argparse.ArgumentParser = options.parser
     _check_combination(parser, options)
-    common = {"user": options.user, "metadata": {name: scalar(value) for name, value in options.metadata}}
+    # What was not given is not sent: an empty object would be.
+    common = {"user": options.user, "metadata": {name: scalar(value) for name, value in options.metadata} or None}
     try:
         if options.agent is not None:
             fields = {"agent": options.agent, "message": options.message, "thread_id": options.thread}
@@ -137,7 +138,7 @@ def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowR
         inputs = {**options.input_json, **dict(options.input)}
         model = InvokeRequest if options.workflow is None else WorkflowRequest
         deployment = options.deployment if options.workflow is None else options.workflow
-        fields = {"deployment": deployment, "variant": options.variant, "inputs": inputs}
+        fields = {"deployment": deployment, "variant": options.variant, "inputs": inputs or None}
         return model.model_validate({**fields, **common})
     except ValidationError as exc:
         refuse(options, exc)
