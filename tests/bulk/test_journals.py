@@ -15,7 +15,17 @@ import httpx
 import pytest
 
 from driving import KEY
-from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk import (
+    AgentReply,
+    AgentRequest,
+    FetchHive,
+    InvokeRequest,
+    InvokeResponse,
+    WorkflowAccepted,
+    WorkflowRequest,
+    WorkflowRun,
+    WorkflowStart,
+)
 from fetch_hive_sdk.bulk import Job, JournalError
 from fetch_hive_sdk.bulk.opening import file_system_of, warn_of_network
 
@@ -192,7 +202,17 @@ def test_what_can_be_read_of_a_damaged_journal(damaged, tmp_path):
 FULL = """
 import asyncio, json, resource, signal, sys
 import httpx
-from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk import (
+    AgentReply,
+    AgentRequest,
+    FetchHive,
+    InvokeRequest,
+    InvokeResponse,
+    WorkflowAccepted,
+    WorkflowRequest,
+    WorkflowRun,
+    WorkflowStart,
+)
 from fetch_hive_sdk.bulk import Job, JournalError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -333,11 +353,32 @@ def test_two_runs_one_after_the_other_in_one_loop(tmp_path, client):
     assert asyncio.run(main()).done == 12
 
 
-def test_a_request_of_each_kind_is_read_again(tmp_path, client):
-    """What is in the journal becomes the request that it was."""
-    request = InvokeRequest(deployment="d", variant="v", inputs={"text": "ä", "n": [1, None]}, metadata={"a": 1})
+def test_a_request_of_each_kind_is_read_again(tmp_path):
+    """Prompts, workflows, agents and started workflows: request and answer are in the journal what they were."""
+    requests = [
+        InvokeRequest(deployment="d", variant="v", inputs={"text": "ä", "n": [1, None]}, metadata={"a": 1}),
+        WorkflowRequest(deployment="w", inputs={"text": "a"}, tool_approval="auto_approve"),
+        AgentRequest(agent="a", message="Hello.", attachments=["https://example.com/a.pdf"], thread_id="t"),
+        WorkflowStart(deployment="w", callback_url="https://example.com/hook"),
+    ]
+    answers = {
+        "/v1/prompt/invoke": {"response": "Short."},
+        "/v1/agent/invoke": {"response": "Hi.", "thread_id": "t", "usage": {"total_tokens": 5}},
+        "/v1/workflow/invoke": {"run_id": "run_1", "status": "completed", "output": "Done."},
+    }
+
+    async def answer(request):
+        return httpx.Response(200, json=answers[request.url.path])
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
     job = Job(tmp_path / "job.db")
 
-    job.run(client, [request], progress=False)
+    report = job.run(client, requests, progress=False)
+    again = job.run(client, requests, progress=False)
 
-    assert [item.request for item in job.results()] == [request]
+    assert (report.done, again.rows, report.tokens) == (4, 4, 5)
+    items = list(job.results())
+    assert [item.request for item in items] == requests
+    assert [json.loads(item._stored.request) for item in items] == [request.given_fields() for request in requests]
+    assert [type(item.response) for item in items] == [InvokeResponse, WorkflowRun, AgentReply, WorkflowAccepted]
+    assert items[1].response.output == "Done."

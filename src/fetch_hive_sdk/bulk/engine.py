@@ -82,7 +82,7 @@ class Engine:
         waits_for_reset: bool = False,
     ) -> None:
         # The client must repeat nothing by itself: the pace has to see the refusals.
-        self._client = client.with_options(max_retries=0)
+        self._client: Any = client.with_options(max_retries=0)
         self._source = source
         self._reader = reader
         self._pace = pace

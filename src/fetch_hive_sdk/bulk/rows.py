@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, Callable, Optional, Protocol, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,9 @@ from fetch_hive_sdk import InvokeRequest
 from .failures import RowError
 from .kinds import kind_of, write_request
 from .store import Row
+
+if TYPE_CHECKING:
+    from fetch_hive_sdk.models.sent import Sent
 
 Key = Union[str, Callable[[Any], object]]
 """The name of a column, or a function of the row."""
@@ -66,7 +69,7 @@ class RowReader:
         # A request may read like a mapping; it is one to the journal.
         request = value if isinstance(value, BaseModel) else self._request_of(number, value)
         kind = kind_of(type(request))
-        return Row(number, self._key_of(number, value), kind, write_request(request), request)
+        return Row(number, self._key_of(number, value), kind, write_request(cast("Sent", request)), request)
 
     def _request_of(self, number: int, value: object) -> InvokeRequest:
         if not isinstance(value, Mapping):
