@@ -33,6 +33,9 @@ OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
 OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx"))]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
+# What the source imports only where it is installed, and is checked against.
+TYPED_EXTRAS = [TOOLS[name] for name in ("argcomplete", "opentelemetry-sdk", "pytest", "rich")]
+
 # The API in use: what type checkers have to accept, and what they have to refuse.
 ACCEPTED = ["tests/typing/api.py", "tests/typing/bulk.py", "tests/typing/kit.py"]
 REFUSED = "tests/typing/refused.py"
@@ -56,7 +59,7 @@ def lint(session):
 def types(session):
     """Check the types of the source with mypy and pyright, and that everything public has one."""
     # A wheel, not an editable install: --verifytypes looks at the package as users install it.
-    session.install(".", TOOLS["argcomplete"], TOOLS["mypy"], TOOLS["pyright"], TOOLS["pytest"], TOOLS["rich"])
+    session.install(".", TOOLS["mypy"], TOOLS["pyright"], *TYPED_EXTRAS)
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
     for module in ("", ".bulk", ".testing", ".emulator", ".pytest_plugin"):
@@ -166,7 +169,7 @@ def coverage(session):
 @nox.session(python=OLDEST, tags=["nightly"])
 def types_oldest(session):
     """Check the types on the oldest Python, with the last mypy that runs there."""
-    session.install(".", TOOLS["argcomplete"], "mypy==1.19.*", TOOLS["pytest"])
+    session.install(".", "mypy==1.19.*", *TYPED_EXTRAS)
     session.run("mypy")
 
 

@@ -600,7 +600,8 @@ def _signature_of(function: Callable[..., object]) -> inspect.Signature:
 
         # What is not defined yet is left as it is.
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    return inspect.signature(function)
+    else:  # noqa: RET505 - mypy takes what follows a version check for unreachable
+        return inspect.signature(function)
 
 
 def _returns_something(function: Callable[..., object]) -> bool:
