@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 
 import fetch_hive_sdk
-from fetch_hive_sdk import testing
+from fetch_hive_sdk import bulk, emulator, telemetry, testing
 
 ROOT = Path(__file__).parent.parent
 
@@ -83,7 +83,10 @@ def test_every_public_name_can_be_linked_to(pages):
     """The reference has a place for every public name, as `#fetch_hive_sdk.FetchHive` for one."""
     places = set().union(*(page.ids for page in pages.values()))
 
-    names = {f"{module.__name__}.{name}" for module in (fetch_hive_sdk, testing) for name in module.__all__}
+    modules = (fetch_hive_sdk, bulk, emulator, telemetry, testing)
+    names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
+    # These have their place with the emulator.
+    names -= {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}
     assert names - places == {"fetch_hive_sdk.__version__"}
 
 

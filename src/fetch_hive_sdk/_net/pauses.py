@@ -17,7 +17,7 @@ class Pauses:
     """
 
     def __init__(self) -> None:
-        self.times_closed = 0
+        self.times_closed: int = 0
         """How often the client has been closed."""
         self._waiting: set[threading.Lock] = set()
 

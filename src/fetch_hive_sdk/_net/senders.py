@@ -83,10 +83,10 @@ class Senders:
     def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
-        self.pauses = Pauses()
-        self.async_pauses = AsyncPauses()
-        self.sender = SharedSender(self)
-        self.async_sender = AsyncSharedSender(self)
+        self.pauses: Pauses = Pauses()
+        self.async_pauses: AsyncPauses = AsyncPauses()
+        self.sender: SharedSender = SharedSender(self)
+        self.async_sender: AsyncSharedSender = AsyncSharedSender(self)
         self.wrapper: Optional[Wrapper] = None
         self._lock = threading.Lock()
         self._blocking: Optional[Sender] = None
@@ -236,7 +236,7 @@ class SharedSender:
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
-        self.pauses = senders.pauses
+        self.pauses: Pauses = senders.pauses
 
     @property
     def owns_sockets(self) -> bool:
@@ -258,7 +258,7 @@ class AsyncSharedSender:
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
-        self.pauses = senders.async_pauses
+        self.pauses: AsyncPauses = senders.async_pauses
 
     @property
     def owns_sockets(self) -> bool:

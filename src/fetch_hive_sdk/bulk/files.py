@@ -48,7 +48,7 @@ class FileRows:
         self._kind: Format = found
         self._needed = needed
         self._skips_bad = skips_bad
-        self.skipped = 0
+        self.skipped: int = 0
         """Broken lines that were left out, so far."""
         self._length: Optional[int] = None
 

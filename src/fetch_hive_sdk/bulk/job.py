@@ -73,7 +73,7 @@ class Job:
     """
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         """The journal."""
         self._reader: Optional[sqlite3.Connection] = None
 

@@ -91,11 +91,11 @@ class Journal:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.path = path
-        self.counts = Counts()
+        self.counts: Counts = Counts()
         """Of what is on the disk, as of the last commit."""
         self.unwritten: list[End] = []
         """What the disk refused: not lost while the job runs."""
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         """How long the runs before this one took."""
         self._loop = loop
         self._on_freed = on_freed

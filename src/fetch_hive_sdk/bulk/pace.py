@@ -37,7 +37,7 @@ class Pace:
         tpm: Optional[float] = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.limit = 1
+        self.limit: int = 1
         """How many calls may be under way now."""
         self._maximum = maximum
         self._spacing = 60 / rpm if rpm else 0.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .endings import Snapshot
     from .report import BulkReport
 
-log = logging.getLogger("fetch_hive_sdk")
+log: logging.Logger = logging.getLogger("fetch_hive_sdk")
 
 _TICK_SECONDS = 0.5
 _LINE_SECONDS = 10.0

@@ -156,15 +156,15 @@ class Store:
         self.connection = connection
         self.sendable: frozenset[int] = frozenset({PENDING, REJECTED})
         self.may_change_requests = False
-        self.changes = Counts()
+        self.changes: Counts = Counts()
         """How rows that came have changed the counts, all in all."""
-        self.number_of_pass = 0
-        self.last_id = 0
+        self.number_of_pass: int = 0
+        self.last_id: int = 0
         # Rows mostly come as they came before. As long as they do, with none left out, it need not be written down
         # which ones have come: all those up to this id.
-        self.in_order = 0
-        self.is_reordered = bool(self.get("reordered", 0))
-        self.next_id = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
+        self.in_order: int = 0
+        self.is_reordered: bool = bool(self.get("reordered", 0))
+        self.next_id: int = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
 
     # --- Values of the journal as a whole -----------------------------------------------------------------------------
 
