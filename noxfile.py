@@ -28,9 +28,8 @@ nox.options.sessions = ["lint", "types", TESTS, "lowest", "docs", "build"]
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 TOOLS = {re.split(r"[^\w-]", line)[0]: line for line in PROJECT["optional-dependencies"]["dev"]}
 TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox", "pyright", "ruff"}]
-# Newer versions need a newer typing-extensions; the pytest-httpx for the oldest httpx needs an older pytest.
-OLDER_TOOLS = ["cryptography<45", "pytest-asyncio<0.26"]
-OLDER_TOOLS += [line for line in TEST_TOOLS if not line.startswith(("pytest-asyncio", "pytest-httpx"))]
+# The pytest-httpx for the oldest httpx needs an older pytest.
+LOWEST_TOOLS = [line for line in TEST_TOOLS if not line.startswith("pytest-httpx")]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
 # What the source imports only where it is installed, and is checked against.
@@ -76,7 +75,7 @@ def tests(session):
 @nox.session(python=OLDEST)
 def lowest(session):
     """Run the tests with the oldest dependencies that pyproject.toml allows."""
-    session.install(".", *LOWEST, *OLDER_TOOLS)
+    session.install(".", *LOWEST, *LOWEST_TOOLS)
     # The oldest httpx imports asyncio by itself.
     missing = "pytest_httpx or importing_the_package_loads_nothing"
     session.run("python", "-m", "pytest", "-n", "auto", "-k", f"not ({missing})", *session.posargs)

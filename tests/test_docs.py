@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +100,18 @@ def _service(monkeypatch, tmp_path):
     logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
 
 
+def close_the_loop_of_other_tests():
+    """Close the event loop that pytest-asyncio leaves open, before `asyncio.run` drops it with a warning."""
+    with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.get_event_loop_policy().get_event_loop().close()
+
+
 @every_page
 @pytest.mark.usefixtures("_service")
 def test_python_blocks_run(page):
     """The Python blocks of a page run one after the other in one program, and print what the page says."""
+    close_the_loop_of_other_tests()
     program = {"__name__": "__main__"}
     printed = None
     for block in blocks_of(page):
@@ -262,6 +271,7 @@ def extract_ticket(mail: str) -> Ticket:
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
     """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
+    close_the_loop_of_other_tests()
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
     program = {name: getattr(module, name) for module in (fetch_hive_sdk, bulk, testing) for name in module.__all__}

@@ -170,9 +170,8 @@ import os, sys, time
 from fetch_hive_sdk.bulk.lock import OwnerLock
 from pathlib import Path
 lock = OwnerLock(Path(sys.argv[1]))
-child = os.fork()
-if child:
-    print(child, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)
 time.sleep(60)
 """
     path = tmp_path / "job.db"

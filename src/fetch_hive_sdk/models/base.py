@@ -40,7 +40,10 @@ def _leave_out_unreadable_items(schema: Any) -> None:
 class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the hash of a frozen model
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", hide_input_in_errors=True)
+    # Before 2.10 Pydantic warned of any field that begins with `model_`.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="allow", hide_input_in_errors=True, protected_namespaces=("model_dump", "model_validate")
+    )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Optional
+from typing import Optional
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from .base import Received
 
 
 class Model(Received, frozen=True):
     """A model that can be used."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(protected_namespaces=())
 
     id: str
     """Its id: pass it as `llm_model`."""

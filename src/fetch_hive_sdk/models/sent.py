@@ -41,7 +41,10 @@ class Sent(BaseModel, frozen=True):
     A field that was given is sent, even an empty one, but for those of `optional_texts`.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    # Before 2.10 Pydantic warned of any field that begins with `model_`.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, protected_namespaces=("model_dump", "model_validate")
+    )
 
     optional_texts: ClassVar[frozenset[str]] = frozenset()
     """Fields that are left out when they are empty."""
