@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._secret import Secret
 from fetch_hive_sdk.testing._cassette import (
     RecordedAnswer,
     RecordedCall,
@@ -58,7 +59,7 @@ def test_masks_the_key():
     headers = {"retry-after": KEY, **STREAM}
     chunks = [(0.0, f'data: {{"type": "{escaped}"}}\n\n: {KEY}\n\n'.encode()), (0.1, KEY.encode() + b"\xff")]
 
-    answer = keep_answer(200, headers, chunks, KEY)
+    answer = keep_answer(200, headers, chunks, Secret(KEY))
 
     assert KEY not in asked.model_dump_json() + answer.model_dump_json()
     assert answer.events[0].event == {"type": "***"}
@@ -81,14 +82,14 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
 )
 def test_masks_an_escaped_key_in_every_form_of_an_event(event, written):
     """What is not exactly `data: ...` and a blank line is kept word for word, but for the key."""
-    answer = keep_answer(200, STREAM, [(0.0, (event % written).encode())], KEY)
+    answer = keep_answer(200, STREAM, [(0.0, (event % written).encode())], Secret(KEY))
 
     assert body_of(answer).decode() == event % "***"
 
 
 def test_masks_an_escaped_key_in_a_text_that_is_not_json():
     """An answer in one piece is masked likewise."""
-    assert body_of(keep_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], KEY)) == b'{"a": "***'
+    assert body_of(keep_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], Secret(KEY))) == b'{"a": "***'
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
@@ -97,8 +98,10 @@ def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
     body = f'{{"n": {number}}}'.encode()
     events = f'data: {{"n": {number}}}\n\n'.encode()
     calls = [
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, JSON, [(0.0, body)], KEY)),
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, STREAM, [(0.0, events)], KEY)),
+        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, JSON, [(0.0, body)], Secret(KEY))),
+        RecordedCall(
+            request=keep_request(request(body)), response=keep_answer(200, STREAM, [(0.0, events)], Secret(KEY))
+        ),
     ]
     file = tmp_path / "c.json"
     write_file(file, *calls)
@@ -150,7 +153,7 @@ def test_refuses_a_redact_that_returns_no_json(returned):
 )
 def test_gives_back_the_body_that_came(tmp_path, body):
     """An answer is the same after it has been to the file: JSON as JSON, anything else byte by byte."""
-    answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
+    answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], Secret(KEY))
     write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
@@ -173,7 +176,7 @@ def test_gives_back_the_body_that_came(tmp_path, body):
 def test_gives_back_the_events_that_came(tmp_path, wire, size):
     """A stream is the same byte by byte, with its comments, line ends and broken events, however it was cut."""
     chunks = [(float(at), wire[at : at + size]) for at in range(0, len(wire), size)]
-    answer = keep_answer(200, STREAM, chunks, KEY)
+    answer = keep_answer(200, STREAM, chunks, Secret(KEY))
     write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
@@ -186,7 +189,7 @@ def test_times_an_event_by_its_last_byte():
     """An event has the time at which it was whole."""
     chunks = [(0.1, b'data: {"a": 1}\n'), (0.2, b'\ndata: {"a": 2}\n\ndata: {'), (0.3, b'"a": 3}\n\n')]
 
-    events = keep_answer(200, STREAM, chunks, "").events
+    events = keep_answer(200, STREAM, chunks, Secret("")).events
 
     assert [(event.at, event.event["a"]) for event in events] == [(0.2, 1), (0.2, 2), (0.3, 3)]
 
@@ -203,7 +206,7 @@ def test_times_an_event_by_its_last_byte():
 )
 def test_knows_when_a_stream_is_over(wire, over):
     """A stream has said all with its usage, an error or the end marker."""
-    (event,) = keep_answer(200, STREAM, [(0.0, wire)], "").events
+    (event,) = keep_answer(200, STREAM, [(0.0, wire)], Secret("")).events
 
     assert is_over(event) is over
 
@@ -211,7 +214,7 @@ def test_knows_when_a_stream_is_over(wire, over):
 def test_writes_one_call_a_line(tmp_path):
     """The file is JSON Lines: letters as they are, headers sorted, and a line that can be read without the others."""
     wire = [(0.1, 'data: {"response": "café"}\n\n'.encode()), (0.25, b": ping\n\n")]
-    answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
+    answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, Secret(KEY))
     call = RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
     file = tmp_path / "c.json"
 
@@ -230,7 +233,7 @@ def test_writes_one_call_a_line(tmp_path):
 
 def test_reads_the_old_form(tmp_path):
     """A cassette of version 1.0, one JSON object on many lines, is read as before."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], Secret(KEY)))
     file = tmp_path / "c.json"
     old = {"fetch_hive_cassette": 1, "calls": [call.model_dump(exclude_unset=True)] * 2}
     file.write_text(json.dumps(old, indent=2), "utf-8")
@@ -241,7 +244,7 @@ def test_reads_the_old_form(tmp_path):
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b'{"fetch_hive_cassette": 2, "requ', b'{"a": "caf\xc3'])
 def test_reads_what_a_killed_recorder_has_left(tmp_path, end):
     """A line that was cut costs itself and no other; blank lines and other line ends mean nothing."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], Secret(KEY)))
     file = tmp_path / "c.json"
     write_file(file, call)
     file.write_bytes(file.read_bytes() + end)
@@ -292,8 +295,8 @@ def test_masks_what_callbacks_are_signed_with():
     """Wherever it stands in an answer or an event; and the secret of a trigger in a query."""
     body = b'{"run_id": "r", "webhook_secret": "whsec_1", "data": [{"webhook_secret": "whsec_2"}]}'
 
-    whole = keep_answer(202, JSON, [(0.0, body)], KEY)
-    event = keep_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], KEY)
+    whole = keep_answer(202, JSON, [(0.0, body)], Secret(KEY))
+    event = keep_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], Secret(KEY))
     asked = keep_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
 
     assert b"whsec" not in body_of(whole) + body_of(event)

@@ -13,16 +13,16 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from driving import KEY, Blocking
+from driving import KEY, Blocking, shown_by
 from fetch_hive_sdk import (
     Agent,
     AgentChat,
     AgentDelegation,
     AgentReply,
-    APIConnectionError,
     Asset,
     ConfigurationError,
     FetchHive,
+    FetchHiveError,
     KnowledgeBase,
     NotFoundError,
     RateLimitError,
@@ -483,9 +483,11 @@ def test_refuses_what_cannot_be_uploaded(drive, file, fields, reason):
 
 
 def test_a_file_that_is_missing_is_the_callers_error(drive, tmp_path):
-    """As `open` raises it."""
-    with pytest.raises(FileNotFoundError):
+    """As `open` raises it. No variable of the traceback shows the key."""
+    with pytest.raises(FileNotFoundError) as caught:
         call(drive, client_of(drive, Service({})), "assets.upload", tmp_path / "missing")
+
+    assert KEY not in shown_by(caught.value)
 
 
 # --- Waits -----------------------------------------------------------------------------------------------------------
@@ -647,7 +649,7 @@ def test_a_conversation_keeps_its_thread(drive):
 
 
 def test_triggers_send_their_secret_and_not_the_key(drive):
-    """The secret is in no error."""
+    """In a header of its own."""
     service = Service({"request_id": "req_1", "run_status": "running"})
     fields = {"secret": "whsec_123456", "callback_url": "https://cb.test"}
 
@@ -666,12 +668,86 @@ def test_triggers_send_their_secret_and_not_the_key(drive):
     for request in service.requests:
         assert request.headers["x-fetch-hive-webhook-secret"] == "whsec_123456"
         assert "authorization" not in request.headers
-    service.answers = [httpx.ReadError("reset")]
-    with pytest.raises(APIConnectionError) as caught:
-        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **fields)
-    assert "whsec_123456" not in str(caught.value) + repr(dict(caught.value.request.headers))
-    with pytest.raises(ConfigurationError, match="secret must be a printable"):
-        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **{**fields, "secret": "a\nb"})
+
+
+TRIGGER_FAILURES = [
+    (httpx.ReadError("reset whsec_123456"), {}),
+    (httpx.Response(500, text="<p>whsec_123456</p>", headers={"x-a": "whsec_123456"}), {}),
+    (httpx.Response(401, json={"error": "whsec_123456 is wrong", "request_id": "whsec_123456"}), {}),
+    (httpx.Response(202, text='{"a": "whsec_123456"'), {}),
+    (httpx.Response(202, json=["whsec_123456"]), {}),
+    ({}, {"timeout": "whsec"}),
+    ({}, {"callback_url": 5}),
+    ({}, {"extra_body": {"async": {}}}),
+]
+
+
+@pytest.mark.parametrize("name", ["triggers.agent", "triggers.workflow"])
+@pytest.mark.parametrize(("answer", "given"), TRIGGER_FAILURES)
+def test_the_secret_of_a_trigger_is_shown_by_no_error(drive, name, answer, given):
+    """Neither where the service repeats it, nor in a variable of a traceback, nor in a pickle."""
+    ids, extra = (["a"], {"message": "m"}) if name == "triggers.agent" else (["w", "v"], {})
+    fields = {"secret": "whsec_123456", "callback_url": "https://cb.test", **extra, **given}
+
+    with pytest.raises((FetchHiveError, ValueError)) as caught:
+        call(drive, client_of(drive, Service(answer)), name, *ids, **fields)
+
+    assert "whsec_123456" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["whsec_123456\n", "whsec_123456é", "", b"whsec_123456", None])
+def test_a_secret_that_no_header_can_carry_is_refused(drive, secret):
+    """The message does not quote it, and nothing is sent."""
+    service = Service({})
+
+    with pytest.raises(ConfigurationError, match="secret must be a printable") as caught:
+        call(
+            drive,
+            client_of(drive, service),
+            "triggers.agent",
+            "a",
+            secret=secret,
+            message="m",
+            callback_url="https://x",
+        )
+
+    assert "whsec_123456" not in shown_by(caught.value)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(202, json={"webhook_secret": "whsec_123456"}),
+        httpx.Response(202, text='{"run_id": 1, "webhook_secret": "whsec_123456'),
+        httpx.Response(500, json={"error": "late", "webhook_secret": "whsec_123456"}),
+    ],
+)
+def test_the_secret_of_a_callback_is_shown_by_no_error(drive, answer):
+    """The run may have begun; what it answers with is not in the logs."""
+    client = client_of(drive, Service(answer), max_retries=0)
+
+    with pytest.raises(FetchHiveError) as caught:
+        call(drive, client, "invoke_hive_agent", hive_agent="h", objective="o", callback_url="https://x")
+
+    assert "whsec_123456" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize("name", ["raw_request", "get_request", "triggers.agent"])
+def test_the_secret_of_a_callback_is_in_no_repr(name):
+    """Wherever it comes, asked for or not. It can be read by its name."""
+    client = client_of(
+        Blocking(), Service({"request_id": "r", "webhook_secret": "s-1", "data": {"webhook_secret": "s-2"}})
+    )
+    answer = {
+        "raw_request": lambda: client.raw_request("POST", "/workflow/invoke", json={}),
+        "get_request": lambda: client.get_request("r"),
+        "triggers.agent": lambda: client.triggers.agent("a", secret="s", message="m", callback_url="https://x"),
+    }[name]()
+
+    assert "s-1" not in repr(answer)
+    assert "s-2" not in repr(answer)
+    assert (answer.json if name == "raw_request" else answer)["webhook_secret"] == "s-1"
 
 
 def test_any_place_can_be_called(drive):

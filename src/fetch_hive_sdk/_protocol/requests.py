@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
 import httpx
 from pydantic_core import to_json
@@ -127,6 +127,11 @@ def build_request(
     limits: Mapping[str, Optional[float]],
 ) -> httpx.Request:
     """Build the request of one attempt."""
+    url = _read_url(config.base_url + endpoint.path)
+    if endpoint.query:
+        url = url.copy_merge_params(endpoint.query)
+    # Opened before the secrets are in a variable: where the file is missing, a crash report shows this function.
+    upload = body.content() if body is not None and callable(body.content) else None
     headers = {
         **_credentials(config, endpoint),
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
@@ -135,16 +140,13 @@ def build_request(
         "User-Agent": USER_AGENT,
         **config.default_headers,
     }
-    url = _read_url(config.base_url + endpoint.path)
-    if endpoint.query:
-        url = url.copy_merge_params(endpoint.query)
     extensions = {"timeout": dict(limits)}
     if body is None:
         return httpx.Request(endpoint.method, url, headers=headers, extensions=extensions)
     headers["Content-Type"] = body.media_type
-    if isinstance(body.content, bytes):
-        return httpx.Request(endpoint.method, url, headers=headers, content=body.content, extensions=extensions)
+    if upload is None:
+        content = cast("bytes", body.content)
+        return httpx.Request(endpoint.method, url, headers=headers, content=content, extensions=extensions)
     # httpx adds these only to a body that it writes itself.
-    upload = body.content()
     headers.update({"Host": url.netloc.decode("ascii"), "Content-Length": str(upload.length)})
     return httpx.Request(endpoint.method, url, headers=headers, stream=upload, extensions=extensions)

@@ -8,8 +8,7 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import TYPE_CHECKING, Optional, cast
 
-from fetch_hive_sdk._secret import Secret
-from fetch_hive_sdk.testing._cassette import hide_webhook_secrets
+from fetch_hive_sdk.testing._cassette import secrets_of
 from fetch_hive_sdk.testing._json import read_json
 from fetch_hive_sdk.testing._watch import WatchedBody
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
-    from pydantic import JsonValue
 
     from fetch_hive_sdk.testing._server import Handler
     from fetch_hive_sdk.testing._watch import End
@@ -151,7 +149,7 @@ class _Call:
         self._left_out = 0
         self._is_stream = False
         self._body = bytearray()
-        self._key = Secret(request.headers.get("authorization", "").partition(" ")[2])
+        self._secret = secrets_of(request)
         self.record: Record = {
             "at": time.time(),
             "method": request.method,
@@ -202,7 +200,7 @@ class _Call:
             value: object = read_json(data)
         except ValueError:
             value = data.decode(errors="replace")
-        value = hide_webhook_secrets(cast("JsonValue", self._key.hide_in_value(value)))
+        value = self._secret.hide_in_value(value)
         return value if len(data) <= _LONGEST else _shorten(value)
 
 

@@ -190,7 +190,7 @@ def keep_request(request: httpx.Request, base_path: str = "", redact: Optional[R
         TypeError: `redact` returned no JSON object.
 
     """
-    key = Secret(key_of(request))
+    key = secrets_of(request)
     path = _SECRET_IN_QUERY.sub(r"\1***", key.hide_in(request.url.raw_path.decode("ascii", "replace")))
     found = {"method": request.method, "path": path[len(base_path) :] if path.startswith(f"{base_path}/") else path}
     # An upload is read as it is sent; here it is kept whole.
@@ -215,30 +215,24 @@ def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
 _SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
 
 
-def hide_webhook_secrets(value: JsonValue) -> JsonValue:
-    """Return a JSON value without what callbacks are signed with."""
-    if isinstance(value, dict):
-        hidden = {name: "***" if name == "webhook_secret" and item else item for name, item in value.items()}
-        return {name: hide_webhook_secrets(item) for name, item in hidden.items()}
-    return [hide_webhook_secrets(item) for item in value] if isinstance(value, list) else value
+def secrets_of(request: httpx.Request) -> Secret:
+    """Return the mask of the key that a request carries, and of the secret of a trigger."""
+    key = request.headers.get("authorization", "").partition(" ")[2].strip()
+    return Secret(key, request.headers.get("x-fetch-hive-webhook-secret", "").strip())
 
 
-def key_of(request: httpx.Request) -> str:
-    """Return the key that a request carries, empty if there is none."""
-    return str(request.headers.get("authorization", "")).partition(" ")[2].strip()
-
-
-def keep_answer(status: int, headers: Mapping[str, str], chunks: list[tuple[float, bytes]], key: str) -> RecordedAnswer:
+def keep_answer(
+    status: int, headers: Mapping[str, str], chunks: list[tuple[float, bytes]], secret: Secret
+) -> RecordedAnswer:
     """Return what is kept of an answer.
 
     Args:
         status: The HTTP status.
         headers: The headers to keep.
         chunks: The bytes as they came, each with its seconds after the request.
-        key: The key, masked wherever it stands.
+        secret: What is masked wherever it stands.
 
     """
-    secret = Secret(key)
     found: dict[str, object] = {"status": status, "headers": secret.hide_in_value(dict(sorted(headers.items())))}
     if headers.get("content-type", "").startswith("text/event-stream"):
         found["events"] = [_keep_event(at, block, secret) for at, block in _cut(chunks)]
@@ -266,15 +260,14 @@ def _keep_event(at: float, block: bytes, key: Secret) -> dict[str, object]:
     if block.startswith(b"data: ") and block.endswith(b"\n\n"):
         value = _parse(block[6:-2])
         if isinstance(value, dict):
-            return {"at": at, "event": hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))}
+            return {"at": at, "event": key.hide_in_value(value)}
     return {"at": at, **_keep_bytes(block, key, "wire")}
 
 
 def _keep_body(body: bytes, key: Secret) -> dict[str, object]:
     value = _parse(body)
     is_json = isinstance(value, (dict, list))
-    hidden = hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))
-    return {"body": hidden} if is_json else _keep_bytes(body, key, "text")
+    return {"body": key.hide_in_value(value)} if is_json else _keep_bytes(body, key, "text")
 
 
 def _keep_bytes(data: bytes, key: Secret, name: str) -> dict[str, object]:

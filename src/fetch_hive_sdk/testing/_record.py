@@ -12,7 +12,7 @@ import httpx
 from fetch_hive_sdk._net.proxies import loopback_mounts
 from fetch_hive_sdk._session import wrap_sender
 
-from ._cassette import File, RecordedCall, RecordedRequest, Redact, is_over, keep_answer, keep_request, key_of
+from ._cassette import File, RecordedCall, RecordedRequest, Redact, is_over, keep_answer, keep_request, secrets_of
 from ._cassette_writer import CassetteWriter
 from ._reply import Reply, json_reply
 from ._routes import path_of
@@ -241,7 +241,7 @@ class _CallUnderWay:
         self.asked = str(sorted(kept.fields().items()))
         self.started = time.monotonic()
         self._request = kept
-        self._key = key_of(request)
+        self._secret = secrets_of(request)
         self._status = 0
         self._headers: dict[str, str] = {}
         self._encoding = ""
@@ -261,7 +261,7 @@ class _CallUnderWay:
     def recorded(self, end: End) -> Iterator[RecordedCall]:
         """Yield the call if there is an answer to keep: a whole one, or what there is of a stream."""
         try:
-            answer = keep_answer(self._status, self._headers, self._unpacked(), self._key)
+            answer = keep_answer(self._status, self._headers, self._unpacked(), self._secret)
         except httpx.DecodingError:
             return
         # The client stops reading at the end marker, and does not always wait for the end of the body.
