@@ -758,7 +758,7 @@ def test_the_catalogues_are_there(call):
     """Models, countries and error codes."""
     assert {model.model_type for model in call("catalogue.models")} == {"llm", "image_generation"}
     assert len(call("catalogue.countries")) == 5
-    assert call("catalogue.countries", "google_search")[0].countries[0].value == "DE"
+    assert call("catalogue.countries", "google_search").countries[0].value == "DE"
     assert call("catalogue.error_codes").codes[0].code == "model_deprecated"
     with pytest.raises(NotFoundError, match="unsupported_service"):
         call("catalogue.countries", "yahoo")

@@ -648,6 +648,54 @@ def test_a_conversation_keeps_its_thread(drive):
     assert talk.thread_id in service.place
 
 
+@pytest.mark.parametrize("name", ["send", "stream"])
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"atachments": ["secret"]}, "unexpected keyword argument 'atachments': did you mean attachments"),
+        ({"thread_id": "secret"}, "unexpected keyword argument 'thread_id'"),
+        ({"agent": "secret"}, "unexpected keyword argument 'agent'"),
+    ],
+)
+def test_a_misspelled_keyword_of_a_message_is_refused(drive, name, options, reason):
+    """The one that was probably meant is named, no value is quoted, and nothing is sent."""
+    service = Service({})
+    talk = client_of(drive, service).conversation("agt")
+
+    def say() -> None:
+        if isinstance(drive, Blocking):
+            getattr(talk, name)("Hello", **options)
+        elif name == "send":
+            asyncio.run(talk.asend("Hello", **options))
+        else:
+            talk.astream("Hello", **options)
+
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an {reason}"):
+        say()
+
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(("agent", "thread_id"), [("", None), (" ", None), (None, None), (5, None), ("a", 5)])
+def test_a_conversation_is_with_an_agent(agent, thread_id):
+    """It is refused when it is made, and not with its first message."""
+    with pytest.raises(ValidationError, match=r"agent|thread_id"):
+        client_of(Blocking(), Service({})).conversation(agent, thread_id)
+
+
+def test_what_this_version_does_not_know_can_be_sent_in_a_conversation(drive):
+    """By `extra_body`, as in any run."""
+    service = Service({"response": "r"})
+    talk = client_of(drive, service).conversation(uuid.UUID(int=2))
+
+    send = talk.send if isinstance(drive, Blocking) else lambda *a, **k: asyncio.run(talk.asend(*a, **k))
+    send("Hello", extra_body={"future": 1}, artifact_refs=[uuid.UUID(int=1)])
+
+    assert service.body["agent"] == TWO[1] == talk.agent
+    assert service.body["future"] == 1
+    assert service.body["artifact_refs"] == [str(uuid.UUID(int=1))]
+
+
 def test_triggers_send_their_secret_and_not_the_key(drive):
     """In a header of its own."""
     service = Service({"request_id": "req_1", "run_status": "running"})

@@ -116,6 +116,26 @@ def test_an_empty_answer_reads_like_an_empty_dict():
     assert dict(ours.delete_agent("ws", "a")) == {}
 
 
+LISTS = {
+    "list_thread_delegations": "delegations",
+    "list_tool_action_approvals": "approvals",
+    "list_knowledge_bases": "knowledge_bases",
+    "list_knowledge_base_items": "knowledge_base_items",
+    "list_agents": "agents",
+    "list_agent_chat_messages": "messages",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_bare_list_reads_like_the_dict_that_is_documented(name):
+    """Code that reads `["agents"]` goes on working."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=[{"id": "a"}]))
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=transport))
+    asked = next(call for call in CALLS if call["call"] == name)
+
+    assert getattr(ours, name)(*asked["args"], **asked["kwargs"]) == {LISTS[name]: [{"id": "a"}]}
+
+
 def test_the_workspace_of_a_call_wins():
     """Over that of the client."""
     sent = []

@@ -161,7 +161,8 @@ def resources(client: FetchHive) -> None:
     assert_type(client.delegations.list("t"), list[AgentDelegation])
     assert_type(client.delegations.wait("d"), AgentDelegation)
     assert_type(client.catalogue.models(), list[Model])
-    assert_type(client.catalogue.countries("s"), list[SearchServiceCountries])
+    assert_type(client.catalogue.countries(), list[SearchServiceCountries])
+    assert_type(client.catalogue.countries("s"), SearchServiceCountries)
     assert_type(client.catalogue.error_codes(locale="es"), ErrorCatalogue)
     assert_type(
         client.triggers.agent("a", secret=SecretStr("s"), message="m", callback_url="https://x"), TriggerAccepted

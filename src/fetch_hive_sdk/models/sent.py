@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
+
+from fetch_hive_sdk._config import is_loopback
 
 from .json_values import MetadataText, Text, check_metadata, read_inputs, read_json_object
 
@@ -29,7 +33,37 @@ def _read_id(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
+def is_https(url: object) -> bool:
+    """Whether a value is an address with https:// and a host."""
+    return isinstance(url, str) and re.match(r"https://[^/?#\s]", url, re.IGNORECASE) is not None
+
+
+def check_callback_url(url: object) -> object:
+    """Check the address of a callback: the answer goes there, and the service takes HTTPS only.
+
+    Plain http to this machine is for a fake or an emulator, whose callbacks get there.
+
+    Raises:
+        PydanticCustomError: It is something else.
+
+    """
+    if is_https(url):
+        return url
+    if not isinstance(url, str) or not _is_near(url):
+        raise PydanticCustomError("callback_url", "must be an https:// address (http:// only to this machine)")
+    return url
+
+
+def _is_near(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and is_loopback(parts.hostname or "")
+    except ValueError:
+        return False
+
+
 Name = Annotated[Text, AfterValidator(_not_empty)]
+CallbackUrl = Annotated[Text, AfterValidator(check_callback_url)]
 IdText = Annotated[Text, AfterValidator(_not_empty), BeforeValidator(_read_id)]
 Inputs = Annotated[Mapping[str, object], BeforeValidator(read_inputs)]
 Metadata = Annotated[Mapping[Text, MetadataText], BeforeValidator(check_metadata)]

@@ -50,7 +50,7 @@ class Triggers(Resource):
             agent_id: The id of the agent.
             secret: The agent's webhook secret.
             message: What it is asked.
-            callback_url: Where the service sends the answer.
+            callback_url: Where the service sends the answer, an HTTPS address.
             thread_id: The conversation, by a name of yours.
             user: Your own opaque id of the person who calls.
             metadata: Flat data of your own for audit and log filtering.
@@ -123,7 +123,7 @@ class Triggers(Resource):
             workflow_endpoint_id: The id of the workflow's deployment.
             variant_id: The id of the variant.
             secret: The deployment's webhook secret.
-            callback_url: Where the service sends the result.
+            callback_url: Where the service sends the result, an HTTPS address.
             inputs: Values for the Start step.
             timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
             extra_body: Further fields of the JSON body, for what this version does not know.
