@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import json
 import pickle
+import threading
+import time
 import uuid
 from io import BytesIO
 
@@ -13,12 +15,13 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from driving import KEY, Blocking, shown_by
+from driving import KEY, Asyncio, Blocking, shown_by
 from fetch_hive_sdk import (
     Agent,
     AgentChat,
     AgentDelegation,
     AgentReply,
+    APIConnectionError,
     Asset,
     ConfigurationError,
     FetchHive,
@@ -490,6 +493,28 @@ def test_a_file_that_is_missing_is_the_callers_error(drive, tmp_path):
     assert KEY not in shown_by(caught.value)
 
 
+def test_a_slow_file_does_not_stop_the_event_loop():
+    """It is read in a thread; its progress is reported in the event loop."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    reported: list[int] = []
+
+    class Slow(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size and loops:
+                turned = threading.Event()
+                loops[0].call_soon_threadsafe(turned.set)
+                assert turned.wait(10), "the event loop stands still"
+            return super().read(size)
+
+    async def main() -> Asset:
+        loops.append(asyncio.get_running_loop())
+        client = client_of(Asyncio(), Service({"asset": {"id": "as"}}))
+        return await client.assets.aupload(Slow(b"honey"), progress=lambda *_: reported.append(threading.get_ident()))
+
+    assert asyncio.run(main()).id == "as"
+    assert reported == [threading.get_ident()]
+
+
 # --- Waits -----------------------------------------------------------------------------------------------------------
 
 RUNNING = {"request_id": "req_1", "status": "processing"}
@@ -545,6 +570,42 @@ def test_a_wait_stops_where_waiting_does_not_help(drive, answer, error):
         call(drive, client_of(drive, service), "requests.wait", "req_1", first_wait=0)
 
     assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize(("name", "answer"), [("requests", RUNNING), ("delegations", DELEGATION)])
+def test_a_wait_ends_when_the_client_is_closed(drive, name, answer):
+    """At once, and not after its pause."""
+    service = Service(answer)
+    client = client_of(drive, service)
+    family = getattr(client, name)
+    senders = client._session.senders
+
+    def close_in_the_pause() -> None:
+        while not senders.sender.pauses._waiting:
+            time.sleep(0.01)
+        client.close()
+
+    async def await_and_close() -> None:
+        waiting = asyncio.ensure_future(family.await_("x", first_wait=60, longest_wait=60))
+        while not senders.async_sender.pauses._waiting:  # noqa: ASYNC110 - nothing reports that a pause begins
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        await waiting
+
+    def wait() -> None:
+        if isinstance(drive, Blocking):
+            threading.Thread(target=close_in_the_pause, daemon=True).start()
+            family.wait("x", first_wait=60, longest_wait=60)
+        else:
+            asyncio.run(await_and_close())
+
+    started = time.monotonic()
+    with pytest.raises(APIConnectionError, match="the client was closed while it waited for") as caught:
+        wait()
+
+    assert time.monotonic() - started < 20
+    assert len(service.requests) == 1
+    assert caught.value.maybe_processed is False
 
 
 def test_waits_grow_and_are_never_short():
