@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import pickle
+import re
 import threading
 import time
 import uuid
@@ -359,6 +360,9 @@ def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
         ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "there is an argument"),
         ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a number"),
         ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
+        ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has half of a surrogate pair"),
+        ("approvals.list", [], {"agent_id": ["secret"]}, ValueError, "agent_id must be a string"),
+        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has half"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a table
@@ -873,25 +877,56 @@ def test_any_place_can_be_called(drive):
 @pytest.mark.parametrize(
     ("args", "fields", "reason"),
     [
-        (("TRACE", "/x"), {}, "method"),
-        (("GET", "https://other.test/x"), {}, "."),
-        (("GET", "//other.test"), {}, "path"),
-        (("GET", "/a/../b"), {}, "'.'"),
-        (("GET", "/a/%2e%2E/b"), {}, "'.'"),
-        (("GET", "/a?b=c"), {}, "without a query"),
-        (("GET", "/a"), {"effect": "none"}, "effect must be one of"),
+        (("TRACE", "/x"), {}, "method must be GET"),
+        ((5, "/x"), {}, "method must be GET"),
+        (("GET", "https://other.test/secret"), {}, "path must be what follows"),
+        (("GET", "//other.test/secret"), {}, "path must be what follows"),
+        (("GET", "/a//secret"), {}, "path must be what follows"),
+        (("GET", "\\\\other.test"), {}, "path must be what follows"),
+        (("GET", "/secret?b=c"), {}, "without a query"),
+        (("GET", "/secret#b"), {}, "path must be what follows"),
+        (("GET", "/secret\r\nX: y"), {}, "path must be what follows"),
+        (("GET", ""), {}, "path must be what follows"),
+        (("GET", None), {}, "path must be what follows"),
+        (("GET", "/secret/../b"), {}, "'..' as a segment"),
+        (("GET", "../b"), {}, "'..' as a segment"),
+        (("GET", "/a/./b"), {}, "'..' as a segment"),
+        (("GET", "/a/%2e%2E/b"), {}, "'..' as a segment"),
+        (("GET", "/a/%2F..%2Fb"), {}, "'..' as a segment"),
+        (("GET", "/a%5c..%5Cb"), {}, "'..' as a segment"),
+        (("GET", "/a"), {"effect": "secret"}, "effect must be one of"),
         (("POST", "/a"), {"json": {"a": float("inf")}}, "json.a is inf"),
+        (("GET", "/a"), {"query": {"q": ["secret"]}}, "q must be a string"),
+        (("GET", "/a"), {"query": {"q": "\ud800"}}, "q has half of a surrogate pair"),
+        (("GET", "/a"), {"query": "secret"}, "query must be a mapping"),
     ],
 )
 def test_places_outside_the_api_are_refused(drive, args, fields, reason):
-    """The key goes nowhere else."""
+    """The key goes nowhere else, no value is quoted, and nothing is sent."""
     service = Service({})
 
-    try:
+    with pytest.raises(ValueError, match=re.escape(reason)) as caught:
         call(drive, client_of(drive, service), "raw_request", *args, **fields)
-    except ValueError as error:
-        assert reason in str(error)  # noqa: PT017 - one of the cases is sent to the base_url, as it must be
-    assert all(request.url.host == "api.fetchhive.com" for request in service.requests)
+
+    assert "secret" not in str(caught.value)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("path", ["a", "/a", "/a.b/..c/d..", "/@me:x/%C3%A9", "/a%2Fb"])
+def test_places_inside_the_api_are_below_the_base_url(drive, path):
+    """As they are written."""
+    service = Service({})
+
+    call(
+        drive,
+        client_of(drive, service),
+        "raw_request",
+        "GET",
+        path,
+        query={"a": "b c", "n": 1.5, "u": uuid.UUID(int=2)},
+    )
+
+    assert service.place == f"GET /v1/{path.lstrip('/')}?a=b+c&n=1.5&u={TWO[1]}"
 
 
 def test_families_are_made_once():

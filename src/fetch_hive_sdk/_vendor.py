@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ._protocol.answers import one
 from ._protocol.endpoint import Effect, Endpoint, Method
-from ._protocol.paths import segment
+from ._protocol.paths import query_of, segment
 from ._protocol.requests import json_body
 from .models.json_values import read_json_object
 
@@ -72,7 +72,7 @@ class VendorNames:
             "cursor": cursor,
             "limit": limit,
         }
-        query = {name: str(value) for name, value in filters.items() if value is not None}
+        query = query_of(filters)
         path = _place(workspace_id, "tool_action_approvals")
         return self._ask(
             "list_tool_action_approvals", "GET", Effect.READ, path, query=query, wrap="approvals", timeout=timeout
@@ -280,7 +280,7 @@ class VendorNames:
         from .models.envelopes import Envelope  # noqa: PLC0415 - prompts need none of it
 
         answer = one(Envelope, may_be_empty=True, wrap=wrap)
-        endpoint = Endpoint(path, answer, method, effect, query or None, operation=operation)
+        endpoint = Endpoint(path, answer, method, effect, query, operation=operation)
         body = None if fields is None else json_body(endpoint, read_json_object(fields, operation), ())
         return self._session.run(endpoint, body, timeout=timeout)
 

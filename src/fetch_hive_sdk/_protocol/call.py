@@ -76,6 +76,13 @@ _WAITING_FOR: dict[Phase, str] = {
 }
 
 
+# What is in doubt where it is no run.
+_DOUBTS = {
+    Effect.CREATE: "it may have been created: look before you call again",
+    Effect.SETTLE: "it may have been done, and can be called again",
+}
+
+
 #            begin()                accept()                  read()            parse()
 #  [ new ] ---------> [ sent ] -----------------> [ accepted ] -------> [ read ] -------> answer
 #               ^        |     2xx                     |    ^  |
@@ -331,6 +338,9 @@ class Call(Generic[AnswerT]):
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
+        doubt = _DOUBTS.get(self._endpoint.effect) if error.maybe_processed else None
+        if doubt is not None:
+            error.args = (f"{error.args[0]}; {doubt}",)
         if isinstance(error, ResponseError):
             self._complete_body(error)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from fetch_hive_sdk._protocol.answers import one
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
-from fetch_hive_sdk._protocol.paths import segment
+from fetch_hive_sdk._protocol.paths import query_of, segment
 from fetch_hive_sdk._protocol.writes import write_body
 from fetch_hive_sdk.models.approvals import ApprovalPage, Decision, DecisionFields, ToolActionApproval
 
@@ -100,8 +100,15 @@ class Approvals(Resource):
             "GET",
             Effect.READ,
             operation="approvals.list",
-            query=_query(
-                status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, cursor=cursor, limit=limit
+            query=query_of(
+                {
+                    "status": status,
+                    "agent_id": agent_id,
+                    "run_id": run_id,
+                    "request_id": request_id,
+                    "cursor": cursor,
+                    "limit": limit,
+                }
             ),
         )
 
@@ -308,10 +315,6 @@ class Approvals(Resource):
         """Decide all tool calls that an agent waits for: the asyncio twin of `Approvals.resolve`."""
         with _asking(decide) as ask:
             return [await self.adecide(id, ask(pending), timeout=timeout) for id, pending in _decidable(reply)]
-
-
-def _query(**filters: object) -> dict[str, str]:
-    return {name: str(value) for name, value in filters.items() if value is not None}
 
 
 def _next_cursor(page: ApprovalPage, seen: set[str]) -> Optional[str]:

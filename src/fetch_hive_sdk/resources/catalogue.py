@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Optional, TypeVar, Union, overload
 
 from fetch_hive_sdk._protocol.answers import Answer, many, one
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
-from fetch_hive_sdk._protocol.paths import segment
+from fetch_hive_sdk._protocol.paths import query_of, segment
 from fetch_hive_sdk.models.catalogue import ErrorCatalogue, Model, SearchServiceCountries
 
 from ._base import Resource
@@ -121,7 +121,7 @@ class Catalogue(Resource):
             "GET",
             Effect.READ,
             operation="catalogue.error_codes",
-            query={"locale": locale} if locale else None,
+            query=query_of({"locale": locale or None}),
             is_open=True,
         )
 
