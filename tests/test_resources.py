@@ -25,6 +25,8 @@ from fetch_hive_sdk import (
     APIConnectionError,
     Asset,
     ConfigurationError,
+    ConflictError,
+    Decision,
     FetchHive,
     FetchHiveError,
     KnowledgeBase,
@@ -680,6 +682,50 @@ def test_resolving_denies_what_is_not_clearly_allowed(drive):
     decisions = {request.url.path.split("/")[-2]: json.loads(request.content) for request in service.requests}
     assert {id_ for id_, sent in decisions.items() if sent["decision"] == "allow_once"} == {"1"}
     assert decisions.keys() == {"1", "2", "3", "4", "5"}
+
+
+def test_a_refused_decision_does_not_keep_the_others_open(drive):
+    """Such as one that was made in the dashboard meanwhile. The refusal comes out when all is decided."""
+    refusal = httpx.Response(409, json={"error": "already decided"})
+    service = Service(httpx.Response(200), refusal, httpx.Response(200))
+    reply = AgentReply.model_validate({"pending_tool_approvals": PENDING[:1] + PENDING[2:4]})
+
+    with pytest.raises(ConflictError, match="already decided"):
+        call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
+
+    assert [request.url.path.split("/")[-2] for request in service.requests] == ["1", "3", "4"]
+
+
+def test_a_service_that_cannot_be_reached_ends_resolving(drive):
+    """What was decided is not known: the caller has to look."""
+    service = Service(httpx.Response(200), httpx.ReadError("reset"))
+    reply = AgentReply.model_validate({"pending_tool_approvals": [PENDING[0], *PENDING[2:]]})
+
+    with pytest.raises(APIConnectionError) as caught:
+        call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
+
+    assert caught.value.maybe_processed
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("answer", ["null", "[]", '"decided"', "true", '{"approval": null}', ""])
+@pytest.mark.parametrize("name", ["approvals.decide", "approvals.deny"])
+def test_any_answer_to_a_decision_will_do(drive, name, answer):
+    """None is documented, and it has been decided."""
+    args = ["ap", "deny"] if name == "approvals.decide" else ["ap"]
+
+    decision = call(drive, client_of(drive, Service(httpx.Response(200, content=answer.encode()))), name, *args)
+
+    assert isinstance(decision, Decision)
+    assert decision.approval is None
+
+
+@pytest.mark.parametrize("name", sorted(EMPTY_WILL_DO))
+def test_null_is_as_good_as_an_empty_answer(drive, name):
+    """Where nothing is promised."""
+    args, fields = next(row[1:3] for row in ROWS if row[0] == name)
+
+    assert not call(drive, client_of(drive, Service(httpx.Response(200, content=b"null"))), name, *args, **fields)
 
 
 # --- Conversations, triggers, anything -------------------------------------------------------------------------------
