@@ -754,6 +754,17 @@ def test_assets_are_kept_and_can_be_fetched(call, client, fake):
     assert fetched.headers["content-type"] == "text/plain"
 
 
+def test_an_uploaded_file_can_be_attached_to_a_message(fake, call):
+    """Also over a port of this machine, where its address is plain http."""
+    fake.answers_agent("a", "Seen.")
+    asset = call("assets.upload", ("a.txt", b"bees"))
+
+    reply = call("invoke_agent", agent="a", message="m", attachments=[asset, asset.file_url])
+
+    assert reply.response == "Seen."
+    assert fake.agent_calls[0].attachments[0]["id"] == asset.id
+
+
 def test_the_catalogues_are_there(call):
     """Models, countries and error codes."""
     assert {model.model_type for model in call("catalogue.models")} == {"llm", "image_generation"}

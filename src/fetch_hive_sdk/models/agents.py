@@ -22,7 +22,7 @@ from .sent import (
     Sent,
     ToolApproval,
     check_callback_url,
-    is_https,
+    is_secure,
     read_part,
 )
 from .usage import Usage, none_is_empty
@@ -83,7 +83,7 @@ def _read_attachment(value: object, index: int) -> object:
     else:
         part = read_part(value, Attachment, f"[{index}]")
         url = part.get("file_url")
-    if not is_https(url):
+    if not is_secure(url):
         raise PydanticCustomError(
             "attachment_url", "number {index} must have an https:// address", {"index": index + 1}
         )

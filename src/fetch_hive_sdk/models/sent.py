@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, cast
@@ -33,33 +32,31 @@ def _read_id(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
-def is_https(url: object) -> bool:
-    """Whether a value is an address with https:// and a host."""
-    return isinstance(url, str) and re.match(r"https://[^/?#\s]", url, re.IGNORECASE) is not None
+def is_secure(url: object) -> bool:
+    """Whether a value is an address that the service takes: https:// and a host.
+
+    Plain http to this machine is for a fake or an emulator, whose files are here and whose callbacks get here.
+    """
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def check_callback_url(url: object) -> object:
-    """Check the address of a callback: the answer goes there, and the service takes HTTPS only.
-
-    Plain http to this machine is for a fake or an emulator, whose callbacks get there.
+    """Check the address of a callback: the answer goes there.
 
     Raises:
-        PydanticCustomError: It is something else.
+        PydanticCustomError: The service does not take it.
 
     """
-    if is_https(url):
-        return url
-    if not isinstance(url, str) or not _is_near(url):
+    if not is_secure(url):
         raise PydanticCustomError("callback_url", "must be an https:// address (http:// only to this machine)")
     return url
-
-
-def _is_near(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme == "http" and is_loopback(parts.hostname or "")
-    except ValueError:
-        return False
 
 
 Name = Annotated[Text, AfterValidator(_not_empty)]
