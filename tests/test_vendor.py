@@ -116,6 +116,32 @@ def test_an_empty_answer_reads_like_an_empty_dict():
     assert dict(ours.delete_agent("ws", "a")) == {}
 
 
+@pytest.mark.parametrize("fields", ["secret", ["secret"], None, 5])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("create_agent", ["ws"]),
+        ("update_agent", ["ws", "a"]),
+        ("create_agent_chat", ["ws", "a"]),
+        ("update_agent_chat", ["ws", "a", "c"]),
+        ("create_knowledge_base", ["ws"]),
+        ("update_knowledge_base", ["ws", "kb"]),
+        ("create_knowledge_base_item", ["ws", "kb"]),
+        ("update_knowledge_base_item", ["ws", "kb", "it"]),
+    ],
+)
+def test_a_body_that_is_not_a_mapping_is_refused(name, args, fields):
+    """Nothing is sent, and no value is quoted."""
+    sent = []
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(sent.append)))
+
+    with pytest.raises(ValueError, match="must be a mapping of the fields") as caught:
+        getattr(ours, name)(*args, fields)
+
+    assert "secret" not in str(caught.value)
+    assert sent == []
+
+
 LISTS = {
     "list_thread_delegations": "delegations",
     "list_tool_action_approvals": "approvals",

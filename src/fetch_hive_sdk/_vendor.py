@@ -281,8 +281,19 @@ class VendorNames:
 
         answer = one(Envelope, may_be_empty=True, wrap=wrap)
         endpoint = Endpoint(path, answer, method, effect, query, operation=operation)
-        body = None if fields is None else json_body(endpoint, read_json_object(fields, operation), ())
+        body = None if fields is None else json_body(endpoint, _read_fields(fields, operation), ())
         return self._session.run(endpoint, body, timeout=timeout)
+
+
+_WRAPPERS = {"agent", "chat", "knowledge_base", "knowledge_base_item"}
+
+
+def _read_fields(fields: Mapping[str, object], operation: str) -> dict[str, Any]:
+    written = read_json_object(fields, operation)
+    for name in _WRAPPERS & written.keys():
+        if not isinstance(written[name], dict):
+            raise ValueError(f"{name} must be a mapping of the fields to write")  # noqa: TRY004 - all refused arguments are ValueErrors
+    return written
 
 
 def _place(workspace_id: Id, *parts: Id) -> str:
