@@ -1,4 +1,4 @@
-"""The checks, one session each: `nox` runs the daily ones, `nox -t nightly` the nightly ones, `nox -s lint` a single one."""
+"""The checks, one session each: `nox` runs the daily ones, `nox -t nightly` the nightly ones, `nox -s lint` one."""
 
 from __future__ import annotations
 
