@@ -76,7 +76,7 @@ def tests(session):
 def lowest(session):
     """Run the tests with the oldest dependencies that pyproject.toml allows."""
     session.install(".", *LOWEST, *LOWEST_TOOLS)
-    # The oldest httpx imports asyncio by itself.
+    # The oldest httpx always imports asyncio.
     missing = "pytest_httpx or importing_the_package_loads_nothing"
     session.run("python", "-m", "pytest", "-n", "auto", "-k", f"not ({missing})", *session.posargs)
 
