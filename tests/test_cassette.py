@@ -16,6 +16,7 @@ from fetch_hive_sdk.testing._cassette import (
     keep_answer,
     keep_request,
     read_file,
+    secrets_of,
 )
 from fetch_hive_sdk.testing._cassette_writer import CassetteWriter
 
@@ -302,6 +303,24 @@ def test_masks_what_callbacks_are_signed_with():
     assert b"whsec" not in body_of(whole) + body_of(event)
     assert whole.body["run_id"] == "r"
     assert asked.path == "/v1/agent/webhooks/a?secret=***&b=1"
+
+
+def test_masks_the_secret_that_a_trigger_was_sent_with():
+    """Where its body or the answer repeats it: it is in a header of its own, which is not kept."""
+    headers = {"X-Fetch-Hive-Webhook-Secret": "whsec_5"}
+    sent = httpx.Request("POST", "https://x.test/v1/agent/webhooks/a", headers=headers, json={"message": "whsec_5"})
+
+    answer = keep_answer(401, JSON, [(0.0, b'{"error": "whsec_5 is wrong"}')], secrets_of(sent))
+
+    assert keep_request(sent).body == {"message": "***"}
+    assert answer.body == {"error": "*** is wrong"}
+
+
+def test_keeps_what_was_cut_without_its_secret():
+    """An answer that broke off is kept as text."""
+    answer = keep_answer(202, JSON, [(0.0, b'{"run_id": "r", "webhook_secret": "whsec_6')], Secret(KEY))
+
+    assert body_of(answer) == b'{"run_id": "r", "webhook_secret": "***'
 
 
 def test_keeps_a_form_with_the_same_boundary_each_time():
