@@ -147,11 +147,11 @@ def test_a_workflow_is_answered_by_a_function_or_a_list_or_a_variant(fake, call)
     assert call("invoke_workflow", deployment="l").output == "One."
     with pytest.raises(UnprocessableEntityError, match="Two"):
         call("invoke_workflow", deployment="l")
-    with pytest.raises(UnprocessableEntityError, match="list of 2 answers, and this is call 3"):
+    with pytest.raises(UnprocessableEntityError, match="called 3 times, but only 2 answers are scripted"):
         call("invoke_workflow", deployment="l")
     assert call("invoke_workflow", deployment="v", variant="draft").output == "The draft."
     assert call("invoke_workflow", deployment="v", variant="other").output == "The default."
-    assert fake.mistakes == ["'l' has a list of 2 answers, and this is call 3"]
+    assert fake.mistakes == ["'l' was called 3 times, but only 2 answers are scripted"]
 
 
 def test_an_unknown_workflow_or_agent_is_not_found(fake, call):
@@ -159,9 +159,9 @@ def test_an_unknown_workflow_or_agent_is_not_found(fake, call):
     fake.answers("d", "A prompt.")
     fake.answers_workflow("known", "Yes.")
 
-    with pytest.raises(NotFoundError, match="no workflow 'd': scripted are 'known'"):
+    with pytest.raises(NotFoundError, match=r"no workflow 'd'\. Known workflows: 'known'"):
         call("invoke_workflow", deployment="d")
-    with pytest.raises(NotFoundError, match="no agent 'a': none has been scripted"):
+    with pytest.raises(NotFoundError, match=r"no agent 'a'\. No agents are scripted"):
         call("invoke_agent", agent="a", message="Hi")
     with pytest.raises(NotFoundError, match="no Hive Agent 'h'"):
         call("invoke_hive_agent", hive_agent="h", objective="o", callback_url=URL)
@@ -300,9 +300,9 @@ def test_the_answer_of_a_prompt_will_do_for_an_agent(fake, call):
 
 def test_what_is_no_answer_is_refused_at_once(fake):
     """Not when it is called."""
-    with pytest.raises(TypeError, match=r"an answer is a text, an AgentAnswer.*; this is of type int"):
+    with pytest.raises(TypeError, match=r"an answer must be a string, an AgentAnswer.*, not int"):
         fake.answers_agent("a", 1)
-    with pytest.raises(TypeError, match=r"an answer is a text, a mapping, a WorkflowAnswer.*; this is of type int"):
+    with pytest.raises(TypeError, match=r"an answer must be a string, a mapping, a WorkflowAnswer.*, not int"):
         fake.answers_workflow("d", 1)
     with pytest.raises(ValueError, match="must be an answer in the list"):
         fake.answers_hive_agent("h", [])

@@ -145,7 +145,7 @@ def test_fails_a_test_that_makes_too_many_calls(run):
     """)
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*'greet' was told 1 answers, and this is call 2*"])
+    result.stdout.fnmatch_lines(["*'greet' was called 2 times, but only 1 answer is scripted*"])
 
 
 def test_shows_calls_readably(run):

@@ -109,7 +109,7 @@ def message(fake, **fields):
 def test_unknown_deployment_lists_the_known_ones():
     """A name that is misspelt stands beside those that are right."""
     fake = FakeServer()
-    assert "none has been described" in message(fake, deployment="sumarise")
+    assert "No deployments are scripted" in message(fake, deployment="sumarise")
 
     fake.answers("summarise", "Short.")
     fake.answers("summarise", "Very short.", variant="terse")
@@ -117,7 +117,7 @@ def test_unknown_deployment_lists_the_known_ones():
     fake.answers("only", "Yes.", variant="prod")
 
     said = message(fake, deployment="sumarise")
-    assert said.endswith("There is no deployment 'sumarise': known are 'busy', 'only' (prod), 'summarise'")
+    assert said.endswith("There is no deployment 'sumarise'. Known deployments: 'busy', 'only' (prod), 'summarise'")
 
 
 def test_unknown_deployment_or_variant_of_an_emulator_lists_the_known_ones():
@@ -125,5 +125,5 @@ def test_unknown_deployment_or_variant_of_an_emulator_lists_the_known_ones():
     emulator = Emulator(Deployment(name="d", variants={"v": Variant(), "u": Variant()}))
     emulator.answers("e", "Yes.")
 
-    assert message(emulator, deployment="x").endswith("There is no deployment 'x': known are 'd', 'e'")
-    assert "has no variant 'w': known are 'u', 'v'" in message(emulator, deployment="d", variant="w")
+    assert message(emulator, deployment="x").endswith("There is no deployment 'x'. Known deployments: 'd', 'e'")
+    assert "has no variant 'w'. Known variants: 'u', 'v'" in message(emulator, deployment="d", variant="w")

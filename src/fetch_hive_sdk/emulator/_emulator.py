@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import InvokeRequest
     from fetch_hive_sdk.testing._answers import Behaviour
     from fetch_hive_sdk.testing._reply import Reply, Step
+    from fetch_hive_sdk.testing._scripted import CallT, ScriptedAnswers, ScriptT
 
     from ._typed import AnyPrompt, Served
 
@@ -202,15 +203,15 @@ class Emulator(FakeServer):
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
         # Read once: another thread may reload.
         deployments = self._deployments
-        is_scripted = not self._behaviours.keys().isdisjoint({(call.deployment, call.variant), (call.deployment, None)})
-        if is_scripted or call.deployment not in deployments.tables:
+        if self._prompts.has(call.deployment, call.variant) or call.deployment not in deployments.tables:
             return super()._answer_prompt(call, delay)
         script, performance = deployments.answer(call)
         reply = _cut_short(prompt_reply(script, call, self._keep_run(script, call)), performance.fault)
         return reply.paced(delay if performance.delay is None else performance.delay)
 
-    def _described(self) -> set[tuple[str, Optional[str]]]:
-        return {*super()._described(), *((name, None) for name in self._deployments.tables)}
+    def _known(self, answers: ScriptedAnswers[CallT, ScriptT]) -> set[tuple[str, Optional[str]]]:
+        described = self._deployments.tables if answers.title == self._prompts.title else ()
+        return {*super()._known(answers), *((name, None) for name in described)}
 
 
 # --- Which answer, and which fault ----------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class _Deployments:
         name = call.variant if call.variant in table.variants else ""
         if table.variants and not name and call.variant not in {None, "", "default"}:
             known = ", ".join(map(repr, sorted(table.variants)))
-            message = f"The deployment {call.deployment!r} has no variant {call.variant!r}: known are {known}"
+            message = f"The deployment {call.deployment!r} has no variant {call.variant!r}. Known variants: {known}"
             return Refusal(404, message), _Performance()
         values, problem = _read_inputs(variables_of(table), call.inputs)
         if isinstance(table, TypedDeployment):

@@ -11,7 +11,7 @@ from fetch_hive_sdk.models.agents import AgentRequest
 
 from ._answers import Answer, Refusal
 from ._ledger import Approval, Delegation, Run, now
-from ._received import AsItCame
+from ._received import ReceivedRun
 from ._reply import Fault, Reply, json_reply
 from ._routes import refusal_reply
 from ._script import DEFAULT_MODEL, StreamScript, Usage, count_words, reply_of, words_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ._ledger import Ledger
 
 
-class ReceivedAgentRequest(AsItCame, AgentRequest, frozen=True, extra="allow"):
+class ReceivedAgentRequest(ReceivedRun, AgentRequest, frozen=True, extra="allow"):
     """A request of an agent as it came."""
 
     @property

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Callable, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from fetch_hive_sdk import InvokeRequest
 
@@ -72,36 +71,7 @@ SCRIPTS = (str, Answer, Refusal, StreamScript, Fault)
 Behaviour = Union[Script, Callable[[InvokeRequest], Script]]
 
 
-class AnswerQueue:
-    """Answers that are given one after the other, each of them once."""
-
-    def __init__(self, answers: Sequence[Behaviour]) -> None:
-        if not answers:
-            raise ValueError("there must be an answer in the list")
-        self.answers = [checked(answer) for answer in answers]
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    def take(self) -> tuple[int, Optional[Behaviour]]:
-        """Return the number of this call, and its answer; None if none is left."""
-        with self._lock:
-            self._taken += 1
-            number = self._taken
-        return number, self.answers[number - 1] if number <= len(self.answers) else None
-
-
-def checked(behaviour: Behaviour) -> Behaviour:
-    return behaviour if callable(behaviour) else checked_script(behaviour)
-
-
-def checked_script(script: Script) -> Script:
-    if not isinstance(cast("object", script), SCRIPTS):
-        kind = type(script).__name__
-        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
-    return script
-
-
-def told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
+def answer_of(events: Sequence[Event]) -> Union[Answer, StreamScript]:
     pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
     return Answer("".join(pieces), pieces=pieces) if len(pieces) == len(events) else script_of(events)
 

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Optional, TypedDict, Union
 
 import httpx
-from pydantic import ConfigDict, ValidationError
 
 from fetch_hive_sdk import FetchHive, InvokeRequest
 
-from ._answers import (
-    SCRIPTS,
-    Answer,
-    AnswerQueue,
-    Behaviour,
-    Refusal,
-    Script,
-    checked,
-    checked_script,
-    prompt_reply,
-    told_by,
-)
+from ._answers import SCRIPTS, Answer, Behaviour, Refusal, Script, answer_of, prompt_reply
 from ._catalogue import error_catalogue
-from ._json import read_json
 from ._ledger import Run
 from ._platform import Platform
+from ._received import ReceivedRun, as_call, read_object
 from ._reply import Fault, Reply, json_reply
 from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of
 from ._script import DEFAULT_MODEL, Event, StreamScript, Usage, new_request_id
+from ._scripted import ScriptedAnswers
 from ._server import serve
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -50,24 +38,8 @@ TEST_WORKSPACE = "ws_test"
 """The workspace of `FakeServer.client`, unless it is given another."""
 
 
-class _ReceivedRequest(InvokeRequest, frozen=True):
-    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
-
-    @property
-    def raw(self) -> dict[str, object]:
-        return {**super().raw, **(self.model_extra or {})}
-
-    # A failing test shows what it could have written.
-    def __repr_name__(self) -> str:
-        return InvokeRequest.__name__
-
-    # Tests compare with what they could have sent, which is an InvokeRequest.
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, InvokeRequest) and self.raw == other.raw
-
-    __hash__ = InvokeRequest.__hash__
+class _ReceivedRequest(ReceivedRun, InvokeRequest, frozen=True, extra="allow"):
+    """A request as it came."""
 
 
 class Service(Platform):
@@ -104,7 +76,8 @@ class Service(Platform):
         self.default = default
         self.delay = delay
         self._api_key = api_key
-        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, AnswerQueue]] = {}
+        expected = "a string, an Answer, a Refusal, a StreamScript or a Fault"
+        self._prompts: ScriptedAnswers[InvokeRequest, Script] = ScriptedAnswers("deployment", SCRIPTS, expected)
         self._routes = RouteTable(self._endpoints())
 
     def answers(
@@ -144,13 +117,7 @@ class Service(Platform):
         told = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
         if not isinstance(answer, str) and told != Answer():
             raise TypeError("reasoning, usage and the like go with a text: put them into the Answer")
-        if isinstance(answer, str):
-            self._behaviours[deployment, variant] = told
-        elif not callable(answer) and isinstance(answer, Sequence):
-            self._behaviours[deployment, variant] = AnswerQueue(answer)
-        else:
-            # ty: ignore[invalid-argument-type] - it has in mind a callable that is a sequence
-            self._behaviours[deployment, variant] = checked(answer)
+        self._prompts.put(deployment, told if isinstance(answer, str) else answer, variant)
 
     def fails(
         self,
@@ -173,7 +140,7 @@ class Service(Platform):
             headers: Further headers, `{"Retry-After": "1"}` for one.
 
         """
-        self._behaviours[deployment, variant] = Refusal(status, message, error_code, headers or {})
+        self._prompts.put(deployment, Refusal(status, message, error_code, headers or {}), variant)
 
     def streams(
         self, deployment: str, events: Union[StreamScript, Sequence[Event]], *, variant: Optional[str] = None
@@ -189,7 +156,7 @@ class Service(Platform):
             variant: The variant that says so; None for all that nobody has described.
 
         """
-        self._behaviours[deployment, variant] = events if isinstance(events, StreamScript) else told_by(events)
+        self._prompts.put(deployment, events if isinstance(events, StreamScript) else answer_of(events), variant)
 
     def breaks(self, deployment: str, *, variant: Optional[str] = None) -> None:
         """Tell that the connection breaks before a deployment has answered.
@@ -201,7 +168,7 @@ class Service(Platform):
             variant: The variant that is never answered; None for all that nobody has described.
 
         """
-        self._behaviours[deployment, variant] = Fault.BREAK
+        self._prompts.put(deployment, Fault.BREAK, variant)
 
     def stalls(self, deployment: str, *, variant: Optional[str] = None) -> None:
         """Tell that a deployment never answers.
@@ -214,7 +181,7 @@ class Service(Platform):
             variant: The variant that is never answered; None for all that nobody has described.
 
         """
-        self._behaviours[deployment, variant] = Fault.STALL
+        self._prompts.put(deployment, Fault.STALL, variant)
 
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None) -> Generator[str, None, None]:
@@ -282,12 +249,12 @@ class Service(Platform):
         return json_reply(200, error_catalogue())
 
     def _invoke_prompt(self, incoming: Incoming) -> Reply:
-        call = _read_call(incoming.request)
+        call = as_call(_ReceivedRequest, read_object(incoming.request))
         self.calls.append(call)
         return self._answer_prompt(call, incoming.delay)
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
-        script = self._script_for(call)
+        script = self._script_for(self._prompts, call.deployment, call, call.variant, self.default)
         return prompt_reply(script, call, self._keep_run(script, call)).paced(delay)
 
     def _keep_run(self, script: Script, call: InvokeRequest) -> str:
@@ -302,33 +269,6 @@ class Service(Platform):
         elif isinstance(script, StreamScript):
             run.request_id = script.request_id or run.request_id
         return self._ledger.start(run).request_id
-
-    def _script_for(self, call: InvokeRequest) -> Script:
-        behaviour = self._behaviours.get((call.deployment, call.variant or None))
-        if behaviour is None:
-            behaviour = self._behaviours.get((call.deployment, None), self.default)
-        if isinstance(behaviour, AnswerQueue):
-            behaviour = self._take_from(behaviour, call)
-        if behaviour is None:
-            return Refusal(404, f"There is no deployment {call.deployment!r}: {self._known_deployments()}")
-        return behaviour if isinstance(behaviour, SCRIPTS) else checked_script(behaviour(call))
-
-    def _known_deployments(self) -> str:
-        known = [repr(name) if variant is None else f"{name!r} ({variant})" for name, variant in self._described()]
-        return f"known are {', '.join(sorted(known))}" if known else "none has been described"
-
-    def _described(self) -> set[tuple[str, Optional[str]]]:
-        """Return the deployments that have an answer, with the variant if only that has one."""
-        known = self._behaviours.keys()
-        return {(name, variant) for name, variant in known if variant is None or (name, None) not in known}
-
-    def _take_from(self, queue: AnswerQueue, call: InvokeRequest) -> Behaviour:
-        number, behaviour = queue.take()
-        if behaviour is None:
-            mistake = f"{call.deployment!r} was told {len(queue.answers)} answers, and this is call {number}"
-            self.mistakes.append(mistake)
-            return Refusal(422, mistake)
-        return behaviour
 
 
 class FakeServer(Service):
@@ -398,16 +338,3 @@ def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientO
         async_http_client=httpx.AsyncClient(transport=transport),
         **options,  # pyrefly: ignore[open-unpacking] - a checked call has no further ones
     )
-
-
-def _read_call(request: httpx.Request) -> InvokeRequest:
-    body = request.read()
-    try:
-        read_json(body)
-        return _ReceivedRequest.model_validate_json(body)
-    except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the body"
-        raise RefusedError(422, f"{where}: {problem['msg']}", "validation_error") from None
-    except ValueError as exc:
-        raise RefusedError(422, f"the body is not valid JSON: {exc}", "validation_error") from None

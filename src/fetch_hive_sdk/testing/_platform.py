@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
 import httpx
 
@@ -10,12 +10,12 @@ from fetch_hive_sdk._config import is_loopback
 
 from ._agents import AGENT_SCRIPTS, AgentBehaviour, AgentScript, ReceivedAgentRequest, agent_reply, start_agent
 from ._answers import Answer, Behaviour, Refusal
-from ._book import AnswerBook, UsedUpError
 from ._catalogue import countries_of, model_catalogue, search_services
 from ._ledger import WEBHOOK_SECRET, Callback, Ledger, cursor_at, place_of
 from ._received import as_call, read_object
 from ._reply import Fault, Reply, json_reply
 from ._routes import Incoming, RefusedError, Route
+from ._scripted import CallT, NoAnswerLeftError, ScriptedAnswers, ScriptT
 from ._workflows import (
     WORKFLOW_SCRIPTS,
     AnyWorkflowRequest,
@@ -64,11 +64,15 @@ class Platform:
         self.hive_agent_calls = []
         self._ledger = Ledger()
         self._workspaces = Workspaces(self._ledger)
-        expected = "a text, an AgentAnswer, a Refusal, a StreamScript or a Fault"
-        self._agents: AnswerBook[AgentRequest, AgentScript] = AnswerBook(AGENT_SCRIPTS, expected)
-        expected = "a text, a mapping, a WorkflowAnswer, a Refusal or a Fault"
-        self._workflows: AnswerBook[AnyWorkflowRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
-        self._hive_agents: AnswerBook[HiveAgentRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
+        expected = "a string, an AgentAnswer, a Refusal, a StreamScript or a Fault"
+        self._agents: ScriptedAnswers[AgentRequest, AgentScript] = ScriptedAnswers("agent", AGENT_SCRIPTS, expected)
+        types, expected = WORKFLOW_SCRIPTS, "a string, a mapping, a WorkflowAnswer, a Refusal or a Fault"
+        self._workflows: ScriptedAnswers[AnyWorkflowRequest, WorkflowScript] = ScriptedAnswers(
+            "workflow", types, expected
+        )
+        self._hive_agents: ScriptedAnswers[HiveAgentRequest, WorkflowScript] = ScriptedAnswers(
+            "Hive Agent", types, expected
+        )
 
     # --- What is answered ---------------------------------------------------------------------------------------------
 
@@ -291,36 +295,41 @@ class Platform:
     # --- Scripts ------------------------------------------------------------------------------------------------------
 
     def _agent_script(self, call: AgentRequest) -> AgentScript:
-        try:
-            script = self._agents.find(call.agent, call)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("agent", call.agent, self._agents.names()) if script is None else script
+        return self._script_for(self._agents, call.agent, call, None, self._plain_default)
 
     def _workflow_script(self, call: AnyWorkflowRequest) -> WorkflowScript:
-        try:
-            script = self._workflows.find(call.deployment, call, call.variant or None)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("workflow", call.deployment, self._workflows.names()) if script is None else script
+        return self._script_for(self._workflows, call.deployment, call, call.variant, self._plain_default)
 
     def _hive_agent_script(self, call: HiveAgentRequest) -> WorkflowScript:
+        return self._script_for(self._hive_agents, call.hive_agent, call, None, self._plain_default)
+
+    @property
+    def _plain_default(self) -> Union[str, Answer, Refusal, Fault, None]:
+        """The default answer, unless it is one that only prompts can give: a function, or a stream."""
+        return self.default if isinstance(self.default, (str, Answer, Refusal, Fault)) else None
+
+    def _script_for(
+        self,
+        answers: ScriptedAnswers[CallT, ScriptT],
+        name: str,
+        call: CallT,
+        variant: Optional[str],
+        default: Union[ScriptT, Callable[[CallT], ScriptT], None],
+    ) -> Union[ScriptT, Refusal]:
+        """Return the scripted answer to a call; a refusal if there is none, or none is left."""
         try:
-            script = self._hive_agents.find(call.hive_agent, call)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("Hive Agent", call.hive_agent, self._hive_agents.names()) if script is None else script
+            script = answers.find(name, call, variant or None, default)
+        except NoAnswerLeftError as exc:
+            self.mistakes.append(str(exc))
+            return Refusal(422, str(exc))
+        if script is not None:
+            return script
+        known = sorted(repr(name) if key is None else f"{name!r} ({key})" for name, key in self._known(answers))
+        listed = f"Known {answers.title}s: {', '.join(known)}" if known else f"No {answers.title}s are scripted"
+        return Refusal(404, f"There is no {answers.title} {name!r}. {listed}")
 
-    def _default(self, what: str, name: str, known: Sequence[str]) -> Union[str, Answer, Refusal, Fault]:
-        # A default that is a function, or the script of a stream, is one of prompts.
-        if isinstance(self.default, (str, Answer, Refusal, Fault)):
-            return self.default
-        scripted = f"scripted are {', '.join(map(repr, known))}" if known else "none has been scripted"
-        return Refusal(404, f"There is no {what} {name!r}: {scripted}")
-
-    def _note_mistake(self, error: UsedUpError) -> Refusal:
-        self.mistakes.append(str(error))
-        return Refusal(422, str(error))
+    def _known(self, answers: ScriptedAnswers[CallT, ScriptT]) -> set[tuple[str, Optional[str]]]:
+        return answers.keys()
 
 
 def _read_agent_call(fields: dict[str, object]) -> ReceivedAgentRequest:

@@ -11,7 +11,7 @@ from fetch_hive_sdk.models.workflows import WorkflowRequest, WorkflowStart
 
 from ._answers import Answer, Refusal
 from ._ledger import WEBHOOK_SECRET, Run
-from ._received import AsItCame
+from ._received import ReceivedRun
 from ._reply import Fault, Reply, json_reply
 from ._routes import refusal_reply
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 AnyWorkflowRequest = Union[WorkflowRequest, WorkflowStart]
 
 
-class ReceivedWorkflowRequest(AsItCame, WorkflowRequest, frozen=True, extra="allow"):
+class ReceivedWorkflowRequest(ReceivedRun, WorkflowRequest, frozen=True, extra="allow"):
     """A request of a workflow as it came."""
 
 
-class ReceivedWorkflowStart(AsItCame, WorkflowStart, frozen=True, extra="allow"):
+class ReceivedWorkflowStart(ReceivedRun, WorkflowStart, frozen=True, extra="allow"):
     """The start of a workflow as it came."""
 
 
-class ReceivedHiveAgentRequest(AsItCame, HiveAgentRequest, frozen=True, extra="allow"):
+class ReceivedHiveAgentRequest(ReceivedRun, HiveAgentRequest, frozen=True, extra="allow"):
     """A request of a Hive Agent as it came."""
 
 
