@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
@@ -279,8 +278,3 @@ def _json(value: object) -> str:
 
 def _text(value: object) -> Optional[str]:
     return value if isinstance(value, str) and value else None
-
-
-def new_id() -> str:
-    """Return an id that nothing else has."""
-    return str(uuid.uuid4())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ._script import new_request_id
+from ._script import new_id, new_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ class Delegation:
     thread_id: Optional[str] = None
     callback_url: Optional[str] = None
     status: str = "running"
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     tool_call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:12]}")
     created_at: str = field(default_factory=now)
     expected_by: str = field(default_factory=lambda: now(60))
@@ -137,7 +137,7 @@ class Approval:
     expires_at: Optional[str]
     on_end: Callable[[Sequence[Approval]], Mapping[str, object]]
     """Returns the data of the run, once all its approvals are decided."""
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     status: str = "pending"
     decision: Optional[str] = None
     created_at: str = field(default_factory=now)

@@ -32,7 +32,7 @@ from ._workflows import (
 from ._workspace import Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fetch_hive_sdk.models.agents import AgentRequest
     from fetch_hive_sdk.models.hive_agents import HiveAgentRequest
@@ -194,13 +194,12 @@ class Platform:
 
     def _invoke_workflow(self, incoming: Incoming) -> Reply:
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
+        options = _pop_async_options(fields)
         call: AnyWorkflowRequest
-        if isinstance(options, dict) and cast("dict[str, object]", options).get("enabled") is True:
-            url = cast("dict[str, object]", options).get("callback_url")
-            if not url:
+        if options.get("enabled") is True:
+            if not options.get("callback_url"):
                 raise RefusedError(422, "callback_url is required when async is enabled", "missing_required_field")
-            call = as_call(ReceivedWorkflowStart, {**fields, "callback_url": url})
+            call = as_call(ReceivedWorkflowStart, {**fields, "callback_url": options["callback_url"]})
         else:
             call = as_call(ReceivedWorkflowRequest, fields)
         self.workflow_calls.append(call)
@@ -213,8 +212,7 @@ class Platform:
 
     def _invoke_hive_agent(self, incoming: Incoming) -> Reply:
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
-        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        url = _pop_async_options(fields).get("callback_url")
         call = as_call(ReceivedHiveAgentRequest, {**fields, "callback_url": url})
         self.hive_agent_calls.append(call)
         return hive_agent_reply(self._hive_agent_script(call), call, self._ledger)
@@ -232,8 +230,7 @@ class Platform:
     def _trigger_workflow(self, incoming: Incoming) -> Reply:
         _check_secret(incoming.request)
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
-        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        url = _pop_async_options(fields).get("callback_url")
         if not url:
             raise RefusedError(422, "async.callback_url is required", "missing_required_field")
         names = {"deployment": incoming.names["workflow"], "variant": incoming.names["variant"]}
@@ -243,10 +240,7 @@ class Platform:
         return json_reply(202, {"request_id": run.request_id, "run_status": "running"})
 
     def _look_up(self, incoming: Incoming) -> Reply:
-        record = self._ledger.look_up(incoming.names["request"])
-        if record is None:
-            raise RefusedError(404, "Request not found")
-        return json_reply(200, record)
+        return _found(self._ledger.look_up(incoming.names["request"]), "Request")
 
     def _get_delegation(self, incoming: Incoming) -> Reply:
         return _found(self._ledger.look_at_delegation(incoming.names["delegation"]), "Delegation")
@@ -269,9 +263,7 @@ class Platform:
 
     def _get_approval(self, incoming: Incoming) -> Reply:
         approval = self._ledger.approval(incoming.names["approval"])
-        if approval is None:
-            raise RefusedError(404, "Approval not found")
-        return json_reply(200, {"approval": approval})
+        return _found(approval and {"approval": approval}, "Approval")
 
     def _decide(self, incoming: Incoming) -> Reply:
         approval_id = incoming.names["approval"]
@@ -337,6 +329,11 @@ def _read_agent_call(fields: dict[str, object]) -> ReceivedAgentRequest:
     return as_call(
         ReceivedAgentRequest, {"async_options" if name == "async" else name: value for name, value in fields.items()}
     )
+
+
+def _pop_async_options(fields: dict[str, object]) -> Mapping[str, object]:
+    options = fields.pop("async", None)
+    return cast("dict[str, object]", options) if isinstance(options, dict) else {}
 
 
 def _found(record: Optional[dict[str, object]], what: str) -> Reply:

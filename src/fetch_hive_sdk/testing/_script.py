@@ -206,8 +206,13 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
 
 
+def new_id() -> str:
+    """Return a new id, as the service gives to everything but requests."""
+    return str(uuid.uuid4())
+
+
 def new_request_id() -> str:
-    """Return a request id that no other call has."""
+    """Return a new request id."""
     return f"req_{uuid.uuid4().hex}"
 
 

@@ -58,48 +58,50 @@ def workflow_reply(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Led
     """Return the reply to a call of a workflow, and keep its run.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Refusal):
         return refusal_reply(script.status, script.message, script.error_code, script.headers)
     answer = as_workflow_answer(script)
-    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata)
-    if isinstance(call, WorkflowStart):
-        run.looks, run.callback_url, run.event_type = answer.looks, call.callback_url, "workflow"
-    ledger.start(run)
+    run_id = start_workflow(script, call, ledger).request_id
     if isinstance(script, Fault):
         script.happen()
-    facts = {"request_id": run.request_id, "run_id": run.request_id}
+    ids = {"request_id": run_id, "run_id": run_id}
     if isinstance(call, WorkflowStart):
-        return json_reply(202, {**facts, "run_status": "queued", "webhook_secret": WEBHOOK_SECRET})
-    return json_reply(200, {**facts, "run_status": answer.status, "output": answer.output, "error": answer.error})
+        return json_reply(202, {**ids, "run_status": "queued", "webhook_secret": WEBHOOK_SECRET})
+    return json_reply(200, {**ids, "run_status": answer.status, "output": answer.output, "error": answer.error})
 
 
 def hive_agent_reply(script: WorkflowScript, call: HiveAgentRequest, ledger: Ledger) -> Reply:
     """Return the reply to the start of a Hive Agent, and keep its run.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Refusal):
         return refusal_reply(script.status, script.message, script.error_code, script.headers)
-    answer = as_workflow_answer(script)
-    run = Run("hive_agent_run", answer.status, _data_of(answer), call.metadata, answer.looks)
-    run.callback_url, run.event_type = call.callback_url, "hive_agent"
-    ledger.start(run)
+    run_id = _start("hive_agent", script, call, ledger).request_id
     if isinstance(script, Fault):
         script.happen()
-    facts = {"request_id": run.request_id, "run_id": run.request_id}
-    return json_reply(202, {**facts, "status": "pending", "webhook_secret": WEBHOOK_SECRET})
+    ids = {"request_id": run_id, "run_id": run_id}
+    return json_reply(202, {**ids, "status": "pending", "webhook_secret": WEBHOOK_SECRET})
 
 
-def start_workflow(script: WorkflowScript, call: WorkflowStart, ledger: Ledger) -> Run:
-    """Keep the run of a workflow that was started by a trigger."""
+def start_workflow(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Run:
+    """Start the run of a workflow and keep it."""
+    return _start("workflow", script, call, ledger)
+
+
+def _start(
+    event_type: str, script: WorkflowScript, call: Union[AnyWorkflowRequest, HiveAgentRequest], ledger: Ledger
+) -> Run:
     answer = as_workflow_answer(script)
-    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata, answer.looks)
-    run.callback_url, run.event_type = call.callback_url, "workflow"
+    data = {"output": answer.output, "error": answer.error}
+    run = Run(f"{event_type}_run", answer.status, data, call.metadata)
+    if not isinstance(call, WorkflowRequest):
+        run.looks, run.callback_url, run.event_type = answer.looks, call.callback_url, event_type
     return ledger.start(run)
 
 
@@ -112,7 +114,3 @@ def as_workflow_answer(script: WorkflowScript) -> WorkflowAnswer:
     if isinstance(script, (Fault, Refusal)):
         return WorkflowAnswer()
     return WorkflowAnswer(script if isinstance(script, str) else dict(script))
-
-
-def _data_of(answer: WorkflowAnswer) -> dict[str, object]:
-    return {"output": answer.output, "error": answer.error}

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional, cast
 from urllib.parse import quote
 
-from ._agents import new_id
 from ._ledger import Run, now
 from ._received import read_object
 from ._reply import Reply, json_reply
 from ._routes import Incoming, RefusedError, Route
+from ._script import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,6 +43,10 @@ class _Kind:
     required: tuple[str, ...]
     complete: Callable[[Record], Record]
     """Returns the fields that the service adds."""
+    path_name: str
+    """The name in paths that stands for its id."""
+    parent: Optional[_Kind] = None
+    """The kind it is stored in; None for the workspace."""
     missing_status: int = 422
 
 
@@ -83,18 +87,28 @@ def _complete_item(fields: Record) -> Record:
     return {"item_type": "custom", "description": None, "run_status": "completed", "status": "active", **fields}
 
 
-_AGENT = _Kind("agent", "agents", "agent", ("name", "llm_model", "model_type"), _complete_agent)
-_CHAT = _Kind("chat", "chats", "chat", ("name",), _complete_chat, missing_status=404)
-_KNOWLEDGE_BASE = _Kind("knowledge_base", "knowledge_bases", "knowledge base", ("name",), _complete_knowledge_base)
-_ITEM = _Kind("knowledge_base_item", "knowledge_base_items", "knowledge base item", ("name",), _complete_item)
+_AGENT = _Kind("agent", "agents", "agent", ("name", "llm_model", "model_type"), _complete_agent, "agent")
+_CHAT = _Kind("chat", "chats", "chat", ("name",), _complete_chat, "chat", _AGENT, missing_status=404)
+_KNOWLEDGE_BASE = _Kind(
+    "knowledge_base", "knowledge_bases", "knowledge base", ("name",), _complete_knowledge_base, "base"
+)
+_ITEM = _Kind(
+    "knowledge_base_item",
+    "knowledge_base_items",
+    "knowledge base item",
+    ("name",),
+    _complete_item,
+    "item",
+    _KNOWLEDGE_BASE,
+)
 
 
 @dataclass
-class _Thing:
-    """One of what is kept, and what is kept inside of it."""
+class _Stored:
+    """A stored object, such as an agent, and the objects inside it."""
 
     record: Record
-    inside: dict[str, _Thing] = field(default_factory=dict[str, "_Thing"])
+    children: dict[str, _Stored] = field(default_factory=dict[str, "_Stored"])
 
 
 class Workspaces:
@@ -106,7 +120,7 @@ class Workspaces:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._things: dict[tuple[str, str], dict[str, _Thing]] = {}
+        self._stored: dict[tuple[str, str], dict[str, _Stored]] = {}
         self._assets: dict[str, dict[str, Record]] = {}
         self._files: dict[str, tuple[str, bytes]] = {}
         self._lock = threading.RLock()
@@ -153,29 +167,25 @@ class Workspaces:
 
     # --- What is kept -------------------------------------------------------------------------------------------------
 
-    def _shelf(self, incoming: Incoming, kind: _Kind) -> dict[str, _Thing]:
+    def _all(self, incoming: Incoming, kind: _Kind) -> dict[str, _Stored]:
         """Return all of a kind: in the workspace, or in the agent or knowledge base that the path names."""
-        names = incoming.names
-        if kind is _CHAT:
-            return self._find(names["workspace"], _AGENT, names["agent"], missing_status=404).inside
-        if kind is _ITEM:
-            return self._find(names["workspace"], _KNOWLEDGE_BASE, names["base"]).inside
-        return self._things.setdefault((names["workspace"], kind.plural), {})
+        if kind.parent is not None:
+            return self._find(incoming, kind.parent, kind.missing_status).children
+        return self._stored.setdefault((incoming.names["workspace"], kind.plural), {})
 
-    def _find(self, workspace: str, kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
-        return _of(self._things.get((workspace, kind.plural), {}), kind, key, missing_status)
-
-    def _thing(self, incoming: Incoming, kind: _Kind) -> _Thing:
-        names = {"agent": "agent", "chat": "chat", "knowledge_base": "base", "knowledge_base_item": "item"}
-        return _of(self._shelf(incoming, kind), kind, incoming.names[names[kind.wrapper]])
+    def _find(self, incoming: Incoming, kind: _Kind, missing_status: Optional[int] = None) -> _Stored:
+        stored = self._all(incoming, kind).get(incoming.names[kind.path_name])
+        if stored is None:
+            raise RefusedError(missing_status or kind.missing_status, f"{kind.title.capitalize()} not found.")
+        return stored
 
     def _list(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
-            return json_reply(200, {kind.plural: [thing.record for thing in self._shelf(incoming, kind).values()]})
+            return json_reply(200, {kind.plural: [stored.record for stored in self._all(incoming, kind).values()]})
 
     def _get(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
-            return json_reply(200, {kind.wrapper: self._thing(incoming, kind).record})
+            return json_reply(200, {kind.wrapper: self._find(incoming, kind).record})
 
     def _create(
         self, incoming: Incoming, kind: _Kind, message: str, more: Optional[Mapping[str, object]] = None
@@ -185,35 +195,35 @@ class Workspaces:
         if missing:
             raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
         with self._lock:
-            thing = _Thing({"id": new_id(), **kind.complete({**fields, **(more or {})})})
-            self._shelf(incoming, kind)[str(thing.record["id"])] = thing
-            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+            stored = _Stored({"id": new_id(), **kind.complete({**fields, **(more or {})})})
+            self._all(incoming, kind)[str(stored.record["id"])] = stored
+            return json_reply(200, {"message": message, kind.wrapper: stored.record})
 
     def _update(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
         fields = _unwrapped(incoming, kind)
         with self._lock:
-            thing = self._thing(incoming, kind)
-            thing.record = {**thing.record, **kind.complete({**thing.record, **fields})}
-            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+            stored = self._find(incoming, kind)
+            stored.record = {**stored.record, **kind.complete({**stored.record, **fields})}
+            return json_reply(200, {"message": message, kind.wrapper: stored.record})
 
     def _delete(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
         with self._lock:
-            thing = self._thing(incoming, kind)
-            del self._shelf(incoming, kind)[str(thing.record["id"])]
+            stored = self._find(incoming, kind)
+            del self._all(incoming, kind)[str(stored.record["id"])]
             return json_reply(200, {"message": message})
 
     # --- Chats --------------------------------------------------------------------------------------------------------
 
     def _clear_messages(self, incoming: Incoming) -> Reply:
         with self._lock:
-            thing = self._thing(incoming, _CHAT)
-            thing.inside.clear()
-            thing.record = {**thing.record, "message_count": 0, "last_message_content": None}
-            return json_reply(200, {"message": "Successfully cleared the messages.", "chat": thing.record})
+            stored = self._find(incoming, _CHAT)
+            stored.children.clear()
+            stored.record = {**stored.record, "message_count": 0, "last_message_content": None}
+            return json_reply(200, {"message": "Successfully cleared the messages.", "chat": stored.record})
 
     def _list_messages(self, incoming: Incoming) -> Reply:
         with self._lock:
-            messages = [message.record for message in self._thing(incoming, _CHAT).inside.values()]
+            messages = [message.record for message in self._find(incoming, _CHAT).children.values()]
             return json_reply(200, {"messages": messages})
 
     # --- Knowledge bases ----------------------------------------------------------------------------------------------
@@ -244,12 +254,12 @@ class Workspaces:
         return reply
 
     def _count_items(self, incoming: Incoming) -> None:
-        base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
-        base.record = {**base.record, "data_item_count": len(base.inside)}
+        base = self._find(incoming, _KNOWLEDGE_BASE)
+        base.record = {**base.record, "data_item_count": len(base.children)}
 
     def _regenerate(self, incoming: Incoming) -> Reply:
         with self._lock:
-            self._thing(incoming, _ITEM)
+            self._find(incoming, _ITEM)
         run = self._ledger.start(Run("knowledge_base_item", looks=1))
         return json_reply(200, {"message": "Generating knowledge base item...", "request_id": run.request_id})
 
@@ -260,8 +270,8 @@ class Workspaces:
             raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
         _check_search_type(query)
         with self._lock:
-            base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
-            found = _matches(base.inside.values(), str(query["search_query"]))
+            base = self._find(incoming, _KNOWLEDGE_BASE)
+            found = _matches(base.children.values(), str(query["search_query"]))
         limit = cast("int", query["search_chunk_limit"])
         message = "Successfully ran a search on a knowledge base."
         return json_reply(200, {"message": message, "response": {"matches": found[:limit]}})
@@ -305,13 +315,6 @@ class Workspaces:
         return Reply(200, {"Content-Type": media_type}, [content])
 
 
-def _of(shelf: Mapping[str, _Thing], kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
-    thing = shelf.get(key)
-    if thing is None:
-        raise RefusedError(missing_status or kind.missing_status, f"{kind.title.capitalize()} not found.")
-    return thing
-
-
 def _unwrapped(incoming: Incoming, kind: _Kind) -> Record:
     fields = read_object(incoming.request).get(kind.wrapper)
     if not isinstance(fields, dict):
@@ -324,7 +327,7 @@ def _check_search_type(fields: Record) -> None:
         raise RefusedError(422, "Invalid search type.", "validation_error")
 
 
-def _matches(items: Iterable[_Thing], query: str) -> list[Record]:
+def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
     """Return the items that have words of the query, those with most of them first. The real service does better."""
     words = set(query.lower().split())
     found: list[tuple[float, Record]] = []
