@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, TextIO, cast
+from typing import TYPE_CHECKING, Callable
 
-from ._calling import EXIT_CODES, add_options, call, pair, print_json, refuse, scalar
+from ._calling import EXIT_CODES, add_options, call, pair, print_json, read_json, refuse, scalar
 
 if TYPE_CHECKING:
     from fetch_hive_sdk import FetchHive
@@ -35,7 +32,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="call any endpoint",
         description="Call an endpoint, with the key and the rules of every other call; print its answer as JSON.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("method", type=str.upper, choices=_METHODS, metavar="METHOD", help=", ".join(_METHODS))
     parser.add_argument("path", metavar="ENDPOINT", help="what follows the base URL, such as /public/models")
@@ -69,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
     is_query = options.method == "GET"
     if options.input is not None and is_query:
         parser.error("a GET has no body: pass its query with -f")
-    body = _read_json(parser, options.input) if options.input is not None else fields
+    try:
+        body = fields if options.input is None else read_json(options.input)
+    except argparse.ArgumentTypeError as exc:
+        parser.error(str(exc))
 
     def work(client: FetchHive) -> int:
         query = fields if is_query else None
@@ -82,15 +81,3 @@ def run(options: argparse.Namespace) -> int:
         return call(options, work, as_json=False)
     except ValueError as exc:
         refuse(options, exc)
-
-
-def _read_json(parser: argparse.ArgumentParser, path: str) -> object:
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        parser.error("cannot read -: the standard input is closed")
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return cast("object", json.loads(data))
-    except OSError as exc:
-        parser.error(f"cannot read {path}: {exc.strerror}")
-    except (ValueError, RecursionError):
-        parser.error(f"{path} is not JSON")

@@ -7,7 +7,8 @@ import codecs
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Callable, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional, TextIO, cast
 
 from pydantic import ValidationError
 
@@ -67,6 +68,20 @@ def scalar(text: str) -> object:
     except (ValueError, RecursionError):
         return text
     return value if value is None or isinstance(value, (int, float, str)) else text
+
+
+def read_json(path: str) -> object:
+    """Read a JSON file, or stdin for `-`. As the type of an option, it reports what is wrong with the file."""
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        raise argparse.ArgumentTypeError("cannot read -: the standard input is closed")
+    try:
+        # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return cast("object", json.loads(data))
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(f"{path} is not JSON") from None
 
 
 def _refuse_constant(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -94,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_parser = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
     modules = (_demo, _serve, _invoke, _bulk, _api, _requests, _kb, _record, _replay, _prompts, _doctor, _completion)
     for command in modules:
-        command.add_to(commands.add_parser)
+        command.add_to(add_parser)
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Callable
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Callable
 from ._terminal import complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator
 
 EPILOG = """\
@@ -34,7 +34,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="print a script that completes commands in a shell",
         description="Print a script that lets a shell complete commands, options and files.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=["bash", "fish", "zsh"], help="the shell")
     parser.set_defaults(run=run)

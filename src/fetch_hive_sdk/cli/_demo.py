@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk.testing import AgentAnswer, FakeServer, ToolUse
+
+if TYPE_CHECKING:
+    import argparse
 
 EPILOG = """\
 examples:
@@ -94,7 +96,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="show what the package does, with no key and no network",
         description="Start a fake service on this machine and show calls, streams, an agent, a workflow and an error.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,6 +24,7 @@ from ._record import SERVICE
 from ._terminal import Style, in_one_line, paint
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 Result = Literal["ok", "warning", "problem", "skipped"]
@@ -67,7 +67,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="look at key, network, clock and versions",
         description="Look at all that a call needs, a line each, and say what to do about what is wrong.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--offline", action="store_true", help="leave out what needs the network")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, TextIO, Union, cast
+from typing import TYPE_CHECKING, Callable, Union, cast
 
 from pydantic import ValidationError
 
 from fetch_hive_sdk import AgentReply, AgentRequest, InvokeRequest, ReasoningEvent, ResponseEvent, WorkflowRequest
 
-from ._calling import add_options, call, pair, print_json, prints_utf8, refuse, scalar
+from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar
 from ._terminal import complain, in_one_line, paint, show
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="run a prompt, a workflow or an agent",
         description="Run a prompt, a workflow or an agent: the text to stdout, everything else to stderr.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("deployment", nargs="?", help="the name of the deployment of a prompt")
     parser.add_argument("--workflow", metavar="NAME", help="in its place, the deployment of a workflow")
@@ -95,16 +93,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _json_object(path: str) -> dict[str, object]:
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        raise argparse.ArgumentTypeError("cannot read -: the standard input is closed")
-    try:
-        # Bytes: json knows UTF-8 from UTF-16, with a mark at the beginning or not, better than the locale does.
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        value: object = json.loads(data)
-    except OSError as exc:
-        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
-    except (ValueError, RecursionError):
-        raise argparse.ArgumentTypeError(f"{path} is not JSON") from None
+    value = read_json(path)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{path} must hold a JSON object")
     return cast("dict[str, object]", value)

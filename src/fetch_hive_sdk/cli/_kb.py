@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Callable
 
@@ -10,6 +9,8 @@ from ._calling import EXIT_CODES, add_options, call, print_json, refuse
 from ._terminal import in_one_line, show
 
 if TYPE_CHECKING:
+    import argparse
+
     from fetch_hive_sdk import FetchHive
 
 EPILOG = f"""\
@@ -32,7 +33,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="list and search knowledge bases",
         description="List the knowledge bases of a workspace, or search one of them.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True, dest="action")
     listing = actions.add_parser("list", help="list them", description="List the knowledge bases.")

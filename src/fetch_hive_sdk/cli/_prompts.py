@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import sys
@@ -17,6 +16,7 @@ from fetch_hive_sdk.emulator import Emulator
 from ._terminal import complain, paint
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
 USUAL_FILE = Path("fetch-hive.toml")
@@ -44,7 +44,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="check typed prompts, print their schemas",
         description="Compare the typed prompts of a module with a file of deployments, or print their JSON schemas.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
     check = tasks.add_parser(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from ._running import add_command_to, check_command, run_command
 from ._terminal import complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 SERVICE = "https://api.fetchhive.com/v1"
@@ -49,7 +49,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="run a command and record its calls",
         description="Run a command and record the calls that it makes to Fetch Hive in a cassette.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--out",

@@ -40,7 +40,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         description="Run a command whose calls are answered from a cassette. Without a command, serve the cassette on "
         "a loopback port until stopped.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the cassette")
     parser.add_argument("--port", type=port, default=0, metavar="N", help="the port; a free one if not given")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Callable
 
@@ -10,6 +9,8 @@ from ._calling import EXIT_CODES, add_options, call, print_json, refuse, seconds
 from ._terminal import in_one_line, show
 
 if TYPE_CHECKING:
+    import argparse
+
     from fetch_hive_sdk import FetchHive, RequestRecord
 
 EPILOG = f"""\
@@ -29,7 +30,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="look up what became of an earlier call",
         description="Look up an earlier call by its request id.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True, dest="action")
     for name, text in (("get", "look it up once"), ("wait", "look it up until it has ended")):

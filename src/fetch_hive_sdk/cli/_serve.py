@@ -44,7 +44,6 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         "Any deployment answers by telling what it was asked; with --file, those of the file\n"
         "answer as they are described there, and no others.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--file", type=Path, metavar="FILE", help="a TOML file of deployments; read again on changes")
     parser.add_argument("--port", type=port, default=0, help="the port; a free one if not given")
