@@ -11,10 +11,10 @@ from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk.testing._cassette import (
     RecordedAnswer,
     RecordedCall,
-    is_over,
-    keep_answer,
-    keep_request,
+    is_last,
     read_file,
+    record_answer,
+    record_request,
 )
 from fetch_hive_sdk.testing._cassette_writer import CassetteWriter
 
@@ -39,14 +39,14 @@ def body_of(answer: RecordedAnswer) -> bytes:
 
 def test_keeps_the_path_below_the_base_url():
     """Where the service was is no part of a recording; what was asked is, with its query."""
-    assert keep_request(request(path="/v1/prompt/invoke?a=1"), "/v1").path == "/prompt/invoke?a=1"
-    assert keep_request(request(path="/v10/prompt/invoke"), "/v1").path == "/v10/prompt/invoke"
+    assert record_request(request(path="/v1/prompt/invoke?a=1"), "/v1").path == "/prompt/invoke?a=1"
+    assert record_request(request(path="/v10/prompt/invoke"), "/v1").path == "/v10/prompt/invoke"
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"\xff", b"[1]", b'{"a": NaN}'])
 def test_keeps_whatever_was_sent(body):
     """A body that is no JSON object is kept, too; one that is not there is left out."""
-    kept = keep_request(request(body))
+    kept = record_request(request(body))
 
     assert ("body" in kept.model_fields_set) is bool(body)
 
@@ -54,11 +54,11 @@ def test_keeps_whatever_was_sent(body):
 def test_masks_the_key():
     """The key is in no part of what is kept, however JSON writes it."""
     escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
-    asked = keep_request(request(json.dumps({KEY: [KEY]}).encode(), path=f"/v1/{KEY}"))
+    asked = record_request(request(json.dumps({KEY: [KEY]}).encode(), path=f"/v1/{KEY}"))
     headers = {"retry-after": KEY, **STREAM}
     chunks = [(0.0, f'data: {{"type": "{escaped}"}}\n\n: {KEY}\n\n'.encode()), (0.1, KEY.encode() + b"\xff")]
 
-    answer = keep_answer(200, headers, chunks, KEY)
+    answer = record_answer(200, headers, chunks, KEY)
 
     assert KEY not in asked.model_dump_json() + answer.model_dump_json()
     assert answer.events[0].event == {"type": "***"}
@@ -81,14 +81,14 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
 )
 def test_masks_an_escaped_key_in_every_form_of_an_event(event, written):
     """What is not exactly `data: ...` and a blank line is kept word for word, but for the key."""
-    answer = keep_answer(200, STREAM, [(0.0, (event % written).encode())], KEY)
+    answer = record_answer(200, STREAM, [(0.0, (event % written).encode())], KEY)
 
     assert body_of(answer).decode() == event % "***"
 
 
 def test_masks_an_escaped_key_in_a_text_that_is_not_json():
     """An answer in one piece is masked likewise."""
-    assert body_of(keep_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], KEY)) == b'{"a": "***'
+    assert body_of(record_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], KEY)) == b'{"a": "***'
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
@@ -97,8 +97,8 @@ def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
     body = f'{{"n": {number}}}'.encode()
     events = f'data: {{"n": {number}}}\n\n'.encode()
     calls = [
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, JSON, [(0.0, body)], KEY)),
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, STREAM, [(0.0, events)], KEY)),
+        RecordedCall(request=record_request(request(body)), response=record_answer(200, JSON, [(0.0, body)], KEY)),
+        RecordedCall(request=record_request(request(body)), response=record_answer(200, STREAM, [(0.0, events)], KEY)),
     ]
     file = tmp_path / "c.json"
     write_file(file, *calls)
@@ -109,7 +109,7 @@ def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
 
 def test_keeps_words_that_are_no_secret():
     """A key of a test, "key" for one, is not masked: it would take words out of what was said."""
-    assert keep_request(request(b'{"a": "the key"}', key="key")).body == {"a": "the key"}
+    assert record_request(request(b'{"a": "the key"}', key="key")).body == {"a": "the key"}
 
 
 def test_keeps_what_redact_leaves():
@@ -119,7 +119,7 @@ def test_keeps_what_redact_leaves():
         body["inputs"]["name"] = "somebody"
         return body
 
-    kept = keep_request(request(b'{"inputs": {"name": "Ada", "n": 1}}'), redact=redact)
+    kept = record_request(request(b'{"inputs": {"name": "Ada", "n": 1}}'), redact=redact)
 
     assert kept.body == {"inputs": {"name": "somebody", "n": 1}}
 
@@ -128,7 +128,7 @@ def test_keeps_what_redact_leaves():
 def test_refuses_a_redact_that_returns_no_json(returned):
     """A function that forgot to return, or returns what no file can hold, is told before anything is sent."""
     with pytest.raises((TypeError, ValueError)):
-        keep_request(request(), redact=lambda body: returned)
+        record_request(request(), redact=lambda body: returned)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_refuses_a_redact_that_returns_no_json(returned):
 )
 def test_gives_back_the_body_that_came(tmp_path, body):
     """An answer is the same after it has been to the file: JSON as JSON, anything else byte by byte."""
-    answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
-    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
+    answer = record_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
+    write_file(tmp_path / "c.json", RecordedCall(request=record_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -173,8 +173,8 @@ def test_gives_back_the_body_that_came(tmp_path, body):
 def test_gives_back_the_events_that_came(tmp_path, wire, size):
     """A stream is the same byte by byte, with its comments, line ends and broken events, however it was cut."""
     chunks = [(float(at), wire[at : at + size]) for at in range(0, len(wire), size)]
-    answer = keep_answer(200, STREAM, chunks, KEY)
-    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
+    answer = record_answer(200, STREAM, chunks, KEY)
+    write_file(tmp_path / "c.json", RecordedCall(request=record_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -186,7 +186,7 @@ def test_times_an_event_by_its_last_byte():
     """An event has the time at which it was whole."""
     chunks = [(0.1, b'data: {"a": 1}\n'), (0.2, b'\ndata: {"a": 2}\n\ndata: {'), (0.3, b'"a": 3}\n\n')]
 
-    events = keep_answer(200, STREAM, chunks, "").events
+    events = record_answer(200, STREAM, chunks, "").events
 
     assert [(event.at, event.event["a"]) for event in events] == [(0.2, 1), (0.2, 2), (0.3, 3)]
 
@@ -201,18 +201,18 @@ def test_times_an_event_by_its_last_byte():
         (b": usage\n\n", False),
     ],
 )
-def test_knows_when_a_stream_is_over(wire, over):
+def test_knows_when_a_stream_is_last(wire, over):
     """A stream has said all with its usage, an error or the end marker."""
-    (event,) = keep_answer(200, STREAM, [(0.0, wire)], "").events
+    (event,) = record_answer(200, STREAM, [(0.0, wire)], "").events
 
-    assert is_over(event) is over
+    assert is_last(event) is over
 
 
 def test_writes_one_call_a_line(tmp_path):
     """The file is JSON Lines: letters as they are, headers sorted, and a line that can be read without the others."""
     wire = [(0.1, 'data: {"response": "café"}\n\n'.encode()), (0.25, b": ping\n\n")]
-    answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
-    call = RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
+    answer = record_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
+    call = RecordedCall(request=record_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
     file = tmp_path / "c.json"
 
     write_file(file, call, call)
@@ -230,7 +230,7 @@ def test_writes_one_call_a_line(tmp_path):
 
 def test_reads_the_old_form(tmp_path):
     """A cassette of version 1.0, one JSON object on many lines, is read as before."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    call = RecordedCall(request=record_request(request()), response=record_answer(200, JSON, [(0.1, b"{}")], KEY))
     file = tmp_path / "c.json"
     old = {"fetch_hive_cassette": 1, "calls": [call.model_dump(exclude_unset=True)] * 2}
     file.write_text(json.dumps(old, indent=2), "utf-8")
@@ -241,7 +241,7 @@ def test_reads_the_old_form(tmp_path):
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b'{"fetch_hive_cassette": 2, "requ', b'{"a": "caf\xc3'])
 def test_reads_what_a_killed_recorder_has_left(tmp_path, end):
     """A line that was cut costs itself and no other; blank lines and other line ends mean nothing."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+    call = RecordedCall(request=record_request(request()), response=record_answer(200, JSON, [(0.1, b"{}")], KEY))
     file = tmp_path / "c.json"
     write_file(file, call)
     file.write_bytes(file.read_bytes() + end)
@@ -257,14 +257,14 @@ CALL = {"request": {"method": "POST", "path": "/x"}, "response": {"status": 200}
     [
         (b"{", "is not JSON"),
         (b"\xff\xff", "is not JSON"),
-        (b"[]", "is no cassette"),
-        (b'{"calls": []}', "record makes them"),
+        (b"[]", "is not a cassette"),
+        (b'{"calls": []}', "is not a cassette"),
         (b'{"fetch_hive_cassette": 3, "calls": []}', "its format is 3"),
-        (b'{"fetch_hive_cassette": 2}', "is wrong in line 1 at request: Field required"),
-        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{\n", "is not JSON in line 2"),
-        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{}", "record makes them"),
-        (b'{"fetch_hive_cassette": 1}', "is wrong at calls: Field required"),
-        (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), "is wrong at calls.0.x"),
+        (b'{"fetch_hive_cassette": 2}', "invalid line 1: request: Field required"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{\n", "line 2 is not JSON"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{}", "is not a cassette"),
+        (b'{"fetch_hive_cassette": 1}', r"c\.json: calls: Field required"),
+        (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), r"calls\.0\.x"),
         (
             json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "response": {"status": 2}}]}).encode(),
             "calls.0.response.status",
@@ -292,9 +292,9 @@ def test_masks_what_callbacks_are_signed_with():
     """Wherever it stands in an answer or an event; and the secret of a trigger in a query."""
     body = b'{"run_id": "r", "webhook_secret": "whsec_1", "data": [{"webhook_secret": "whsec_2"}]}'
 
-    whole = keep_answer(202, JSON, [(0.0, body)], KEY)
-    event = keep_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], KEY)
-    asked = keep_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
+    whole = record_answer(202, JSON, [(0.0, body)], KEY)
+    event = record_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], KEY)
+    asked = record_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
 
     assert b"whsec" not in body_of(whole) + body_of(event)
     assert whole.body["run_id"] == "r"
@@ -307,7 +307,7 @@ def test_keeps_a_form_with_the_same_boundary_each_time():
     for boundary in ("one", "two"):
         body = f"--{boundary}\r\n\r\nbees\r\n--{boundary}--\r\n".encode()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        kept.append(keep_request(httpx.Request("POST", "https://x.test/v1/assets", headers=headers, content=body)))
+        kept.append(record_request(httpx.Request("POST", "https://x.test/v1/assets", headers=headers, content=body)))
 
     assert kept[0] == kept[1]
     assert "bees" in kept[0].body

@@ -97,7 +97,7 @@ def test_the_second_recorder_is_refused(file, client):
 
     with record(file, client):
         client.invoke_prompt(deployment="first")
-        with pytest.raises(OSError, match="another recorder is writing this cassette"), record(file, other):
+        with pytest.raises(OSError, match="another recorder is writing to this cassette"), record(file, other):
             pass
         with pytest.raises(OSError, match="another recorder"), recording_proxy(file, "https://x.test"):
             pass
@@ -140,8 +140,8 @@ def test_a_link_stays_and_so_does_the_mode(tmp_path, at_once):
     link.symlink_to(real)
 
     with CassetteWriter(link) as writer:
-        writer.append(call("b"), started=1, ended=4, asked="b")
-        writer.append(call("a"), started=2 if at_once else 5, ended=6, asked="a")
+        writer.append(call("b"), started=1, ended=4, sort_key="b")
+        writer.append(call("a"), started=2 if at_once else 5, ended=6, sort_key="a")
 
     assert link.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
@@ -216,8 +216,8 @@ def test_sorting_that_fails_keeps_the_order_in_which_calls_ended(file, monkeypat
         raise OSError(28, "No space left on device")
 
     with CassetteWriter(file) as writer:
-        writer.append(call("b"), started=1, ended=4, asked="b")
-        writer.append(call("a"), started=2, ended=5, asked="a")
+        writer.append(call("b"), started=1, ended=4, sort_key="b")
+        writer.append(call("a"), started=2, ended=5, sort_key="a")
         monkeypatch.setattr(writer_module.shutil, "copymode", fail)
 
     assert names_in(file) == ["b", "a"]

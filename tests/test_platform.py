@@ -287,7 +287,7 @@ def test_an_agent_streams_a_script(fake, call, collect):
         collect(agent="a", message="Hi")
     assert caught.value.partial.text == "Once "
     assert call("requests.get", caught.value.request_id).request_type == "agent_completion"
-    with pytest.raises(UnprocessableEntityError, match="ask for one"):
+    with pytest.raises(UnprocessableEntityError, match="set streaming to true"):
         call("invoke_agent", agent="a", message="Hi")
 
 
@@ -304,7 +304,7 @@ def test_what_is_no_answer_is_refused_at_once(fake):
         fake.answers_agent("a", 1)
     with pytest.raises(TypeError, match=r"an answer must be a string, a mapping, a WorkflowAnswer.*, not int"):
         fake.answers_workflow("d", 1)
-    with pytest.raises(ValueError, match="must be an answer in the list"):
+    with pytest.raises(ValueError, match="list of answers must not be empty"):
         fake.answers_hive_agent("h", [])
 
 

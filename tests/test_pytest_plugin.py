@@ -169,7 +169,7 @@ def test_is_described(run):
     fixtures = run("", "--fixtures", "-q")
     options = run("", "--help")
 
-    fixtures.stdout.fnmatch_lines(["fetch_hive*", "*tell it what deployments answer*"])
+    fixtures.stdout.fnmatch_lines(["fetch_hive*", "*script its answers*"])
     options.stdout.fnmatch_lines(["Fetch Hive:", "*--fetch-hive-block-network*", "*fetch_hive_block_network (bool)*"])
 
 
@@ -315,7 +315,7 @@ def test_stops_calls_that_would_leave_the_machine(run, body):
         [
             "test_it.py::test_it would have called http*/prompt/invoke",
             "from *.py:*",
-            "*take the fixture `fetch_hive`*",
+            "*the fixture `fetch_hive`*",
         ]
     )
     assert "fhk_" not in result.stdout.str()

@@ -1,4 +1,4 @@
-"""For the tests of programs that use Fetch Hive: a fake service with scripted answers, and recordings of the real one.
+"""Test code that uses Fetch Hive: a fake service with scripted answers, and recordings of the real one.
 
     from fetch_hive_sdk.testing import FakeServer
 
@@ -6,7 +6,7 @@
     fake.answers("summarise", "Short.")
     client = fake.client()
 
-With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
+With pytest, the fixture `fetch_hive` provides a `FakeHive`.
 """
 
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # The emulator is built on this package, and was once a part of it.
+    # The emulator imports this package, so its names are looked up on first use.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fetch_hive_sdk import emulator  # noqa: PLC0415 - it imports this package

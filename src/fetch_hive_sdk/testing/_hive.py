@@ -1,4 +1,4 @@
-"""What the fixture `fetch_hive` gives to a test."""
+"""`FakeHive`, the value of the fixture `fetch_hive`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FakeHive(Service):
-    """What the fixture `fetch_hive` gives to a test: a fake of the service, and a client of it.
+    """A fake service with a client for it: the value of the fixture `fetch_hive`.
 
     Example:
         ```python
@@ -28,11 +28,11 @@ class FakeHive(Service):
     """A client whose calls are answered in process, blocking and asyncio. There is nothing to close."""
 
     url: str
-    """The same service on a loopback port, for a `base_url`. The environment has it: `FetchHive()` goes there, too."""
+    """The URL of the same service on a loopback port. `FETCH_HIVE_BASE_URL` is set to it, so `FetchHive()` uses it."""
 
     @contextmanager
     def running(self) -> Generator[FakeHive, None, None]:
-        """Serve on `url` until the block is left. The fixture has done it."""
+        """Serve on `url` until the block is left. The fixture does this for you."""
         with self.serve() as self.url:
             self.client = connect(self.handle, base_url=self.url)
             yield self

@@ -1,4 +1,4 @@
-"""Requests of runs as they came to a fake: also with fields that this version does not know."""
+"""The requests that a fake service received, including fields unknown to this version."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ RequestT = TypeVar("RequestT", bound=RunRequest)
 
 
 class ReceivedRun(RunRequest, frozen=True):
-    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`.
+    """A received request. `raw` includes fields unknown to this version, such as those from `extra_body`.
 
-    A class for one kind of requests has `extra="allow"`: of the settings of its bases, those of the last one count.
+    Subclasses must repeat `extra="allow"`, because Pydantic takes the configuration of their last base.
     """
 
     @property
     def raw(self) -> dict[str, object]:
         return {**super().raw, **(self.model_extra or {})}
 
-    # A failing test shows what it could have written.
+    # Assertion messages show the class that a test would use.
     def __repr_name__(self) -> str:
         return self._sent_as().__name__
 
-    # Tests compare with what they could have sent.
+    # Tests compare received requests with the ones they sent.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, self._sent_as()):
             return False
-        # Clients add it to requests that have no such field.
+        # Clients add `streaming` to requests without such a field.
         added = {"streaming"} - self._sent_as().model_fields.keys()
         own, others = ({name: raw[name] for name in raw.keys() - added} for raw in (self.raw, other.raw))
         return own == others
@@ -50,10 +50,10 @@ class ReceivedRun(RunRequest, frozen=True):
 
 
 def read_object(request: httpx.Request) -> dict[str, object]:
-    """Read the JSON object of a request.
+    """Parse the body of a request as a JSON object.
 
     Raises:
-        RefusedError: It has none.
+        RefusedError: The body is not a JSON object.
 
     """
     try:
@@ -66,10 +66,10 @@ def read_object(request: httpx.Request) -> dict[str, object]:
 
 
 def as_call(model: type[RequestT], fields: Mapping[str, object]) -> RequestT:
-    """Read the fields of a request as the model that was received.
+    """Validate the fields of a request.
 
     Raises:
-        RefusedError: A field is missing or wrong.
+        RefusedError: A field is missing or invalid.
 
     """
     try:

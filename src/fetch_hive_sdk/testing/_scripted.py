@@ -18,7 +18,7 @@ class NoAnswerLeftError(Exception):
 
 
 class ScriptedAnswers(Generic[CallT, ScriptT]):
-    """The scripted answers of all prompts, workflows or agents of a fake service. Thread-safe.
+    """The scripted answers of a fake service's prompts, workflows or agents. Thread-safe.
 
     Args:
         title: What is scripted, for error messages: "deployment", "agent".
@@ -44,14 +44,14 @@ class ScriptedAnswers(Generic[CallT, ScriptT]):
         """Set the answer of a name, or of one variant.
 
         Raises:
-            TypeError: It has another type.
+            TypeError: The answer has another type.
             ValueError: The list is empty.
 
         """
         is_list = isinstance(answer, Sequence) and not isinstance(answer, self._types)
         answers = [self._check(each) for each in cast("Sequence[object]", answer if is_list else [answer])]
         if not answers:
-            raise ValueError("there must be an answer in the list")
+            raise ValueError("the list of answers must not be empty")
         with self._lock:
             self._answers[name, variant] = answers
             self._used.pop((name, variant), None)

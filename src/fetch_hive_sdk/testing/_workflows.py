@@ -1,4 +1,4 @@
-"""What a fake workflow or Hive Agent answers, and what it is on the wire. Knows no sockets."""
+"""Scripted answers of workflows and Hive Agents, and the replies made from them. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ AnyWorkflowRequest = Union[WorkflowRequest, WorkflowStart]
 
 
 class ReceivedWorkflowRequest(ReceivedRun, WorkflowRequest, frozen=True, extra="allow"):
-    """A request of a workflow as it came."""
+    """A received workflow request."""
 
 
 class ReceivedWorkflowStart(ReceivedRun, WorkflowStart, frozen=True, extra="allow"):
-    """The start of a workflow as it came."""
+    """A received request to start a workflow."""
 
 
 class ReceivedHiveAgentRequest(ReceivedRun, HiveAgentRequest, frozen=True, extra="allow"):
-    """A request of a Hive Agent as it came."""
+    """A received request to start a Hive Agent."""
 
 
 @dataclass(frozen=True)
 class WorkflowAnswer:
-    """What a fake workflow gives, or a fake Hive Agent."""
+    """The answer of a fake workflow or Hive Agent."""
 
     output: Any = None
-    """The output: any JSON."""
+    """The output: any JSON value."""
     status: str = "completed"
     """The status of the run: `completed` or `failed`."""
     error: Optional[str] = None
-    """What went wrong, of a run that failed."""
+    """The error message of a failed run."""
     looks: int = 1
-    """How many looks with `client.requests` still show it running, if it was started without waiting."""
+    """How often `client.requests` reports a started run as running before it ends."""
 
 
 WorkflowScript = Union[str, Mapping[str, object], WorkflowAnswer, Answer, Refusal, Fault]
-"""All that an answer of a workflow can be given as."""
+"""Every type of scripted answer of a workflow or Hive Agent."""
 WORKFLOW_SCRIPTS = (str, Mapping, WorkflowAnswer, Answer, Refusal, Fault)
 WorkflowBehaviour = Union[WorkflowScript, Callable[[AnyWorkflowRequest], WorkflowScript]]
 HiveAgentBehaviour = Union[WorkflowScript, Callable[[HiveAgentRequest], WorkflowScript]]
@@ -106,7 +106,7 @@ def _start(
 
 
 def as_workflow_answer(script: WorkflowScript) -> WorkflowAnswer:
-    """Return what a script gives, whatever it was given as."""
+    """Return any scripted answer as a `WorkflowAnswer`."""
     if isinstance(script, WorkflowAnswer):
         return script
     if isinstance(script, Answer):

@@ -1,6 +1,6 @@
-"""A fake workspace: agents and chats, knowledge bases and items, assets. Keeps what is put in for as long as it lives.
+"""Fake workspaces, stored in memory: agents and chats, knowledge bases and items, assets.
 
-The texts of its answers are the service's; so are the statuses of what is not there: 422 here, and 404 for chats.
+Messages and statuses are those of the service, which answers 422 for an unknown object, but 404 for an unknown chat.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 Record = dict[str, object]
 
-_PLACE = "/public/workspaces/{workspace}"
+_WORKSPACE = "/public/workspaces/{workspace}"
 _SEARCH_FIELDS = ("search_query", "search_type", "search_chunk_limit", "search_score_threshold")
 _SEARCH_TYPES = {"hybrid", "vector", "full_text"}
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is kept: agents, for example."""
+    """A kind of stored object, such as agents."""
 
     wrapper: str
-    """The name of one, in bodies and answers."""
+    """The key of one object in requests and answers."""
     plural: str
     title: str
-    """How messages call it."""
+    """The name in messages."""
     required: tuple[str, ...]
     complete: Callable[[Record], Record]
     """Returns the fields that the service adds."""
@@ -79,7 +79,7 @@ def _complete_knowledge_base(fields: Record) -> Record:
         **fields,
     }
     kinds = {f"is_{kind}_search": found["search_type"] == kind for kind in sorted(_SEARCH_TYPES)}
-    # The service takes a number, and answers with a string.
+    # The service accepts a number, but returns a string.
     return {**found, **kinds, "search_score_threshold": str(found["search_score_threshold"])}
 
 
@@ -112,10 +112,10 @@ class _Stored:
 
 
 class Workspaces:
-    """The workspaces of a fake service: every id is one, empty at first. Threads may share it.
+    """The workspaces of a fake service. Every id is an empty workspace at first. Thread-safe.
 
     Args:
-        ledger: Where requests are kept that can be looked up.
+        ledger: The storage of runs.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -126,10 +126,10 @@ class Workspaces:
         self._lock = threading.RLock()
 
     def routes(self) -> Iterable[Route]:
-        """Return the endpoints of what is kept here."""
-        agents, agent = f"{_PLACE}/agents", f"{_PLACE}/agents/{{agent}}"
+        """Return the endpoints of workspaces."""
+        agents, agent = f"{_WORKSPACE}/agents", f"{_WORKSPACE}/agents/{{agent}}"
         chats, chat = f"{agent}/chats", f"{agent}/chats/{{chat}}"
-        bases, base = f"{_PLACE}/knowledge_bases", f"{_PLACE}/knowledge_bases/{{base}}"
+        bases, base = f"{_WORKSPACE}/knowledge_bases", f"{_WORKSPACE}/knowledge_bases/{{base}}"
         items, item = f"{base}/items", f"{base}/items/{{item}}"
         table: list[tuple[str, str, Callable[[Incoming], Reply]]] = [
             ("GET", agents, lambda incoming: self._list(incoming, _AGENT)),
@@ -159,16 +159,16 @@ class Workspaces:
             ),
             ("DELETE", item, self._delete_item),
             ("POST", f"{item}/regenerate", self._regenerate),
-            ("GET", f"{_PLACE}/assets", self._list_assets),
-            ("POST", f"{_PLACE}/assets", self._upload),
+            ("GET", f"{_WORKSPACE}/assets", self._list_assets),
+            ("POST", f"{_WORKSPACE}/assets", self._upload),
         ]
-        # A file is fetched with its address alone.
+        # A file needs no key, only its URL.
         return [*(Route(*row) for row in table), Route("GET", "/files/{file}/{name}", self._send_file, needs_key=False)]
 
-    # --- What is kept -------------------------------------------------------------------------------------------------
+    # --- Stored objects -----------------------------------------------------------------------------------------------
 
     def _all(self, incoming: Incoming, kind: _Kind) -> dict[str, _Stored]:
-        """Return all of a kind: in the workspace, or in the agent or knowledge base that the path names."""
+        """Return all objects of a kind in the workspace, agent or knowledge base of the path."""
         if kind.parent is not None:
             return self._find(incoming, kind.parent, kind.missing_status).children
         return self._stored.setdefault((incoming.names["workspace"], kind.plural), {})
@@ -328,7 +328,7 @@ def _check_search_type(fields: Record) -> None:
 
 
 def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
-    """Return the items that have words of the query, those with most of them first. The real service does better."""
+    """Return the items that contain words of the query, best first. A simple stand-in for the real search."""
     words = set(query.lower().split())
     found: list[tuple[float, Record]] = []
     for item in items:
@@ -336,13 +336,13 @@ def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
         hits = words & set(text.lower().split())
         if hits:
             score = round(len(hits) / len(words), 3)
-            facts = {"id": item.record["id"], "name": item.record.get("name"), "content": text, "score": score}
-            found.append((score, facts))
-    return [facts for _, facts in sorted(found, key=lambda each: -each[0])]
+            match = {"id": item.record["id"], "name": item.record.get("name"), "content": text, "score": score}
+            found.append((score, match))
+    return [match for _, match in sorted(found, key=lambda each: -each[0])]
 
 
 def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
-    """Return the name, the media type and the content of the first file in a form."""
+    """Return the name, media type and content of the first file in a form."""
     request = incoming.request
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
@@ -351,4 +351,4 @@ def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
         name = part.get_filename()
         if name:
             return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
-    raise RefusedError(422, "There is no file in the form", "missing_required_field")
+    raise RefusedError(422, "The form has no file", "missing_required_field")
