@@ -55,15 +55,15 @@ def test_a_file_says_what_objects_say(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("deployment = 1", ": deployment is unknown: is it deployments?"),
-        ("\n[deployments.d]\nanswr = 'x'", ": deployments.d.answr is unknown: is it answer?"),
+        ("deployment = 1", ": deployment is unknown: did you mean deployments?"),
+        ("\n[deployments.d]\nanswr = 'x'", ": deployments.d.answr is unknown: did you mean answer?"),
         ("[deployments.d]\nzzz = 'x'", ": deployments.d.zzz is unknown"),
         ("[deployments.d]\nname = 'x'", ": deployments.d.name is unknown"),
-        ("[deployments.d]\nanswer = 5", ": deployments.d.answer: must be a text, a table, or a list of those"),
-        ("[deployments.d]\nanswer = []", ": deployments.d.answer: must be a text, a table, or a list of those"),
+        ("[deployments.d]\nanswer = 5", ": deployments.d.answer: must be a string, a table, or a list of these"),
+        ("[deployments.d]\nanswer = []", ": deployments.d.answer: must be a string, a table, or a list of these"),
         (
             "[deployments.d]\nanswer = { day = 2026-01-01 }",
-            ": deployments.d.answer: has a value that JSON cannot carry, a date for one",
+            ": deployments.d.answer: has a value that is not valid JSON, such as a date",
         ),
         ("[deployments.d]\ndelay = -1", ": deployments.d.delay: Input should be greater than or equal to 0"),
         ("[deployments.d]\ndelay = 'x'", ": deployments.d.delay: Input should be a valid number"),
@@ -71,7 +71,7 @@ def test_a_file_says_what_objects_say(tmp_path):
         ("[deployments.d.variables]\ntext = 'text'", ": deployments.d.variables.text.type: Input should be 'string'"),
         (
             "[deployments.d.variables]\nn = { type = 'integer', default = 'x' }",
-            ": deployments.d.variables.n.default: must be of the type integer",
+            ": deployments.d.variables.n.default: must be of type integer",
         ),
         (
             "[deployments.d.variables]\nday = { default = 2026-01-01 }",
@@ -79,11 +79,11 @@ def test_a_file_says_what_objects_say(tmp_path):
         ),
         (
             "[deployments.d]\nanswer = '{txt}'\nvariables = { text = 'string' }",
-            ": deployments.d.answer: {txt} is not among the variables: is it text?",
+            ": deployments.d.answer: {txt} is not one of the variables: did you mean text?",
         ),
         (
             "[deployments.d]\nvariables = {}\n[deployments.d.variants.v]\n\nreasoning = '{a}'",
-            ": deployments.d.variants.v.reasoning: {a} is not among the variables",
+            ": deployments.d.variants.v.reasoning: {a} is not one of the variables",
         ),
         ("[[deployments.d.faults]]\nevery = 5", ": deployments.d.faults.0.fault is missing"),
         ("[[deployments.d.faults]]\nfault = 200", ": deployments.d.faults.0.fault: must be a status from 400 to 599"),
@@ -92,11 +92,11 @@ def test_a_file_says_what_objects_say(tmp_path):
         ("[[deployments.d.faults]]\nfault = 429\nevery = 0", ": deployments.d.faults.0.every: Input should be"),
         (
             "[[deployments.d.faults]]\nfault = 429\nevery = 2\nfirst = 2",
-            ": deployments.d.faults.0.first: every and first exclude each other",
+            ": deployments.d.faults.0.first: cannot be combined with every",
         ),
         (
             "[[deployments.d.faults]]\nfault = 'cut'\nmessage = 'x'",
-            ": deployments.d.faults.0.message: cut cannot say that",
+            ": deployments.d.faults.0.message: cannot be combined with the fault cut",
         ),
         ("[deployments.d]\nanswer = 'x", ":2: "),
         ("a = 1\na = 2", ":2: "),
@@ -132,7 +132,7 @@ def test_a_mistake_does_not_tell_the_key(tmp_path):
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path):
     """A file that cannot be read is told with its name."""
-    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot be read: No such file"):
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot read the file: No such file"):
         read_file(tmp_path / "nowhere.toml")
 
 
@@ -141,7 +141,7 @@ def test_a_file_in_another_encoding_is_a_mistake(tmp_path):
     file = tmp_path / "fetch-hive.toml"
     file.write_bytes(b"# fine\n# caf\xe9\n")
 
-    with pytest.raises(ConfigurationError, match=r":2: this is not UTF-8"):
+    with pytest.raises(ConfigurationError, match=r":2: not valid UTF-8"):
         read_file(file)
 
 

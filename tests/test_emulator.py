@@ -169,8 +169,8 @@ def test_the_unknown_is_not_found(deployment, variant):
     [
         ({}, "missing_required_field", "inputs.text is required"),
         ({"text": None}, "missing_required_field", "inputs.text is required"),
-        ({"text": 5}, "validation_error", "inputs.text must be of the type string, not integer"),
-        ({"text": "a", "n": True}, "validation_error", "inputs.n must be of the type integer, not boolean"),
+        ({"text": 5}, "validation_error", "inputs.text must be of type string, not integer"),
+        ({"text": "a", "n": True}, "validation_error", "inputs.n must be of type integer, not boolean"),
     ],
 )
 def test_inputs_are_checked(inputs, code, message):
@@ -247,7 +247,7 @@ def test_a_client_gets_over_a_fault():
     [
         (PlannedFault(fault=429), "Too Many Requests", "too_many_requests"),
         (PlannedFault(fault="402"), "Payment Required", "insufficient_hosted_llm_credits"),
-        (PlannedFault(fault=599), "The fake service was told to fail", None),
+        (PlannedFault(fault=599), "The fake service returns a scripted error", None),
         (
             PlannedFault(fault=429, message="No.", error_code="api_rate_limit_exceeded"),
             "No.",
@@ -420,7 +420,7 @@ def test_a_broken_file_changes_nothing(file):
 
 def test_a_file_that_is_wrong_from_the_start_is_refused(tmp_path):
     """There is no emulator of a file that cannot be read."""
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="cannot read the file"):
         Emulator.from_file(tmp_path / "nowhere.toml")
 
 

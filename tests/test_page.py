@@ -213,7 +213,7 @@ def wait_for_calls(page, number):
 
 
 def chosen_in(page):
-    return page.inner_text(".call[aria-current=true] .said")
+    return page.inner_text(".call[aria-current=true] .preview")
 
 
 def test_a_browser_shows_calls_as_they_come(page, client):
@@ -244,7 +244,7 @@ def test_a_browser_shows_what_went_wrong(page, client):
 
     assert "There is no deployment 'sumarise'" in refused
     assert page.inner_text("#answer-text").startswith("one two")
-    assert "broke the connection" in page.inner_text("#error")
+    assert "connection broke" in page.inner_text("#error")
 
 
 def test_a_browser_shows_text_as_text(page, client):

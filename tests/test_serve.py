@@ -78,13 +78,17 @@ def test_a_file_is_read_again_when_it_changes(file):
 
     assert answers == ["second", "second", "one"]
     assert first == third == f"fetch-hive: {file} reloaded\n"
-    reason = "deployments.d.answr is unknown: is it answer?"
-    assert second == f"fetch-hive: {file}: {reason} (what it said before is served on)\n"
+    reason = "deployments.d.answr is unknown: did you mean answer?"
+    assert second == f"fetch-hive: {file}: {reason} (still serving its previous content)\n"
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("[deployments.d\n", r":1: "), ("\n[deployments.d]\nanswr = 1\n", r": .*answr"), (None, ": cannot be read: ")],
+    [
+        ("[deployments.d\n", r":1: "),
+        ("\n[deployments.d]\nanswr = 1\n", r": .*answr"),
+        (None, ": cannot read the file: "),
+    ],
 )
 def test_a_wrong_file_is_one_line(file, capsys, text, complaint):
     """A file that is wrong from the start is one line on stderr, and exit code 2."""
@@ -118,9 +122,9 @@ def test_a_file_that_is_not_named_is_not_used(file):
     with serving(folder=file.parent) as (server, url):
         hint = server.stderr.readline()
 
-        assert ask(url) == "d was asked with {}."
+        assert ask(url) == "d was called with {}."
 
-    assert hint == "fetch-hive: there is a fetch-hive.toml here, which is not used: --file fetch-hive.toml serves it\n"
+    assert hint == "fetch-hive: fetch-hive.toml is ignored: to serve it, pass --file fetch-hive.toml\n"
 
 
 def test_the_key_of_a_file_is_not_told(file):
