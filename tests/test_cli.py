@@ -366,7 +366,7 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["invoke", "d", "--timeout", "0"], "positive number"),
         (["invoke", "d", "--timeout", "nan"], "positive number"),
         (["invoke", "d", "--timeout", "soon"], "invalid seconds value"),
-        (["record", "--out", "c"], "a command is needed"),
+        (["record", "--out", "c"], "the command is missing"),
         (["record", "pytest"], "put -- before the command: -- pytest"),
         (["replay"], "FILE"),
         (["replay", "f.json", "--pace", "-1"], "0 to 1000"),
@@ -612,7 +612,7 @@ def test_closed_stdin_is_one_line():
     answered = run_without(0, "invoke", "d")
 
     assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].endswith("--input-json: cannot read -: the standard input is closed")
+    assert refused.stderr.splitlines()[-1].endswith("--input-json: cannot read -: standard input is closed")
     assert answered.stdout == "Short.\n"
 
 
@@ -704,7 +704,7 @@ def test_serve_answers_until_it_is_stopped(number):
     server.send_signal(number)
     rest = server.communicate(timeout=30)
 
-    assert done.stdout == 'd (variant v) was asked with {"text": "long"}.\n'
+    assert done.stdout == 'd (variant v) was called with {"text": "long"}.\n'
     assert (server.returncode, rest[1]) == (0, "")
 
 
@@ -727,7 +727,7 @@ def test_serve_gives_the_signals_back(monkeypatch, number):
     monkeypatch.setattr(sys, "stdout", Reader())
 
     assert main(["serve", "--delay", "0"]) == 0
-    assert answers == ["d was asked with {}."]
+    assert answers == ["d was called with {}."]
     assert signal.getsignal(number) is before
 
 

@@ -61,7 +61,7 @@ def test_an_agent_that_waits_for_a_decision_says_so(fake, see, form):
     code, out, err = see("invoke", "--agent", "a", "--message", "Pay", *form)
 
     assert (code, out.strip()) == (0, "")
-    assert "waits for a decision: Pay 5 euros (approval " in err
+    assert "waiting for approval: Pay 5 euros (approval " in err
 
 
 def test_a_stream_of_an_agent_is_printed_as_json(fake, see):
@@ -104,15 +104,15 @@ def test_what_was_not_given_is_not_sent(fake, see):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "pass a deployment"),
-        (["d", "--workflow", "w"], "one of them only"),
-        (["--agent", "a"], "--agent and --message go together"),
-        (["d", "--message", "m"], "--agent and --message go together"),
-        (["d", "--thread", "t"], "--thread goes with --agent"),
-        (["--agent", "a", "--message", "m", "--input", "a=b"], "an agent takes a --message"),
-        (["--agent", "a", "--message", "m", "--variant", "v"], "an agent takes a --message"),
+        ([], "pass exactly one of a deployment"),
+        (["d", "--workflow", "w"], "exactly one of"),
+        (["--agent", "a"], "--agent and --message must be used together"),
+        (["d", "--message", "m"], "--agent and --message must be used together"),
+        (["d", "--thread", "t"], "--thread requires --agent"),
+        (["--agent", "a", "--message", "m", "--input", "a=b"], "cannot be combined with --agent: pass a --message"),
+        (["--agent", "a", "--message", "m", "--variant", "v"], "cannot be combined with --agent: pass a --message"),
         (["--agent", "", "--message", "m"], "must not be empty"),
-        (["--workflow", "w", "--stream"], "a workflow has no stream"),
+        (["--workflow", "w", "--stream"], "cannot be combined with --workflow"),
         (["--workflow", ""], "must not be empty"),
     ],
 )
@@ -175,8 +175,8 @@ def test_a_refused_call_has_the_exit_code_of_a_refusal(fake, see):
     [
         (["GET", "/public/../x"], "path must not have"),
         (["GET", "//elsewhere.test/x"], "path must be what follows"),
-        (["POST", "/x", "-f", "a=b", "--input", "f"], "does not go with -f"),
-        (["GET", "/x", "--input", "f"], "a GET has no body"),
+        (["POST", "/x", "-f", "a=b", "--input", "f"], "cannot be combined with -f"),
+        (["GET", "/x", "--input", "f"], "--input cannot be used with GET"),
         (["POST", "/x", "--input", "missing.json"], "cannot read missing.json"),
         (["POST", "/x", "-f", "a"], "must be NAME=VALUE"),
         (["BREW", "/x"], "invalid choice"),

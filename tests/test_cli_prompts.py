@@ -77,10 +77,10 @@ def test_differences_are_listed(capsys, tmp_path):
 
     assert capsys.readouterr().out.splitlines() == [
         "differs summarise(text, tone) -> Summary: deployment summarise, variant prod",
-        "        the variable style is missing: the deployment requires it",
-        "        the variable tone is superfluous: the deployment does not take it",
+        "        the variable style is missing, but required by the deployment",
+        "        the variable tone is unknown to the deployment",
         "differs list_points(customer-id) -> array: deployment list-points",
-        "        the variable customer-id is integer: the deployment takes string",
+        "        the variable customer-id is integer, but string in the deployment",
     ]
 
 
@@ -117,4 +117,4 @@ def test_file_is_needed(capsys, tmp_path):
     (tmp_path / "fetch-hive.toml").unlink()
 
     assert main(["prompts", "check", "typed_app.prompts"]) == 2
-    assert "fetch-hive.toml: cannot be read" in capsys.readouterr().err
+    assert "fetch-hive.toml: cannot read" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_says_that_the_file_cannot_be_written(capfd, tmp_path):
     assert main(["record", "--out", "c.json", *python("print('not run')")]) == 1
 
     seen = capfd.readouterr()
-    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: a cassette cannot be written here\n")
+    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: the file is not writable\n")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,8 @@ def test_a_second_recorder_of_the_file_is_refused(capfd):
         assert main(["record", "--out", "c.json", *python("print('not run')")]) == 1
 
     seen = capfd.readouterr()
-    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: another recorder is writing this cassette\n")
+    complaint = "fetch-hive: cannot write c.json: another recorder is writing to this cassette\n"
+    assert (seen.out, seen.err) == ("", complaint)
 
 
 def test_what_is_ignored_stays_ignored():

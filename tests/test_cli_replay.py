@@ -53,7 +53,7 @@ except Exception:
 """
 
     assert main(["replay", "c.json", *python(careless)]) == 1
-    assert 'deployment: "d" was recorded, "other" now' in capfd.readouterr().err
+    assert 'deployment: recorded "d", now "other"' in capfd.readouterr().err
 
 
 def test_keeps_the_exit_code_of_the_command(capfd):
@@ -100,5 +100,5 @@ def test_serves_until_it_is_stopped(deployment, code):
     server.communicate(timeout=30)
 
     assert done.stdout == ("" if code else "Short.\n")
-    assert bool(code) == ("no such call is recorded" in told)
+    assert bool(code) == ("this call was not recorded" in told)
     assert server.returncode == code
