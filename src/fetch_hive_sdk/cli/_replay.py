@@ -57,7 +57,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def factor(text: str) -> float:
-    """Read a pace. argparse says "invalid factor value" of what is no number."""
+    """Parse a pace. argparse reports "invalid factor value" for other strings."""
     pace = float(text)
     if not 0 <= pace <= 1000:  # noqa: PLR2004 - a generous limit
         raise argparse.ArgumentTypeError("must be a number from 0 to 1000")

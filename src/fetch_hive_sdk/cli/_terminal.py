@@ -30,19 +30,19 @@ def has_colours(output: Optional[TextIO]) -> bool:
 
 
 def paint(text: str, style: Style, output: Optional[TextIO]) -> str:
-    """Return a text in a colour, if the output has colours."""
+    """Return text in a colour, if the output has colours."""
     return f"\033[{_CODES[style]}m{text}\033[0m" if has_colours(output) else text
 
 
 def show(text: str, output: Optional[TextIO]) -> str:
-    """Return a text from the service. For a terminal, control characters are removed."""
+    """Return text from the service. For a terminal, control characters are removed."""
     if not is_terminal(output):
         return text
     return _CONTROLS.sub("", text)
 
 
 def in_one_line(text: str) -> str:
-    """Return a text on one line, without control characters. For messages of the service or a proxy."""
+    """Return text on one line, without control characters. For messages of the service or a proxy."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
