@@ -194,7 +194,7 @@ def test_feed_sends_each_change_once(log):
 
 def test_slow_follower_gets_a_new_snapshot(log, monkeypatch):
     """A follower that missed too many messages gets a new snapshot."""
-    log._news = type(log._news)(maxlen=2)
+    log._messages = type(log._messages)(maxlen=2)
     following = log.follow(timeout=0)
     next(following)
     for _ in range(3):
