@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from ._agents import AgentAnswer, BackgroundRun, ToolUse
 from ._answers import Answer, Refusal
-from ._fake import TEST_KEY, TEST_WORKSPACE, FakeServer
-from ._hive import FakeHive
+from ._fake import TEST_KEY, TEST_WORKSPACE, FakeHive, FakeServer
 from ._ledger import Callback
 from ._record import RecordingProxy, record, recording_proxy
 from ._replay import Cassette, UnrecordedCallError, replay

@@ -100,7 +100,7 @@ AgentBehaviour = Union[AgentScript, Callable[[AgentRequest], AgentScript]]
 
 
 def agent_reply(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger) -> Reply:
-    """Return the reply to a call of an agent, and keep its run.
+    """Return the reply to a call of an agent, and store its run.
 
     Raises:
         httpx.TransportError: The script is a fault.
@@ -126,7 +126,7 @@ def agent_reply(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger)
 
 
 def start_agent(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger) -> Run:
-    """Start the run of an agent by a trigger, and keep it. Its result is sent by a callback."""
+    """Start the run of an agent by a trigger, and store it. Its result is sent by a callback."""
     answer = _as_agent_answer(script) if isinstance(script, (str, Answer, AgentAnswer)) else AgentAnswer(error="failed")
     run = _run_of(call)
     run.callback_url, run.event_type = _text_or_none(call.async_options.get("callback_url")), "agent"

@@ -55,7 +55,7 @@ HiveAgentBehaviour = Union[WorkflowScript, Callable[[HiveAgentRequest], Workflow
 
 
 def workflow_reply(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Reply:
-    """Return the reply to a call of a workflow, and keep its run.
+    """Return the reply to a call of a workflow, and store its run.
 
     Raises:
         httpx.TransportError: The script is a fault.
@@ -74,7 +74,7 @@ def workflow_reply(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Led
 
 
 def hive_agent_reply(script: WorkflowScript, call: HiveAgentRequest, ledger: Ledger) -> Reply:
-    """Return the reply to the start of a Hive Agent, and keep its run.
+    """Return the reply to the start of a Hive Agent, and store its run.
 
     Raises:
         httpx.TransportError: The script is a fault.
@@ -90,7 +90,7 @@ def hive_agent_reply(script: WorkflowScript, call: HiveAgentRequest, ledger: Led
 
 
 def start_workflow(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Run:
-    """Start the run of a workflow and keep it."""
+    """Start the run of a workflow and store it."""
     return _start("workflow", script, call, ledger)
 
 

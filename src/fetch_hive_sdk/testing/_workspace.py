@@ -19,7 +19,7 @@ from ._routes import Incoming, RefusedError, Route
 from ._script import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from email.message import EmailMessage
 
     from ._ledger import Ledger
@@ -38,8 +38,10 @@ class _Kind:
     wrapper: str
     """The key of one object in requests and answers."""
     plural: str
-    title: str
-    """The name in messages."""
+    one: str
+    """The name in messages, with its article."""
+    deleted: str
+    """The message after a deletion."""
     required: tuple[str, ...]
     complete: Callable[[Record], Record]
     """Returns the fields that the service adds."""
@@ -87,15 +89,34 @@ def _complete_item(fields: Record) -> Record:
     return {"item_type": "custom", "description": None, "run_status": "completed", "status": "active", **fields}
 
 
-_AGENT = _Kind("agent", "agents", "agent", ("name", "llm_model", "model_type"), _complete_agent, "agent")
-_CHAT = _Kind("chat", "chats", "chat", ("name",), _complete_chat, "chat", _AGENT, missing_status=404)
+_AGENT = _Kind(
+    "agent", "agents", "an agent", "Agent deleted", ("name", "llm_model", "model_type"), _complete_agent, "agent"
+)
+_CHAT = _Kind(
+    "chat",
+    "chats",
+    "a chat",
+    "Successfully deleted the chat.",
+    ("name",),
+    _complete_chat,
+    "chat",
+    _AGENT,
+    missing_status=404,
+)
 _KNOWLEDGE_BASE = _Kind(
-    "knowledge_base", "knowledge_bases", "knowledge base", ("name",), _complete_knowledge_base, "base"
+    "knowledge_base",
+    "knowledge_bases",
+    "a knowledge base",
+    "Knowledge base marked for deletion",
+    ("name",),
+    _complete_knowledge_base,
+    "base",
 )
 _ITEM = _Kind(
     "knowledge_base_item",
     "knowledge_base_items",
-    "knowledge base item",
+    "a knowledge base item",
+    "Knowledge base item deleted",
     ("name",),
     _complete_item,
     "item",
@@ -127,43 +148,34 @@ class Workspaces:
 
     def routes(self) -> Iterable[Route]:
         """Return the endpoints of workspaces."""
-        agents, agent = f"{_WORKSPACE}/agents", f"{_WORKSPACE}/agents/{{agent}}"
-        chats, chat = f"{agent}/chats", f"{agent}/chats/{{chat}}"
-        bases, base = f"{_WORKSPACE}/knowledge_bases", f"{_WORKSPACE}/knowledge_bases/{{base}}"
-        items, item = f"{base}/items", f"{base}/items/{{item}}"
+        agents, bases = f"{_WORKSPACE}/agents", f"{_WORKSPACE}/knowledge_bases"
+        chats, items = f"{agents}/{{agent}}/chats", f"{bases}/{{base}}/items"
         table: list[tuple[str, str, Callable[[Incoming], Reply]]] = [
             ("GET", agents, lambda incoming: self._list(incoming, _AGENT)),
-            ("POST", agents, lambda incoming: self._create(incoming, _AGENT, "Successfully created an agent.")),
-            ("GET", agent, lambda incoming: self._get(incoming, _AGENT)),
-            ("PATCH", agent, lambda incoming: self._update(incoming, _AGENT, "Successfully updated an agent.")),
-            ("DELETE", agent, lambda incoming: self._delete(incoming, _AGENT, "Agent deleted")),
-            ("POST", chats, lambda incoming: self._create(incoming, _CHAT, "Successfully created a chat.")),
-            ("GET", chat, lambda incoming: self._get(incoming, _CHAT)),
-            ("PATCH", chat, lambda incoming: self._update(incoming, _CHAT, "Successfully updated a chat.")),
-            ("DELETE", chat, lambda incoming: self._delete(incoming, _CHAT, "Successfully deleted the chat.")),
-            ("PATCH", f"{chat}/clear_messages", self._clear_messages),
-            ("GET", f"{chat}/messages", self._list_messages),
+            *self._rows(agents, _AGENT),
+            *self._rows(chats, _CHAT),
+            ("PATCH", f"{chats}/{{chat}}/clear_messages", self._clear_messages),
+            ("GET", f"{chats}/{{chat}}/messages", self._list_messages),
             ("GET", bases, lambda incoming: self._list(incoming, _KNOWLEDGE_BASE)),
-            ("POST", bases, self._create_knowledge_base),
-            ("GET", base, lambda incoming: self._get(incoming, _KNOWLEDGE_BASE)),
-            ("PATCH", base, self._update_knowledge_base),
-            ("DELETE", base, self._delete_knowledge_base),
-            ("POST", f"{base}/search", self._search),
+            *self._rows(bases, _KNOWLEDGE_BASE),
+            ("POST", f"{bases}/{{base}}/search", self._search),
             ("GET", items, lambda incoming: self._list(incoming, _ITEM)),
-            ("POST", items, self._create_item),
-            ("GET", item, lambda incoming: self._get(incoming, _ITEM)),
-            (
-                "PATCH",
-                item,
-                lambda incoming: self._update(incoming, _ITEM, "Successfully updated a knowledge base item."),
-            ),
-            ("DELETE", item, self._delete_item),
-            ("POST", f"{item}/regenerate", self._regenerate),
+            *self._rows(items, _ITEM),
+            ("POST", f"{items}/{{item}}/regenerate", self._regenerate),
             ("GET", f"{_WORKSPACE}/assets", self._list_assets),
             ("POST", f"{_WORKSPACE}/assets", self._upload),
         ]
         # A file needs no key, only its URL.
         return [*(Route(*row) for row in table), Route("GET", "/files/{file}/{name}", self._send_file, needs_key=False)]
+
+    def _rows(self, path: str, kind: _Kind) -> list[tuple[str, str, Callable[[Incoming], Reply]]]:
+        one = f"{path}/{{{kind.path_name}}}"
+        return [
+            ("POST", path, lambda incoming: self._create(incoming, kind)),
+            ("GET", one, lambda incoming: self._get(incoming, kind)),
+            ("PATCH", one, lambda incoming: self._update(incoming, kind)),
+            ("DELETE", one, lambda incoming: self._delete(incoming, kind)),
+        ]
 
     # --- Stored objects -----------------------------------------------------------------------------------------------
 
@@ -176,7 +188,9 @@ class Workspaces:
     def _find(self, incoming: Incoming, kind: _Kind, missing_status: Optional[int] = None) -> _Stored:
         stored = self._all(incoming, kind).get(incoming.names[kind.path_name])
         if stored is None:
-            raise RefusedError(missing_status or kind.missing_status, f"{kind.title.capitalize()} not found.")
+            raise RefusedError(
+                missing_status or kind.missing_status, f"{kind.one.partition(' ')[2].capitalize()} not found."
+            )
         return stored
 
     def _list(self, incoming: Incoming, kind: _Kind) -> Reply:
@@ -187,30 +201,32 @@ class Workspaces:
         with self._lock:
             return json_reply(200, {kind.wrapper: self._find(incoming, kind).record})
 
-    def _create(
-        self, incoming: Incoming, kind: _Kind, message: str, more: Optional[Mapping[str, object]] = None
-    ) -> Reply:
+    def _create(self, incoming: Incoming, kind: _Kind) -> Reply:
         fields = _unwrapped(incoming, kind)
         missing = [name for name in kind.required if fields.get(name) in {None, ""}]
         if missing:
             raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        if kind is _ITEM:
+            fields = {**fields, "knowledge_base_id": incoming.names["base"]}
         with self._lock:
-            stored = _Stored({"id": new_id(), **kind.complete({**fields, **(more or {})})})
+            stored = _Stored({"id": new_id(), **kind.complete(fields)})
             self._all(incoming, kind)[str(stored.record["id"])] = stored
-            return json_reply(200, {"message": message, kind.wrapper: stored.record})
+            self._count_items(incoming, kind)
+        return json_reply(200, {"message": f"Successfully created {kind.one}.", kind.wrapper: stored.record})
 
-    def _update(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+    def _update(self, incoming: Incoming, kind: _Kind) -> Reply:
         fields = _unwrapped(incoming, kind)
         with self._lock:
             stored = self._find(incoming, kind)
             stored.record = {**stored.record, **kind.complete({**stored.record, **fields})}
-            return json_reply(200, {"message": message, kind.wrapper: stored.record})
+        return json_reply(200, {"message": f"Successfully updated {kind.one}.", kind.wrapper: stored.record})
 
-    def _delete(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+    def _delete(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
             stored = self._find(incoming, kind)
             del self._all(incoming, kind)[str(stored.record["id"])]
-            return json_reply(200, {"message": message})
+            self._count_items(incoming, kind)
+        return json_reply(200, {"message": kind.deleted})
 
     # --- Chats --------------------------------------------------------------------------------------------------------
 
@@ -228,34 +244,10 @@ class Workspaces:
 
     # --- Knowledge bases ----------------------------------------------------------------------------------------------
 
-    def _create_knowledge_base(self, incoming: Incoming) -> Reply:
-        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
-        return self._create(incoming, _KNOWLEDGE_BASE, "Successfully created a knowledge base.")
-
-    def _update_knowledge_base(self, incoming: Incoming) -> Reply:
-        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
-        return self._update(incoming, _KNOWLEDGE_BASE, "Successfully updated a knowledge base.")
-
-    def _delete_knowledge_base(self, incoming: Incoming) -> Reply:
-        return self._delete(incoming, _KNOWLEDGE_BASE, "Knowledge base marked for deletion")
-
-    def _create_item(self, incoming: Incoming) -> Reply:
-        more = {"knowledge_base_id": incoming.names["base"]}
-        message = "Successfully created a knowledge base item."
-        with self._lock:
-            reply = self._create(incoming, _ITEM, message, more)
-            self._count_items(incoming)
-        return reply
-
-    def _delete_item(self, incoming: Incoming) -> Reply:
-        with self._lock:
-            reply = self._delete(incoming, _ITEM, "Knowledge base item deleted")
-            self._count_items(incoming)
-        return reply
-
-    def _count_items(self, incoming: Incoming) -> None:
-        base = self._find(incoming, _KNOWLEDGE_BASE)
-        base.record = {**base.record, "data_item_count": len(base.children)}
+    def _count_items(self, incoming: Incoming, kind: _Kind) -> None:
+        if kind is _ITEM:
+            base = self._find(incoming, _KNOWLEDGE_BASE)
+            base.record = {**base.record, "data_item_count": len(base.children)}
 
     def _regenerate(self, incoming: Incoming) -> Reply:
         with self._lock:
@@ -319,6 +311,8 @@ def _unwrapped(incoming: Incoming, kind: _Kind) -> Record:
     fields = read_object(incoming.request).get(kind.wrapper)
     if not isinstance(fields, dict):
         raise RefusedError(400, f"param is missing or the value is empty: {kind.wrapper}", "validation_error")
+    if kind is _KNOWLEDGE_BASE:
+        _check_search_type(cast("Record", fields))
     return cast("Record", fields)
 
 
