@@ -158,6 +158,8 @@ def test_a_sample_is_kept(fake, place, capsys):
         (b"id,body\n1,a\n2,\xff\n", [], "rows.csv, line 3: it is not UTF-8"),
         ("id,id\n1,a\n", [], "rows.csv: two columns have the same name"),
         ("id,body\n1,a\n1,b\n", ["--key-column", "id"], "rows 1 and 2 have the same key, '1'"),
+        ("id,body\n1,a\n,b\n", ["--key-column", "id"], "rows.csv, line 3: it has no key: it is empty"),
+        (b"\xff\xfei\x00d\x00", [], "rows.csv: it is not UTF-8"),
     ],
 )
 def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case
@@ -172,12 +174,22 @@ def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("{broken", "it is not JSON"), ("[1]", "it is not a JSON object"), ("{}", "no column 'text'")]
+    ("line", "message"),
+    [
+        ("{broken", "it is not JSON"),
+        ("[1]", "it is not a JSON object"),
+        ("{}", "no column 'text'"),
+        ('{"text": NaN}', "it is not JSON"),
+        ('{"text": "\\uD800"}', "it has half of a surrogate pair"),
+        ('{"text": "b", "id": 4.5}', "it has a key that is a float: it must be a string or a whole number"),
+        ('{"text": "b", "id": null}', "it has a key that is a NoneType"),
+    ],
 )
 def test_bad_json_lines(fake, place, capsys, line, message):
     """A broken line is named by its number, or left out and counted."""
-    (place / "rows.jsonl").write_text(f'{{"text": "a"}}\n{line}\n{{"text": "b"}}\n', "utf-8")
+    (place / "rows.jsonl").write_text(f'{{"text": "a", "id": 1}}\n{line}\n{{"text": "b", "id": 2}}\n', "utf-8")
     command = ["bulk", "run", "rows.jsonl", "--deployment", "d", "--journal", "a.db", "--quiet", "--input", "text=text"]
+    command += ["--key-column", "id"]
 
     assert main(command) == 2
     assert f"rows.jsonl, line 2: {message}" in complaint(capsys).replace("there is no", "no")
@@ -193,6 +205,39 @@ def test_no_rows(fake, place, capsys, content):
 
     assert main(RUN) == 0
     assert "there are no rows in rows.csv" in complaint(capsys)
+    assert main([*RUN, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 0
+
+
+@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv"])
+def test_an_output_that_cannot_be_written(fake, place, capsys, output):
+    """Exit code 1, before anything is paid for; the input and the journal are not overwritten."""
+    (place / "folder").mkdir()
+    before = (place / "rows.csv").read_bytes()
+
+    assert main([*RUN, *COLUMNS, "--output", output]) == 1
+
+    assert f"cannot write {output}" in complaint(capsys)
+    assert not fake.calls
+    assert (place / "rows.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--max-runs", "x", "must be a whole number, 1 or more: 'x'"),
+        ("--max-concurrency", "0", "must be a whole number, 1 or more: '0'"),
+        ("--rpm", "many", "must be a positive number: 'many'"),
+        ("--input", "text", "must be NAME=COLUMN"),
+    ],
+)
+def test_arguments_are_checked(capsys, option, value, message):
+    """A wrong argument is named, with what it must be."""
+    with pytest.raises(SystemExit) as caught:
+        main([*RUN, option, value])
+
+    assert caught.value.code == 2
+    assert f"argument {option}: {message}" in capsys.readouterr().err
 
 
 def test_an_unknown_format(fake, place, capsys):

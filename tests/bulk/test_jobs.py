@@ -327,6 +327,8 @@ def test_a_changed_request_is_refused_unless_forced(start, job):
         ({"a": 1}, {"key": "id"}, "row 1 has no column 'id': there are a"),
         ({"id": ""}, {"key": "id"}, "row 1 has no key"),
         ({"id": None}, {"key": "id"}, "row 1 has a key that is a NoneType"),
+        ({"id": 4.5}, {"key": "id"}, "row 1 has a key that is a float: it must be a string or a whole number"),
+        ({"id": "\ud800"}, {"key": "id"}, "row 1 has a key with half of a surrogate pair"),
         ({"a": object()}, {}, "row 1: inputs: "),
     ],
 )
@@ -449,8 +451,9 @@ def test_rows_in_doubt_are_settled_by_hand(start, job):
     start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
 
     assert [item.key for item in job.doubt()] == ["a", "b", "c"]
-    with pytest.raises(KeyError, match="'ok'"):
-        job.retry(["a", "ok"])
+    for unknown in ("ok", "\udcff"):
+        with pytest.raises(KeyError, match="no row in doubt has the key"):
+            job.retry(["a", unknown])
     assert len(job.doubt()) == 3
     assert job.retry(["a"]) == 1
     assert job.settle("done", ["b"]) == 1

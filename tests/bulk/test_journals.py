@@ -26,7 +26,7 @@ from fetch_hive_sdk import (
     WorkflowRun,
     WorkflowStart,
 )
-from fetch_hive_sdk.bulk import Job, JournalError
+from fetch_hive_sdk.bulk import Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.opening import file_system_of, warn_of_network
 
 OUTPUT = '{"title": "x", "tags": ["a"]}'
@@ -308,7 +308,7 @@ def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
     target = tmp_path / "out" / "rows.jsonl"
     target.write_text("old", "utf-8")
 
-    with pytest.raises(JournalError, match="cannot write"):
+    with pytest.raises(OutputError, match="there is no directory"):
         job.export(tmp_path / "nowhere" / "rows.jsonl")
     job.export(target)
 
@@ -382,3 +382,41 @@ def test_a_request_of_each_kind_is_read_again(tmp_path):
     assert [json.loads(item._stored.request) for item in items] == [request.given_fields() for request in requests]
     assert [type(item.response) for item in items] == [InvokeResponse, WorkflowRun, AgentReply, WorkflowAccepted]
     assert items[1].response.output == "Done."
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", ".lock"])
+def test_an_export_never_replaces_its_journal(job, end):
+    """Nor what belongs to it, by whatever name."""
+    before = job.path.read_bytes()
+    alias = job.path.with_name("alias.jsonl")
+    alias.symlink_to(job.path.with_name(f"{job.path.name}{end}"))
+
+    for target in (job.path.with_name(f"{job.path.name}{end}"), alias):
+        with pytest.raises(OutputError, match="it is the journal, or belongs to it"):
+            job.export(target)
+
+    assert job.path.read_bytes() == before
+    assert job.status().rows == 5
+
+
+def test_an_export_to_a_link_replaces_what_it_points_to(job, tmp_path):
+    """The link stays."""
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+
+    job.export(tmp_path / "link.jsonl")
+
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "rows.jsonl").read_text("utf-8").count("\n") == 5
+
+
+def test_an_export_replaces_files_only(job, tmp_path):
+    """A pipe or a folder is left as it is."""
+    (tmp_path / "folder").mkdir()
+    targets = {tmp_path / "folder": "it is a directory"}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        targets[tmp_path / "pipe"] = "it is not a regular file"
+
+    for target, message in targets.items():
+        with pytest.raises(OutputError, match=message):
+            job.export(target)

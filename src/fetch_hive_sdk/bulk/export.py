@@ -6,17 +6,17 @@ import csv
 import json
 import os
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
-from .failures import JournalError
-from .lock import is_owned
+from .failures import JournalError, OutputError
+from .lock import is_owned, lock_path
 from .opening import quick_check
 from .reading import read_items, salvage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterable, Iterator
-    from pathlib import Path
 
     from .report import Stored
 
@@ -31,22 +31,60 @@ def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
     """Write all rows; return how many.
 
     Raises:
-        JournalError: The journal is damaged: what can be read has been written. Or the file cannot be written.
+        JournalError: The journal is damaged: what can be read has been written.
+        OutputError: The file cannot be written.
 
     """
+    path = check_output(path, journal)
     reading = _Reading(connection, journal)
     write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
     try:
         with replacing(path) as file:
             count = write(file, reading)
     except OSError as exc:
-        raise JournalError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     if reading.is_damaged:
         raise JournalError(
             f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path},"
             f" at least {reading.lost:,} could not"
         )
     return count
+
+
+def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
+    """Return the file that an export replaces: what a link points to.
+
+    Args:
+        path: Where the rows are wanted.
+        journal: The journal that they come from.
+        rows: The file of the job's input, if it is one.
+
+    Raises:
+        OutputError: It is the journal or the input, it is not a file, or its folder is not there.
+
+    """
+    target = Path(os.path.realpath(path))
+    beside = [journal.with_name(f"{journal.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
+    if any(_is_same(target, other) for other in (*beside, lock_path(journal))):
+        raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
+    if rows is not None and _is_same(target, rows):
+        raise OutputError(f"cannot write {path}: the rows are read from it")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is not a regular file, and so cannot be replaced")
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no directory {target.parent}")
+    return target
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path == Path(os.path.realpath(other)):
+        return True
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 class _Reading:

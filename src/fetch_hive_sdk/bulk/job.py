@@ -311,6 +311,7 @@ class Job:
 
         Raises:
             JournalError: The journal is damaged, or cannot be read. What can be read has been written.
+            OutputError: The file cannot be written, or is the journal. A JournalError.
 
         """
         with self._reading(checks=False) as connection:

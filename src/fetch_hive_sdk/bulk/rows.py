@@ -15,7 +15,7 @@ from fetch_hive_sdk import InvokeRequest
 
 from .failures import RowError
 from .kinds import kind_of, write_request
-from .store import Row
+from .store import Row, is_text
 
 if TYPE_CHECKING:
     from fetch_hive_sdk.models.sent import Sent
@@ -101,11 +101,21 @@ class RowReader:
             key = _column(number, cast("Mapping[str, object]", value), self._key)
         else:
             raise TypeError("key is the name of a column, and the rows are requests: pass a function of the row")
-        if isinstance(key, bool) or not isinstance(key, (str, int)):
-            raise RowError(f"row {number} has a key that is a {type(key).__name__}: it must be a string or a number")
-        if key == "":
-            raise RowError(f"row {number} has no key: it is empty")
+        problem = problem_of_key(key)
+        if problem is not None:
+            raise RowError(f"row {number} {problem}")
         return str(key)
+
+
+def problem_of_key(key: object) -> Optional[str]:
+    """Say what is wrong with the key of a row, if anything."""
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        return f"has a key that is a {type(key).__name__}: it must be a string or a whole number"
+    if key == "":
+        return "has no key: it is empty"
+    if isinstance(key, str) and not is_text(key):
+        return "has a key with half of a surrogate pair, which UTF-8 cannot carry"
+    return None
 
 
 def _column(number: int, row: Mapping[str, object], name: str) -> object:

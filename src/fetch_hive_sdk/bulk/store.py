@@ -466,10 +466,21 @@ def _number(digest: bytes) -> int:
 
 def _forms(key: str) -> list[_Key]:
     """Return what a key may be in the journal: as it is, or the digest that it shows."""
+    if not is_text(key):
+        return []  # no journal has it
     try:
         return [key, bytes.fromhex(key)]
     except ValueError:
         return [key]
+
+
+def is_text(key: str) -> bool:
+    """Whether a string can be written as UTF-8: one with half of a surrogate pair cannot."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def show_key(key: _Key) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk._net.proxies import check_proxies
-from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
+from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
+from fetch_hive_sdk.bulk.export import check_output
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk.bulk import Item
 
-_WRONG, _NO_KEY, _REFUSED, _NO_ANSWER, _UNREADABLE = 2, 3, 4, 5, 6
+_NOT_WRITTEN, _WRONG, _NO_KEY, _REFUSED, _NO_ANSWER, _UNREADABLE = 1, 2, 3, 4, 5, 6
 _SOME_FAILED, _BUDGET, _JOURNAL = 9, 10, 11
 _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 
@@ -30,6 +31,9 @@ _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 
 def _run(options: argparse.Namespace) -> int:
     rows = _rows(options)
+    if options.output is not None:
+        # Before anything is paid for.
+        check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
     if options.dry_run and options.sample is None:
         return _dry_run(rows, options)
     first = None if options.rows == "-" else next(iter(rows), None)
@@ -55,10 +59,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _rows(options: argparse.Namespace) -> FileRows:
     needed = [column for _, column in options.input]
-    if options.key_column is not None:
-        needed.append(options.key_column)
     source = sys.stdin.buffer if options.rows == "-" else Path(options.rows)
-    return FileRows(source, options.format, needed=needed, skips_bad=options.skip_bad)
+    return FileRows(source, options.format, needed=needed, key=options.key_column, skips_bad=options.skip_bad)
 
 
 def _budget(options: argparse.Namespace) -> Budget:
@@ -124,6 +126,8 @@ def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Names
 
 def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
     print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
+    if options.json and options.rows != "-" and not options.dry_run:
+        print(json.dumps({**BulkReport(is_exhausted=True).as_dict(), "skipped": rows.skipped}))
     return 0
 
 
@@ -234,6 +238,7 @@ def report_error(error: FetchHiveError) -> int:
             print(json.dumps(known), file=sys.stderr)
     kinds: list[tuple[type[FetchHiveError], int]] = [
         (RowError, _WRONG),
+        (OutputError, _NOT_WRITTEN),
         (JournalError, _JOURNAL),
         (ConfigurationError, _NO_KEY),
         (APIStatusError, _REFUSED),
