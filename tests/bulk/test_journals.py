@@ -28,6 +28,7 @@ from fetch_hive_sdk import (
 )
 from fetch_hive_sdk.bulk import Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.opening import file_system_of, warn_of_network
+from fetch_hive_sdk.bulk.store import Store
 
 OUTPUT = '{"title": "x", "tags": ["a"]}'
 
@@ -420,3 +421,21 @@ def test_an_export_replaces_files_only(job, tmp_path):
     for target, message in targets.items():
         with pytest.raises(OutputError, match=message):
             job.export(target)
+
+
+def test_rows_that_come_as_before_are_not_looked_up_one_by_one(tmp_path, client, monkeypatch):
+    """They stand side by side in the journal; only what has come in between is searched for."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, numbered(1000))
+    searched = []
+    look_up = Store.look_up
+    monkeypatch.setattr(
+        Store, "look_up", lambda store, hashes: searched.extend(hashes) or look_up(store, hashes), raising=True
+    )
+
+    run(job, client, numbered(1000))
+    assert searched == []
+    run(job, client, [*numbered(500), *rows("new"), *numbered(1000)[500:]])
+
+    assert 1 <= len(searched) < 600
+    assert job.status().done == 1001

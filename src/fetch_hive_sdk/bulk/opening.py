@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 import warnings
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import quote
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 10.0
 _CACHE_KIB = 8192
+_PIECE = 1 << 20
+_MOST_READ_AHEAD = 4 << 30  # bytes: more may not fit into the system's cache
 _NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs")
 
 
@@ -152,6 +154,7 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         JournalError: It is damaged.
 
     """
+    _read_ahead(path)
     try:
         with closing(connection.execute("PRAGMA quick_check(1)")) as cursor:
             (found,) = cursor.fetchone()
@@ -159,6 +162,14 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         found = str(exc)
     if found != "ok":
         raise damaged(path)
+
+
+def _read_ahead(path: Path) -> None:
+    """Bring a file into the system's cache, in one go: `quick_check` wants its pages one by one, here and there."""
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
+        while left > 0 and (size := file.readinto(piece)):
+            left -= size
 
 
 def damaged(path: Path) -> JournalError:
