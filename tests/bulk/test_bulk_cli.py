@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from fetch_hive_sdk.bulk import Job
+from fetch_hive_sdk.bulk import BulkReport, Item, Job, JournalError, OutputError
+from fetch_hive_sdk.bulk.report import Stored
 from fetch_hive_sdk.cli import main
 from fetch_hive_sdk.testing import FakeServer
 
@@ -145,6 +146,42 @@ def test_a_sample_is_kept(fake, place, capsys):
     assert "2 of 3 rows are done and kept" in capsys.readouterr().out
     assert main([*RUN, *COLUMNS]) == 0
     assert len(fake.calls) == 3
+
+
+def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
+    """Rows that were run several times before do not make it smaller."""
+    fake.fails("summarise", 422)
+    for _ in range(2):
+        main([*RUN, *COLUMNS, "--retry-failed", "--max-failures", "1", "--max-concurrency", "1"])
+    fake.answers("summarise", "Short.")
+    before = len(fake.calls)
+
+    main([*RUN, *COLUMNS, "--sample", "1", "--json"])
+
+    assert len(fake.calls) == before + 1
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["done"] == 1
+    assert "1 of 3 rows are done and kept" in err
+
+
+def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
+    """Paid answers are not lost, even if the output cannot be written either."""
+    item = Item(Stored("k", 7, "failed", 0, 1, 0, "{}", '{"answer": 1}', None, "unreadable", None))
+    error = JournalError("the disk is full", report=BulkReport(failed=1))
+    error.unwritten = [item]
+
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(Job, "run", fail)
+    monkeypatch.setattr(Job, "export", lambda job, path: (_ for _ in ()).throw(OutputError("cannot write out.jsonl")))
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == 11
+
+    no_output, no_journal, answer = capsys.readouterr().err.splitlines()
+    assert "cannot write out.jsonl" in no_output
+    assert "the disk is full" in no_journal
+    assert json.loads(answer) == {"key": "k", "row": 7, "state": "failed", "response": {"answer": 1}}
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,30 @@ def test_what_the_rows_raise_is_raised(start, job):
         start(job, Service().client(), rows())
 
     check_sum(job.status())
+    assert job.status().rows == 3
+
+
+def test_what_asynchronous_rows_raise_is_raised(start, job):
+    """Likewise."""
+
+    async def rows():
+        for request in numbered(3):
+            yield request
+        raise KeyError("broken input")
+
+    with pytest.raises(KeyError, match="broken input"):
+        start(job, Service().client(), rows())
+
+    assert job.status().rows == 3
+
+
+def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
+    """Nothing that was read is lost, whether the row or its key is what is wrong."""
+    for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):
+        with pytest.raises(RowError, match="row 3"):
+            start(job, Service().client(), rows, deployment="d", inputs={"text": "a"}, key="a")
+
+    assert [item.key for item in job.results()] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -545,6 +569,23 @@ def test_waiting_for_the_reset(start, job, monkeypatch):
 
     assert (report.done, report.rejected) == (3, 0)
     assert service.calls["a"] == 2
+
+
+def test_a_cap_that_should_be_lifted_and_is_not(start, job, monkeypatch):
+    """Where our clock is fast, it asks again now and then, and not as fast as it can."""
+    from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
+
+    past = datetime.now(timezone.utc) - timedelta(seconds=60)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine.resets_at", lambda error: past)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._AFTER_RESET", 0.1)
+    cap = refusal(429, "api_rate_limit_exceeded")
+    service = Service(a=[cap] * 6 + [httpx.Response(200, json=OK)])
+    begun = time.monotonic()
+
+    report = start(job, service.client(), requests("ok", "a"), wait_for_reset=True)
+
+    assert (report.done, service.calls["a"]) == (2, 7)
+    assert time.monotonic() - begun >= 6 * 0.05
 
 
 def test_no_network_stops_the_job(start, job, monkeypatch):

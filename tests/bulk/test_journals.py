@@ -322,6 +322,27 @@ def test_the_key_is_in_no_journal(job):
     assert KEY.encode() not in job.path.read_bytes()
 
 
+def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
+    """The journal has it, and results give it to who verifies the callback; files to hand on, and reprs, do not."""
+    accepted = {"run_id": "run_1", "status": "queued", "webhook_secret": "whsec_hidden"}
+
+    async def answer(request):
+        return httpx.Response(200, json=accepted)
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    job = Job(tmp_path / "job.db")
+    job.run(client, [WorkflowStart(deployment="w", callback_url="https://example.com/hook")], progress=False)
+
+    (item,) = job.results()
+    assert item.response.webhook_secret.get_secret_value() == "whsec_hidden"
+    assert "whsec" not in repr(item) + repr(item._stored)
+    for name in ("out.jsonl", "out.csv"):
+        job.export(tmp_path / name)
+        exported = (tmp_path / name).read_text("utf-8")
+        assert "run_1" in exported
+        assert "whsec" not in exported
+
+
 def test_a_journal_is_not_much_larger_than_what_is_in_it(tmp_path, client):
     """At most one and a half times the requests and the answers."""
     job = Job(tmp_path / "large.db")

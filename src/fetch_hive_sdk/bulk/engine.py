@@ -267,9 +267,14 @@ class Engine:
             self._is_exhausted = not self.is_stopping
             return
         rows: list[Row] = []
+        problem: Optional[Exception] = None
         for value in values:
             self._numbered += 1
-            rows.append(self._reader.read(self._numbered, value))
+            try:
+                rows.append(self._reader.read(self._numbered, value))
+            except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
+                problem = exc
+                break
         self._marked += room
         try:
             admitted = await self._journal.admit(rows, room)
@@ -279,8 +284,9 @@ class Engine:
         self._marked -= room - admitted.marked
         self._armed.extend(admitted.rows[: admitted.marked])
         self._ready.extend(admitted.rows[admitted.marked :])
-        if admitted.error is not None:
-            raise admitted.error
+        problem = admitted.error or problem
+        if problem is not None:
+            raise problem
         is_settled = len(admitted.rows) <= len(rows) * _SETTLED_SHARE
         self._batch = min(_LARGEST_BATCH, 2 * max(len(rows), self._batch)) if is_settled else 0
         self._pump()
@@ -443,8 +449,10 @@ class Engine:
             self._unreached = 0
 
     def _wait_for(self, moment: datetime) -> None:
-        seconds = moment.timestamp() - time.time() + random.random() * _AFTER_RESET  # noqa: S311 - jitter is no secret
-        self._pace.pause(time.monotonic() + max(0.0, seconds))
+        # Where our clock is fast, that moment has passed and the cap is still there: not all rows shall ask at once.
+        seconds = max(0.0, moment.timestamp() - time.time())
+        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+        self._pace.pause(time.monotonic() + seconds + jitter)
 
     @property
     def _is_paused_for_long(self) -> bool:

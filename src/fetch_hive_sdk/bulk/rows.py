@@ -145,10 +145,25 @@ class PlainSource:
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values: Iterator[object] = iter(values)
+        self._error: Optional[Exception] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and not more than are wanted; None at the end."""
-        return _take(self._values, most)
+        if self._error is not None:
+            raise self._error
+        taken: list[object] = []
+        begun = time.monotonic()
+        try:
+            for value in self._values:
+                taken.append(value)
+                if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
+                    break
+        except Exception as exc:
+            # What came before it goes first.
+            if not taken:
+                raise
+            self._error = exc
+        return taken or None
 
     def close(self) -> None:
         """Give no more."""
@@ -169,8 +184,8 @@ class AsyncSource:
                 self._next = asyncio.ensure_future(_anext(self._values))
             if taken:
                 await asyncio.sleep(0)
-                if not self._next.done():
-                    break  # the rest comes later
+                if not self._next.done() or self._next.exception() is not None:
+                    break  # the rest comes later, and an error after what came before it
             value = await asyncio.shield(self._next)
             if value is _END:
                 break
@@ -289,16 +304,6 @@ class ServedSource:
     def _set(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
-
-
-def _take(values: Iterator[object], most: int) -> Optional[list[object]]:
-    taken: list[object] = []
-    begun = time.monotonic()
-    for value in values:
-        taken.append(value)
-        if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
-            break
-    return taken or None
 
 
 def is_async(values: object) -> bool:

@@ -96,7 +96,7 @@ class End:
     attempts: int
     runs: int = 0
     tokens: int = 0
-    body: Union[str, bytes, None] = None
+    body: Union[str, bytes, None] = field(default=None, repr=False)  # may have a webhook's secret
     error_code: Optional[str] = None
     error: Optional[str] = None
     request_id: Optional[str] = None

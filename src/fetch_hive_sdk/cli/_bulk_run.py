@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
@@ -12,7 +13,9 @@ from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
 from fetch_hive_sdk.bulk.export import check_output
 from fetch_hive_sdk.bulk.files import FileRows
+from fetch_hive_sdk.bulk.opening import open_for_reading
 from fetch_hive_sdk.bulk.rows import RowReader
+from fetch_hive_sdk.bulk.store import SENT, count
 
 from ._terminal import complain, in_one_line, show
 
@@ -48,7 +51,10 @@ def _run(options: argparse.Namespace) -> int:
         report = _send(job, client, rows, options, _budget(options))
     except BulkError as exc:
         if isinstance(exc.report, BulkReport) and exc.report.rows:
-            _write_output(job, options)
+            try:
+                _write_output(job, options)
+            except JournalError as second:  # the first has what the journal lacks
+                complain(in_one_line(str(second)))
         raise
     _print_report(report, rows, options)
     if not report.rows:
@@ -110,16 +116,18 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
 
 
 def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
-    before = job.status()
-    done = before.done + before.failed + before.in_doubt
-    report = _send(job, client, rows, options, Budget(runs=done + options.sample))
+    with closing(open_for_reading(job.path)) as connection:
+        before = count(connection)
+    runs = before.runs + before.states[SENT]  # what is marked as sent is in doubt from now on
+    report = _send(job, client, rows, options, Budget(runs=runs + options.sample))
     _print_report(report, rows, options)
     if report.done:
         total = sum(1 for _ in rows) if options.rows != "-" else report.rows
         each = report.tokens / report.done
         print(
             f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
-            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come"
+            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come",
+            file=sys.stderr if options.json else sys.stdout,
         )
     return _SOME_FAILED if _has_failures(report) else 0
 
@@ -233,7 +241,7 @@ def report_error(error: FetchHiveError) -> int:
     complain(in_one_line(str(error)))
     if isinstance(error, JournalError):
         for item in error.unwritten:
-            response = None if item.response is None else item.response.raw
+            response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
             print(json.dumps(known), file=sys.stderr)
     kinds: list[tuple[type[FetchHiveError], int]] = [
