@@ -198,6 +198,53 @@ def test_what_can_be_read_of_a_damaged_journal(damaged, tmp_path):
     assert damaged.path.read_bytes() == before
 
 
+def cut_off(file, size):
+    file.truncate(size // 2 + 100)
+
+
+def without_its_first_page(file, size):
+    file.seek(200)
+    file.write(bytes(3000))
+
+
+def without_its_header(file, size):
+    file.seek(20)
+    file.write(bytes(60))
+
+
+@pytest.mark.parametrize(("damage", "least"), [(cut_off, 300), (without_its_first_page, 1000)])
+def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, damage, least):
+    """A copy is made good for that; the journal is left as it is."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, numbered(1000))
+    with job.path.open("r+b") as file:
+        damage(file, job.path.stat().st_size)
+    before = job.path.read_bytes()
+
+    with pytest.raises(JournalError, match="is damaged"):
+        job.status()
+    for name in ("out.jsonl", "out.csv"):
+        with pytest.raises(JournalError, match=r"is damaged, and is left as it is: .* rows could be read"):
+            job.export(tmp_path / name)
+
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert least <= len(records) <= 1000
+    assert sum(record["state"] == "done" and record["response"] is not None for record in records) >= least
+    assert job.path.read_bytes() == before
+
+
+def test_a_journal_of_which_nothing_can_be_read(job, tmp_path):
+    """One line; what is at the target stays."""
+    (tmp_path / "out.jsonl").write_text("old", "utf-8")
+    with job.path.open("r+b") as file:
+        without_its_header(file, 0)
+
+    with pytest.raises(JournalError, match="nothing of it can be read"):
+        job.export(tmp_path / "out.jsonl")
+
+    assert (tmp_path / "out.jsonl").read_text("utf-8") == "old"
+
+
 # --- A full disk ------------------------------------------------------------------------------------------------------
 
 FULL = """

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
-from .failures import JournalError, OutputError
+from .failures import DamageError, JournalError, OutputError
 from .lock import is_owned, lock_path
-from .opening import quick_check
+from .opening import journal_errors, open_for_reading, quick_check
 from .reading import read_items, salvage
+from .rescue import open_copy
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,8 +29,8 @@ _SECRET, _HIDDEN = "webhook_secret", "**********"
 Record = dict[str, Any]
 
 
-def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
-    """Write all rows; return how many.
+def export(journal: Path, path: Path) -> int:
+    """Write all rows of a journal; return how many.
 
     Raises:
         JournalError: The journal is damaged: what can be read has been written.
@@ -37,7 +38,16 @@ def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
 
     """
     path = check_output(path, journal)
-    reading = _Reading(connection, journal)
+    try:
+        opened = open_for_reading(journal)
+    except DamageError:
+        with open_copy(journal) as copy:
+            return _export(_Reading(copy, journal, is_damaged=True), journal, path)
+    with closing(opened) as connection, journal_errors(journal):
+        return _export(_Reading(connection, journal), journal, path)
+
+
+def _export(reading: _Reading, journal: Path, path: Path) -> int:
     write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
     try:
         with replacing(path) as file:
@@ -45,9 +55,9 @@ def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     if reading.is_damaged:
+        lost = f"at least {reading.lost:,} could not" if reading.lost else "others may be missing"
         raise JournalError(
-            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path},"
-            f" at least {reading.lost:,} could not"
+            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path}, {lost}"
         )
     return count
 
@@ -91,15 +101,15 @@ def _is_same(path: Path, other: Path) -> bool:
 class _Reading:
     """Reads the rows of a journal that may be damaged, as often as is needed."""
 
-    def __init__(self, connection: sqlite3.Connection, journal: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, journal: Path, *, is_damaged: bool = False) -> None:
         self._connection = connection
         self._journal = journal
         self.lost = 0
-        self.is_damaged = False
-        if not is_owned(journal):
+        self.is_damaged = is_damaged
+        if not is_damaged and not is_owned(journal):
             try:
                 quick_check(connection, journal)
-            except JournalError:
+            except DamageError:
                 self.is_damaged = True
 
     def __iter__(self) -> Iterator[Record]:

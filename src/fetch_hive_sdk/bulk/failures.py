@@ -26,6 +26,10 @@ class JournalError(BulkError):
         self.unwritten = []
 
 
+class DamageError(JournalError):
+    """A journal is damaged. For the package itself: to others it is a `JournalError`."""
+
+
 class OutputError(JournalError):
     """An export cannot be written where it is wanted. The journal is as it was.
 

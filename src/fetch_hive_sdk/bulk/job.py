@@ -75,7 +75,6 @@ class Job:
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path: Path = Path(path)
         """The journal."""
-        self._reader: Optional[sqlite3.Connection] = None
 
     # --- Running ------------------------------------------------------------------------------------------------------
 
@@ -314,8 +313,7 @@ class Job:
             OutputError: The file cannot be written, or is the journal. A JournalError.
 
         """
-        with self._reading(checks=False) as connection:
-            return export(connection, self.path, Path(path))
+        return export(self.path, Path(path))
 
     # --- Settling -----------------------------------------------------------------------------------------------------
 
@@ -378,13 +376,13 @@ class Job:
     # --- Life ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(self, *, checks: bool = True) -> Generator[sqlite3.Connection, None, None]:
+    def _reading(self) -> Generator[sqlite3.Connection, None, None]:
         # A new connection each time: nothing of ours is open while a job runs, or where a process forks.
         connection = open_for_reading(self.path)
         try:
             with journal_errors(self.path):
                 # While a run goes on, its owner has checked the file.
-                if checks and not is_owned(self.path):
+                if not is_owned(self.path):
                     quick_check(connection, self.path)
                 yield connection
         finally:

@@ -8,10 +8,10 @@ import sys
 import warnings
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 from urllib.parse import quote
 
-from .failures import JournalError
+from .failures import DamageError, JournalError
 from .store import APPLICATION_ID, TABLES, VERSION
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     with journal_errors(path):
         if not path.exists() or (path.is_file() and not path.stat().st_size):
-            return _open_nothing()
+            return open_nothing()
         check_magic(path)
         # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
         # read as it is.
@@ -104,7 +104,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         try:
             if _is_blank(connection):
                 connection.close()
-                return _open_nothing()
+                return open_nothing()
             _check_version(connection, path)
         except BaseException:
             connection.close()
@@ -112,9 +112,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open_nothing() -> sqlite3.Connection:
+def open_nothing(path: Union[str, Path] = ":memory:") -> sqlite3.Connection:
     """Return a journal without rows: no run has begun."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None)
     _make_tables(connection)
     return connection
 
@@ -161,7 +161,7 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as exc:
         found = str(exc)
     if found != "ok":
-        raise damaged(path)
+        raise DamageError(damage_of(path))
 
 
 def _read_ahead(path: Path) -> None:
@@ -172,9 +172,9 @@ def _read_ahead(path: Path) -> None:
             left -= size
 
 
-def damaged(path: Path) -> JournalError:
-    """Return the error for a damaged journal."""
-    return JournalError(
+def damage_of(path: Path) -> str:
+    """Say that a journal is damaged, and what to do."""
+    return (
         f"{path} is damaged, and is left as it is: `fetch-hive bulk export {path} --output rows.jsonl` writes what can"
         " be read"
     )
@@ -187,7 +187,7 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
         yield
     except sqlite3.Error as exc:
         if type(exc) is sqlite3.DatabaseError:  # "file is not a database", "database disk image is malformed"
-            raise damaged(path) from exc
+            raise DamageError(damage_of(path)) from exc
         raise JournalError(f"{path}: {exc}") from exc
     except OSError as exc:
         raise JournalError(f"cannot open the journal {path}: {exc.strerror or exc}") from exc
