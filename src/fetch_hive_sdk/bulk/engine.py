@@ -488,7 +488,7 @@ class Engine:
                 tokens,
                 body,
                 getattr(error, "error_code", None),
-                None if error is None else f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS],
+                None if error is None else _describe(error),
                 getattr(error, "request_id", None),
                 int(now * 1000),
                 int((time.monotonic() - row.began) * 1000),
@@ -566,3 +566,9 @@ class Engine:
         if message is None:
             return report
         raise BulkError(f"{message}. {report}", report=report) from self._reason
+
+
+def _describe(error: BaseException) -> str:
+    # What is not ours may quote anything, such as the name of a file that is not UTF-8.
+    text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()
