@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +73,19 @@ def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
 
     inputs = [call.inputs for call in fake.calls]
     assert inputs == [{"text": "One.", "n": 1}, {"text": "Two.", "n": [2]}] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe(fake, place):
+    """What can be read once is read once, as that of `<(command)`."""
+    os.mkfifo("pipe.csv")
+    writer = threading.Thread(target=lambda: Path("pipe.csv").write_text("id,body\n1,One.\n2,Two.\n", "utf-8"))
+    writer.start()
+
+    assert main(["bulk", "run", "pipe.csv", *RUN[3:], "--format", "csv", *COLUMNS]) == 0
+
+    writer.join(5)
+    assert len(fake.calls) == 2
 
 
 def test_status_export_and_doubt(fake, place, capsys):

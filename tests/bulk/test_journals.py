@@ -129,6 +129,25 @@ def test_a_read_only_folder(tmp_path, client):
         tmp_path.chmod(0o700)
 
 
+def test_a_journal_that_is_reached_by_a_link_has_one_owner(tmp_path, client):
+    """The lock is that of the file, not of one of its names."""
+    job = Job(tmp_path / "job.db")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.db").symlink_to(job.path)
+    link = Job(tmp_path / "folder" / "link.db")
+
+    def values():
+        yield from rows("a")
+        with pytest.raises(JournalError, match="in use by process"):
+            run(link, client, rows("b"))
+        assert link.status().in_doubt == 0
+        yield from rows("c")
+
+    assert run(job, client, values()).done == 2
+    assert run(link, client, rows("a", "c")).done == 2
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["link.db"]
+
+
 @pytest.mark.parametrize("content", [b"", None])
 def test_a_file_that_was_just_made(tmp_path, client, content):
     """A process may die right after it has made the file: the next one begins."""

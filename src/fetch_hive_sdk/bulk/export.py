@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
 from .failures import DamageError, JournalError, OutputError
-from .lock import is_owned, lock_path
+from .lock import beside, is_owned
 from .opening import journal_errors, open_for_reading, quick_check
 from .reading import read_items, salvage
 from .rescue import open_copy
@@ -75,8 +75,7 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
 
     """
     target = Path(os.path.realpath(path))
-    beside = [journal.with_name(f"{journal.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
-    if any(_is_same(target, other) for other in (*beside, lock_path(journal))):
+    if any(_is_same(target, beside(journal, end)) for end in ("", "-wal", "-shm", "-journal", ".lock")):
         raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
     if rows is not None and _is_same(target, rows):
         raise OutputError(f"cannot write {path}: the rows are read from it")
