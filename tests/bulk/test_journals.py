@@ -233,7 +233,7 @@ def without_its_header(file, size):
 
 @pytest.mark.parametrize(("damage", "least"), [(cut_off, 300), (without_its_first_page, 1000)])
 def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, damage, least):
-    """A copy is made good for that; the journal is left as it is."""
+    """The export reads a repaired copy; the journal is left as it is."""
     job = Job(tmp_path / "job.db")
     run(job, client, numbered(1000))
     with job.path.open("r+b") as file:
@@ -389,7 +389,7 @@ def test_the_key_is_in_no_journal(job):
 
 
 def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
-    """The journal has it, and results give it to who verifies the callback; files to hand on, and reprs, do not."""
+    """The journal and the results have the secret, to verify the callback; exports and reprs do not."""
     accepted = {"run_id": "run_1", "status": "queued", "webhook_secret": "whsec_hidden"}
 
     async def answer(request):

@@ -131,7 +131,7 @@ def record_of(stored: Stored) -> Record:
     answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text: Any = answer.get("response", value)
     if isinstance(text, dict) and _SECRET in text:
-        # An export is made to be handed on. `Job.results` has it, for who verifies the callback.
+        # Exports are handed on. Code that verifies the callback gets the secret from `Job.results`.
         text = {**cast("dict[str, Any]", text), _SECRET: _HIDDEN}
     record: Record = {
         "key": stored.key,

@@ -166,7 +166,7 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _read_ahead(path: Path) -> None:
-    """Bring a file into the system's cache, in one go: `quick_check` wants its pages one by one, here and there."""
+    """Bring a file into the system's cache by one sequential read: `quick_check` reads its pages in random order."""
     with suppress(OSError), path.open("rb", buffering=0) as file:
         piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
         while left > 0 and (size := file.readinto(piece)):
