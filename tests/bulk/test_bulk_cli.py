@@ -258,7 +258,7 @@ def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
         ("id,id\n1,a\n", [], "rows.csv: two columns have the same name"),
         ("id,body\n1,a\n1,b\n", ["--key-column", "id"], "rows 1 and 2 have the same key, '1'"),
         ("id,body\n1,a\n,b\n", ["--key-column", "id"], "rows.csv, line 3: it has no key: it is empty"),
-        (b"\xff\xfei\x00d\x00", [], "rows.csv: it is not UTF-8"),
+        (b"\xff\xfeid,body\n1,a\n", [], "rows.csv: it is not UTF-8"),
     ],
 )
 def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case
