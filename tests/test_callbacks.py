@@ -95,7 +95,7 @@ def test_no_other_digest_is_accepted(guess):
 @pytest.mark.parametrize("body", [BODY.decode(), json.loads(BODY), None])
 def test_a_body_that_was_decoded_is_refused(body):
     """Written again, it may have other bytes."""
-    with pytest.raises(TypeError, match="must be the bytes that came"):
+    with pytest.raises(TypeError, match="must be the raw bytes"):
         Webhook(SECRET).unwrap(body, {NAME: mac().hex()})
 
 
