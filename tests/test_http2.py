@@ -154,7 +154,7 @@ def test_stream_is_read(serve_http2, library):
 
 @both
 @pytest.mark.parametrize("behave", [resets, goes_away])
-def test_run_whose_outcome_is_unknown_is_not_sent_again(serve_http2, library, behave):
+def test_run_with_an_unknown_outcome_is_not_retried(serve_http2, library, behave):
     with serve_http2(behave) as server:
         ends = call(server, library, stream=False)
     assert [(type(end), end.maybe_processed) for end in ends] == [(APIConnectionError, True)] * 2
@@ -162,7 +162,7 @@ def test_run_whose_outcome_is_unknown_is_not_sent_again(serve_http2, library, be
 
 
 @both
-def test_stream_that_is_reset_is_interrupted(serve_http2, library):
+def test_reset_stream_is_interrupted(serve_http2, library):
     with serve_http2(resets_a_stream) as server:
         ends = call(server, library, stream=True)
     assert [(type(end), end.partial.text) for end in ends] == [(StreamInterruptedError, "Short.")] * 2

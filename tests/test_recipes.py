@@ -78,7 +78,7 @@ every_framework = pytest.mark.parametrize("post", ["FastAPI", "Flask", "Django"]
 
 @every_framework
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks
-def test_a_signed_callback_is_taken(post, capsys):
+def test_signed_callback_is_accepted(post, capsys):
     """And read."""
     assert post(Webhook(SECRET).sign(BODY)) == 200
     assert "req_1" in capsys.readouterr().out
@@ -87,7 +87,7 @@ def test_a_signed_callback_is_taken(post, capsys):
 @every_framework
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks
 @pytest.mark.parametrize("headers", [{}, Webhook("whsec_other").sign(BODY)], ids=["unsigned", "by another"])
-def test_any_other_callback_is_refused(post, capsys, headers):
-    """With 401, and not read."""
+def test_unsigned_callback_is_rejected(post, capsys, headers):
+    """The recipe responds with 401 and does not parse the body."""
     assert post(headers) == 401
     assert "req_1" not in capsys.readouterr().out

@@ -59,8 +59,8 @@ def breaks_of(package: griffe.Object, tmp_path: Path, file: str, old: str, new: 
         ("__init__.py", "        PromptStream,\n", ""),
     ],
 )
-def test_a_break_is_found(package, tmp_path, file, old, new):
-    """A name, an argument, a default or a base class that is gone or other than it was."""
+def test_breaking_change_is_found(package, tmp_path, file, old, new):
+    """A removed or changed name, argument, default or base class."""
     assert breaks_of(package, tmp_path, file, old, new)
 
 
@@ -81,6 +81,6 @@ def test_a_break_is_found(package, tmp_path, file, old, new):
         ),
     ],
 )
-def test_what_breaks_nobody_is_not(package, tmp_path, file, old, new):
-    """A new option, field or error, and whatever happens inside."""
+def test_compatible_change_is_not_reported(package, tmp_path, file, old, new):
+    """A new option, field or error, or an internal change."""
     assert breaks_of(package, tmp_path, file, old, new) == []

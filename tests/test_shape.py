@@ -87,8 +87,8 @@ def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
     return {re.sub(r"^fetch_hive_sdk\.", ".", name) for name in found}
 
 
-def test_the_house_is_complete():
-    """Every module and folder of the package has its floor."""
+def test_every_module_has_a_layer():
+    """Every module and folder of the package has a layer."""
     assert {room_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(HOUSE)
 
 
@@ -108,8 +108,8 @@ def test_imports_point_down(name):
         assert not {"_net", "_protocol"} - {room_of(name)} & rooms, "they do not know each other: the shells join them"
 
 
-def test_there_is_no_import_circle():
-    """At run time, no module imports itself by way of others."""
+def test_there_are_no_circular_imports():
+    """At run time, no module imports itself through others."""
     modules = {f".{name}".replace("/", "."): name for name in FILES}
     graph = {}
     for module, name in modules.items():
@@ -123,8 +123,8 @@ def test_there_is_no_import_circle():
 
 
 @pytest.mark.parametrize("name", [name for name in INSIDE if HOUSE[room_of(name)] <= 2 and room_of(name) != "_net"])
-def test_words_and_protocol_do_no_io(name):
-    """Nothing below the shells but `_net` imports a socket, an event loop or a client."""
+def test_models_and_protocol_do_no_io(name):
+    """Below the shells, only `_net` imports sockets, event loops or clients."""
     io = {"socket", "asyncio", "httpcore", "anyio", "threading", "urllib.request", "subprocess"}
 
     assert not {module.split(".")[0] for module in imports_of(name)} & io
@@ -132,8 +132,8 @@ def test_words_and_protocol_do_no_io(name):
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if room_of(name) in EDGE])
-def test_the_edge_uses_the_package_from_outside(name):
-    """The test kit and the command line import what every user can import, and a short list of shared helpers."""
+def test_edge_uses_the_public_api(name):
+    """The test kit and the command line only import public names, and a short list of shared helpers."""
     rooms = {f".{room_of(name)}.", f".{BUILT_ON.get(room_of(name), room_of(name))}."}
     inside = {
         module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(tuple(rooms))
@@ -146,8 +146,8 @@ def test_the_edge_uses_the_package_from_outside(name):
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "page" not in name])
-def test_no_file_is_too_long(name):
-    """A file has 450 lines of code at most, docstrings and comments aside."""
+def test_files_are_short(name):
+    """A file has at most 450 lines of code, not counting docstrings and comments."""
     tree = ast.parse(FILES[name].read_text("utf-8"))
     lines = set()
     for node in ast.walk(tree):
@@ -168,8 +168,8 @@ def same_but_async(function, twin) -> None:
     assert f"`{function.__qualname__.removeprefix('FetchHive.')}`" in inspect.getdoc(twin)
 
 
-def test_an_editor_shows_the_values_of_the_defaults():
-    """The client's signature has the numbers themselves, and they are those of the settings."""
+def test_signature_shows_default_values():
+    """The client's signature contains the default values themselves, equal to those of the settings."""
     shown, meant = inspect.signature(FetchHive).parameters, inspect.signature(_config.read_config).parameters
 
     for name in shown.keys() & meant.keys():
@@ -181,8 +181,8 @@ RUNS += ["invoke_hive_agent", "invoke", "stream"]
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_twins_of_the_client_have_equal_signatures(name):
-    """The asyncio method takes the same arguments with the same defaults; its one line names its sibling."""
+def test_asyncio_methods_of_the_client_match(name):
+    """The asyncio method takes the same arguments with the same defaults; its docstring names its twin in one line."""
     same_but_async(getattr(FetchHive, name), getattr(FetchHive, f"a{name}"))
 
 
@@ -203,8 +203,8 @@ NO_TWIN = {"conversation"}  # makes a value, and sends nothing
 
 
 @pytest.mark.parametrize("owner", [*classes_of_resources(), Namespaces], ids=lambda owner: owner.__name__)
-def test_twins_of_the_resources_have_equal_signatures(owner):
-    """Every public method has its twin with the same arguments; its one line names its sibling."""
+def test_asyncio_methods_of_the_resources_match(owner):
+    """Every public method has a twin with the same arguments; the twin's docstring names it in one line."""
     methods = {
         name: method
         for name, method in vars(owner).items()
@@ -218,8 +218,8 @@ def test_twins_of_the_resources_have_equal_signatures(owner):
         same_but_async(methods[name], methods[siblings[name]])
 
 
-def test_resources_are_described():
-    """Every class and method, and every keyword on the field of its TypedDict."""
+def test_resources_have_docstrings():
+    """Every class and method, and every field of a TypedDict of keyword arguments."""
     for owner in classes_of_resources():
         assert inspect.getdoc(owner), owner
         for name, method in vars(owner).items():
@@ -233,8 +233,8 @@ def test_resources_are_described():
                         assert isinstance(text, ast.Expr), f"{node.name}.{field.target.id}"
 
 
-def test_no_field_is_named_like_a_method_of_a_dict():
-    """`result.items` must go on being a method."""
+def test_fields_do_not_shadow_dict_methods():
+    """`result.items` must stay a method."""
     methods = {"items", "keys", "values", "get", "copy", "raw"}
 
     for name in fetch_hive_sdk.__all__:
@@ -254,16 +254,16 @@ def test_no_field_is_named_like_a_method_of_a_dict():
         ("__enter__", "__aenter__"),
     ],
 )
-def test_twins_of_the_streams_have_equal_signatures(name, twin):
-    """The asyncio stream has the methods of the blocking one; their one line names the sibling."""
+def test_asyncio_methods_of_the_streams_match(name, twin):
+    """The asyncio stream has the methods of the blocking one; the docstring names the twin in one line."""
     function, other = inspect.getattr_static(Stream, name), inspect.getattr_static(AsyncStream, twin)
     if isinstance(function, property):
         function, other = function.fget, other.fget
     same_but_async(function, other)
 
 
-def test_twins_of_the_shells_have_equal_functions():
-    """The shells have the same functions in the same order, described by the same words."""
+def test_asyncio_shell_matches_the_blocking_shell():
+    """The shells have the same functions in the same order, with the same docstrings."""
 
     def functions(module):
         own = [
@@ -274,8 +274,8 @@ def test_twins_of_the_shells_have_equal_functions():
     assert functions(_asyncio) == functions(_blocking)
 
 
-def test_all_names_are_sorted_and_complete():
-    """`__all__` is sorted, and has every public class of the errors and the models."""
+def test_all_is_sorted_and_complete():
+    """`__all__` is sorted, and contains every public class of the errors and the models."""
     names = fetch_hive_sdk.__all__
     assert names == sorted(names)
 
@@ -287,8 +287,8 @@ def test_all_names_are_sorted_and_complete():
     assert public - inside <= set(names)
 
 
-def test_importing_the_package_loads_nothing():
-    """`import fetch_hive_sdk` is free: httpx and Pydantic are loaded with the first name that needs them."""
+def test_importing_the_package_loads_no_dependencies():
+    """Only the first use of a name imports httpx and Pydantic."""
     code = """
         import sys
         import fetch_hive_sdk
@@ -301,8 +301,8 @@ def test_importing_the_package_loads_nothing():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_public_things_have_docstrings():
-    """Every public class and method says what it is for."""
+def test_public_names_have_docstrings():
+    """Every public class and method has a docstring."""
     for name in fetch_hive_sdk.__all__:
         value = getattr(fetch_hive_sdk, name)
         if not inspect.isclass(value):
@@ -317,8 +317,8 @@ def test_public_things_have_docstrings():
                 assert inspect.getdoc(member), f"{name}.{attribute}"
 
 
-def test_the_type_of_every_call_is_checked():
-    """Each method of the client and of its families has a line in `tests/typing`."""
+def test_every_call_is_type_checked():
+    """Each method of the client and of its resources has a line in `tests/typing`."""
     checked = "".join(path.read_text() for path in sorted((Path(__file__).parent / "typing").glob("*.py")))
     client = FetchHive("fhk_0123456789")
     families = ["requests", "delegations", "approvals", "agents", "agents.chats", "knowledge_bases"]
