@@ -1,4 +1,4 @@
-"""Agents, workflows and Hive Agents: what is sent, what comes back, what is refused. Over a fake transport."""
+"""Agents, workflows and Hive Agents: requests, answers and rejected arguments. Over a mock transport."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ REPLY = {
 HTTPS = "https://files.test/"
 
 
-class Keeping:
-    """Answers every call alike, and keeps the paths and bodies."""
+class Service:
+    """Gives the same answer to every call, and records the paths and bodies."""
 
     def __init__(self, answer: object, status: int = 200) -> None:
         self.answer, self.status = answer, status
@@ -76,12 +76,12 @@ class Keeping:
         return self.sent[-1][1]
 
 
-# --- What is sent ----------------------------------------------------------------------------------------------------
+# --- Requests --------------------------------------------------------------------------------------------------------
 
 
 def test_agent_arguments_are_sent(drive):
     """Images are merged into the attachments; `async_options` is sent as `async`."""
-    service, agent = Keeping(REPLY), uuid.uuid4()
+    service, agent = Service(REPLY), uuid.uuid4()
 
     drive.call(
         drive.client(service),
@@ -125,7 +125,7 @@ def test_agent_arguments_are_sent(drive):
 
 def test_empty_thread_and_attachments_are_omitted(drive):
     """As in the vendor's package. Other empty values are sent."""
-    service = Keeping(REPLY)
+    service = Service(REPLY)
 
     drive.call(
         drive.client(service),
@@ -174,7 +174,7 @@ def test_invalid_agent_arguments_are_rejected(fields, reason):
 
 def test_workflow_without_async_mode_returns_its_result(drive):
     """The request contains no callback fields."""
-    service = Keeping({"run_id": "run_1", "run_status": "completed", "status": "old", "output": {"n": 1}})
+    service = Service({"run_id": "run_1", "run_status": "completed", "status": "old", "output": {"n": 1}})
 
     run = drive.call(drive.client(service), "invoke_workflow", deployment="w", inputs={"n": [1]}, variant="")
 
@@ -193,7 +193,7 @@ def test_workflow_without_async_mode_returns_its_result(drive):
 )
 def test_workflow_with_async_mode_is_started(drive, fields, block):
     """Whether a callback URL is required is left to the service."""
-    service = Keeping({"request_id": "req_1", "run_status": "queued", "webhook_secret": "whsec_abc"}, 202)
+    service = Service({"request_id": "req_1", "run_status": "queued", "webhook_secret": "whsec_abc"}, 202)
 
     accepted = drive.call(drive.client(service), "invoke_workflow", deployment="w", async_mode=True, **fields)
 
@@ -205,7 +205,7 @@ def test_workflow_with_async_mode_is_started(drive, fields, block):
 @pytest.mark.parametrize("fields", [{"callback_url": "https://x.test"}, {"async_mode": "no"}])
 def test_callback_url_without_async_mode_is_rejected(drive, fields):
     """The vendor's package runs and bills such a workflow, but never sends the callback."""
-    service = Keeping({})
+    service = Service({})
 
     with pytest.raises(ValueError, match="async_mode"):
         drive.call(drive.client(service), "invoke_workflow", deployment="w", **fields)
@@ -213,7 +213,7 @@ def test_callback_url_without_async_mode_is_rejected(drive, fields):
     assert service.sent == []
 
 
-CALLED_BACK = [
+WITH_CALLBACK = [
     ("invoke_workflow", [], {"deployment": "w", "async_mode": True}),
     ("invoke_hive_agent", [], {"hive_agent": "h", "objective": "o"}),
     ("triggers.agent", ["a"], {"secret": "s-1", "message": "m"}),
@@ -224,10 +224,10 @@ CALLED_BACK = [
 @pytest.mark.parametrize(
     "url", ["http://hooks.test/secret", "hooks.test", "", "https://", "ftp://127.0.0.1", "http://[", 5]
 )
-@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
+@pytest.mark.parametrize(("name", "args", "fields"), WITH_CALLBACK)
 def test_callback_url_must_be_https(name, args, fields, url):
     """The answer is sent to it. Nothing is sent, and the error does not quote the URL."""
-    service = Keeping({})
+    service = Service({})
 
     with pytest.raises(ValidationError, match="callback_url") as caught:
         attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
@@ -239,10 +239,10 @@ def test_callback_url_must_be_https(name, args, fields, url):
 @pytest.mark.parametrize(
     "url", ["https://hooks.test:8443/a?b=c", "HTTPS://hooks.test", "http://localhost:8000/hook", "http://[::1]/"]
 )
-@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
+@pytest.mark.parametrize(("name", "args", "fields"), WITH_CALLBACK)
 def test_callback_url_may_be_http_on_loopback(name, args, fields, url):
     """A fake or an emulator may call back there."""
-    service = Keeping({"run_id": "r"}, 202)
+    service = Service({"run_id": "r"}, 202)
 
     attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
 
@@ -251,7 +251,7 @@ def test_callback_url_may_be_http_on_loopback(name, args, fields, url):
 
 def test_attachments_of_earlier_turns_are_sent(drive):
     """Earlier turns may be models or mappings; other fields of a mapping are sent unchanged."""
-    service = Keeping({"response": "r"})
+    service = Service({"response": "r"})
     asset = Asset(id="as", file_url=HTTPS, file_size=5)
     messages = [
         AgentMessage(role="user", content="c", attachments=[asset]),
@@ -271,7 +271,7 @@ def test_attachments_of_earlier_turns_are_sent(drive):
 def test_workflow_answer_type_depends_on_the_request(drive, kind, status):
     """The type does not depend on the status: a workflow that is still running has no output."""
     answer = drive.call(
-        drive.client(Keeping({"run_id": "r", "status": "queued"}, status)), "invoke", kind(deployment="w")
+        drive.client(Service({"run_id": "r", "status": "queued"}, status)), "invoke", kind(deployment="w")
     )
 
     assert type(answer) is (WorkflowRun if kind is WorkflowRequest else WorkflowAccepted)
@@ -281,20 +281,20 @@ def test_workflow_answer_type_depends_on_the_request(drive, kind, status):
 def test_accepted_workflow_without_an_id_is_rejected(drive):
     """Without an id, its result could not be found."""
     with pytest.raises(ResponseValidationError, match="neither request_id nor run_id"):
-        drive.call(drive.client(Keeping({"status": "queued"}, 202)), "invoke", WorkflowStart(deployment="w"))
+        drive.call(drive.client(Service({"status": "queued"}, 202)), "invoke", WorkflowStart(deployment="w"))
 
 
 def test_extra_body_must_not_contain_async(drive):
     """`async` is set by `async_mode`."""
     with pytest.raises(ValueError, match="extra_body must not have async"):
         drive.call(
-            drive.client(Keeping({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
+            drive.client(Service({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
         )
 
 
 def test_hive_agent_is_started(drive):
     """It answers with a callback."""
-    service = Keeping({"run_id": "run_1", "status": "pending", "webhook_secret": "whsec_abc"}, 202)
+    service = Service({"run_id": "run_1", "status": "pending", "webhook_secret": "whsec_abc"}, 202)
     fields = {"hive_agent": "h", "objective": "Find bees", "callback_url": "https://x.test"}
 
     accepted = drive.call(
@@ -324,12 +324,12 @@ def test_hive_agent_is_started(drive):
     assert drive.call(drive.client(service), "invoke", HiveAgentRequest(**fields)) == accepted
 
 
-# --- What comes back -------------------------------------------------------------------------------------------------
+# --- Answers ---------------------------------------------------------------------------------------------------------
 
 
 def test_agent_answer_is_parsed(drive):
     """Tool calls contain JSON strings; `input` and `output` parse them."""
-    reply = drive.call(drive.client(Keeping(REPLY)), "invoke_agent", agent="a", message="m")
+    reply = drive.call(drive.client(Service(REPLY)), "invoke_agent", agent="a", message="m")
 
     assert reply.raw == REPLY
     assert reply.output_as(dict) == {"title": "Bees"}
@@ -345,7 +345,7 @@ def test_parts_of_an_answer_behave_like_dicts(drive):
     """This includes nulls and lists with items that are not objects."""
     answer = {"tool_calls": [None, {"tool_name": "t", "observation": None}], "artifacts": [{"id": "a", "x": None}]}
 
-    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+    reply = drive.call(drive.client(Service(answer)), "invoke_agent", agent="a", message="m")
 
     assert [call.raw for call in reply.tool_calls] == answer["tool_calls"][1:]
     assert reply.artifacts[0].raw is reply.raw["artifacts"][0]
@@ -354,7 +354,7 @@ def test_parts_of_an_answer_behave_like_dicts(drive):
 @pytest.mark.parametrize("answer", [{}, {"response": None, "tool_calls": None, "artifacts": [None, "x"]}])
 def test_agent_answer_may_be_empty(drive, answer):
     """A missing field must not discard an answer that has been billed."""
-    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+    reply = drive.call(drive.client(Service(answer)), "invoke_agent", agent="a", message="m")
 
     assert (reply.response, reply.tool_calls, reply.artifacts, reply.usage.total_tokens) == ("", [], [], None)
 
@@ -430,7 +430,7 @@ def test_agent_events_are_typed(drive):
 
 def test_collected_stream_equals_the_plain_answer(drive):
     """It includes tools, artifacts and approvals; fields of the last event take precedence."""
-    service = Keeping(streamed(*sse(*EVENTS)))
+    service = Service(streamed(*sse(*EVENTS)))
 
     reply = collected(drive, drive.client(service), AgentRequest(agent="a", message="m"))
 
@@ -446,7 +446,7 @@ def test_collected_stream_equals_the_plain_answer(drive):
 
 def test_json_answer_to_a_stream_yields_the_same_events(drive):
     """A proxy may have buffered the events."""
-    events = events_of(drive, drive.client(Keeping(REPLY)), agent="a", message="m")
+    events = events_of(drive, drive.client(Service(REPLY)), agent="a", message="m")
 
     assert [event.type for event in events] == ["tool", "artifact", "response", "usage"]
     assert events[-1].usage.total_tokens == 3
@@ -467,7 +467,7 @@ def test_failed_stream_keeps_received_events(drive):
 def test_request_that_cannot_be_streamed_is_rejected(drive, request_):
     """Workflows and Hive Agents answer in one piece or with a callback."""
     with pytest.raises(TypeError, match=r"cannot be streamed|pass a request"):
-        getattr(drive.client(Keeping({})), "stream" if isinstance(drive, Blocking) else "astream")(request_)
+        getattr(drive.client(Service({})), "stream" if isinstance(drive, Blocking) else "astream")(request_)
 
 
 # --- Correlation -----------------------------------------------------------------------------------------------------
@@ -499,7 +499,7 @@ def test_correlation_id_is_in_metadata_and_errors(drive, request_):
 
 def test_no_correlation_id_by_default(drive):
     """Neither the metadata nor the errors contain one."""
-    service = Keeping(ANSWER)
+    service = Service(ANSWER)
     client = drive.client(service, correlate=True)
 
     drive.invoke(client, deployment="d")

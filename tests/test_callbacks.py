@@ -1,4 +1,4 @@
-"""Signed callbacks: what is accepted, what is refused, and what an event is."""
+"""Signed callbacks: accepted and rejected signatures, and the types of events."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def mac(key: bytes = SECRET.encode(), body: bytes = BODY) -> bytes:
     return hmac.new(key, body, hashlib.sha256).digest()
 
 
-WRITTEN = {
+SIGNATURES = {
     "hex": mac().hex(),
     "upper hex": mac().hex().upper(),
     "prefixed hex": f"sha256={mac().hex()}",
     "v1": f"v1={mac().hex()}",
     "base64": base64.b64encode(mac()).decode(),
     "prefixed base64": f"SHA256={base64.b64encode(mac()).decode()}",
-    "base64 of URLs": base64.urlsafe_b64encode(mac()).decode().rstrip("="),
+    "URL-safe Base64": base64.urlsafe_b64encode(mac()).decode().rstrip("="),
     "decoded key": mac(b"bees" * 6).hex(),
 }
 
 
-@pytest.mark.parametrize("signature", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
 @pytest.mark.parametrize("name", [NAME, NAME.lower(), NAME.upper()])
 def test_all_signature_encodings_are_accepted(signature, name):
     """They all encode the same digest."""
@@ -166,7 +166,7 @@ def test_webhook_does_not_expose_its_secret():
 
     assert "whsec" not in repr(webhook)
     assert copy.copy(webhook) is copy.deepcopy([webhook])[0] is webhook
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(webhook)
 
 

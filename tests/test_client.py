@@ -1,4 +1,4 @@
-"""The face: `FetchHive`, its arguments and what it is made of."""
+"""The client, `FetchHive`: its arguments, settings and lifetime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fetch_hive_sdk import AuthenticationError, ConfigurationError, FetchHive, I
 
 
 class Recorder:
-    """Answers every call and keeps the requests."""
+    """Answers every call and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -311,7 +311,7 @@ def test_asyncio_twins_are_coroutine_functions(name):
     assert inspect.iscoroutinefunction(getattr(mock.create_autospec(FetchHive, instance=True), name))
 
 
-def _forget_to_await():
+def _call_without_await():
     FetchHive(KEY).ainvoke_prompt(deployment="d")
     gc.collect()
 
@@ -319,7 +319,7 @@ def _forget_to_await():
 def test_warning_about_a_missing_await_names_the_method():
     """Python's warning names the method as callers know it."""
     with pytest.warns(RuntimeWarning, match=r"coroutine 'FetchHive\.ainvoke_prompt' was never awaited"):
-        _forget_to_await()
+        _call_without_await()
 
 
 def test_default_headers_are_sent_with_every_call(drive):

@@ -1,4 +1,4 @@
-"""Injected httpx2 clients: their answers and errors are those of httpx. The fault suite runs over them, too."""
+"""Injected httpx2 clients give the same answers and errors as httpx clients. The fault suite also runs with them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Blocking:
 
 
 class Asyncio:
-    """The same with an `httpx2.AsyncClient`."""
+    """Drives a `FetchHive` that sends with an `httpx2.AsyncClient`."""
 
     def client(self, handler=None, **options):
         settings = {} if handler is None else {"transport": httpx2.MockTransport(handler)}
@@ -57,7 +57,7 @@ class Asyncio:
         try:
             return await getattr(client, f"a{name}")(*args, **fields)
         finally:
-            # An httpx2 client belongs to one event loop, and this one ends.
+            # An httpx2 client belongs to one event loop, which ends here.
             await self.injected.aclose()
 
     def collect(self, client, **fields):
@@ -87,7 +87,7 @@ def drive2(request):
 
 @pytest.fixture
 def served():
-    """A fake on a loopback port: what is sent leaves through httpcore2."""
+    """A fake service on a loopback port, so that requests are sent by httpcore2."""
     fake = FakeServer()
     with fake.serve() as url:
         fake.url = url

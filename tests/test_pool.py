@@ -1,4 +1,4 @@
-"""The connections: opened on demand, used again, gone with their loop. On loopback sockets."""
+"""The connections: opened on demand, reused, and closed with their event loop. On loopback sockets."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "u
 
 
 class Site(ThreadingHTTPServer):
-    """A service on loopback that counts its connections, and can hold its answers until enough calls have come."""
+    """A loopback server that counts its connections, and can delay its answers until enough calls are waiting."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Visit)
+        super().__init__(("127.0.0.1", 0), SiteHandler)
         self.connections = 0
         self.gate = threading.Barrier(1)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -44,7 +44,7 @@ class Site(ThreadingHTTPServer):
         return FetchHive(KEY, self.url, **options)
 
 
-class Visit(BaseHTTPRequestHandler):
+class SiteHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -272,19 +272,19 @@ def test_proxy_in_the_environment_is_used(drive, site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"),
+    ("proxy", "message"),
     [
         ("http://user:hidden@host:port", "ALL_PROXY is not the URL of a proxy"),
         ("ftp://user:hidden@host", "ALL_PROXY is not the URL of a proxy"),
         ("socks://user:hidden@host", "ALL_PROXY must say which SOCKS it means: socks5://"),
     ],
 )
-def test_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, said):
+def test_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, message):
     """The message names the variable, and shows no password."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
 
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         drive.invoke(client, deployment="d")
 
     assert "hidden" not in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
@@ -354,7 +354,7 @@ def test_forked_process_opens_its_own_connections(site):
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
-    # Blocking: one of the parent's, used twice, and one of the child's. Each of the three event loops: its own.
+    # Blocking: one in the parent, used twice, and one in the child. Each of the three event loops has its own.
     assert site.connections == 2 + 3
 
 
@@ -394,14 +394,14 @@ def test_client_need_not_be_closed(site, calls):
         check=False,
     )
 
-    # In its debug mode asyncio also tells what took long, which is not what this is about.
+    # In debug mode asyncio also reports slow callbacks, which this test ignores.
     warned = [line for line in done.stderr.decode().splitlines() if not line.startswith("Executing <")]
     assert (done.returncode, warned) == (0, [])
 
 
 def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
     """The TLS context is created for the first HTTPS call; HTTP calls do not wait for it."""
-    monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
+    monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("no call needs TLS"))
     client = site.client()
     client.invoke_prompt(deployment="d")
     monkeypatch.undo()
@@ -421,7 +421,7 @@ def test_tls_context_is_shared():
 def test_https_verifies_certificates(drive, tmp_path, monkeypatch):
     """The key is only sent to a service with a trusted certificate."""
     trustme = pytest.importorskip("trustme")
-    import ssl  # noqa: PLC0415 - for this test alone
+    import ssl  # noqa: PLC0415 - only for this test
 
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

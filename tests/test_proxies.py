@@ -1,4 +1,4 @@
-"""Which way a request goes: as httpx would send it, but for loopback."""
+"""The routes of requests: the same as in httpx, except that loopback is never proxied."""
 
 from __future__ import annotations
 

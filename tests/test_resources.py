@@ -1,4 +1,4 @@
-"""Agents, chats, knowledge bases, items, assets, approvals, requests and delegations. Over a fake transport."""
+"""Agents, chats, knowledge bases, items, assets, approvals, requests and delegations. Over a mock transport."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TWO = "a%2F1", "00000000-0000-0000-0000-000000000002"
 
 
 class Service:
-    """Gives one answer after the other, the last one forever, and keeps the requests."""
+    """Gives each answer in order, repeats the last one, and records the requests."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -62,7 +62,7 @@ class Service:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, httpx.Response):  # a new one, for the other client
+        if isinstance(answer, httpx.Response):  # a copy, because the other client uses it, too
             return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
         return httpx.Response(200, json=answer)
 
@@ -77,7 +77,7 @@ class Service:
 
 
 def call(drive, client: FetchHive, name: str, /, *args: object, **fields: object) -> object:
-    """Call `client.a.b(...)`, or its twin."""
+    """Call `client.a.b(...)` or its asyncio twin."""
     *homes, method = name.split(".")
     owner: object = client
     for home in homes:
@@ -278,7 +278,7 @@ ROWS = [
     ("catalogue.countries", ["s"], {}, {"service": "s"}, "GET /v1/public/search_services/s/countries", None),
     ("catalogue.error_codes", [], {"locale": "es"}, {"codes": [{"code": "x"}]}, "GET /v1/error_codes?locale=es", None),
 ]
-EMPTY_WILL_DO = {
+MAY_BE_EMPTY = {
     "agents.delete",
     "agents.chats.delete",
     "agents.chats.clear",
@@ -313,7 +313,7 @@ def test_empty_answer_is_accepted_where_none_is_documented(drive, row):
     name, args, fields = row[:3]
     client = client_of(drive, Service(httpx.Response(200)), max_retries=0)
 
-    if name in EMPTY_WILL_DO:
+    if name in MAY_BE_EMPTY:
         assert not call(drive, client, name, *args, **fields) or name.startswith(("approvals", "knowledge_bases.items"))
     else:
         with pytest.raises(ResponseDecodeError):
@@ -394,12 +394,12 @@ def test_missing_workspace_id_is_rejected_before_sending(drive, name):
 
 def test_workspace_id_is_a_setting(drive, monkeypatch):
     """It can be an argument, an environment variable or changed by `with_options`. Pickles include it."""
-    monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", "of the environment")
+    monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", "ws env")
     service = Service({"agents": []})
     client = drive.client(service)
 
     call(drive, client, "agents.list")
-    assert "/of%20the%20environment/" in service.place
+    assert "/ws%20env/" in service.place
     call(drive, client.with_options(workspace_id=uuid.UUID(int=2)), "agents.list")
     assert f"/{TWO[1]}/" in service.place
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
@@ -412,7 +412,7 @@ def test_workspace_id_is_a_setting(drive, monkeypatch):
 
 
 def form_of(service: Service) -> tuple[str, str, bytes]:
-    """The head and the content of the one part of a form."""
+    """The headers and content of the only part of a multipart body."""
     request = service.requests[-1]
     boundary = request.headers["content-type"].partition("boundary=")[2].encode()
     assert request.headers["content-type"].startswith("multipart/form-data;")
@@ -668,7 +668,7 @@ PENDING = [
 
 def decide(pending: object) -> bool:
     if pending.tool_name == "raise":
-        raise LookupError("of the caller")
+        raise LookupError("error of the caller")
     return {"search": True, "mail": False, "truthy": 1}[pending.tool_name]
 
 
@@ -676,7 +676,7 @@ def test_resolve_denies_what_is_not_explicitly_allowed(drive):
     """The caller's exception is raised after all tool calls have been decided."""
     service, reply = Service(httpx.Response(200)), AgentReply.model_validate({"pending_tool_approvals": PENDING})
 
-    with pytest.raises(LookupError, match="of the caller"):
+    with pytest.raises(LookupError, match="error of the caller"):
         call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
 
     decisions = {request.url.path.split("/")[-2]: json.loads(request.content) for request in service.requests}
@@ -720,7 +720,7 @@ def test_any_answer_to_a_decision_is_accepted(drive, name, answer):
     assert decision.approval is None
 
 
-@pytest.mark.parametrize("name", sorted(EMPTY_WILL_DO))
+@pytest.mark.parametrize("name", sorted(MAY_BE_EMPTY))
 def test_null_is_accepted_as_an_empty_answer(drive, name):
     """For calls without a documented response."""
     args, fields = next(row[1:3] for row in ROWS if row[0] == name)
@@ -773,7 +773,7 @@ def test_misspelled_argument_of_a_message_is_rejected(drive, name, options, reas
     service = Service({})
     talk = client_of(drive, service).conversation("agt")
 
-    def say() -> None:
+    def send() -> None:
         if isinstance(drive, Blocking):
             getattr(talk, name)("Hello", **options)
         elif name == "send":
@@ -782,7 +782,7 @@ def test_misspelled_argument_of_a_message_is_rejected(drive, name, options, reas
             talk.astream("Hello", **options)
 
     with pytest.raises(TypeError, match=rf"{name}\(\) got an {reason}"):
-        say()
+        send()
 
     assert service.requests == []
 

@@ -1,4 +1,4 @@
-"""Guards of the shape: who imports whom, twins, names. What they guard is in the design page of the docs."""
+"""Architecture tests: imports between layers, asyncio twins and public names. See the design page of the docs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fetch_hive_sdk.namespaces import Namespaces
 
 SOURCE = Path(fetch_hive_sdk.__file__).parent
 
-# From the ground up. A module may import from its own floor and from those below it.
-FLOORS = [
+# From the bottom up. A module may import from its own layer and the layers below it.
+LAYERS = [
     {"_version", "_deprecation"},
     {"models", "errors", "_config", "_secret", "_deadline", "_extensions", "_observers"},
     {"_protocol", "_net"},
@@ -36,7 +36,7 @@ FLOORS = [
     {"namespaces", "_vendor"},
     {"client"},
 ]
-# At the edge: use the package from outside, and of its inside only what is named here.
+# Packages on the edge use the public API, and only these private names.
 EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
@@ -49,28 +49,28 @@ SHARED_WITH_THE_EDGE = {
     "_net.proxies.check_proxies",
     "_net.proxies.loopback_mounts",
 }
-# The words of observers, which `telemetry` hands on.
+# The types of observers, which `telemetry` exports.
 SHARED_WITH_THE_EDGE |= {
     f"_observers.{name}"
     for name in ("AttemptEnded", "AttemptStarted", "CallEnded", "CallStarted", "FirstEvent", "Observer")
 }
-# The emulator is built of the parts of the fake.
+# The emulator is built from parts of the fake.
 BUILT_ON = {"emulator": "testing"}
-HOUSE = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 
 FILES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def room_of(name: str) -> str:
-    """The module or folder that a file belongs to."""
+def part_of(name: str) -> str:
+    """The top-level module or folder of a file."""
     return name.partition("/")[0]
 
 
-INSIDE = [name for name in FILES if room_of(name) in HOUSE]
+INSIDE = [name for name in FILES if part_of(name) in LAYER_OF]
 
 
 def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
-    """Names of what a file imports; what is of the package is written `.module.name`."""
+    """The names that a file imports. Those from the package are written as `.module.name`."""
     tree = ast.parse(FILES[name].read_text("utf-8"))
     nodes = tree.body if at_run_time else list(ast.walk(tree))
     package = name.split("/")[:-1]
@@ -89,23 +89,23 @@ def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
 
 def test_every_module_has_a_layer():
     """Every module and folder of the package has a layer."""
-    assert {room_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(HOUSE)
+    assert {part_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(LAYER_OF)
 
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_imports_point_down(name):
-    """A module imports from its own floor and from those below it, never from above and never from the edge.
+    """A module imports from its own layer and those below it, never from above and never from the edge.
 
-    Inside the words, what is only for type checkers may point both ways.
+    Among models, imports that are only for type checkers may point both ways.
     """
-    floor = HOUSE[room_of(name)]
+    layer = LAYER_OF[part_of(name)]
     inside = {module.split(".")[1] for module in imports_of(name) if module.startswith(".")}
-    rooms = {module for module in inside if module in HOUSE}
+    parts = {module for module in inside if module in LAYER_OF}
 
-    assert inside <= set(HOUSE), f"{name} imports from outside the house"
-    assert not {room for room in rooms if HOUSE[room] > floor}
-    if floor == HOUSE["_net"]:
-        assert not {"_net", "_protocol"} - {room_of(name)} & rooms, "they do not know each other: the shells join them"
+    assert inside <= set(LAYER_OF), f"{name} imports a module without a layer"
+    assert not {part for part in parts if LAYER_OF[part] > layer}
+    if layer == LAYER_OF["_net"]:
+        assert not {"_net", "_protocol"} - {part_of(name)} & parts, "only the shells join _net and _protocol"
 
 
 def test_there_are_no_circular_imports():
@@ -117,12 +117,12 @@ def test_there_are_no_circular_imports():
         graph[module] = {found for found in modules if any(w == found or w.startswith(f"{found}.") for w in wanted)}
     while graph:
         leaves = {module for module, wanted in graph.items() if not wanted & graph.keys() - {module}}
-        assert leaves, f"a circle among {sorted(graph)}"
+        assert leaves, f"circular imports among {sorted(graph)}"
         for leaf in leaves:
             del graph[leaf]
 
 
-@pytest.mark.parametrize("name", [name for name in INSIDE if HOUSE[room_of(name)] <= 2 and room_of(name) != "_net"])
+@pytest.mark.parametrize("name", [name for name in INSIDE if LAYER_OF[part_of(name)] <= 2 and part_of(name) != "_net"])
 def test_models_and_protocol_do_no_io(name):
     """Below the shells, only `_net` imports sockets, event loops or clients."""
     io = {"socket", "asyncio", "httpcore", "anyio", "threading", "urllib.request", "subprocess"}
@@ -131,16 +131,16 @@ def test_models_and_protocol_do_no_io(name):
     assert not re.search(r"httpx\.(Async)?Client\b", FILES[name].read_text("utf-8"))
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if room_of(name) in EDGE])
+@pytest.mark.parametrize("name", [name for name in FILES if part_of(name) in EDGE])
 def test_edge_uses_the_public_api(name):
     """The test kit and the command line only import public names, and a short list of shared helpers."""
-    rooms = {f".{room_of(name)}.", f".{BUILT_ON.get(room_of(name), room_of(name))}."}
+    parts = {f".{part_of(name)}.", f".{BUILT_ON.get(part_of(name), part_of(name))}."}
     inside = {
-        module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(tuple(rooms))
+        module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(tuple(parts))
     }
 
     private = {
-        module for module in inside if any(part.startswith("_") and part != "__version__" for part in module.split("."))
+        module for module in inside if any(word.startswith("_") and word != "__version__" for word in module.split("."))
     }
     assert {module.removesuffix(".__version__") for module in private} <= SHARED_WITH_THE_EDGE
 
@@ -199,7 +199,7 @@ def classes_of_resources():
                     yield value
 
 
-NO_TWIN = {"conversation"}  # makes a value, and sends nothing
+NO_TWIN = {"conversation"}  # sends nothing
 
 
 @pytest.mark.parametrize("owner", [*classes_of_resources(), Namespaces], ids=lambda owner: owner.__name__)

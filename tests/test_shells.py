@@ -30,7 +30,7 @@ USAGE = {"type": "usage", "usage": {"total_tokens": 3}, "request_id": "req_1", "
 
 
 class Service:
-    """Answers from a list, one answer a request, and keeps the requests."""
+    """Answers requests from a list, and records them."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -329,23 +329,23 @@ def test_redirect_is_an_error(drive):
     assert len(service.requests) == 1
 
 
-# --- Where the key may stand -----------------------------------------------------------------------------------------
+# --- Where the key may appear -----------------------------------------------------------------------------------------
 
 
 BROKEN_BODIES = {
     "broken JSON": ("application/json", {}, [b'{"response": "%s', b", "]),
-    "not as promised": ("application/json", {}, [b'{"text": "%s"}']),
+    "undocumented JSON": ("application/json", {}, [b'{"text": "%s"}']),
     "a list": ("application/json", {}, [b'["%s"]']),
-    "a page": ("text/html", {}, [b"<p>%s</p>"]),
-    "false gzip": ("application/json", {"content-encoding": "gzip"}, [b"%s"]),
-    "cut": ("application/json", {}, [b'{"response": "%s', httpx.ReadError("reset")]),
+    "HTML": ("text/html", {}, [b"<p>%s</p>"]),
+    "invalid gzip": ("application/json", {"content-encoding": "gzip"}, [b"%s"]),
+    "truncated": ("application/json", {}, [b'{"response": "%s', httpx.ReadError("reset")]),
     "too long": ("application/json", {}, [b"%s", *[b" " * 1024 * 1024] * 33]),
 }
 BROKEN_STREAMS = {
-    "a broken event": [b'data: {"response": "%s\n\n'],
-    "an event that is not as promised": [b'data: {"type": "response", "x": "%s"}\n\n'],
+    "malformed event": [b'data: {"response": "%s\n\n'],
+    "undocumented event": [b'data: {"type": "response", "x": "%s"}\n\n'],
     "a list": [b'data: ["%s"]\n\n'],
-    "half an event": [b'data: {"type": "response", "response": "%s'],
+    "truncated event": [b'data: {"type": "response", "response": "%s'],
     "reset": [b'data: {"type": "response"', b', "response": "%s', httpx.ReadError("reset")],
 }
 

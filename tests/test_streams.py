@@ -1,4 +1,4 @@
-"""`PromptStream` and `AsyncPromptStream`, beyond what the shells' tests show."""
+"""`PromptStream` and `AsyncPromptStream`, beyond the tests of the shells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVENTS = [
 
 
 class Service:
-    """Answers every call with the same stream and keeps the bodies, to see whether they were closed."""
+    """Answers every call with the same stream, and records the bodies to check that they were closed."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces or sse(*EVENTS, "[DONE]")

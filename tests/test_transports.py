@@ -1,4 +1,4 @@
-"""The private attributes of httpx and httpcore that we use: they are there, in the oldest and the newest versions."""
+"""The private attributes of httpx and httpcore that this SDK uses exist in the oldest and newest supported versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vendor's names: each recorded request of its package 0.4.1 is what ours sends for the same call."""
+"""The vendor's names: each call sends the request recorded from the vendor's package 0.4.1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWERS = {
 
 
 def send(call: dict[str, object]) -> tuple[httpx.Request, object]:
-    """Make a recorded call with our client."""
+    """Repeat a recorded call with `FetchHive`."""
     sent = []
 
     def answer(request: httpx.Request) -> httpx.Response:

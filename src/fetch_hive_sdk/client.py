@@ -55,7 +55,7 @@ class FetchHive(Namespaces, VendorNames):
         prompt_path: The path of the endpoint that runs prompts. Use `/invoke` for accounts on the older endpoint.
         allow_http: Whether the API key may be sent to other machines over unencrypted HTTP.
         http_client: An `httpx.Client` or `httpx2.Client` that sends the blocking calls, such as to use your own proxy.
-            Its configuration is not changed, and it is never closed.
+            The SDK neither configures nor closes it.
         async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` that sends the asyncio calls. It is never
             closed.
         default_headers: Headers to send with every call, such as for your gateway. Headers that the client sets itself,
