@@ -41,14 +41,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Never, ParamSpec, get_type_hints
 
+from .errors import OutputValidationError
 from .models.base import message_of
 from .models.output import read_output
-from .models.partial import NOTHING, read_partial
+from .models.partial import NOTHING, PartialJSON
 from .models.prompts import InvokeRequest, InvokeResponse, StreamEvent
 from .streams import AsyncPromptStream, PromptStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -202,7 +203,8 @@ class TypedStream(PromptStream, Generic[T_co]):
     def snapshots(self) -> Generator[Any, None, None]:
         """Iterate over what the answer's JSON says so far, as plain values that have not been validated.
 
-        A string that is still being written is included. Of a prompt whose output is `str`, it is the text so far.
+        A string that is still being written is included. A number, `true`, `false` or `null` that is the whole answer
+        comes once, when it is complete. Of a prompt whose output is `str`, it is the text so far.
 
         Yields:
             The value, after each event that changes it.
@@ -214,8 +216,8 @@ class TypedStream(PromptStream, Generic[T_co]):
         """
         snapshots = _Snapshots(self._request, self.partial.text)
         for piece in self.text():
-            if snapshots.add(piece):
-                yield snapshots.value
+            yield from snapshots.add(piece)
+        yield from snapshots.finish()
 
     def collect(self) -> PromptResponse[T_co]:
         """Read to the end and return the answer that `invoke` would have given.
@@ -229,7 +231,7 @@ class TypedStream(PromptStream, Generic[T_co]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        return self._request.read(super().collect())
+        return _read(self._request, super().collect(), self._transcript)
 
 
 class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
@@ -257,35 +259,63 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
         """Iterate over what the answer's JSON says so far: the asyncio twin of `TypedStream.snapshots`."""
         snapshots = _Snapshots(self._request, self.partial.text)
         async for piece in self.text():
-            if snapshots.add(piece):
-                yield snapshots.value
+            for snapshot in snapshots.add(piece):
+                yield snapshot
+        for snapshot in snapshots.finish():
+            yield snapshot
 
     async def collect(self) -> PromptResponse[T_co]:
         """Read to the end and return the answer: the asyncio twin of `TypedStream.collect`."""
-        return self._request.read(await super().collect())
+        return _read(self._request, await super().collect(), self._transcript)
+
+
+def _read(request: PromptRequest[T], answer: InvokeResponse, transcript: Transcript[Any, Any]) -> PromptResponse[T]:
+    try:
+        return request.read(answer)
+    except OutputValidationError as error:
+        error.attempts, error.correlation_id = transcript.attempts, transcript.correlation_id
+        raise
 
 
 class _Snapshots:
     """What the text of an answer shows so far."""
 
     def __init__(self, request: PromptRequest[Any], text: str) -> None:
-        self._read: Callable[[str], Any] = str if request.output is str else read_partial
-        self._text = text
-        self._shown: Any = self._read(text) if text else NOTHING
+        self._is_json = request.output is not str
+        self._json = PartialJSON(text)
+        self._shown_text = text
+        self._shown_edge = _edge_of(self._json.read()) if self._is_json else None
 
-    @property
-    def value(self) -> Any:
-        """What the text shows. Read again, for the caller may change it."""
-        return self._read(self._text)
+    def add(self, piece: str) -> Iterator[Any]:
+        """Take the next piece of text; yield what it shows if that is another value than before."""
+        self._json.add(piece)
+        if not self._is_json:
+            yield from [self._json.text] if piece else []
+            return
+        value = self._json.read()
+        edge = _edge_of(value)
+        if value is not NOTHING and edge != self._shown_edge:
+            self._shown_edge, self._shown_text = edge, self._json.text
+            # The caller may change it: it is compared with nothing later.
+            yield value
 
-    def add(self, piece: str) -> bool:
-        """Take the next piece of text; return whether it shows another value than before."""
-        self._text += piece
-        value = self._read(self._text)
-        if value is NOTHING or value == self._shown:
-            return False
-        self._shown = value
-        return True
+    def finish(self) -> Iterator[Any]:
+        """The text has ended: yield what shows only now."""
+        if self._is_json:
+            value = self._json.read(is_whole=True)
+            if value is not NOTHING and value != PartialJSON(self._shown_text).read():
+                yield value
+
+
+def _edge_of(value: Any) -> tuple[object, ...]:
+    """Return what tells a value from what it was with less of its text: only at its end does JSON grow."""
+    # In place of a comparison of the whole. It misses a name that an object has twice, until the text has ended.
+    edge: list[object] = []
+    while value and isinstance(value, (dict, list)):
+        last: Any = next(reversed(cast("dict[object, Any] | list[Any]", value)))
+        edge.append((len(value), last if isinstance(value, dict) else None))
+        value = value[last] if isinstance(value, dict) else last
+    return (*edge, type(value), value)
 
 
 # --- Prompts ---------------------------------------------------------------------------------------------------------
