@@ -509,6 +509,8 @@ def test_request_by_hand_is_checked():
 
 
 def check_misfit(error: OutputValidationError) -> None:
+    assert error.attempts == 1
+    assert error.correlation_id
     assert error.response.response == "I would rather not."
     assert error.response.usage.total_tokens
     assert error.request_id == error.response.request_id
@@ -519,6 +521,7 @@ def check_misfit(error: OutputValidationError) -> None:
 async def test_answer_that_does_not_fit_is_kept(client, fake):
     """An answer in prose costs one call and loses nothing: the error has the whole answer."""
     fake.answers("summarise", "I would rather not.")
+    client = client.with_options(correlate=True)
     request = summarise(text="a")
 
     with pytest.raises(OutputValidationError) as caught:
@@ -618,6 +621,33 @@ async def test_snapshots_of_a_text_are_the_text_so_far(client, fake):
 
     assert list(client.stream(translate("Hallo!")).snapshots()) == ["Hel", "Hello", "Hello!"]
     assert [text async for text in client.astream(translate("Hallo!")).snapshots()] == ["Hel", "Hello", "Hello!"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "snapshots"),
+    [
+        (["4", "2"], [42]),
+        (["3", " points ", "follow."], []),
+        (["\n", "\n{", '"title": 1}'], [{}, {"title": 1}]),
+        (['{"a": 1, "b', '": 2', ', "a": 3}'], [{"a": 1}, {"a": 1, "b": 2}, {"a": 3, "b": 2}]),
+        (['{"a": {"b": []', ', "c": 0', "}, ", '"d": [', "true", ", false]}"], "distinct"),
+        (["[[", "], [", "], {", "}, [[]", ", null]", "]"], "distinct"),
+    ],
+)
+async def test_snapshots_are_distinct_and_end_with_the_whole(fake, pieces, snapshots):
+    """A number alone comes when it is complete; prose that begins with one shows nothing."""
+    fake.answers("d", pieces=pieces)
+    request = PromptRequest(deployment="d", output=TypeAdapter(object))
+    client = fake.client()
+
+    shown = list(client.stream(request).snapshots())
+
+    assert shown == [snapshot async for snapshot in client.astream(request).snapshots()]
+    if snapshots == "distinct":
+        assert all(before != after for before, after in zip(shown, shown[1:]))
+        assert shown[-1] == client.invoke(request).output
+    else:
+        assert shown == snapshots
 
 
 def test_snapshots_are_the_caller_s_own(client, fake):
