@@ -70,6 +70,10 @@ DURATION_METRIC = "gen_ai.client.operation.duration"
 TOKENS_METRIC = "gen_ai.client.token.usage"
 FIRST_CHUNK_METRIC = "gen_ai.client.operation.time_to_first_chunk"
 
+# The boundaries of the buckets that the conventions name for these metrics: powers of 2 from 10 ms, and of 4.
+_SECONDS = [0.01 * 2**power for power in range(14)]
+_TOKENS = [4**power for power in range(14)]
+
 # What our operations are in those conventions, and which attribute has the name of what is run.
 _OPERATIONS = {
     "invoke_prompt": ("chat", PROMPT),
@@ -118,9 +122,18 @@ class OpenTelemetry(Observer):
         self._propagate = propagate
         self._tracer = trace.get_tracer("fetch_hive_sdk", tracer_provider=tracer_provider)
         meter = metrics.get_meter("fetch_hive_sdk", meter_provider=meter_provider)
-        self._duration = meter.create_histogram(DURATION_METRIC, "s", "GenAI operation duration.")
-        self._tokens = meter.create_histogram(TOKENS_METRIC, "{token}", "Number of input and output tokens used.")
-        self._first_chunk = meter.create_histogram(FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.")
+        self._duration = meter.create_histogram(
+            DURATION_METRIC, "s", "GenAI operation duration.", explicit_bucket_boundaries_advisory=_SECONDS
+        )
+        self._tokens = meter.create_histogram(
+            TOKENS_METRIC,
+            "{token}",
+            "Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+        self._first_chunk = meter.create_histogram(
+            FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.", explicit_bucket_boundaries_advisory=_SECONDS
+        )
         self._spans: dict[str, Span] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,8 +143,8 @@ class OpenTelemetry(Observer):
     def call_started(self, event: CallStarted) -> None:
         """Begin the span."""
         attributes = _attributes_of(event)
-        if event.inputs is not None:
-            attributes[INPUT_MESSAGES] = _json(event.inputs)
+        if event.inputs:
+            attributes[INPUT_MESSAGES] = _input_messages(event.inputs)
         operation = attributes[OPERATION]
         name = f"{operation} {event.deployment}" if event.deployment else str(operation)
         self._spans[event.call_id] = self._tracer.start_span(
@@ -217,7 +230,7 @@ def _results_of(event: CallEnded) -> dict[str, Any]:
         OUTPUT_TOKENS: usage.completion_tokens.total_tokens if usage is not None else None,
         CACHED_TOKENS: usage.prompt_tokens.cached_tokens if usage is not None else None,
         REASONING_TOKENS: usage.completion_tokens.reasoning_tokens if usage is not None else None,
-        OUTPUT_MESSAGES: event.text,
+        OUTPUT_MESSAGES: _output_messages(event.text, event.stop_reason) if event.text is not None else None,
         ERROR_TYPE: type(error).__name__ if error is not None else None,
         MAYBE_PROCESSED: error.maybe_processed if isinstance(error, FetchHiveError) else None,
     }
@@ -229,10 +242,24 @@ def _describe(error: BaseException) -> str:
     return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
 
 
-def _json(fields: Mapping[str, object]) -> str:
+# Messages as the conventions describe them: gen-ai-input-messages.json and gen-ai-output-messages.json.
+
+
+def _input_messages(fields: Mapping[str, object]) -> str:
+    message = fields.get("message")
+    text = message if isinstance(message, str) else _json(fields.get("inputs", fields))
+    return _json([{"role": "user", "parts": [{"type": "text", "content": text}]}])
+
+
+def _output_messages(text: str, stop_reason: Optional[str]) -> str:
+    parts = [{"type": "text", "content": text}]
+    return _json([{"role": "assistant", "parts": parts, "finish_reason": stop_reason or "unknown"}])
+
+
+def _json(value: object) -> str:
     from pydantic_core import to_json  # noqa: PLC0415 - only for those who capture content
 
-    return to_json(dict(fields)).decode()
+    return to_json(value).decode()
 
 
 # --- Usage -----------------------------------------------------------------------------------------------------------

@@ -146,7 +146,8 @@ class Call(Generic[AnswerT]):
             self._opening_error = exc
             raise
         if self._watch is not None:
-            self._sent.headers.update(self._watch.begin_attempt())
+            for name, value in self._watch.begin_attempt().items():
+                self._sent.headers.setdefault(name, value)  # it takes the place of none
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
