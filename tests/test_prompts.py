@@ -221,12 +221,41 @@ def test_options_give_another_prompt():
     assert (other.deployment, other.variant, other.user, other.metadata) == ("summarise", "prod", "u", {"a": 1})
     assert (summarise.user, summarise.metadata) == (None, {"team": "news"})
     assert other(text="a").raw == {**summarise(text="a").raw, "user": "u", "metadata": {"a": 1}}
-    assert "variant" not in summarise.with_options(variant="")(text="a").raw
+    bare = summarise.with_options(user="u").with_options(variant="", user="", metadata={})
+    assert bare(text="a").raw == {"deployment": "summarise", "inputs": summarise(text="a").inputs, "streaming": False}
     assert other == summarise.with_options(user="u", metadata={"a": 1})
     assert len({other, summarise, summarise.with_options(user="u", metadata={"a": 1})}) == 2
     assert summarise != "summarise"
     with pytest.raises(ValidationError):
         summarise.with_options(metadata={"a": [1]})  # type: ignore[dict-item]
+    with pytest.raises(ValidationError):
+        summarise.with_options(metadata=[])  # type: ignore[arg-type]
+
+
+def test_options_that_are_not_given_are_not_sent(client, fake):
+    """A request of a prompt is the one that would have been made by hand."""
+    client.invoke(translate("Hallo"))
+    client.invoke_prompt(deployment="translate", inputs={"text": "Hallo", "language": "en"})
+
+    typed, plain = fake.calls
+    assert typed.raw == plain.raw
+
+
+def test_default_that_is_refused_names_its_variable():
+    """As a value that was given does."""
+
+    @prompt("d")
+    def typed(
+        n: int = "abc",  # type: ignore[assignment]
+        customer: Annotated[int, Field(alias="customer-id")] = "abc",  # type: ignore[assignment]
+    ) -> str:
+        raise NotImplementedError
+
+    with pytest.raises(ValidationError) as caught:
+        typed()
+
+    assert [item["loc"] for item in caught.value.errors()] == [("n",), ("customer-id",)]
+    assert "abc" not in str(caught.value)
 
 
 def test_prompt_looks_like_its_function():

@@ -404,14 +404,10 @@ class Prompt(Generic[P, T_co]):
             pydantic.ValidationError: A value is refused. Neither its text nor its `errors()` quote the values.
 
         """
-        return PromptRequest(
-            deployment=self._options.deployment,
-            variant=self._options.variant,
-            user=self._options.user,
-            metadata=self._options.metadata,
-            inputs=self._described.read_arguments(args, kwargs),
-            output=cast("type[T_co]", self),
-        )
+        # Those that were given: what was not is not sent.
+        options = {name: getattr(self._options, name) for name in self._options.given_fields()}
+        inputs = self._described.read_arguments(args, kwargs)
+        return PromptRequest(**options, inputs=inputs, output=cast("type[T_co]", self))
 
     @property
     def deployment(self) -> str:
@@ -455,7 +451,7 @@ class Prompt(Generic[P, T_co]):
         Args:
             variant: The name of the variant. None, here and below: as this prompt has it; `""` takes it away.
             user: Your own opaque id of the person who calls.
-            metadata: Flat data of your own, in place of that of this prompt.
+            metadata: Flat data of your own, in place of that of this prompt; `{}` takes it away.
 
         Returns:
             The new prompt. This one stays as it is.
@@ -464,14 +460,12 @@ class Prompt(Generic[P, T_co]):
             pydantic.ValidationError: An option is refused.
 
         """
-        old = self._options
-        options = InvokeRequest(
-            deployment=old.deployment,
-            variant=old.variant if variant is None else variant,
-            user=old.user if user is None else user,
-            metadata=old.metadata if metadata is None else metadata,
-        )
-        return _with_options(self._origin or self, options)
+        given = {"variant": variant, "user": user, "metadata": metadata}
+        changed = {name: value for name, value in given.items() if value is not None}
+        options = InvokeRequest.model_validate({**self._options.given_fields(), **changed})
+        # What is empty has been taken away.
+        kept = {name: value for name, value in options.given_fields().items() if value}
+        return _with_options(self._origin or self, InvokeRequest.model_validate(kept))
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self._options.raw.items() if name != "streaming")
@@ -574,7 +568,8 @@ class _Described(Generic[T_co]):
         except TypeError as exc:
             raise TypeError(f"{name}() {exc}") from None
         variables = self.types.variables
-        return _validate(self.types.inputs, {variables[name]: value for name, value in arguments.items()})
+        values = {variables[name]: value for name, value in arguments.items()}
+        return _validate(self.types.inputs, values, {f"input_{name}": variables[name] for name in variables})
 
     def _check(self) -> None:
         inner = inspect.unwrap(self._function)
@@ -671,11 +666,17 @@ def _output_of(annotation: Any) -> Any:
     return annotation if is_itself else adapter
 
 
-def _validate(model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:
+def _validate(model: type[BaseModel], values: Mapping[str, object], variables: Mapping[str, str]) -> BaseModel:
+    """Read the values of a call; `variables` has the names of the variables by those of the fields."""
     try:
         return model.model_validate(values)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_context=False, include_input=False)
+    for item in found:
+        # Where a default is refused, Pydantic names the field and not its alias.
+        first, *rest = item["loc"]
+        if first not in variables.values():
+            item["loc"] = (variables.get(str(first), first), *rest)
     # A new one, not chained: that of Pydantic has the values, and whatever the validators of the caller say.
     raise ValidationError.from_exception_data(model.__name__, list(map(_without_value, found)), hide_input=True)
 
