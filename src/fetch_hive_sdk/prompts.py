@@ -311,11 +311,13 @@ def _edge_of(value: Any) -> tuple[object, ...]:
     """Return what tells a value from what it was with less of its text: only at its end does JSON grow."""
     # In place of a comparison of the whole. It misses a name that an object has twice, until the text has ended.
     edge: list[object] = []
-    while value and isinstance(value, (dict, list)):
-        last: Any = next(reversed(cast("dict[object, Any] | list[Any]", value)))
-        edge.append((len(value), last if isinstance(value, dict) else None))
-        value = value[last] if isinstance(value, dict) else last
-    return (*edge, type(value), value)
+    inner: object = value
+    while inner and isinstance(inner, (dict, list)):
+        container = cast("dict[object, object] | list[object]", inner)
+        last = next(reversed(container))
+        edge.append((len(container), last if isinstance(container, dict) else None))
+        inner = container[last] if isinstance(container, dict) else last
+    return (*edge, type(inner), inner)
 
 
 # --- Prompts ---------------------------------------------------------------------------------------------------------

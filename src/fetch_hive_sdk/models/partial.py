@@ -10,10 +10,10 @@ from pydantic_core import from_json
 NOTHING: Any = object()
 """What a text shows that has not come to its JSON, or is not JSON."""
 
-_OPENING_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n", re.MULTILINE)
+_OPENING_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n`]*\n", re.MULTILINE)
 
 # A value that does not begin with a bracket or a quote, and what may follow it: the closing fence.
-_BARE_VALUE = re.compile(r"\s*[\w.+-]+\s*(```.*)?$", re.DOTALL)
+_BARE_VALUE = re.compile(r"\s*[\w.+-]+\s*((?:```|~~~).*)?$", re.DOTALL)
 
 # An escape that is still being written, or half of a surrogate pair. Pydantic before 2.10 leaves such a string out.
 _CUT_ESCAPE = re.compile(
