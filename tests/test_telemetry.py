@@ -355,14 +355,17 @@ def test_an_error_of_a_validator_is_not_taken_for_one_of_the_network(drive):
         ("get_request", lambda client: client.get_request("req_1")),
     ],
 )
-async def test_observers_see_calls_of_every_kind(operation, call):
+def test_observers_see_calls_of_every_kind(operation, call):
     """Resources, the looks of a wait, calls without a name, and the vendor's names, which are blocking."""
     notes = Notes()
 
-    with contextlib.suppress(FetchHiveError):
+    async def main() -> None:
         made = call(FakeServer().client(observers=[notes]))
         if inspect.isawaitable(made):
             await made
+
+    with contextlib.suppress(FetchHiveError):
+        asyncio.run(main())
 
     assert notes.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
     assert (notes.seen[0].operation, notes.seen[0].streaming) == (operation, False)
