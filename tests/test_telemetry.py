@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import httpx
 import pytest
+from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -371,6 +372,17 @@ def test_observers_see_calls_of_every_kind(operation, call):
     assert (notes.seen[0].operation, notes.seen[0].streaming) == (operation, False)
 
 
+def test_with_options_changes_the_observers(drive):
+    """Those that are given take the place of the old ones; an empty list takes them away."""
+    first, second = Notes(), Notes()
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(3)]), observers=[first])
+
+    for options in ({"timeout": 5}, {"observers": [second]}, {"observers": ()}):
+        drive.invoke(client.with_options(**options), **CALL)
+
+    assert first.names.count("CallEnded") == second.names.count("CallEnded") == 1
+
+
 def test_what_is_not_an_observer_is_refused():
     """When the client is made."""
     for wrong in ([object()], [Notes], Notes()):
@@ -432,11 +444,12 @@ def test_a_call_is_a_client_span(drive):
 def test_the_names_are_those_of_the_conventions():
     """The list of this package and the package of the conventions say the same."""
     home = "opentelemetry.semconv._incubating"
-    attributes = pytest.importorskip(f"{home}.attributes.gen_ai_attributes")
-    metrics = pytest.importorskip(f"{home}.metrics.gen_ai_metrics")
+    names = ("attributes.gen_ai_attributes", "attributes.server_attributes", "attributes.error_attributes")
+    modules = [pytest.importorskip(f"{home}.{name}") for name in (*names, "metrics.gen_ai_metrics")]
 
-    known = {value for module in (attributes, metrics) for value in vars(module).values() if isinstance(value, str)}
-    ours = {value for value in vars(telemetry).values() if isinstance(value, str) and value.startswith("gen_ai.")}
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    prefixes = ("gen_ai.", "server.", "error.")
+    ours = {value for value in vars(telemetry).values() if isinstance(value, str) and value.startswith(prefixes)}
     assert ours
     assert ours <= known
 
@@ -566,6 +579,25 @@ def test_a_stream_is_measured(drive):
     assert metrics["gen_ai.client.token.usage"][0].explicit_bounds[-1] == 67108864
 
 
+class OldMeter(NoOpMeter):
+    def create_histogram(self, name, unit="", description=""):
+        return super().create_histogram(name, unit, description)
+
+
+class OldMeterProvider(NoOpMeterProvider):
+    def get_meter(self, *args, **options):
+        return OldMeter("old")
+
+
+def test_meters_that_know_no_boundaries_are_accepted(drive):
+    """Those of opentelemetry-api before 1.30."""
+    client = drive.client(
+        answering(httpx.Response(200, json=ANSWER)), observers=[OpenTelemetry(meter_provider=OldMeterProvider())]
+    )
+
+    assert drive.invoke(client, **CALL).response == "Short."
+
+
 def test_a_missing_package_is_named(monkeypatch):
     """The extra has it."""
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry", None)
@@ -597,6 +629,13 @@ def test_the_meter_adds_up_what_runs_use(drive):
     assert [line.split()[4] for line in lines] == ["2", "1"]
     assert meter.reset() == [first, second]
     assert meter.snapshot() == []
+
+
+def test_prices_of_another_shape_are_refused():
+    """When the meter is made, and not when it is read."""
+    for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):
+        with pytest.raises((TypeError, ValueError)):
+            UsageMeter(prices={"m": wrong})
 
 
 def test_threads_share_a_meter():

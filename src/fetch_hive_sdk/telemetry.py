@@ -17,9 +17,9 @@ from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, Fi
 from .errors import ConfigurationError, FetchHiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import Histogram, Meter, MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
     from .models.usage import Usage
@@ -122,18 +122,9 @@ class OpenTelemetry(Observer):
         self._propagate = propagate
         self._tracer = trace.get_tracer("fetch_hive_sdk", tracer_provider=tracer_provider)
         meter = metrics.get_meter("fetch_hive_sdk", meter_provider=meter_provider)
-        self._duration = meter.create_histogram(
-            DURATION_METRIC, "s", "GenAI operation duration.", explicit_bucket_boundaries_advisory=_SECONDS
-        )
-        self._tokens = meter.create_histogram(
-            TOKENS_METRIC,
-            "{token}",
-            "Number of input and output tokens used.",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
-        self._first_chunk = meter.create_histogram(
-            FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.", explicit_bucket_boundaries_advisory=_SECONDS
-        )
+        self._duration = _histogram(meter, DURATION_METRIC, "s", "GenAI operation duration.", _SECONDS)
+        self._tokens = _histogram(meter, TOKENS_METRIC, "{token}", "Number of input and output tokens used.", _TOKENS)
+        self._first_chunk = _histogram(meter, FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.", _SECONDS)
         self._spans: dict[str, Span] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -200,6 +191,13 @@ class OpenTelemetry(Observer):
             for kind, count in counts.items():
                 if count is not None:
                     self._tokens.record(count, {**attributes, TOKEN_TYPE: kind})
+
+
+def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
+    try:
+        return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
+    except TypeError:  # before opentelemetry-api 1.30
+        return meter.create_histogram(name, unit, description)
 
 
 def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
@@ -321,7 +319,8 @@ class UsageMeter(Observer):
     """
 
     def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
-        self._prices = dict(prices or {})
+        # Unpacked here, so that a price of another shape is refused at once.
+        self._prices = {model: (sent, received) for model, (sent, received) in (prices or {}).items()}
         self._lock = threading.Lock()
         self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
 
