@@ -140,7 +140,7 @@ class Transcript(Generic[EventT, AnswerT]):
         """Return the error of a stream that is iterated over after its end."""
         message = "this stream has been read to its end: collect() returns its answer, a new call makes a new stream"
         error = StreamConsumedError(message, request_id=self.masked(self.request_id))
-        error.attempts = self.attempts
+        error.attempts, error.correlation_id = self.attempts, self.correlation_id
         return error
 
     @property
