@@ -30,7 +30,7 @@ class PartialJSON:
     """
 
     def __init__(self, text: str = "") -> None:
-        self.text = text
+        self.text: str = text
         """What has been written so far."""
         self._begin: Optional[int] = None
         """Where the JSON begins, once that is known."""
