@@ -267,9 +267,14 @@ class Engine:
             self._is_exhausted = not self.is_stopping
             return
         rows: list[Row] = []
+        problem: Optional[Exception] = None
         for value in values:
             self._numbered += 1
-            rows.append(self._reader.read(self._numbered, value))
+            try:
+                rows.append(self._reader.read(self._numbered, value))
+            except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
+                problem = exc
+                break
         self._marked += room
         try:
             admitted = await self._journal.admit(rows, room)
@@ -279,8 +284,9 @@ class Engine:
         self._marked -= room - admitted.marked
         self._armed.extend(admitted.rows[: admitted.marked])
         self._ready.extend(admitted.rows[admitted.marked :])
-        if admitted.error is not None:
-            raise admitted.error
+        problem = admitted.error or problem
+        if problem is not None:
+            raise problem
         is_settled = len(admitted.rows) <= len(rows) * _SETTLED_SHARE
         self._batch = min(_LARGEST_BATCH, 2 * max(len(rows), self._batch)) if is_settled else 0
         self._pump()
@@ -443,8 +449,10 @@ class Engine:
             self._unreached = 0
 
     def _wait_for(self, moment: datetime) -> None:
-        seconds = moment.timestamp() - time.time() + random.random() * _AFTER_RESET  # noqa: S311 - jitter is no secret
-        self._pace.pause(time.monotonic() + max(0.0, seconds))
+        # If our clock is fast, that moment has passed and the cap still holds: wait at least a little.
+        seconds = max(0.0, moment.timestamp() - time.time())
+        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+        self._pace.pause(time.monotonic() + seconds + jitter)
 
     @property
     def _is_paused_for_long(self) -> bool:
@@ -480,7 +488,7 @@ class Engine:
                 tokens,
                 body,
                 getattr(error, "error_code", None),
-                None if error is None else f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS],
+                None if error is None else _describe(error),
                 getattr(error, "request_id", None),
                 int(now * 1000),
                 int((time.monotonic() - row.began) * 1000),
@@ -558,3 +566,9 @@ class Engine:
         if message is None:
             return report
         raise BulkError(f"{message}. {report}", report=report) from self._reason
+
+
+def _describe(error: BaseException) -> str:
+    # The message of a foreign exception may have lone surrogates, such as from a file name that is not UTF-8.
+    text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()

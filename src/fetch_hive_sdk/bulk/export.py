@@ -5,62 +5,110 @@ from __future__ import annotations
 import csv
 import json
 import os
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
-from .failures import JournalError
-from .lock import is_owned
-from .opening import quick_check
+from .failures import DamageError, JournalError, OutputError
+from .lock import beside, is_owned
+from .opening import journal_errors, open_for_reading, quick_check
 from .reading import read_items, salvage
+from .rescue import open_copy
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterable, Iterator
-    from pathlib import Path
 
     from .report import Stored
 
 _FIELDS = ("key", "row", "state", "attempts", "error_code", "error", "request_id", "response")
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_OUTPUT_COLUMNS = 200
+_SECRET, _HIDDEN = "webhook_secret", "**********"
 
 Record = dict[str, Any]
 
 
-def export(connection: sqlite3.Connection, journal: Path, path: Path) -> int:
-    """Write all rows; return how many.
+def export(journal: Path, path: Path) -> int:
+    """Write all rows of a journal; return how many.
 
     Raises:
-        JournalError: The journal is damaged: what can be read has been written. Or the file cannot be written.
+        JournalError: The journal is damaged: what can be read has been written.
+        OutputError: The file cannot be written.
 
     """
-    reading = _Reading(connection, journal)
+    path = check_output(path, journal)
+    try:
+        opened = open_for_reading(journal)
+    except DamageError:
+        with open_copy(journal) as copy:
+            return _export(_Reading(copy, journal, is_damaged=True), journal, path)
+    with closing(opened) as connection, journal_errors(journal):
+        return _export(_Reading(connection, journal), journal, path)
+
+
+def _export(reading: _Reading, journal: Path, path: Path) -> int:
     write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
     try:
         with replacing(path) as file:
             count = write(file, reading)
     except OSError as exc:
-        raise JournalError(f"cannot write {path}: {exc.strerror or exc}") from exc
+        raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     if reading.is_damaged:
+        lost = f"at least {reading.lost:,} could not" if reading.lost else "others may be missing"
         raise JournalError(
-            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path},"
-            f" at least {reading.lost:,} could not"
+            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path}, {lost}"
         )
     return count
+
+
+def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
+    """Return the file that an export replaces: what a link points to.
+
+    Args:
+        path: Where the rows are wanted.
+        journal: The journal that they come from.
+        rows: The file of the job's input, if it is one.
+
+    Raises:
+        OutputError: It is the journal or the input, it is not a file, or its folder is not there.
+
+    """
+    target = Path(os.path.realpath(path))
+    if any(_is_same(target, beside(journal, end)) for end in ("", "-wal", "-shm", "-journal", ".lock")):
+        raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
+    if rows is not None and _is_same(target, rows):
+        raise OutputError(f"cannot write {path}: the rows are read from it")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a directory")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is not a regular file, and so cannot be replaced")
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no directory {target.parent}")
+    return target
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path == Path(os.path.realpath(other)):
+        return True
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 class _Reading:
     """Reads the rows of a journal that may be damaged, as often as is needed."""
 
-    def __init__(self, connection: sqlite3.Connection, journal: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, journal: Path, *, is_damaged: bool = False) -> None:
         self._connection = connection
         self._journal = journal
         self.lost = 0
-        self.is_damaged = False
-        if not is_owned(journal):
+        self.is_damaged = is_damaged
+        if not is_damaged and not is_owned(journal):
             try:
                 quick_check(connection, journal)
-            except JournalError:
+            except DamageError:
                 self.is_damaged = True
 
     def __iter__(self) -> Iterator[Record]:
@@ -82,6 +130,9 @@ def record_of(stored: Stored) -> Record:
     value = stored.value if stored.state in {"done", "failed", "in_doubt"} else None
     answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text: Any = answer.get("response", value)
+    if isinstance(text, dict) and _SECRET in text:
+        # Exports are handed on. Code that verifies the callback gets the secret from `Job.results`.
+        text = {**cast("dict[str, Any]", text), _SECRET: _HIDDEN}
     record: Record = {
         "key": stored.key,
         "row": stored.row,

@@ -75,7 +75,6 @@ class Job:
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path: Path = Path(path)
         """The journal."""
-        self._reader: Optional[sqlite3.Connection] = None
 
     # --- Running ------------------------------------------------------------------------------------------------------
 
@@ -311,10 +310,10 @@ class Job:
 
         Raises:
             JournalError: The journal is damaged, or cannot be read. What can be read has been written.
+            OutputError: The file cannot be written, or is the journal. A JournalError.
 
         """
-        with self._reading(checks=False) as connection:
-            return export(connection, self.path, Path(path))
+        return export(self.path, Path(path))
 
     # --- Settling -----------------------------------------------------------------------------------------------------
 
@@ -377,13 +376,13 @@ class Job:
     # --- Life ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(self, *, checks: bool = True) -> Generator[sqlite3.Connection, None, None]:
+    def _reading(self) -> Generator[sqlite3.Connection, None, None]:
         # A new connection each time: nothing of ours is open while a job runs, or where a process forks.
         connection = open_for_reading(self.path)
         try:
             with journal_errors(self.path):
                 # While a run goes on, its owner has checked the file.
-                if checks and not is_owned(self.path):
+                if not is_owned(self.path):
                     quick_check(connection, self.path)
                 yield connection
         finally:
@@ -450,8 +449,7 @@ class _Background:
         with self._catching_signals():
             self._thread.start()
             try:
-                if isinstance(self._source, ServedSource):
-                    self._source.serve(self._wait)
+                self._serve()
                 while self._thread.is_alive():
                     self._thread.join(_LOOK_SECONDS)
             except BaseException:
@@ -463,6 +461,15 @@ class _Background:
         if self._error is not None:
             raise self._error
         return cast("BulkReport", self._report)
+
+    def _serve(self) -> None:
+        """Read the rows as they are wanted. The first signal ends a wait for the next one."""
+        if isinstance(self._source, ServedSource):
+            try:
+                self._source.serve(self._wait)
+            except (KeyboardInterrupt, SystemExit):
+                if len(self._signals) != 1:
+                    raise
 
     def _wait(self, condition: threading.Condition) -> None:
         condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
@@ -498,9 +505,11 @@ class _Background:
 
     def _hear(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - for signal
         self._signals.append(number)
-        if len(self._signals) == 1:
+        is_first = len(self._signals) == 1
+        if is_first:
             self._tell(lambda watched: watched.stop("signal"))
-        else:
+        # Where the next row is waited for, such as one of stdin, nothing else would end that.
+        if not is_first or (isinstance(self._source, ServedSource) and self._source.is_reading):
             raise SystemExit(_SIGTERM_EXIT) if number == signal.SIGTERM else KeyboardInterrupt
 
     def _tell(self, what: Callable[[_Watched], None]) -> None:

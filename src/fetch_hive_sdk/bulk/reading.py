@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .report import State
 
 _ROWS_AT_ONCE = 500
+_FEWEST_BYTES = 60  # that a row takes in all tables together
 
 _SELECT = """
 SELECT rows.id, rows.key, rows.row, rows.state, rows.kind, rows.attempts, rows.tokens,
@@ -94,13 +95,28 @@ def as_stored(values: tuple[Any, ...], *, is_running: bool) -> Stored:
 
 def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
     """Read what can be read of a damaged journal, row by row; None for each that cannot."""
-    for number in range(1, 1 + max(_largest_id(connection, table) for table in ("rows", "requests", "ends"))):
-        yield _salvage_row(connection, number)
+    known = [_try(connection, f"SELECT max(id) FROM {table}") for table in ("rows", "requests", "ends")]  # noqa: S608
+    largest = max((found[0] or 0 for found in known if found), default=0)
+    lost = 0
+    for number in range(1, 1 + (largest if all(known) else _most_rows(connection))):
+        stored = _salvage_row(connection, number)
+        if stored is None:
+            lost += 1
+            continue
+        yield from [None] * lost
+        lost = 0
+        yield stored
+    if all(known):
+        yield from [None] * lost
 
 
-def _largest_id(connection: sqlite3.Connection, table: str) -> int:
-    found = _try(connection, f"SELECT max(id) FROM {table}")  # noqa: S608 - only question marks and names of ours
-    return (found[0] or 0) if found else 0
+def _most_rows(connection: sqlite3.Connection) -> int:
+    """Return how many rows may be in a journal whose end cannot be read."""
+    with (
+        closing(connection.execute("PRAGMA page_count")) as count,
+        closing(connection.execute("PRAGMA page_size")) as size,
+    ):
+        return int(count.fetchone()[0] * size.fetchone()[0]) // _FEWEST_BYTES
 
 
 def _salvage_row(connection: sqlite3.Connection, number: int) -> Optional[Stored]:

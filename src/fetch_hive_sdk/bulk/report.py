@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
 
@@ -84,7 +84,7 @@ class Stored:
     attempts: int
     tokens: int
     request: str
-    body: Union[str, bytes, None]
+    body: Union[str, bytes, None] = field(repr=False)  # that of a started workflow has its webhook's secret
     error_code: Optional[str]
     error: Optional[str]
     request_id: Optional[str]
