@@ -65,6 +65,7 @@ class Engine:
         sendable: The states of the rows that are sent.
         may_change_requests: Whether a request may differ from that of the journal.
         waits_for_reset: Whether to wait until the daily cap is lifted.
+        lease: How many runs it may begin, where several engines share a budget.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Engine:
         sendable: frozenset[int],
         may_change_requests: bool = False,
         waits_for_reset: bool = False,
+        lease: Optional[Lease] = None,
     ) -> None:
         # The client must repeat nothing by itself: the pace has to see the refusals.
         self._client: Any = client.with_options(max_retries=0)
@@ -91,6 +93,9 @@ class Engine:
         self._sendable = sendable
         self._may_change_requests = may_change_requests
         self._waits_for_reset = waits_for_reset
+        self._lease = lease
+        if lease is not None:
+            lease.on_change = self._look_again
         self._loop = asyncio.get_running_loop()
         self._journal = Journal(path, self._loop, self._free, self._fail_to_write)
         self._changed = asyncio.Event()
@@ -109,7 +114,8 @@ class Engine:
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
-        self._runs = 0
+        self._runs = 0  # of all runs of the job
+        self._runs_before = 0
         self._tokens = 0
         self._failures = 0
         self._ended = 0
@@ -132,6 +138,7 @@ class Engine:
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
         self._is_open = True
         self._runs, self._tokens = self._journal.counts.runs, self._journal.counts.tokens
+        self._runs_before = self._runs
         seconds = None
         if self._budget.seconds is not None:
             seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
@@ -172,6 +179,11 @@ class Engine:
             self._active,
             self._ended,
             self._pace.delay(time.monotonic()),
+            runs=self._runs - self._runs_before,
+            tokens=self._tokens,
+            failures=self._failures,
+            is_first=self._pace.is_first,
+            is_answered=not self._is_first,
         )
 
     @property
@@ -202,11 +214,16 @@ class Engine:
                 await self._mark(room)
                 return True
             self._stop_at_budget()
+            self._ask_for_lease()
             return False
         if self._is_exhausted:
             return False
         if room > 0:
             await self._read(max(room, self._batch), room)
+            return True
+        if self._lease is not None and self._marked < 2 * self._pace.limit:
+            # Rows that are settled need no lease.
+            await self._read(max(2 * self._pace.limit, self._batch), 0)
             return True
         if not self._reserved and self._is_over_budget():
             # Whether a budget stops the job depends on whether there is anything more to send.
@@ -222,7 +239,36 @@ class Engine:
         room = 2 * self._pace.limit - self._marked
         if self._budget.runs is not None:
             room = min(room, self._budget.runs - self._runs - self._reserved)
+        if self._lease is not None:
+            room = min(room, self._lease.runs - self._begun)
         return room
+
+    @property
+    def _begun(self) -> int:
+        """Runs of this engine that have begun, or are about to."""
+        return self._runs - self._runs_before + self._reserved
+
+    def _ask_for_lease(self) -> None:
+        if self._lease is not None and self._lease.runs <= self._begun and not self.is_stopping:
+            self._lease.ask()
+
+    def give_back_lease(self) -> int:
+        """Give back the runs of the lease that have not begun; return how many."""
+        if self._lease is None:
+            return 0
+        unused = max(0, self._lease.runs - self._begun)
+        self._lease.runs -= unused
+        return unused
+
+    def pass_first(self, *, is_answered: bool) -> None:
+        """Send several rows at once: another engine has sent the first row."""
+        self._is_first = self._is_first and not is_answered
+        self._pace.settle_first()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._changed.set()
+        self._pump()
 
     @property
     def _reserved(self) -> int:

@@ -203,9 +203,9 @@ class Store:
             which it stopped, if anything.
 
         """
-        keys = [_key_of(row) for row in rows]
+        keys = [key_of(row) for row in rows]
         known = self.foresee(len(rows))
-        known.update(self.look_up({_hash_of(key) for key in keys if key not in known}))
+        known.update(self.look_up({hash_of(key) for key in keys if key not in known}))
         return _Admission(self, rows, keys, known).run(room)
 
     def foresee(self, number: int) -> dict[_Key, _Known]:
@@ -282,7 +282,7 @@ class Store:
         for key in keys:
             sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
             if not any(
-                self.connection.execute(sql, (state, _hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
+                self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
             ):
                 unknown.append(key)
         return len(keys) - len(unknown), unknown
@@ -340,13 +340,13 @@ class _Admission:
 
     def _next_occurrence(self, key: _Key) -> _Key:
         """Return the key of a request that has been there in this run already."""
-        store, first = self._store, _hash_of(key)
+        store, first = self._store, hash_of(key)
         sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
         count = (store.one(sql, (first, self._pass)) or 0) + 1
         store.connection.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?, ?)", (first, self._pass, count))
         key = hashlib.sha256(b"%s %d" % (cast("bytes", key), count)).digest()
         if key not in self._known:
-            self._known.update(store.look_up([_hash_of(key)]))
+            self._known.update(store.look_up([hash_of(key)]))
         return key
 
     def _add(self, row: Row, key: _Key) -> None:
@@ -354,7 +354,7 @@ class _Admission:
         row.id, store.next_id = store.next_id, store.next_id + 1
         state = SENT if len(self._to_send) < self._room else PENDING
         digest = None if row.key is None else _digest_of(row)
-        self._new.append((row.id, _hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
+        self._new.append((row.id, hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
         self._bodies.append((row.id, row.body))
         self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
         self._come_by(row.id)
@@ -446,7 +446,7 @@ def count(connection: sqlite3.Connection) -> Counts:
 # --- Keys -------------------------------------------------------------------------------------------------------------
 
 
-def _key_of(row: Row) -> _Key:
+def key_of(row: Row) -> _Key:
     if row.key is not None:
         return row.key
     return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
@@ -456,7 +456,7 @@ def _digest_of(row: Row) -> int:
     return _number(hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest())
 
 
-def _hash_of(key: _Key) -> int:
+def hash_of(key: _Key) -> int:
     return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
 
 
