@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import sys
 
 import pytest
@@ -117,10 +118,55 @@ def test_a_wrong_key(fake, place, capsys):
 
 
 def test_rows_that_fail(fake, place):
-    """Failed rows are exit code 9."""
+    """Failed rows are exit code 9; they are sent again on demand."""
     fake.fails("summarise", 422)
 
     assert main([*RUN, *COLUMNS]) == 9
+    assert main([*RUN, *COLUMNS]) == 9
+    assert len(fake.calls) == 3
+    fake.answers("summarise", "Short.")
+    assert main([*RUN, *COLUMNS, "--retry-failed"]) == 0
+
+
+def test_no_connection(place, capsys, monkeypatch):
+    """Exit code 5, after as many rows in a row as may be sent at once."""
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+
+        assert main([*RUN, *COLUMNS, "--max-concurrency", "2"]) == 5
+
+    assert "2 rows in a row had no connection" in complaint(capsys)
+
+
+def test_a_changed_input(fake, place, capsys):
+    """Exit code 2 for another request under a known key; with --force it is run."""
+    assert main([*RUN, *COLUMNS]) == 0
+    (place / "rows.csv").write_text("id,body\n1,One.\n2,Two and a half.\n", "utf-8")
+    capsys.readouterr()
+
+    assert main([*RUN, *COLUMNS]) == 2
+    assert "row 2: the request of '2' is not the one that the journal has" in complaint(capsys)
+    assert main([*RUN, *COLUMNS, "--force"]) == 0
+    assert fake.calls[-1].inputs == {"text": "Two and a half."}
+
+
+def test_a_damaged_journal(fake, place, capsys):
+    """Exit code 11; the export has what can be read."""
+    assert main([*RUN, *COLUMNS]) == 0
+    with (place / "rows.db").open("r+b") as file:
+        file.seek(200)
+        file.write(bytes(3000))
+    capsys.readouterr()
+
+    for command in (["status", "rows.db"], ["doubt", "rows.db", "--retry"]):
+        assert main(["bulk", *command]) == 11
+        assert "fetch-hive bulk export rows.db" in complaint(capsys)
+    assert main(["bulk", "export", "rows.db", "--output", "out.jsonl"]) == 11
+    assert "3 rows could be read" in complaint(capsys)
+    assert len((place / "out.jsonl").read_text("utf-8").splitlines()) == 3
 
 
 def test_no_key(place, capsys):

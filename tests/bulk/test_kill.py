@@ -144,19 +144,29 @@ def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
-def test_a_second_signal_leaves_it_in_doubt(tmp_path):
+@pytest.mark.parametrize(
+    ("how", "number", "codes"),
+    [
+        ("run", signal.SIGINT, {130, -signal.SIGINT}),
+        ("cli", signal.SIGINT, {130}),
+        ("run", signal.SIGTERM, {143}),
+        ("cli", signal.SIGTERM, {143}),
+    ],
+)
+def test_a_second_signal_leaves_it_in_doubt(tmp_path, how, number, codes):
     """Two of them end it at once."""
     with counting("--delay", "30") as slow:
-        place = Place(slow, tmp_path, "run")
+        place = Place(slow, tmp_path, how)
         process = place.start()
         place.wait_until_sent(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.5)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=20)
 
-    assert "KeyboardInterrupt" in errors
+    assert process.returncode in codes, errors
+    assert (how == "run" and number == signal.SIGINT) == ("KeyboardInterrupt" in errors)
     report = place.job.status()
     assert (report.in_doubt, report.done) == (1, 0)
 

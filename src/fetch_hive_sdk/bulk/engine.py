@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from .budget import Budget
     from .pace import Pace
     from .report import Stop
-    from .rows import RowReader, Source
+    from .lease import Lease
+    from .rows import Reader, Source
     from .store import Row
     from .verdicts import Verdict
 
@@ -72,7 +73,7 @@ class Engine:
         self,
         client: FetchHive,
         source: Source,
-        reader: RowReader,
+        reader: Reader,
         path: Path,
         *,
         pace: Pace,
@@ -534,7 +535,7 @@ class Engine:
                 tokens,
                 body,
                 getattr(error, "error_code", None),
-                None if error is None else f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS],
+                None if error is None else _describe(error),
                 getattr(error, "request_id", None),
                 int(now * 1000),
                 int((time.monotonic() - row.began) * 1000),
@@ -612,3 +613,9 @@ class Engine:
         if message is None:
             return report
         raise BulkError(f"{message}. {report}", report=report) from self._reason
+
+
+def _describe(error: BaseException) -> str:
+    # What is not ours may quote anything, such as the name of a file that is not UTF-8.
+    text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from fetch_hive_sdk import BulkError
 
 from .endings import Snapshot
+from .opening import open_for_reading
+from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import journals_of, shard_of
+from .shards import shard_of, shard_path
 from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, State, StopSending, Taken
 
 if TYPE_CHECKING:
@@ -232,7 +235,7 @@ class Fleet:
         for shard in left:
             shard.has_ended = True
         if left:
-            message = f"a process of the job died ({how}): rows that it had under way are in doubt; the others are sent by the next run"
+            message = f"a process of the job died ({how}): the rows that it had under way are in doubt. {None}"
             self._errors.append(BulkError(message, report=None))
             self.stop(None)
         self._changed.set()
@@ -277,8 +280,6 @@ class Fleet:
                 if self._scout is None and self._left() > 0:
                     self._scout = shard
                     self._grant_to(shard, 1)
-                elif self._scout is shard and not shard.snapshot.under_way:
-                    pass
                 continue
             is_limited = (self._budget.runs, self._budget.tokens, self._budget.failures) != (None, None, None)
             runs = min(self._block, self._left()) if is_limited else _NO_LIMIT
@@ -302,4 +303,25 @@ class Fleet:
             await self._changed.wait()
 
     def _conclude(self) -> BulkReport:
-        ...
+        report = replace(
+            sum_of([self._report_of(shard) for shard in self._shards.values()]),
+            seconds=time.monotonic() - self._started,
+            is_exhausted=self._is_exhausted,
+            stopped=self._stop,
+        )
+        if not self._errors:
+            return report
+        error = self._errors[0]
+        if isinstance(error, BulkError):
+            # An engine reports the counts of its shard.
+            error.args = (str(error.args[0]).replace(str(error.report), str(report)),)
+            error.report = report
+        raise error
+
+    def _report_of(self, shard: _Shard) -> BulkReport:
+        """Return what the engine reported, or what the journal of a process that died says."""
+        if shard.report is not None:
+            return shard.report
+        path = shard_path(self._path, shard.number)
+        with closing(open_for_reading(path)) as connection:
+            return read_report(connection, path)
