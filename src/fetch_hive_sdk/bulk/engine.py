@@ -24,6 +24,7 @@ from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, Output
 from .endings import Snapshot, disk_error, message_of
 from .failures import JournalError
 from .journal import Journal
+from .pace import Pace
 from .report import BulkReport
 from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
@@ -35,10 +36,9 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk import FetchHive
 
-    from .budget import Budget
-    from .pace import Pace
-    from .report import Stop
+    from .budget import Budget, Limits
     from .lease import Lease
+    from .report import Stop
     from .rows import Reader, Source
     from .store import Row
     from .verdicts import Verdict
@@ -60,12 +60,8 @@ class Engine:
         source: The values of the input.
         reader: Makes rows of them.
         path: The journal.
-        pace: How many at once, and when.
         budget: What the job may use.
-        maximum: Calls at once, at most.
-        sendable: The states of the rows that are sent.
-        may_change_requests: Whether a request may differ from that of the journal.
-        waits_for_reset: Whether to wait until the daily cap is lifted.
+        limits: How fast it goes, and which rows it sends.
         lease: How many runs it may begin, where several engines share a budget.
     """
 
@@ -76,24 +72,20 @@ class Engine:
         reader: Reader,
         path: Path,
         *,
-        pace: Pace,
         budget: Budget,
-        maximum: int,
-        sendable: frozenset[int],
-        may_change_requests: bool = False,
-        waits_for_reset: bool = False,
+        limits: Limits,
         lease: Optional[Lease] = None,
     ) -> None:
         # The client must repeat nothing by itself: the pace has to see the refusals.
         self._client: Any = client.with_options(max_retries=0)
         self._source = source
         self._reader = reader
-        self._pace = pace
+        self._pace = Pace(limits.max_concurrency, rpm=limits.rpm, tpm=limits.tpm)
         self._budget = budget
-        self._maximum = maximum
-        self._sendable = sendable
-        self._may_change_requests = may_change_requests
-        self._waits_for_reset = waits_for_reset
+        self._maximum = limits.max_concurrency
+        self._sendable = limits.sendable
+        self._may_change_requests = limits.may_change_requests
+        self._waits_for_reset = limits.waits_for_reset
         self._lease = lease
         if lease is not None:
             lease.on_change = self._look_again

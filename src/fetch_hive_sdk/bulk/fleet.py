@@ -10,22 +10,27 @@ import asyncio
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from fetch_hive_sdk import BulkError
 
 from .endings import Snapshot
 from .opening import open_for_reading
+from .processes import pickle_client, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import shard_of, shard_path
-from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, State, StopSending, Taken
+from .shards import make_journals, shard_of, shard_path
+from .store import SENT
+from .store import count as count_rows
+from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .budget import Budget
+    from fetch_hive_sdk import FetchHive
+
+    from .budget import Budget, Limits
     from .processes import Worker
     from .report import Stop
     from .rows import RowReader, Source
@@ -180,7 +185,8 @@ class Fleet:
         if self._stopping.done():
             return None
         task = asyncio.ensure_future(self._source.take(_ROWS_AT_ONCE))
-        await asyncio.wait({task, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {task, self._stopping}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         task.cancel()
@@ -325,3 +331,41 @@ class Fleet:
         path = shard_path(self._path, shard.number)
         with closing(open_for_reading(path)) as connection:
             return read_report(connection, path)
+
+
+def start_fleet(
+    path: Path, processes: Optional[int], client: FetchHive, reader: RowReader, *, budget: Budget, limits: Limits
+) -> Optional[Callable[[Source], Fleet]]:
+    """Start the processes of a job; return what makes the fleet, or None for a job in this process alone.
+
+    Called in the thread of the caller, before there are others: a process that forks should have one thread.
+
+    Raises:
+        JournalError: The journal is one of a job in one process, or cannot be made.
+        ConfigurationError: The client cannot be sent to another process.
+        ValueError: There are fewer calls at once than shards.
+
+    """
+    if processes is None and not shard_path(path, 0).exists():
+        return None
+    pickled = pickle_client(client)
+    journals = make_journals(path, int(processes or 1))
+    count = len(journals)
+    if limits.max_concurrency < count:
+        raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
+    runs_before = 0
+    for journal in journals:
+        with closing(open_for_reading(journal)) as connection:
+            counts = count_rows(connection)
+        runs_before += counts.runs + counts.states[SENT]  # what is marked as sent is in doubt from now on
+    shards = list(enumerate(journals))
+    number = min(int(processes or 1), count)
+    setups = [Setup(pickled, shards[place::number], limits.divided_by(count)) for place in range(number)]
+    workers = start_workers(client, setups)
+
+    def make(source: Source) -> Fleet:
+        return Fleet(
+            source, reader, path, workers, budget=budget, maximum=limits.max_concurrency, runs_before=runs_before
+        )
+
+    return make

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .store import Row
 
+
 def journals_of(path: Path) -> list[Path]:
     """Return the files of a journal: its shards, or itself if it has none.
 

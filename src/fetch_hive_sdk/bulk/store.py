@@ -268,30 +268,42 @@ class Store:
 
     # --- By hand ------------------------------------------------------------------------------------------------------
 
-    def change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> tuple[int, list[str]]:
-        """Give all rows in doubt, or those with these keys, another state.
+    def change_all_doubt(self, state: int) -> int:
+        """Give all rows in doubt another state; return how many there were."""
+        return self.connection.execute("UPDATE rows SET state = ? WHERE state = ?", (state, IN_DOUBT)).rowcount
 
-        Returns:
-            How many there were, and the keys that no row in doubt has.
-
-        """
-        if keys is None:
-            sql = "UPDATE rows SET state = ? WHERE state = ?"
-            return self.connection.execute(sql, (state, IN_DOUBT)).rowcount, []
-        unknown: list[str] = []
-        for key in keys:
-            sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
-            if not any(
-                self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
-            ):
-                unknown.append(key)
-        return len(keys) - len(unknown), unknown
+    def change_one_doubt(self, state: int, key: str) -> bool:
+        """Give the row in doubt that has a key another state; return whether there is one."""
+        sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
+        return any(
+            self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
+        )
 
     def one(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Return the first value of the first row that is found, or None."""
         with closing(self.connection.execute(sql, values)) as cursor:
             found = cursor.fetchone()
         return found[0] if found else None
+
+
+def change_doubt(stores: Sequence[Store], state: int, keys: Optional[Sequence[str]]) -> int:
+    """Give all rows in doubt, or those with these keys, another state; return how many there were.
+
+    Args:
+        stores: A journal, or its shards.
+        state: The state.
+        keys: The keys; None for all rows in doubt.
+
+    Raises:
+        KeyError: No row in doubt has one of these keys.
+
+    """
+    if keys is None:
+        return sum(store.change_all_doubt(state) for store in stores)
+    for key in keys:
+        if not any(store.change_one_doubt(state, key) for store in stores):
+            raise KeyError(f"no row in doubt has the key {key!r}")
+    return len(keys)
 
 
 class _Admission:
@@ -447,6 +459,7 @@ def count(connection: sqlite3.Connection) -> Counts:
 
 
 def key_of(row: Row) -> _Key:
+    """Return what a row is known by: its key, or the digest of its request."""
     if row.key is not None:
         return row.key
     return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
@@ -457,6 +470,7 @@ def _digest_of(row: Row) -> int:
 
 
 def hash_of(key: _Key) -> int:
+    """Return the number by which a key is found."""
     return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
 
 

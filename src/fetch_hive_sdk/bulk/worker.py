@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 from fetch_hive_sdk import BulkError
 
-from .budget import Budget
+from .budget import Budget, Limits
 from .engine import Engine
 from .lease import Lease
-from .pace import Pace
-from .store import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from .endings import Snapshot
     from .report import BulkReport, Stop
+    from .store import Row
 
 _TICK_SECONDS = 0.1  # between two reports of a shard
 _KEY = "FETCH_HIVE_API_KEY"
@@ -44,12 +43,7 @@ class Setup:
 
     client: bytes  # pickled: without its key
     shards: Sequence[tuple[int, Path]]
-    max_concurrency: int  # of each shard
-    rpm: Optional[float]
-    tpm: Optional[float]
-    sendable: frozenset[int]
-    may_change_requests: bool
-    waits_for_reset: bool
+    limits: Limits  # of each shard
 
 
 # --- Orders of the parent ---------------------------------------------------------------------------------------------
@@ -238,12 +232,8 @@ class _Worker:
                 source,
                 SentRows(),
                 path,
-                pace=Pace(setup.max_concurrency, rpm=setup.rpm, tpm=setup.tpm),
                 budget=Budget(),
-                maximum=setup.max_concurrency,
-                sendable=setup.sendable,
-                may_change_requests=setup.may_change_requests,
-                waits_for_reset=setup.waits_for_reset,
+                limits=setup.limits,
                 lease=lease,
             )
         with suppress(NotImplementedError):  # on Windows
