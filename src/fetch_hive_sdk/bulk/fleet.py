@@ -16,7 +16,7 @@ from fetch_hive_sdk import BulkError
 
 from .endings import Snapshot
 from .opening import open_for_reading
-from .processes import pickle_client, start_workers
+from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
 from .shards import make_journals, shard_of, shard_path
@@ -175,7 +175,7 @@ class Fleet:
                 # Those before a row that is wrong are sent.
                 for number, some in rows.items():
                     self._ahead += len(some)
-                    self._shards[number].worker.send(Rows(number, some))
+                    self._shards[number].worker.send(Rows(number, pickle_rows(some)))
         self._is_exhausted = not self._stopping.done()
         if self._is_exhausted:
             self._send_all(End())

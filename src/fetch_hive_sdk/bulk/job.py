@@ -44,6 +44,60 @@ if TYPE_CHECKING:
 OutputT = TypeVar("OutputT")
 
 
+def run_shard(
+    client: FetchHive,
+    requests: Iterable[RowValue],
+    journal: Union[str, os.PathLike[str]],
+    *,
+    deployment: Optional[str] = None,
+    variant: Optional[str] = None,
+    inputs: Optional[Mapping[str, str]] = None,
+    key: Optional[Key] = None,
+    budget: Optional[Budget] = None,
+    max_concurrency: int = 64,
+    rpm: Optional[float] = None,
+    tpm: Optional[float] = None,
+) -> BulkReport:
+    """Run a part of a job that another engine has cut into parts, such as a partition of Dask or Spark.
+
+    If the engine runs the part again, it goes on with its journal: no row is paid for twice. For that, the journal has
+    to be in the same place each time, on a disk that outlives the worker, and each part needs a journal of its own.
+
+    Args:
+        client: The client to send with.
+        requests: Requests or mappings, as for `Job.run`: the same ones each time.
+        journal: The journal of this part: a path.
+        deployment: The prompt deployment to run, for rows that are mappings.
+        variant: Its variant.
+        inputs: For each variable of the prompt, the column that it comes from. None for all columns.
+        key: The column that has the key of a row, or a function that makes it of the row.
+        budget: What this part may use.
+        max_concurrency: How many calls of this part may be under way at once, at most.
+        rpm: Calls a minute, at most.
+        tpm: Tokens a minute, at most.
+
+    Returns:
+        What has been done.
+
+    Raises:
+        BulkError: The part stopped, as `Job.run` does.
+
+    """
+    return Job(journal).run(
+        client,
+        requests,
+        deployment=deployment,
+        variant=variant,
+        inputs=inputs,
+        key=key,
+        budget=budget,
+        max_concurrency=max_concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        progress=False,
+    )
+
+
 class _HasOutput(Protocol[OutputT]):
     """A typed prompt."""
 

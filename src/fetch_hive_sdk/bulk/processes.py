@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Callable, Union
 from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk._session import api_key_of
 
+from .failures import RowError
 from .worker import Setup, work
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk import FetchHive
 
+    from .store import Row
     from .worker import Answer, Order
 
 _END_SECONDS = 10.0  # for a worker to end after its last shard
@@ -119,3 +121,25 @@ def pickle_client(client: FetchHive) -> bytes:
         return pickle.dumps(client)
     except Exception as exc:
         raise ConfigurationError(f"processes need a client that can be pickled, and this one cannot: {exc}") from exc
+
+
+def pickle_rows(rows: list[Row]) -> bytes:
+    """Return rows as they travel to another process.
+
+    Raises:
+        RowError: One of them cannot travel.
+
+    """
+    try:
+        return pickle.dumps(rows)
+    except Exception:
+        for row in rows:
+            _check_row(row)
+        raise
+
+
+def _check_row(row: Row) -> None:
+    try:
+        pickle.dumps(row)
+    except Exception as exc:
+        raise RowError(f"row {row.number} cannot be pickled, as rows must be for other processes: {exc}") from exc
