@@ -98,6 +98,7 @@ class Engine:
         self._ready: deque[Row] = deque()  # to be sent, and not marked
         self._armed: deque[Row] = deque()  # marked
         self._marked = 0  # on the disk, or on its way there
+        self._arming = 0  # on its way there
         self._under_way: dict[asyncio.Task[None], Optional[Row]] = {}
         self._active = 0
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -239,7 +240,7 @@ class Engine:
     @property
     def _begun(self) -> int:
         """Runs of this engine that have begun, or are about to."""
-        return self._runs - self._runs_before + self._reserved
+        return self._runs - self._runs_before + self._reserved + self._arming
 
     def _ask_for_lease(self) -> None:
         if self._lease is not None and self._lease.runs <= self._begun and not self.is_stopping:
@@ -290,12 +291,15 @@ class Engine:
     async def _mark(self, room: int) -> None:
         rows = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
         self._marked += len(rows)
+        self._arming = len(rows)
         try:
             await self._journal.mark(rows)
         except Exception:
             self._marked -= len(rows)
             self._ready.extendleft(reversed(rows))
             raise
+        finally:
+            self._arming = 0
         self._armed.extend(rows)
         self._pump()
 
@@ -314,12 +318,17 @@ class Engine:
             except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
                 problem = exc
                 break
+        if self._lease is not None:  # it may have been given back meanwhile
+            room = max(0, min(room, self._room()))
         self._marked += room
+        self._arming = room
         try:
             admitted = await self._journal.admit(rows, room)
         except Exception:
             self._marked -= room
             raise
+        finally:
+            self._arming = 0
         self._marked -= room - admitted.marked
         self._armed.extend(admitted.rows[: admitted.marked])
         self._ready.extend(admitted.rows[admitted.marked :])

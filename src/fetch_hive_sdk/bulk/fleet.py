@@ -88,7 +88,10 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         shards = [_Shard(number, worker) for worker in workers for number in worker.shards]
         self._shards = {shard.number: shard for shard in sorted(shards, key=lambda shard: shard.number)}
+        self._maximum = maximum
         self._block = max(1, maximum // len(shards))
+        self._counts_ends = budget.tokens is not None or budget.failures is not None
+        self._is_limited = self._counts_ends or budget.runs is not None
         self._scout: Optional[_Shard] = None  # sends the first row, before all others
         self._is_first = True
         self._numbered = 0
@@ -215,7 +218,8 @@ class Fleet:
 
     def _hear_of(self, shard: _Shard, answer: Any) -> None:
         if isinstance(answer, Returned):
-            shard.granted -= answer.runs
+            if not shard.has_ended:  # its runs are known
+                shard.granted -= answer.runs
             return
         shard.snapshot = answer.snapshot
         if isinstance(answer, Asked):
@@ -287,10 +291,17 @@ class Fleet:
                     self._scout = shard
                     self._grant_to(shard, 1)
                 continue
-            is_limited = (self._budget.runs, self._budget.tokens, self._budget.failures) != (None, None, None)
-            runs = min(self._block, self._left()) if is_limited else _NO_LIMIT
+            runs = self._left()
+            if self._counts_ends:
+                runs = min(runs, self._maximum - self._outstanding())
+            if self._is_limited:
+                runs = min(runs, self._block)
             if runs > 0:
                 self._grant_to(shard, runs)
+
+    def _outstanding(self) -> int:
+        """Return how many runs were granted of whose end nothing is known: what they use is not counted yet."""
+        return sum(shard.granted - shard.snapshot.runs for shard in self._shards.values())
 
     def _grant_to(self, shard: _Shard, runs: int) -> None:
         shard.granted += runs

@@ -17,16 +17,17 @@ class Lease:
         """How many runs it may begin, all in all."""
         self.on_change: Callable[[], None] = lambda: None
         self._on_ask = on_ask
-        self._is_asking = False
+        self.is_asking = False
+        """Whether it waits for more."""
 
     def ask(self) -> None:
         """Ask for more runs."""
-        if not self._is_asking:
-            self._is_asking = True
+        if not self.is_asking:
+            self.is_asking = True
             self._on_ask()
 
     def grant(self, runs: int) -> None:
         """Allow more runs."""
         self.runs += runs
-        self._is_asking = False
+        self.is_asking = False
         self.on_change()

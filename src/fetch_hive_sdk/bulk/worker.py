@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .store import Row
 
 _TICK_SECONDS = 0.1  # between two reports of a shard
+_ASKING_SECONDS = 0.01  # the same while it waits for runs, which may depend on what it has used
 _KEY = "FETCH_HIVE_API_KEY"
 
 
@@ -258,7 +259,7 @@ class _Worker:
     async def _tick(self, shard: int) -> None:
         last = None
         while True:
-            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.sleep(_ASKING_SECONDS if self._leases[shard].is_asking else _TICK_SECONDS)
             snapshot = self._engines[shard].snapshot()
             if snapshot != last:
                 self._say(State(shard, snapshot))
