@@ -51,7 +51,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=5), values, max_size=5), st.booleans())
 def test_no_beginning_is_an_error(value, fenced):
     """However much of an answer has come, it shows a value or nothing; the whole shows the whole."""

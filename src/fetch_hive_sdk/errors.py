@@ -67,7 +67,11 @@ class FetchHiveError(Exception):
     request_id: Optional[str]
     """The service's id of the run, if one is known: look it up in the dashboard's logs."""
     maybe_processed: bool
-    """True if the run may have happened, and may have been billed. Calling again may be a second bill."""
+    """True if the run may have happened, and may have been billed: calling again may be a second bill.
+
+    Of a call that starts no run: True if what it creates, changes or deletes may have been. The message says then
+    whether it can be called again. A call that only reads has False.
+    """
     attempts: int
     """How many times the request was sent, or tried to be sent."""
     correlation_id: Optional[str]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +73,19 @@ def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
 
     inputs = [call.inputs for call in fake.calls]
     assert inputs == [{"text": "One.", "n": 1}, {"text": "Two.", "n": [2]}] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe(fake, place):
+    """What can be read once is read once, as that of `<(command)`."""
+    os.mkfifo("pipe.csv")
+    writer = threading.Thread(target=lambda: Path("pipe.csv").write_text("id,body\n1,One.\n2,Two.\n", "utf-8"))
+    writer.start()
+
+    assert main(["bulk", "run", "pipe.csv", *RUN[3:], "--format", "csv", *COLUMNS]) == 0
+
+    writer.join(5)
+    assert len(fake.calls) == 2
 
 
 def test_status_export_and_doubt(fake, place, capsys):
@@ -242,7 +258,7 @@ def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
         ("id,id\n1,a\n", [], "rows.csv: two columns have the same name"),
         ("id,body\n1,a\n1,b\n", ["--key-column", "id"], "rows 1 and 2 have the same key, '1'"),
         ("id,body\n1,a\n,b\n", ["--key-column", "id"], "rows.csv, line 3: it has no key: it is empty"),
-        (b"\xff\xfei\x00d\x00", [], "rows.csv: it is not UTF-8"),
+        (b"\xff\xfeid,body\n1,a\n", [], "rows.csv: it is not UTF-8"),
     ],
 )
 def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case

@@ -575,7 +575,7 @@ def test_waiting_for_the_reset(start, job, monkeypatch):
 
 
 def test_a_cap_that_should_be_lifted_and_is_not(start, job, monkeypatch):
-    """Where our clock is fast, it asks again now and then, and not as fast as it can."""
+    """If our clock is fast, the job asks again at intervals, not as fast as it can."""
     from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
 
     past = datetime.now(timezone.utc) - timedelta(seconds=60)
@@ -645,8 +645,8 @@ def test_a_budget_of_tokens(start, job):
 
 
 @pytest.mark.parametrize(("count", "tokens"), [(-5, 0), (10**30, 10**12), (None, 0)])
-def test_token_counts_that_cannot_be(start, job, count, tokens):
-    """The answer has been paid for, and is kept; the counts of the journal stay what they are."""
+def test_impossible_token_counts(start, job, count, tokens):
+    """The answer has been paid for, and is kept; the journal can still add up its counts."""
     service = Service()
     service.default = httpx.Response(200, json={**OK, "usage": {"total_tokens": count}})
 

@@ -129,6 +129,25 @@ def test_a_read_only_folder(tmp_path, client):
         tmp_path.chmod(0o700)
 
 
+def test_a_journal_that_is_reached_by_a_link_has_one_owner(tmp_path, client):
+    """The lock is that of the file, not of one of its names."""
+    job = Job(tmp_path / "job.db")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.db").symlink_to(job.path)
+    link = Job(tmp_path / "folder" / "link.db")
+
+    def values():
+        yield from rows("a")
+        with pytest.raises(JournalError, match="in use by process"):
+            run(link, client, rows("b"))
+        assert link.status().in_doubt == 0
+        yield from rows("c")
+
+    assert run(job, client, values()).done == 2
+    assert run(link, client, rows("a", "c")).done == 2
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["link.db"]
+
+
 @pytest.mark.parametrize("content", [b"", None])
 def test_a_file_that_was_just_made(tmp_path, client, content):
     """A process may die right after it has made the file: the next one begins."""
@@ -214,7 +233,7 @@ def without_its_header(file, size):
 
 @pytest.mark.parametrize(("damage", "least"), [(cut_off, 300), (without_its_first_page, 1000)])
 def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, damage, least):
-    """A copy is made good for that; the journal is left as it is."""
+    """The export reads a repaired copy; the journal is left as it is."""
     job = Job(tmp_path / "job.db")
     run(job, client, numbered(1000))
     with job.path.open("r+b") as file:
@@ -370,7 +389,7 @@ def test_the_key_is_in_no_journal(job):
 
 
 def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
-    """The journal has it, and results give it to who verifies the callback; files to hand on, and reprs, do not."""
+    """The journal and the results have the secret, to verify the callback; exports and reprs do not."""
     accepted = {"run_id": "run_1", "status": "queued", "webhook_secret": "whsec_hidden"}
 
     async def answer(request):

@@ -76,6 +76,13 @@ _WAITING_FOR: dict[Phase, str] = {
 }
 
 
+# What is in doubt where it is no run.
+_DOUBTS = {
+    Effect.CREATE: "it may have been created: look before you call again",
+    Effect.SETTLE: "it may have been done, and can be called again",
+}
+
+
 #            begin()                accept()                  read()            parse()
 #  [ new ] ---------> [ sent ] -----------------> [ accepted ] -------> [ read ] -------> answer
 #               ^        |     2xx                     |    ^  |
@@ -108,6 +115,7 @@ class Call(Generic[AnswerT]):
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
+        self._mask = config.api_key.beside(endpoint.secret)
         self._timeout = timeout
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
         self._sent: httpx.Request
@@ -146,7 +154,7 @@ class Call(Generic[AnswerT]):
         self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
-        encoding = self._config.api_key.hide_in(content_encoding(response))
+        encoding = self._mask.hide_in(content_encoding(response))
         self._body = BodyReader(encoding, MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
         self._log(str(response.status_code))
         return self._is_accepted
@@ -179,7 +187,7 @@ class Call(Generic[AnswerT]):
 
     def refusal(self) -> APIStatusError:
         """Return the error for an answer that was not accepted, its body read as far as it could be."""
-        error = refuse(self._head, self._body.so_far(), api_key=self._config.api_key)
+        error = refuse(self._head, self._body.so_far(), mask=self._mask)
         self._log(type(error).__name__, error.request_id)
         return error
 
@@ -237,7 +245,7 @@ class Call(Generic[AnswerT]):
 
     @property
     def _media_type(self) -> str:
-        return self._config.api_key.hide_in(content_type(self._head))
+        return self._mask.hide_in(content_type(self._head))
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
@@ -251,6 +259,7 @@ class Call(Generic[AnswerT]):
             raise
         except NETWORK_ERRORS as exc:
             if self._is_of_the_caller(exc):
+                cut_frames(exc)  # which know the headers
                 raise
             translated = self._translate(exc)
             self._complete(translated)
@@ -298,23 +307,23 @@ class Call(Generic[AnswerT]):
             advice=check_connection(self._sent, cause),
         )
         error = APITimeoutError(
-            self._config.api_key.hide_in(message),
+            self._mask.hide_in(message),
             phase=phase,
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
+        error.body = self._mask.hide_in_bytes(self._body.so_far())
         return error
 
     def _disconnected(self, message: str, *, sent: bool) -> APIConnectionError:
         error = APIConnectionError(
-            self._config.api_key.hide_in(message),
+            self._mask.hide_in(message),
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
+        error.body = self._mask.hide_in_bytes(self._body.so_far())
         return error
 
     @property
@@ -324,16 +333,19 @@ class Call(Generic[AnswerT]):
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
         if error.request_id is not None:
-            error.request_id = self._config.api_key.hide_in(error.request_id)
+            error.request_id = self._mask.hide_in(error.request_id)
         error.correlation_id = self._correlation_id
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
+        doubt = _DOUBTS.get(self._endpoint.effect) if error.maybe_processed else None
+        if doubt is not None:
+            error.args = (f"{error.args[0]}; {doubt}",)
         if isinstance(error, ResponseError):
             self._complete_body(error)
 
     def _complete_body(self, error: ResponseError) -> None:
-        error.body = self._config.api_key.hide_in_value(error.body)
+        error.body = self._mask.hide_in_value(error.body)
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)
 
@@ -346,8 +358,8 @@ class Call(Generic[AnswerT]):
             if isinstance(link, httpx.HTTPStatusError):
                 # An event hook of an injected client called raise_for_status().
                 link.response.request = self._safe_request
-                link.response = detach(link.response, b"", self._config.api_key)
-            link.args = tuple(self._config.api_key.hide_in_value(arg) for arg in link.args)
+                link.response = detach(link.response, b"", self._mask)
+            link.args = tuple(self._mask.hide_in_value(arg) for arg in link.args)
             link.__traceback__ = None
             link = link.__cause__ or link.__context__
         return exc

@@ -347,7 +347,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
         super().__init__(config, endpoint, body, timeout=timeout)
         self.transcript = transcript
         transcript.correlation_id = self._correlation_id
-        transcript.secret = config.api_key
+        transcript.secret = self._mask
 
     def begin(self) -> httpx.Request:
         """Return the request of the next attempt."""

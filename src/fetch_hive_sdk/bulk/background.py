@@ -84,8 +84,7 @@ class Background:
         with self._catching_signals():
             self._thread.start()
             try:
-                if isinstance(self._source, ServedSource):
-                    self._source.serve(self._wait)
+                self._serve()
                 while self._thread.is_alive():
                     self._thread.join(_LOOK_SECONDS)
             except BaseException:
@@ -97,6 +96,15 @@ class Background:
         if self._error is not None:
             raise self._error
         return cast("BulkReport", self._report)
+
+    def _serve(self) -> None:
+        """Read the rows as they are wanted. The first signal ends a wait for the next one."""
+        if isinstance(self._source, ServedSource):
+            try:
+                self._source.serve(self._wait)
+            except (KeyboardInterrupt, SystemExit):
+                if len(self._signals) != 1:
+                    raise
 
     def _wait(self, condition: threading.Condition) -> None:
         condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
@@ -132,9 +140,11 @@ class Background:
 
     def _hear(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - for signal
         self._signals.append(number)
-        if len(self._signals) == 1:
+        is_first = len(self._signals) == 1
+        if is_first:
             self._tell(lambda watched: watched.stop("signal"))
-        else:
+        # Where the next row is waited for, such as one of stdin, nothing else would end that.
+        if not is_first or (isinstance(self._source, ServedSource) and self._source.is_reading):
             raise SystemExit(_SIGTERM_EXIT) if number == signal.SIGTERM else KeyboardInterrupt
 
     def _tell(self, what: Callable[[Watched], None]) -> None:

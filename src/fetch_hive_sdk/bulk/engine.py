@@ -497,7 +497,7 @@ class Engine:
             self._unreached = 0
 
     def _wait_for(self, moment: datetime) -> None:
-        # Where our clock is fast, that moment has passed and the cap is still there: not all rows shall ask at once.
+        # If our clock is fast, that moment has passed and the cap still holds: wait at least a little.
         seconds = max(0.0, moment.timestamp() - time.time())
         jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
         self._pace.pause(time.monotonic() + seconds + jitter)
@@ -617,6 +617,6 @@ class Engine:
 
 
 def _describe(error: BaseException) -> str:
-    # What is not ours may quote anything, such as the name of a file that is not UTF-8.
+    # The message of a foreign exception may have lone surrogates, such as from a file name that is not UTF-8.
     text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
     return text.encode("utf-8", "backslashreplace").decode()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
 from .failures import DamageError, JournalError, OutputError
-from .lock import is_owned
+from .lock import beside, is_owned
 from .opening import journal_errors, open_for_reading, quick_check
 from .reading import in_order, read_items, salvage
 from .rescue import open_copy
@@ -85,7 +85,7 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
     """
     target = Path(os.path.realpath(path))
     ends = ("", "-wal", "-shm", "-journal", ".lock")
-    if any(_is_same(target, file.with_name(file.name + end)) for file in journals_of(journal) for end in ends):
+    if any(_is_same(target, beside(file, end)) for file in journals_of(journal) for end in ends):
         raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
     if rows is not None and _is_same(target, rows):
         raise OutputError(f"cannot write {path}: the rows are read from it")
@@ -151,7 +151,7 @@ def record_of(stored: Stored) -> Record:
     answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text: Any = answer.get("response", value)
     if isinstance(text, dict) and _SECRET in text:
-        # An export is made to be handed on. `Job.results` has it, for who verifies the callback.
+        # Exports are handed on. Code that verifies the callback gets the secret from `Job.results`.
         text = {**cast("dict[str, Any]", text), _SECRET: _HIDDEN}
     record: Record = {
         "key": stored.key,

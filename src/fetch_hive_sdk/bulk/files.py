@@ -57,6 +57,11 @@ class FileRows:
         """Broken lines that were left out, so far."""
         self._length: Optional[int] = None
 
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether it is a file, and not stdin or a pipe, such as that of `<(command)`."""
+        return isinstance(self._path, Path) and not self._path.is_fifo()
+
     def __iter__(self) -> Iterator[dict[str, object]]:
         self.skipped = 0
         with self._open() as file:
@@ -72,8 +77,8 @@ class FileRows:
 
     def __length_hint__(self) -> int:
         """Count the rows; only of a file, which can be read again."""
-        if not isinstance(self._path, Path):
-            raise TypeError("standard input cannot be counted")  # length_hint() then takes its default
+        if not self.can_be_read_again or not isinstance(self._path, Path):
+            raise TypeError("what can be read once cannot be counted")  # length_hint() then takes its default
         if self._length is None:
             again = FileRows(self._path, self._kind, skips_bad=True)
             self._length = sum(1 for _ in again)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Optional, Union
 from urllib.parse import quote
 
 from .failures import DamageError, JournalError
+from .lock import beside
 from .store import APPLICATION_ID, TABLES, VERSION
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         check_magic(path)
         # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
         # read as it is.
-        is_alone = not path.with_name(f"{path.name}-wal").exists()
+        is_alone = not beside(path, "-wal").exists()
         is_fixed = is_alone and not os.access(path.parent, os.W_OK)
         url = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
         connection = sqlite3.connect(
@@ -165,7 +166,7 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _read_ahead(path: Path) -> None:
-    """Bring a file into the system's cache, in one go: `quick_check` wants its pages one by one, here and there."""
+    """Bring a file into the system's cache by one sequential read: `quick_check` reads its pages in random order."""
     with suppress(OSError), path.open("rb", buffering=0) as file:
         piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
         while left > 0 and (size := file.readinto(piece)):

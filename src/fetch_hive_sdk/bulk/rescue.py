@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .failures import JournalError
+from .lock import beside
 from .opening import journal_errors, open_nothing
 from .store import APPLICATION_ID
 
@@ -38,7 +39,7 @@ def open_copy(path: Path) -> Generator[sqlite3.Connection, None, None]:
 
     """
     with tempfile.TemporaryDirectory(prefix="fetch-hive-") as folder, journal_errors(path):
-        copy, log = Path(folder, "copy.db"), path.with_name(f"{path.name}-wal")
+        copy, log = Path(folder, "copy.db"), beside(path, "-wal")
         shutil.copyfile(path, copy)
         if log.exists():
             shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))

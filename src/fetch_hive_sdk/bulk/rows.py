@@ -242,6 +242,8 @@ class ServedSource:
         self._is_over = False
         self._is_closed = False
         self._error: Optional[BaseException] = None
+        self.is_reading: bool = False
+        """Whether the thread is in the caller's iterable, which may keep it for long."""
 
     # In the loop:
 
@@ -281,13 +283,18 @@ class ServedSource:
         try:
             values = iter(self._values)
             while self._is_wanted(wait):
-                self._taken.append(next(values))
+                self.is_reading = True
+                value = next(values)
+                self.is_reading = False
+                self._taken.append(value)
                 self._given += 1
                 self._wake()
         except StopIteration:
             self._end(None)
         except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
             self._end(exc)
+        finally:
+            self.is_reading = False
         with self._changed:
             while not self._is_closed:
                 wait(self._changed)

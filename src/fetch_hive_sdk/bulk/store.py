@@ -209,10 +209,10 @@ class Store:
         return _Admission(self, rows, keys, known).run(room)
 
     def foresee(self, number: int) -> dict[_Key, _Known]:
-        """Return what is known of the rows that came next the last time: mostly they do so again.
+        """Return what is known of the rows that came next the last time: mostly they come next again.
 
-        They stand side by side, and their hashes are all over the index: with a million rows that is too large for
-        SQLite's cache, and each look into it would be a read of the file.
+        These rows are stored side by side, but their hashes are spread over the index. With a million rows the index is
+        larger than SQLite's cache, so that each lookup in it would read the file.
         """
         sql = f"{_SELECT_KNOWN} WHERE id > ? ORDER BY id LIMIT ?"
         return {key: _Known(*values) for key, *values in self.connection.execute(sql, (self.last_id, number))}

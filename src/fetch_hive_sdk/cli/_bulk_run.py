@@ -39,8 +39,7 @@ def _run(options: argparse.Namespace) -> int:
         check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
     if options.dry_run and options.sample is None:
         return _dry_run(rows, options)
-    first = None if options.rows == "-" else next(iter(rows), None)
-    if options.rows != "-" and first is None:
+    if rows.can_be_read_again and next(iter(rows), None) is None:
         return _say_no_rows(rows, options)
     check_proxies()
     client = FetchHive(base_url=options.base_url, timeout=options.timeout)
@@ -122,7 +121,7 @@ def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Names
     report = _send(job, client, rows, options, Budget(runs=runs + options.sample))
     _print_report(report, rows, options)
     if report.done:
-        total = sum(1 for _ in rows) if options.rows != "-" else report.rows
+        total = sum(1 for _ in rows) if rows.can_be_read_again else report.rows
         each = report.tokens / report.done
         print(
             f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
@@ -134,7 +133,7 @@ def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Names
 
 def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
     print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
-    if options.json and options.rows != "-" and not options.dry_run:
+    if options.json and rows.can_be_read_again and not options.dry_run:
         print(json.dumps({**BulkReport(is_exhausted=True).as_dict(), "skipped": rows.skipped}))
     return 0
 
