@@ -26,6 +26,7 @@ from .failures import JournalError
 from .journal import Journal
 from .pace import Pace
 from .report import BulkReport
+from .spending import Spending
 from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
 
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import FetchHive
 
     from .budget import Budget, Limits
-    from .lease import Lease
     from .report import Stop
     from .rows import Reader, Source
+    from .spending import Lease
     from .store import Row
     from .verdicts import Verdict
 
@@ -81,12 +82,11 @@ class Engine:
         self._source = source
         self._reader = reader
         self._pace = Pace(limits.max_concurrency, rpm=limits.rpm, tpm=limits.tpm)
-        self._budget = budget
+        self._spending = Spending(budget, lease)
         self._maximum = limits.max_concurrency
         self._sendable = limits.sendable
         self._may_change_requests = limits.may_change_requests
         self._waits_for_reset = limits.waits_for_reset
-        self._lease = lease
         if lease is not None:
             lease.on_change = self._look_again
         self._loop = asyncio.get_running_loop()
@@ -108,10 +108,6 @@ class Engine:
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
-        self._runs = 0  # of all runs of the job
-        self._runs_before = 0
-        self._tokens = 0
-        self._failures = 0
         self._ended = 0
         self._unreached = 0  # rows in a row without a connection
         # Why it stops:
@@ -131,11 +127,10 @@ class Engine:
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
         self._is_open = True
-        self._runs, self._tokens = self._journal.counts.runs, self._journal.counts.tokens
-        self._runs_before = self._runs
+        self._spending.begin(self._journal.counts.runs, self._journal.counts.tokens)
         seconds = None
-        if self._budget.seconds is not None:
-            seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
+        if self._spending.budget.seconds is not None:
+            seconds = self._loop.call_later(self._spending.budget.seconds, self.stop, "seconds")
         try:
             try:
                 await self._feed()
@@ -173,9 +168,9 @@ class Engine:
             self._active,
             self._ended,
             self._pace.delay(time.monotonic()),
-            runs=self._runs - self._runs_before,
-            tokens=self._tokens,
-            failures=self._failures,
+            runs=self._spending.new_runs,
+            tokens=self._spending.tokens,
+            failures=self._spending.failures,
             is_first=self._pace.is_first,
             is_answered=not self._is_first,
         )
@@ -198,7 +193,7 @@ class Engine:
     async def _arm(self) -> bool:  # noqa: PLR0911 - one for each case
         """Mark the next rows; say whether there was anything to do."""
         is_paused = self._is_paused_for_long
-        if is_paused or self._has_used_up():
+        if is_paused or self._spending.used_up():
             self._give_back()
         if is_paused:
             return False
@@ -208,18 +203,19 @@ class Engine:
                 await self._mark(room)
                 return True
             self._stop_at_budget()
-            self._ask_for_lease()
+            if not self.is_stopping:
+                self._spending.ask(self._reserved + self._arming)
             return False
         if self._is_exhausted:
             return False
         if room > 0:
             await self._read(max(room, self._batch), room)
             return True
-        if self._lease is not None and self._marked < 2 * self._pace.limit:
+        if self._spending.lease is not None and self._marked < 2 * self._pace.limit:
             # Rows that are settled need no lease.
             await self._read(max(2 * self._pace.limit, self._batch), 0)
             return True
-        if not self._reserved and self._is_over_budget():
+        if not self._reserved and self._spending.reached():
             # Whether a budget stops the job depends on whether there is anything more to send.
             await self._read(1, 0)
             return True
@@ -227,32 +223,12 @@ class Engine:
 
     def _room(self) -> int:
         """How many more rows may be marked now."""
-        if self._is_over_budget():
-            return 0
         # Twice the limit of now, and so never more than twice the maximum.
-        room = 2 * self._pace.limit - self._marked
-        if self._budget.runs is not None:
-            room = min(room, self._budget.runs - self._runs - self._reserved)
-        if self._lease is not None:
-            room = min(room, self._lease.runs - self._begun)
-        return room
-
-    @property
-    def _begun(self) -> int:
-        """Runs of this engine that have begun, or are about to."""
-        return self._runs - self._runs_before + self._reserved + self._arming
-
-    def _ask_for_lease(self) -> None:
-        if self._lease is not None and self._lease.runs <= self._begun and not self.is_stopping:
-            self._lease.ask()
+        return self._spending.room(2 * self._pace.limit - self._marked, self._reserved, self._arming)
 
     def give_back_lease(self) -> int:
         """Give back the runs of the lease that have not begun; return how many."""
-        if self._lease is None:
-            return 0
-        unused = max(0, self._lease.runs - self._begun)
-        self._lease.runs -= unused
-        return unused
+        return self._spending.give_back(self._reserved + self._arming)
 
     def pass_first(self, *, is_answered: bool) -> None:
         """Send several rows at once: another engine has sent the first row."""
@@ -269,22 +245,9 @@ class Engine:
         """Rows that are marked, and have not come to their end."""
         return len(self._armed) + self._active
 
-    def _is_over_budget(self) -> Optional[Stop]:
-        if self._budget.runs is not None and self._runs >= self._budget.runs:
-            return "runs"
-        return self._has_used_up()
-
-    def _has_used_up(self) -> Optional[Stop]:
-        """Say which budget keeps even those rows from being sent that are marked: their runs were counted then."""
-        if self._budget.tokens is not None and self._tokens >= self._budget.tokens:
-            return "tokens"
-        if self._budget.failures is not None and self._failures >= self._budget.failures:
-            return "failures"
-        return None
-
     def _stop_at_budget(self) -> None:
         """Stop if a budget is what keeps the next row from being sent."""
-        reached = self._is_over_budget()
+        reached = self._spending.reached()
         if reached:
             self.stop(reached)
 
@@ -318,7 +281,7 @@ class Engine:
             except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
                 problem = exc
                 break
-        if self._lease is not None:  # it may have been given back meanwhile
+        if self._spending.lease is not None:  # it may have been given back meanwhile
             room = max(0, min(room, self._room()))
         self._marked += room
         self._arming = room
@@ -366,7 +329,7 @@ class Engine:
 
     def _next(self) -> Optional[Row]:
         """Return the next row if it may be sent now."""
-        if self.is_stopping or not self._armed or self._has_used_up():
+        if self.is_stopping or not self._armed or self._spending.used_up():
             return None
         now = time.monotonic()
         delay = self._pace.delay(now)
@@ -522,9 +485,7 @@ class Engine:
         tokens: int = 0,
     ) -> None:
         may_have_run = state in {DONE, FAILED, IN_DOUBT}
-        self._runs += may_have_run
-        self._tokens += tokens
-        self._failures += state != DONE
+        self._spending.add(may_have_run=may_have_run, tokens=tokens, is_failure=state != DONE)
         self._ended += 1
         now = time.time()
         self._journal.end(

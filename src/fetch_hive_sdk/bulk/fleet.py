@@ -10,7 +10,8 @@ import asyncio
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from fetch_hive_sdk import BulkError
 
@@ -19,9 +20,7 @@ from .opening import open_for_reading
 from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import make_journals, shard_of, shard_path
-from .store import SENT
-from .store import count as count_rows
+from .shards import make_journals, runs_begun, shard_of, shard_path
 from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken
 
 if TYPE_CHECKING:
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
     from .report import Stop
     from .rows import RowReader, Source
     from .store import Row
-    from .worker import Answer
+    from .worker import Answer, Order
+
+T = TypeVar("T")
 
 _ROWS_AT_ONCE = 256
 _ROWS_AHEAD = 1024  # that a shard has and has not read: settled rows are gone through quickly
@@ -113,7 +114,7 @@ class Fleet:
 
         """
         for worker in self._workers:
-            worker.listen(self._in_loop(self._hear), self._in_loop(lambda how, worker=worker: self._bury(worker, how)))
+            worker.listen(self._in_loop(self._hear), self._in_loop(partial(self._bury, worker)))
         seconds = None
         if self._budget.seconds is not None:
             seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
@@ -199,8 +200,8 @@ class Fleet:
 
     # --- What the workers answer --------------------------------------------------------------------------------------
 
-    def _in_loop(self, what: Any) -> Any:
-        def call(argument: object) -> None:
+    def _in_loop(self, what: Callable[[T], None]) -> Callable[[T], None]:
+        def call(argument: T) -> None:
             with suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(what, argument)
 
@@ -310,11 +311,11 @@ class Fleet:
 
     # --- The end ------------------------------------------------------------------------------------------------------
 
-    def _send_all(self, order: Any) -> None:
+    def _send_all(self, order: Order) -> None:
         for worker in self._workers:
             worker.send(order)
 
-    async def _wait_until(self, holds: Any) -> None:
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
         while not holds():
             self._changed.clear()
             await self._changed.wait()
@@ -364,11 +365,7 @@ def start_fleet(
     count = len(journals)
     if limits.max_concurrency < count:
         raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
-    runs_before = 0
-    for journal in journals:
-        with closing(open_for_reading(journal)) as connection:
-            counts = count_rows(connection)
-        runs_before += counts.runs + counts.states[SENT]  # what is marked as sent is in doubt from now on
+    runs_before = runs_begun(journals)
     shards = list(enumerate(journals))
     number = min(int(processes or 1), count)
     setups = [Setup(pickled, shards[place::number], limits.divided_by(count)) for place in range(number)]

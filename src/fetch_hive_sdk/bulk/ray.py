@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import pickle
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
-
-import ray
 
 from fetch_hive_sdk import BulkError, FetchHive, FetchHiveError
 
@@ -31,6 +29,7 @@ from .store import PENDING, REJECTED
 from .worker import SentRows
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Sequence
 
     from .rows import Key, RowValue
@@ -38,7 +37,13 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-log = logging.getLogger("fetch_hive_sdk")
+try:
+    # Ray's types are incomplete.
+    ray: Any = import_module("ray")
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError("fetch_hive_sdk.bulk.ray needs Ray: pip install ray", name="ray") from exc
+
+log: logging.Logger = logging.getLogger("fetch_hive_sdk")
 
 _CHUNK = 1000  # rows in one object of Ray's store
 _STARTS = 4  # of a task whose worker dies
@@ -168,10 +173,9 @@ def _wait_for(tasks: Sequence[_Task]) -> BulkReport:
 
 def _start(task: _Task) -> Any:
     # Ray must not start it again by itself: whether the journal was there before has to be known.
-    return _run_task.options(name=f"fetch-hive {task.path.name}").remote(task)
+    return ray.remote(max_retries=0)(_run_task).options(name=f"fetch-hive {task.path.name}").remote(task)
 
 
-@ray.remote(max_retries=0)
 def _run_task(task: _Task) -> tuple[Optional[BulkReport], Optional[FetchHiveError]]:
     """Run a shard: the body of a task."""
     if task.is_again and not task.path.exists():

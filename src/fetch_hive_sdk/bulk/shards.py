@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from .failures import JournalError
 from .lock import OwnerLock
 from .opening import journal_errors, open_for_reading, open_for_writing
-from .store import Store, get_meta, hash_of, key_of
+from .store import SENT, Store, get_meta, hash_of, key_of
+from .store import count as count_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from .store import Row
@@ -83,6 +85,16 @@ def make_shard(path: Path, count: int) -> None:
                     store.set(shards=count)
         finally:
             lock.release()
+
+
+def runs_begun(journals: Sequence[Path]) -> int:
+    """Return how many runs the rows of some journals have begun; those that are marked as sent are in doubt."""
+    runs = 0
+    for journal in journals:
+        with closing(open_for_reading(journal)) as connection:
+            counts = count_rows(connection)
+        runs += counts.runs + counts.states[SENT]
+    return runs
 
 
 def shard_path(path: Path, number: int) -> Path:

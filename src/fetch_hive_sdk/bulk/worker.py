@@ -14,13 +14,13 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
 from fetch_hive_sdk import BulkError
 
 from .budget import Budget, Limits
 from .engine import Engine
-from .lease import Lease
+from .spending import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +184,7 @@ class SentRows:
 class _Source:
     """Rows that the parent sends."""
 
-    def __init__(self, on_taken: Any) -> None:
+    def __init__(self, on_taken: Callable[[int], None]) -> None:
         self._rows: deque[object] = deque()
         self._changed = asyncio.Event()
         self._is_over = False
@@ -226,7 +226,7 @@ class _Worker:
     async def run(self) -> None:
         setup, loop = self._setup, asyncio.get_running_loop()
         for shard, path in setup.shards:
-            source = self._sources[shard] = _Source(lambda number: self._say(Taken(number)))
+            source = self._sources[shard] = _Source(self._say_taken)
             lease = self._leases[shard] = Lease(self._ask_for(shard))
             self._engines[shard] = Engine(
                 self._client,
@@ -265,8 +265,11 @@ class _Worker:
                 self._say(State(shard, snapshot))
             last = snapshot
 
-    def _ask_for(self, shard: int) -> Any:
+    def _ask_for(self, shard: int) -> Callable[[], None]:
         return lambda: self._say(Asked(shard, self._engines[shard].snapshot()))
+
+    def _say_taken(self, rows: int) -> None:
+        self._say(Taken(rows))
 
     def _say(self, answer: Answer) -> None:
         if not self._is_orphan:
