@@ -40,6 +40,7 @@ FLOORS = [
 EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
+    "_session.api_key_of",
     "_session.runs_asyncio",
     "_session.wrap_sender",
     "_secret.Secret",

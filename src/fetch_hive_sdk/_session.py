@@ -126,3 +126,8 @@ def runs_asyncio(client: _HasSession) -> bool:
     """Whether the asyncio calls of a client reach what its owner means them to: not if it only has an `http_client`."""
     senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
     return senders.http_client is None or senders.async_http_client is not None
+
+
+def api_key_of(client: _HasSession) -> str:
+    """Return the API key of a client, for processes that it is handed to."""
+    return client._session.config.api_key.reveal()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
