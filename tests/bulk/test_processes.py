@@ -264,6 +264,7 @@ def test_processes_is_a_whole_number(tmp_path, processes):
 def test_fewer_calls_at_once_than_shards_are_refused(served, tmp_path):
     with pytest.raises(ValueError, match="at least 4"):
         Job(tmp_path / "job.db").run(FetchHive(KEY, served.url), requests(1), processes=4, max_concurrency=2)
+    assert not list(tmp_path.iterdir())
 
 
 # --- What dies --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .opening import open_for_reading
 from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import make_journals, runs_begun, shard_of, shard_path
+from .shards import journals_of, make_journals, runs_begun, shard_of, shard_path
 from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken
 
 if TYPE_CHECKING:
@@ -361,10 +361,10 @@ def start_fleet(
     if processes is None and not shard_path(path, 0).exists():
         return None
     pickled = pickle_client(client)
-    journals = make_journals(path, int(processes or 1))
-    count = len(journals)
+    count = len(journals_of(path)) if shard_path(path, 0).exists() else int(processes or 1)
     if limits.max_concurrency < count:
         raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
+    journals = make_journals(path, count)
     runs_before = runs_begun(journals)
     shards = list(enumerate(journals))
     number = min(int(processes or 1), count)
