@@ -56,8 +56,8 @@ class FetchHive(Namespaces, VendorNames):
         allow_http: Whether the API key may be sent to other machines over unencrypted HTTP.
         http_client: An `httpx.Client` or `httpx2.Client` that sends the blocking calls, such as to use your own proxy.
             The SDK neither configures nor closes it.
-        async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` that sends the asyncio calls. It is never
-            closed.
+        async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` that sends the asyncio calls. The SDK
+            neither configures nor closes it.
         default_headers: Headers to send with every call, such as for your gateway. Headers that the client sets itself,
             such as `Authorization`, are not allowed. Pickling the client includes them.
         observers: Observers to notify of every call: see `fetch_hive_sdk.telemetry`. Pickling the client includes them.

@@ -416,7 +416,9 @@ class StreamFailedError(StreamError):
 
 
 class OutputValidationError(FetchHiveError, ValueError):
-    """The text of an answer is not what `output_as` was asked for. The whole answer is in `response`.
+    """The text of an answer does not fit the output type of a typed prompt or of `output_as`.
+
+    The whole answer is in `response`. `attempts` is 0 if it came from `output_as`, which makes no call.
 
     Args:
         message: Which part does not fit, and why. Never quotes the text.
