@@ -236,7 +236,7 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
 
 def slots_of(client):
     loops = client._session.senders.asyncio.connections._loops.values()
-    return [slot for connections in loops for slot in connections._slots._slots]
+    return [slot for connections in loops for slot in connections._slots._slots.values()]
 
 
 async def wrapped(awaitable):

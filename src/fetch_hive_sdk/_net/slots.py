@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Optional, TypeVar, Union
+from weakref import WeakValueDictionary
 
 from .transports import KEEPALIVE_SECONDS, AsyncTransport, Transport
 
@@ -37,10 +38,13 @@ class Slots(Generic[TransportT]):
 
     Its lock can be taken again by the thread that has it: the garbage collector may close a stream at any moment, and
     a signal's handler the client.
+
+    A slot that is used belongs to its call alone: a signal's exception may come between any two steps of it, and a
+    call that has lost hold of its slot can give nothing back. The connection is then closed with its last reference.
     """
 
     def __init__(self) -> None:
-        self._slots: set[Slot[TransportT]] = set()
+        self._slots: WeakValueDictionary[int, Slot[TransportT]] = WeakValueDictionary()
         self._free: dict[Route, deque[Slot[TransportT]]] = {}  # the ones used last at the end
         self._is_abandoned = False
         self._lock = threading.RLock()
@@ -62,7 +66,7 @@ class Slots(Generic[TransportT]):
         """Reserve a place for a new connection."""
         slot = Slot(route, transport)
         with self._lock:
-            self._slots.add(slot)
+            self._slots[id(slot)] = slot
             # A call that was about to connect when the client was closed.
             transport.backend.is_closed = self._is_abandoned
         return slot
@@ -72,7 +76,7 @@ class Slots(Generic[TransportT]):
         with self._lock:
             slot.is_used = False
             slot.idle_since = time.monotonic()
-            if slot not in self._slots or self._is_abandoned:
+            if id(slot) not in self._slots or self._is_abandoned:
                 return False
             self._free.setdefault(slot.route, deque()).append(slot)
             return True
@@ -81,7 +85,7 @@ class Slots(Generic[TransportT]):
         """Forget a connection, which is to be closed."""
         with self._lock:
             slot.is_used = False
-            self._slots.discard(slot)
+            self._slots.pop(id(slot), None)
 
     def retire(self) -> list[TransportT]:
         """Forget the connections that have been idle for long enough, and return them to be closed."""
@@ -93,13 +97,16 @@ class Slots(Generic[TransportT]):
             for free in self._free.values():
                 while free and free[0].idle_since < last_call:
                     retired.append(free.popleft())
-            self._slots.difference_update(retired)
+            for slot in retired:
+                self._slots.pop(id(slot), None)
         return [slot.transport for slot in retired]
 
     def all(self) -> Iterator[tuple[TransportT, bool]]:
         """Yield the connections and whether a call is under way on them, without the lock."""
-        for slot in list(self._slots):
-            yield slot.transport, slot.is_used
+        for reference in self._slots.valuerefs():
+            slot = reference()
+            if slot is not None:
+                yield slot.transport, slot.is_used
 
     def abandon(self) -> list[tuple[TransportT, bool]]:
         """Forget all connections, and return them as `all` does."""
