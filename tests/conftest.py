@@ -9,6 +9,12 @@ import pytest
 from driving import Asyncio, Blocking
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sender", default="default", help="what the fault suite is run over: see tests/faults/senders.py"
+    )
+
+
 @pytest.fixture(params=[Blocking(), Asyncio()], ids=["blocking", "asyncio"])
 def drive(request):
     """The blocking client, then the asyncio client, behind the same verbs."""

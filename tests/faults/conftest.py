@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-import ssl
-
 import pytest
-import trustme
 
-from fetch_hive_sdk._net import tls as tls_module
+from faults.senders import SENDERS, make_tls, sending
+
+# What a sender cannot keep, or does not have: the beginning of a test's name, then its reason.
+PLAYS_A_PROXY = {"test_a_proxy_does_not_limit_how_many_calls_there_are": "the server plays a proxy for plain http"}
+LOOKED_UP = "the proxy looks up names and tries addresses"
+EXCLUDED = {
+    "https": PLAYS_A_PROXY,
+    "proxy": {
+        **PLAYS_A_PROXY,
+        "test_an_impossible_host_is_given_up_at_once": LOOKED_UP,
+        "test_a_slow_lookup_is_over_in_time": LOOKED_UP,
+        "test_silent_addresses_are_over_in_time": LOOKED_UP,
+        "test_a_silent_address_is_passed_over": LOOKED_UP,
+    },
+    "uvloop": {},
+    "injected": {},
+}
 
 
 @pytest.fixture
 def tls(monkeypatch):
     """The server's side of TLS, its certificate trusted by the client."""
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost", "hive.test").configure_cert(context)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    monkeypatch.setattr(tls_module, "_make_tls_context", lambda: trusting)
-    return context
+    return make_tls(monkeypatch)[1]
+
+
+@pytest.fixture(autouse=True)
+def _sender(request, monkeypatch, tmp_path, _no_settings_of_the_machine):
+    """Every test uses the sender that this run is about."""
+    sender = request.config.getoption("--sender")
+    assert sender in SENDERS
+    with sending(sender, monkeypatch, tmp_path):
+        yield
+
+
+def pytest_collection_modifyitems(config, items):
+    excluded = EXCLUDED.get(config.getoption("--sender"), {})
+    for item in items:
+        for name, reason in excluded.items():
+            if item.name.startswith(name):
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -285,6 +285,7 @@ def test_a_trusted_certificate_is_accepted(drive, tls, stream):
 
 def test_an_untrusted_certificate_is_given_up_at_once(drive, tls, monkeypatch):
     """The key goes to nobody whose certificate is not trusted, and no second try would help."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setattr(tls_module, "_make_tls_context", ssl.create_default_context)
     with FaultServer(GOOD, tls=tls) as server:
         client = FetchHive(KEY, server.url, timeout=5)
@@ -1330,12 +1331,12 @@ PROBE = """
             pass
 
     call("good")
-    before, begun = peak(), time.monotonic()
+    before, begun = peak(), time.process_time()
     try:
         call("bad")
     except FetchHiveError as error:
         size = len(error.body)
-        print(json.dumps([type(error).__name__, peak() - before, time.monotonic() - begun, size]))
+        print(json.dumps([type(error).__name__, peak() - before, time.process_time() - begun, size]))
 """
 
 
@@ -1352,7 +1353,7 @@ def flood_of(*steps: object) -> Fault:
         ("call", Fault(begin(media_type="application/json"), Flood(chunk(b" " * 60_000))), 40),
         ("call", Fault(answer(" " * 48 * MEBIBYTE)), 40),
         ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 60_000))), 32),
-        ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 100))), 32),
+        ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 400))), 32),
         ("stream", flood_of(Flood(chunk(b"data: " + b"x" * 6000 + b"\n"))), 32),
         ("stream", flood_of(Flood(chunk(b"data: of a short line\n" * 4000))), 32),
         ("stream", flood_of(chunk(b": "), Flood(chunk(b"x" * 60_000))), 32),
@@ -1380,7 +1381,7 @@ def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
             [sys.executable, "-c", textwrap.dedent(PROBE), server.url, kind, shell],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=True,
         )
 
@@ -1388,7 +1389,7 @@ def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
     assert name == "ResponseTooLargeError"
     assert growth < limit * MEBIBYTE
     assert kept <= 64 * 1024
-    assert seconds < 15
+    assert seconds < 15  # of the processor: were each chunk joined to all before it, they would be minutes
     assert server.posts["bad"] == 1
 
 

@@ -7,13 +7,13 @@ import contextlib
 import random
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 import pytest
 
 from driving import KEY
 from faults.calls import ANSWER, FAILED, HELLO, THINK, USAGE, WORLD
-from faults.proxy import Proxy
+from faults.senders import sending
 from faults.server import CLOSE, END, HALF_CLOSE, RESET, STALL, Drip, Fault, FaultServer, answer, begin, chunk, event
 from fetch_hive_sdk import (
     APIConnectionError,
@@ -24,10 +24,6 @@ from fetch_hive_sdk import (
     StreamEvent,
     StreamFailedError,
 )
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Generator
 
 CALLS = 500  # for each of the four kinds
 AT_ONCE = 10
@@ -164,37 +160,33 @@ async def run_asyncio(client: FetchHive, plan: Plan, kind: str, seen: list[Strea
         return error
 
 
-def settings(kind: str, seed: int, context: Optional[ssl.SSLContext] = None) -> tuple[FaultServer, list[Plan]]:
+def settings(kind: str, seed: int) -> tuple[FaultServer, list[Plan]]:
     dice = random.Random(seed)
     plans = [make_plan(dice, number, kind) for number in range(CALLS)]
-    server = FaultServer(tls=context)
+    server = FaultServer()
     server.scripts.update((plan.name, list(plan.faults)) for plan in plans)
     return server, plans
 
 
-@contextlib.contextmanager
-def reached(server: FaultServer, way: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str, None, None]:
-    """Yield the URL of a server: its own, or one that leads to it through a proxy."""
-    with server:
-        if way != "proxy":
-            yield server.url
-            return
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.delenv(name, raising=False)
-        with Proxy(server.port) as proxy:
-            monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@127.0.0.1:{proxy.port}")
-            yield "https://hive.test/v1"
+WAYS = pytest.mark.parametrize("way", ["default", "https", "proxy", "injected"])
 
 
-WAYS = pytest.mark.parametrize("way", ["http", "https", "proxy"])
+@pytest.fixture(autouse=True)
+def _way(request, monkeypatch, tmp_path):
+    """Where a test names a way, its calls leave by it."""
+    names = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    with contextlib.ExitStack() as stack:
+        for name in {"way", "loop"} & set(names):
+            stack.enter_context(sending(names[name], monkeypatch, tmp_path))
+        yield
 
 
 @pytest.mark.nightly
 @WAYS
 @pytest.mark.parametrize(("kind", "seed"), [("call", 1), ("stream", 2)])
-def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way, tls, monkeypatch):
+def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way):
     """Five hundred calls from ten threads, one client."""
-    server, plans = settings(kind, seed, None if way == "http" else tls)
+    server, plans = settings(kind, seed)
     waiting, verdicts = list(plans), []
 
     def work() -> None:
@@ -205,7 +197,7 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way, tls, monkeypatch
             except BaseException as exc:  # noqa: BLE001 - raised again where pytest sees it
                 verdicts.append(exc)
 
-    with reached(server, way, monkeypatch) as url, FetchHive(KEY, url, timeout=SECONDS) as client:
+    with server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
         threads = [threading.Thread(target=work) for _ in range(AT_ONCE)]
         for thread in threads:
             thread.start()
@@ -219,11 +211,11 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way, tls, monkeypatch
 
 @pytest.mark.nightly
 @WAYS
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["default", "uvloop"])
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way, tls, monkeypatch):
+def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way):
     """Five hundred calls from ten tasks, one client."""
-    server, plans = settings(kind, 3 if kind == "call" else 4, None if way == "http" else tls)
+    server, plans = settings(kind, 3 if kind == "call" else 4)
     waiting = list(plans)
 
     async def work() -> None:
@@ -233,17 +225,12 @@ def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way, tls, monkeypatch
 
     async def main() -> None:
         nonlocal client
-        async with FetchHive(KEY, url, timeout=SECONDS) as client:
+        async with FetchHive(KEY, server.url, timeout=SECONDS) as client:
             await asyncio.gather(*[work() for _ in range(AT_ONCE)])
 
     client: FetchHive
-    with reached(server, way, monkeypatch) as url:
-        running = (pytest.importorskip("uvloop") if loop == "uvloop" else asyncio).new_event_loop()
-        try:
-            running.run_until_complete(main())
-            running.run_until_complete(running.shutdown_asyncgens())
-        finally:
-            running.close()
+    with server:
+        asyncio.run(main())
 
     assert len(server.posts) > 0.9 * CALLS
 
