@@ -235,7 +235,7 @@ def page(session):
 @nox.session(tags=["nightly"])
 @nox.parametrize("sender", ["https", "proxy", "uvloop", "injected"])
 def faults(session, sender):
-    """Run the fault suite over each sender but the default, which the daily tests run over. Takes a few minutes each."""
+    """Run the fault suite over a sender that the daily tests do not use. Takes minutes."""
     session.install(".", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "-n", "auto", "tests/faults", f"--sender={sender}", *session.posargs)
 
