@@ -81,11 +81,11 @@ class ReopenedSender(InjectedSender):
     """An injected client whose connections end with the client's, as the tests expect: its owner closes it for them."""
 
     def __init__(self) -> None:
-        super().__init__(httpx.Client())
+        super().__init__(httpx.Client(verify=tls_module.tls_context()))
 
     def close(self) -> None:
         self._client.close()
-        self._client = httpx.Client()
+        self._client = httpx.Client(verify=tls_module.tls_context())
 
 
 class AsyncReopenedSender:
@@ -99,7 +99,7 @@ class AsyncReopenedSender:
     async def send(self, request: httpx.Request) -> httpx.Response:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            client = httpx.AsyncClient()
+            client = httpx.AsyncClient(verify=tls_module.tls_context())
             self._loops[loop] = AsyncInjectedSender(client), _close_at_end(client)
             await self._loops[loop][1].__anext__()
         return await self._loops[loop][0].send(request)

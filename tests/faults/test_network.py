@@ -615,6 +615,52 @@ def test_closing_the_client_ends_a_call(tls, fault, secure):
     assert (caught.value.maybe_processed, server.total_posts) == (True, 1)
 
 
+@pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
+def test_closing_the_client_ends_connecting(tls, proxy_of, where):
+    """Nothing was sent, and the call is not made again."""
+    greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
+    with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
+        client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
+        timer = close_soon(client.close)
+        begun = time.monotonic()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            client.invoke_prompt(deployment="d")
+        timer.join()
+
+    assert time.monotonic() - begun < SOON
+    assert (caught.value.maybe_processed, server.connections, server.total_posts) == (False, 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and a queue that is full are Linux")
+async def test_closing_the_client_ends_connecting_to_a_silent_address(monkeypatch):
+    """In asyncio. A blocking connect cannot be interrupted."""
+    answer_lookups(monkeypatch, "127.0.0.2")
+    with FaultServer(GOOD) as server, silent("127.0.0.2", server.port):
+        client = client_at(server, timeout=20)
+        call = asyncio.ensure_future(client.ainvoke_prompt(deployment="d"))
+        await asyncio.sleep(0.3)
+        await client.aclose()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            await asyncio.wait_for(call, SOON)
+
+    assert caught.value.maybe_processed is False
+
+
+@pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
+async def test_closing_the_client_ends_connecting_in_asyncio(tls, proxy_of, where):
+    """The twin: another task closes the client."""
+    greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
+    with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
+        client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
+        call = asyncio.ensure_future(client.ainvoke_prompt(deployment="d"))
+        await asyncio.sleep(0.3)
+        await client.aclose()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            await asyncio.wait_for(call, SOON)
+
+    assert (caught.value.maybe_processed, server.connections, server.total_posts) == (False, 1, 0)
+
+
 def test_closing_the_client_ends_a_stream():
     """The stream breaks off, with what it has given."""
     with FaultServer(Fault(begin(), event(HELLO), STALL)) as server:
@@ -737,6 +783,41 @@ def with_injected(drive, server, stream=False, **options):
         return outcome
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, secure):
+    """The connection is the client's, and is shut down once the answer has begun; the client itself stays open."""
+    server = FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None)
+    with server, httpx.Client(verify=tls_module.tls_context()) as injected:
+        client = FetchHive(KEY, server.url, timeout=20, http_client=injected)
+        stream = client.invoke_prompt_stream(deployment="d")
+        timer = close_soon(stream.close)
+        begun = time.monotonic()
+        with pytest.raises(StreamInterruptedError) as caught:
+            list(stream)
+        timer.join()
+        assert client.invoke_prompt(deployment="d").response == SAID
+
+    assert time.monotonic() - begun < SOON
+    assert caught.value.partial.text == "Hello"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls, secure):
+    """The twin does the same."""
+    with FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None) as server:
+        async with httpx.AsyncClient(verify=tls_module.tls_context()) as injected:
+            client = FetchHive(KEY, server.url, timeout=20, async_http_client=injected)
+            stream = client.ainvoke_prompt_stream(deployment="d")
+            reading = asyncio.ensure_future(stream.collect())
+            await asyncio.sleep(0.3)
+            await stream.aclose()
+            with pytest.raises(StreamInterruptedError) as caught:
+                await asyncio.wait_for(reading, SOON)
+            assert (await client.ainvoke_prompt(deployment="d")).response == SAID
+
+    assert caught.value.partial.text == "Hello"
 
 
 def test_auth_of_an_injected_client_does_not_replace_the_key(drive):

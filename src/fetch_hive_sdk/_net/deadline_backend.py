@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Optional, cast
 import httpcore
 
 from fetch_hive_sdk._deadline import FOREVER, Deadline
+from fetch_hive_sdk._extensions import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -36,8 +37,6 @@ _PIECE_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024  # what an event loop reads at once
 _FIRST_ADDRESSES_SECONDS = 0.5  # for each address but the last, while others wait
 _PROBE_SECONDS = 0.001
-
-CLOSED = "the client was closed"
 
 
 def _left(timeout: Optional[float]) -> Optional[float]:
@@ -153,6 +152,7 @@ class Backend(_Line, httpcore.NetworkBackend):
         super().__init__(handshakes, is_tunnel=is_tunnel)
         self._opens = httpcore.SyncBackend()
         self._stream: Optional[httpcore.NetworkStream] = None
+        self._securing: Optional[socket.socket] = None
 
     def connect_tcp(
         self,
@@ -196,8 +196,19 @@ class Backend(_Line, httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Secure a connection."""
         limit = self.limit(timeout)
-        self.check(limit)
-        stream = self._keep(plain.start_tls(context, name, _left(limit)))
+        bare: socket.socket = plain.get_extra_info("socket")
+        # The handshake takes the socket away, where another thread could not shut it down.
+        with socket.fromfd(bare.fileno(), bare.family, bare.type) as twin:
+            self._securing = twin
+            try:
+                self.check(limit)
+                stream = self._keep(plain.start_tls(context, name, _left(limit)))
+            except httpcore.ConnectError:
+                if self.is_closed:
+                    raise httpcore.ConnectError(CLOSED) from None
+                raise
+            finally:
+                self._securing = None
         self.end_handshake()
         return stream
 
@@ -207,10 +218,13 @@ class Backend(_Line, httpcore.NetworkBackend):
         The connection stays open, because that thread may be about to use its number, which could soon be another's.
         """
         self.is_closed = True
-        if self._stream is not None and self._process == os.getpid():
+        sock: Optional[socket.socket] = self._securing
+        if sock is None and self._stream is not None:
+            sock = self._stream.get_extra_info("socket")
+        if sock is not None and self._process == os.getpid():
             # Not SSLSocket's own method, which is not for two threads.
             with suppress(OSError):
-                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection. In a forked child the parent's stays open: only the child's copy is closed."""
@@ -301,6 +315,7 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         self._opens = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._stream: Optional[httpcore.AsyncNetworkStream] = None
         self._reads: Optional[_AsyncStream] = None
+        self._task: Optional[asyncio.Task[httpcore.AsyncNetworkStream]] = None
 
     async def connect_tcp(
         self,
@@ -317,7 +332,7 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         try:
             host.encode("idna")  # an invalid name, for which anyio would ask all the same
             opening = self._opens.connect_tcp(host, port, None, local_address, options)
-            return await self._keep(await _finish(opening, limit))
+            return await self._keep(await self._finish(opening, limit))
         except UnicodeError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
 
@@ -339,9 +354,30 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         """Secure a connection."""
         limit = self.limit(timeout)
         self.check(limit)
-        stream = await self._keep(await _finish(plain.start_tls(context, name, None), limit))
+        stream = await self._keep(await self._finish(plain.start_tls(context, name, None), limit))
         self.end_handshake()
         return stream
+
+    async def _finish(
+        self, work: Coroutine[Any, Any, httpcore.AsyncNetworkStream], limit: Optional[float]
+    ) -> httpcore.AsyncNetworkStream:
+        """Do a step of connecting in time, or leave nothing open.
+
+        In a task of its own: anyio can lose a cancellation that comes while it connects, and wait_for() a connection.
+        """
+        step = _Step(work)
+        task = self._task = asyncio.ensure_future(step.run())
+        try:
+            await asyncio.wait({task}, timeout=_left(limit))
+        except BaseException:
+            await step.give_up(task)
+            raise
+        if not task.done():
+            await step.give_up(task)
+            raise httpcore.ConnectTimeout("connecting took too long")
+        if self.is_closed and (task.cancelled() or task.exception() is not None):
+            raise httpcore.ConnectError(CLOSED)
+        return task.result()
 
     def begin_request(self) -> None:
         self.has_sent = False
@@ -353,8 +389,10 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         return self._reads is not None and await self._reads.is_silent()
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connection, or end the making of it."""
         self.is_closed = True
+        if self._task is not None:
+            self._task.cancel()
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -467,26 +505,6 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
                 pass
             return False
         return True
-
-
-async def _finish(
-    work: Coroutine[Any, Any, httpcore.AsyncNetworkStream], limit: Optional[float]
-) -> httpcore.AsyncNetworkStream:
-    """Do a step of connecting in time, or leave nothing open.
-
-    In a task of its own: anyio can lose a cancellation that comes while it connects, and wait_for() a connection.
-    """
-    step = _Step(work)
-    task = asyncio.ensure_future(step.run())
-    try:
-        await asyncio.wait({task}, timeout=_left(limit))
-    except BaseException:
-        await step.give_up(task)
-        raise
-    if not task.done():
-        await step.give_up(task)
-        raise httpcore.ConnectTimeout("connecting took too long")
-    return task.result()
 
 
 class _Step:

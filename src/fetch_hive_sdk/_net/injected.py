@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import httpx
+
+from fetch_hive_sdk._extensions import STOP
 
 if TYPE_CHECKING:
     AnyClient = Union[httpx.Client, httpx.AsyncClient]
@@ -43,6 +48,19 @@ def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
 _DESCRIBE_A_BODY = {"content-encoding", "content-length", "transfer-encoding"}
 
 
+def network_stream_of(response: httpx.Response) -> Optional[Any]:
+    """Return what a response is read from, if no other response is read from it, as with HTTP/2."""
+    return response.extensions.get("network_stream") if response.http_version.startswith("HTTP/1") else None
+
+
+def _shut_down(stream: Any) -> None:
+    sock = stream.get_extra_info("socket")
+    if isinstance(sock, socket.socket):
+        with suppress(OSError):
+            # Not SSLSocket's own method, which is not for two threads.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
 class InjectedSender:
     """Sends with an `httpx.Client`."""
 
@@ -56,9 +74,13 @@ class InjectedSender:
         rebuilt = rebuild(self._client, request)
         try:
             # No auth of the client: it would replace the key.
-            return self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        stream = network_stream_of(response)
+        if stream is not None:
+            request.extensions[STOP] = partial(_shut_down, stream)
+        return response
 
     def close(self) -> None:
         """Leave the client open: it is the caller's."""
@@ -76,9 +98,13 @@ class AsyncInjectedSender:
         """Send a request and return the response, its body unread."""
         rebuilt = rebuild(self._client, request)
         try:
-            return await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        stream = network_stream_of(response)
+        if stream is not None:
+            request.extensions[STOP] = stream.aclose
+        return response
 
     async def aclose(self) -> None:
         """Leave the client open: it is the caller's."""
