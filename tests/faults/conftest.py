@@ -11,6 +11,15 @@ PLAYS_A_PROXY = {"test_a_proxy_does_not_limit_how_many_calls_there_are": "the se
 LOOKED_UP = "the proxy looks up names and tries addresses"
 BOUNDED = "httpx bounds each read, and not the call"
 OWN = "about connections of our own: an injected client is used as it is"
+CLOSED = "close() does not touch an injected client, whose connection is known only when an answer has begun"
+PROXIES = [
+    "test_a_proxy_that_refuses_is_like_a_refused_connection",
+    "test_a_proxy_that_is_not_there_is_a_refused_connection",
+    "test_a_slow_proxy_is_over_in_time",
+    "test_calls_share_a_tunnel",
+    "test_faults_behind_a_proxy_are_as_without",
+    "test_a_call_through_a_proxy_is_over_in_time",
+]
 EXCLUDED = {
     "https": PLAYS_A_PROXY,
     "proxy": {
@@ -24,11 +33,34 @@ EXCLUDED = {
     "injected": {
         "headers that drip": BOUNDED,
         "103 without end": BOUNDED,
+        "every piece just in time": BOUNDED,
+        "late headers, then a stall": BOUNDED,
+        "silence, idle_timeout": BOUNDED,
+        "test_a_stream_that_ends_gives_its_connection_back": "nothing bounds a read after [DONE]: it is closed at once",
+        "test_a_refusal_that_comes_while_sending_is_the_answer": "httpx sends all before it reads",
+        "test_an_interruption_inside_a_lock_leaves_nothing_locked": "the pool of httpx may stay locked",
+        "test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open": "the pool of httpx may stay locked",
+        "test_an_impossible_host_is_given_up_at_once[asyncio": "anyio looks up invalid names, too",
+        "test_an_abandoned_client_closes_its_connections": OWN,
+        "test_an_abandoned_asyncio_client_closes_its_connections": OWN,
         "test_bytes_after_an_answer_are_not_the_next_answer": OWN,
         "test_bytes_after_a_long_answer_are_not_the_next_answer": OWN,
         "test_an_answer_before_its_question_is_not_its_answer": OWN,
         "test_a_call_can_be_cancelled_anywhere": OWN,
         "test_event_loops_share_a_client": OWN,
+        "test_tcp_keepalive_is_on": OWN,
+        "test_unusable_certificate_files_are_named": OWN,
+        "test_a_slow_lookup_is_over_in_time": BOUNDED,
+        "test_silent_addresses_are_over_in_time": BOUNDED,
+        "test_a_silent_address_is_passed_over": OWN,
+        "test_sending_is_over_in_time": BOUNDED,
+        **dict.fromkeys(PROXIES, "the proxy is the injected client's affair, and so are its errors"),
+        "test_closing_the_client_ends_a_call": CLOSED,
+        "test_closing_the_client_ends_a_stream": CLOSED,
+        "test_closing_the_client_ends_an_asyncio_call": CLOSED,
+        "test_closing_the_client_ends_connecting": CLOSED,
+        "test_a_stream_can_be_closed_by_another_thread[head]": CLOSED,
+        "test_a_stream_can_be_closed_by_another_task[head]": CLOSED,
     },
 }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from fetch_hive_sdk._net.senders import AsyncSender, Sender
+
 SENDERS = ("default", "https", "proxy", "uvloop", "injected")
 
 
@@ -44,10 +46,7 @@ def sending(sender: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Gener
         if sender == "uvloop":
             stack.enter_context(_uvloop())
         if sender == "injected":
-            opened: list[ReopenedSender] = []
-            monkeypatch.setattr(Senders, "_make_sender", lambda self: opened.append(ReopenedSender()) or opened[-1])
-            monkeypatch.setattr(Senders, "_make_async_sender", lambda self: AsyncReopenedSender())
-            stack.callback(lambda: [sender.close() for sender in opened])
+            stack.enter_context(_injected(monkeypatch))
         yield
 
 
@@ -75,6 +74,28 @@ def _uvloop() -> Generator[None, None, None]:
             yield
         finally:
             asyncio.set_event_loop_policy(None)
+
+
+@contextlib.contextmanager
+def _injected(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+    """Let clients that are given no httpx client have one all the same."""
+    opened: list[ReopenedSender] = []
+    make, make_async = Senders._make_sender, Senders._make_async_sender
+
+    def make_sender(senders: Senders) -> Sender:
+        if senders.http_client is not None:
+            return make(senders)
+        opened.append(ReopenedSender())
+        return opened[-1]
+
+    def make_async_sender(senders: Senders) -> AsyncSender:
+        return AsyncReopenedSender() if senders.async_http_client is None else make_async(senders)
+
+    monkeypatch.setattr(Senders, "_make_sender", make_sender)
+    monkeypatch.setattr(Senders, "_make_async_sender", make_async_sender)
+    yield
+    for sender in opened:
+        sender.close()
 
 
 class ReopenedSender(InjectedSender):
