@@ -1,4 +1,4 @@
-"""The checks, one session each: `nox` runs the daily ones, `nox -t nightly` the others, `nox -s lint` one."""
+"""The checks, one session each: `nox` runs the daily ones, `nox -t nightly` the nightly ones, `nox -s lint` one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import nox
 
 nox.needs_version = ">=2024.4"
 nox.options.reuse_venv = "yes"
-# Not everybody has every interpreter: a session whose interpreter is missing is skipped with a message.
+# Few machines have every interpreter: a session whose interpreter is missing is skipped with a message.
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
 OLDEST, NEWEST = PYTHONS[0], PYTHONS[-1]
 
-# The tests run on the Python that runs nox; the other interpreters are for the night.
+# The daily tests run on the Python that runs nox. The other interpreters are tested every night.
 THIS = "{}.{}".format(*sys.version_info)
 TESTS = f"tests-{THIS}" if THIS in PYTHONS else "tests"
 nox.options.sessions = ["lint", "types", TESTS, "lowest", "docs", "build"]
@@ -32,18 +32,18 @@ TEST_TOOLS = [line for name, line in TOOLS.items() if name not in {"mypy", "nox"
 LOWEST_TOOLS = [line for line in TEST_TOOLS if not line.startswith("pytest-httpx")]
 LOWEST = [re.sub(r"^([\w-]+)>=([\d.]+).*", r"\1==\2", line) for line in PROJECT["dependencies"]]
 
-# What the source imports only where it is installed, and is checked against.
-TYPED_EXTRAS = [TOOLS[name] for name in ("argcomplete", "opentelemetry-sdk", "pytest", "rich")]
+# Optional imports of the source, installed to check its types, and httpx2, whose clients can be injected.
+TYPED_EXTRAS = [TOOLS[name] for name in ("argcomplete", "httpx2", "opentelemetry-sdk", "pytest", "rich")]
 
-# The API in use: what type checkers have to accept, and what they have to refuse.
+# Code that uses the API: type checkers have to accept the first files and to refuse the marked lines of the second.
 ACCEPTED = ["tests/typing/api.py", "tests/typing/bulk.py", "tests/typing/kit.py"]
 REFUSED = "tests/typing/refused.py"
 
-# Every branch of these is tested: the words and the protocol.
+# Every branch of these modules has to be tested: models, errors, configuration and protocol.
 PURE = ["_protocol/*", "models/*", "errors", "_config"]
 
 
-# --- Daily: what `nox` and `.ci/run` check ---------------------------------------------------------------------------
+# --- Daily: run by `nox` and `.ci/run` -------------------------------------------------------------------------------
 
 
 @nox.session
@@ -56,8 +56,8 @@ def lint(session):
 
 @nox.session
 def types(session):
-    """Check the types of the source with mypy and pyright, and that everything public has one."""
-    # A wheel, not an editable install: --verifytypes looks at the package as users install it.
+    """Check the types of the source with mypy and pyright, and that everything public is typed."""
+    # Not an editable install: --verifytypes has to check the package as users install it.
     session.install(".", TOOLS["mypy"], TOOLS["pyright"], *TYPED_EXTRAS)
     session.run("mypy", f"--python-version={NEWEST}")
     session.run("pyright")
@@ -67,7 +67,7 @@ def types(session):
 
 @nox.session(python=PYTHONS)
 def tests(session):
-    """Run the tests on an interpreter."""
+    """Run the tests on one interpreter."""
     session.install(".", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)
 
@@ -76,14 +76,14 @@ def tests(session):
 def lowest(session):
     """Run the tests with the oldest dependencies that pyproject.toml allows."""
     session.install(".", *LOWEST, *LOWEST_TOOLS)
-    # The oldest httpx imports asyncio by itself.
+    # The oldest httpx always imports asyncio.
     missing = "pytest_httpx or importing_the_package_loads_nothing"
     session.run("python", "-m", "pytest", "-n", "auto", "-k", f"not ({missing})", *session.posargs)
 
 
 @nox.session
 def docs(session):
-    """Run the examples of the README and the docs, build the pages strictly, and follow their links."""
+    """Run the examples in the README and the docs, build the site in strict mode, and follow its links."""
     session.install(".[docs]", TOOLS["mypy"], TOOLS["pyright"], "openai", *TEST_TOOLS)
     pages = ("tests/test_docs.py", "tests/test_seeds.py", "tests/test_site.py")
     session.run("python", "-m", "pytest", "-n", "auto", *pages)
@@ -96,7 +96,7 @@ def build(session):
     session.run("validate-pyproject", "pyproject.toml")
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder)
-    # The second build: another folder, other file times, another time zone, another hash seed.
+    # The second build differs in its folder, file times, time zone and hash seed.
     ignored = [line.strip("/") for line in Path(".gitignore").read_text("utf-8").split()]
     caches = shutil.ignore_patterns(".git", *ignored)
     shutil.copytree(".", folder / "elsewhere", ignore=caches, copy_function=shutil.copy, symlinks=True)
@@ -113,7 +113,7 @@ def build(session):
     missing = source.difference(zipfile.ZipFile(wheel).namelist())
     if missing:
         session.error(f"the wheel lacks {missing}")
-    # For packagers: the tests run from the sdist, too.
+    # For packagers: the tests also have to run from the sdist.
     shutil.unpack_archive(sdist, folder / "unpacked")
     session.install(str(wheel), *TEST_TOOLS)
     with session.chdir(folder / "unpacked" / sdist.name[: -len(".tar.gz")]):
@@ -121,7 +121,7 @@ def build(session):
         session.run("python", "-m", "pytest", "-q", "-n", "auto", *chosen)
 
 
-# --- Nightly: what is slow, or seldom fails --------------------------------------------------------------------------
+# --- Nightly: slow checks, and checks that seldom fail ---------------------------------------------------------------
 
 
 @nox.session(tags=["nightly"])
@@ -133,14 +133,14 @@ def demo(session):
 
 @nox.session(tags=["nightly"])
 def bare(session):
-    """Import everything without any extra, and check the messages about what is missing."""
+    """Import everything without any extra, and check the messages about missing packages."""
     session.install(".")
     session.run("python", "tests/bare.py")
 
 
 @nox.session(tags=["nightly"])
 def recipes(session):
-    """Run the recipes for web frameworks. One that is missing is a failure here, and skipped elsewhere."""
+    """Run the recipes for web frameworks. A missing framework fails here; elsewhere its recipe is skipped."""
     session.install(".[frameworks]", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "tests/test_recipes.py", env={"FETCH_HIVE_RECIPES": "required"})
 
@@ -148,16 +148,16 @@ def recipes(session):
 @nox.session(tags=["nightly"])
 @nox.parametrize(("python", "pytest"), [(OLDEST, "pytest==7.0.*"), ("3.13", "pytest")], ids=["oldest", "newest"])
 def plugin(session, pytest):
-    """Test the plugin for pytest with the oldest pytest that it supports, and the newest."""
+    """Test the pytest plugin with the oldest supported pytest and the newest."""
     session.install(".", pytest)
-    # Not our configuration: it is for the pytest and the plugins that we develop with.
+    # Without our configuration, which is for the pytest and the plugins that we develop with.
     options = ["-c", os.devnull, "--rootdir=.", "--import-mode=importlib", "-W", "error", *session.posargs]
     session.run("python", "-m", "pytest", *options, "tests/test_pytest_plugin.py", env={"PYTHONPATH": "tests"})
 
 
 @nox.session(tags=["nightly"])
 def coverage(session):
-    """Measure the branches that the tests take: all of words and protocol, 98 % of the whole."""
+    """Require tests for every branch of the modules in `PURE`, and for 98 % of all branches."""
     session.install("-e", ".", *TEST_TOOLS)
     session.run("coverage", "run", "-m", "pytest", "-m", "nightly or not nightly", *session.posargs)
     session.run("coverage", "report", "--fail-under=98")
@@ -167,14 +167,15 @@ def coverage(session):
 
 @nox.session(python=OLDEST, tags=["nightly"])
 def types_oldest(session):
-    """Check the types on the oldest Python, with the last mypy that runs there."""
+    """Check the types on the oldest Python, with the last mypy that supports it."""
     session.install(".", "mypy==1.19.*", *TYPED_EXTRAS)
-    session.run("mypy")
+    # httpx2 needs a newer Python.
+    session.run("mypy", "--exclude=tests/typing/httpx2_clients.py")
 
 
 @nox.session(tags=["nightly"])
 def ty(session):
-    """Check the public types with ty. It has no 1.0 yet: this is the version that was tried."""
+    """Check the public types with ty, pinned to a tested version because ty has no 1.0 yet."""
     session.install(".", "ty==0.0.105", TOOLS["pytest"])
     check = ("ty", "check", "--python", session.virtualenv.location, "--output-format=concise")
     session.run(*check, *ACCEPTED)
@@ -192,7 +193,7 @@ def pyrefly(session):
 
 
 def refuse(session, *check):
-    """Check that a type checker refuses the lines that mypy refuses, and no others."""
+    """Check that a type checker refuses exactly the lines that mypy refuses."""
     output = session.run(*check, REFUSED, silent=True, success_codes=[1])
     refused = {int(line) for line in re.findall(r"refused\.py:(\d+)", output)}
     lines = Path(REFUSED).read_text("utf-8").splitlines()
@@ -203,7 +204,7 @@ def refuse(session, *check):
 
 @nox.session(tags=["nightly"])
 def api(session):
-    """Compare the public API with that of the last release. A break needs a new major version: see docs/policy.md."""
+    """Compare the public API with the last release. A breaking change needs a new major version: see docs/policy.md."""
     session.install(TOOLS["griffe"])
     git = ("git", "describe", "--tags", "--abbrev=0", "--match=v*")
     tag = session.run(*git, external=True, silent=True, success_codes=[0, 128]).strip()
@@ -211,7 +212,7 @@ def api(session):
         session.skip(f"there is no release to compare with: {tag} (in a shallow clone: git fetch --unshallow --tags)")
     text = Path("src/fetch_hive_sdk/_version.py").read_text("utf-8")
     (version,) = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)
-    # griffe ends with 1 if there are breaks, and with 2 if there was nothing to compare.
+    # griffe exits with 1 if there are breaking changes, and with 2 if there is nothing to compare.
     is_announced = int(version.partition(".")[0]) > int(tag[1:].partition(".")[0])
     allowed = [0, 1] if is_announced else [0]
     session.run("griffe", "check", "fetch_hive_sdk", "--search=src", f"--against={tag}", success_codes=allowed)
@@ -219,7 +220,7 @@ def api(session):
 
 @nox.session(python="3.11", tags=["nightly"])
 def guard(session):
-    """Count the work of an event, a call and an import, and fail if it has grown by a quarter."""
+    """Count the work of an event, a call and an import, and fail if it has grown by more than a quarter."""
     expected = json.loads(Path("benchmarks/guard.json").read_text("utf-8"))
     session.install(".", *(f"{name}=={version}" for name, version in expected["versions"].items()))
     session.run("python", "benchmarks/guard.py", *session.posargs)
@@ -227,7 +228,7 @@ def guard(session):
 
 @nox.session(tags=["nightly"])
 def page(session):
-    """Open the docs, and the page of `fetch-hive serve`, in Chromium, which must be installed."""
+    """Open the docs and the page of `fetch-hive serve` in Chromium, which must be installed."""
     session.install(".[docs]", *TEST_TOOLS, "playwright")
     session.run("python", "-m", "pytest", "tests/test_page.py", "tests/test_site.py", *session.posargs)
 
@@ -252,7 +253,7 @@ def advisories(session):
 
 @nox.session(tags=["nightly"])
 def soak(session):
-    """Make thousands of calls that go wrong at random, and check that nothing is left behind. Takes minutes."""
+    """Make thousands of calls with random faults, and check for leaks. Takes minutes."""
     session.install(".", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "-m", "nightly", "--ignore=tests/bulk")
     session.run("python", "tests/faults/soak.py", *session.posargs)
@@ -260,7 +261,7 @@ def soak(session):
 
 @nox.session(tags=["nightly"])
 def bulk(session):
-    """Kill jobs at fifty moments, and measure jobs of a million rows against their targets. Takes half an hour."""
+    """Kill jobs at fifty different moments, and measure jobs of a million rows. Takes half an hour."""
     session.install(".[bulk]", *TEST_TOOLS)
     session.run("python", "-m", "pytest", "-m", "nightly", "tests/bulk")
     session.run("python", "benchmarks/bulk.py", *session.posargs)
@@ -268,14 +269,14 @@ def bulk(session):
 
 @nox.session(tags=["nightly"])
 def mutation(session):
-    """Change the protocol in a thousand small ways, and print the changes that no test notices. Takes ten minutes."""
+    """Make a thousand small changes to the protocol, and print those that no test detects. Takes ten minutes."""
     session.install("-e", ".", "mutmut>=3.8", *TEST_TOOLS)
     session.run("python", "tests/mutation.py", str(Path(session.create_tmp()) / "mutants"))
 
 
 @nox.session(tags=["nightly"])
 def fuzz(session):
-    """Feed the decoder and the event parser from a fuzzer, for ten minutes."""
+    """Fuzz the decoder and the event parser for ten minutes."""
     session.install(".", "atheris")
     corpus = session.create_tmp()
     options = session.posargs or ["-max_total_time=600"]
@@ -284,7 +285,7 @@ def fuzz(session):
 
 @nox.session(tags=["nightly"])
 def bench(session):
-    """Measure this package and others, each in an environment of its own. Takes a quarter of an hour."""
+    """Measure this package and others, each in its own environment. Takes a quarter of an hour."""
     session.install("certifi", "trustme")
     folder = Path(session.create_tmp()).resolve()
     pythons, made = {}, {}

@@ -1,9 +1,9 @@
-"""Measures jobs of `fetch_hive_sdk.bulk` against their targets: speed, memory, and how long a large journal takes.
+"""Measure jobs of `fetch_hive_sdk.bulk` against their targets: speed, memory, and the time for a large journal.
 
     nox -s bulk                     # or: python benchmarks/bulk.py
     python benchmarks/bulk.py --rows 1000000 --calls 20000 --only memory
 
-Ratios are of one run, in turns. The service is a process of its own.
+The two sides of a ratio take turns within one run. The service runs in its own process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def requests(count):
 
 
 async def bare(url, count):
-    """The same client in a gather with a semaphore: what is written by hand."""
+    """Run the same client in a gather with a semaphore, as one would write by hand."""
     async with FetchHive(KEY, url) as client:
         semaphore = asyncio.Semaphore(AT_ONCE)
 
@@ -75,14 +75,14 @@ def speed(options, folder):
             rates = {name: measure() for name, measure in (order if number % 2 else reversed(order))}
             ratios.append(rates["journal"] / rates["bare"])
             print(f"  round {number + 1}: {rates['bare']:.0f} rows/s bare, {rates['journal']:.0f} with the journal")
-    check("rows a second, of the bare client's", statistics.median(ratios), 0.8, at_least=True)
+    check("rows per second, relative to the bare client", statistics.median(ratios), 0.8, at_least=True)
 
 
 # --- Memory and time of many rows -------------------------------------------------------------------------------------
 
 
 class Instant(FetchHive):
-    """A client that answers at once: a million calls over a socket would measure the socket."""
+    """A client that answers immediately: a million calls over a socket would measure the socket."""
 
     def with_options(self, **_):
         return self
@@ -99,7 +99,7 @@ def instant():
 
 
 def in_a_process(command, path, rows):
-    """Run a function of this file in a process of its own; return what it prints."""
+    """Run a function of this file in its own process; return the figures that it prints."""
     words = [sys.executable, __file__, "--child", command, "--path", str(path), "--rows", str(rows)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -137,13 +137,13 @@ def memory(options, folder):
     print(f"  {many:,} rows in {large['seconds']:.0f} s ({large['seconds'] / many * 1e6:.0f} µs a row)")
     check("MB above a thousand rows", large["peak"] - small["peak"], 60)
     content = many * (len(requests_json()) + len(json.dumps(ANSWER, separators=(",", ":"))))
-    check("size of the journal, of what is in it", path.stat().st_size / content, 1.5)
+    check("size of the journal, relative to its content", path.stat().st_size / content, 1.5)
     counting_it = in_a_process("count", path, many)
     check("seconds to open and count", counting_it["seconds"], 10)
     print(f"  {counting_it['cpu']:.1f} s of the processor")
     reading = in_a_process("read", path, many)
     again = in_a_process("run", path, many)
-    check("seconds to find what to do, besides reading", again["seconds"] - reading["seconds"], 30)
+    check("seconds to find the remaining rows, without reading them", again["seconds"] - reading["seconds"], 30)
     print(f"  {again['cpu'] - reading['cpu']:.1f} s of the processor")
     check("MB above a thousand rows, the second time", again["peak"] - small["peak"], 60)
 
@@ -164,7 +164,7 @@ def check(what, value, limit, *, at_least=False):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=20_000, help="rows of each round of the speed")
+    parser.add_argument("--calls", type=int, default=20_000, help="rows per round of the speed test")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large journal")
     parser.add_argument("--only", choices=["speed", "memory"])

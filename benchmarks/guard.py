@@ -1,8 +1,8 @@
-"""Counts the work of an event, a call and an import, and fails when one of them has grown by more than a quarter.
+"""Count the work of an event, a call and an import, and fail if one of them has grown by more than a quarter.
 
-It counts the bytecode instructions that Python carries out, which are the same on a busy machine and on an idle one.
-What happens inside of C and Rust is not seen. `guard.json` has the figures, and the versions they were counted with:
-Python 3.11, and those of httpx and Pydantic that it names.
+It counts the bytecode instructions that Python executes, because that count does not depend on the load of the machine.
+It cannot see work inside C and Rust code. `guard.json` has the expected figures, and the versions of httpx and Pydantic
+for which they were counted, with Python 3.11.
 
     python benchmarks/guard.py            compare
     python benchmarks/guard.py --update   write the new figures to guard.json
@@ -43,7 +43,7 @@ ANSWER = {
 
 
 def answer(request: httpx.Request) -> httpx.Response:
-    """Answer with JSON, or with as many events as the call's inputs ask for."""
+    """Answer with JSON, or with the number of events in the inputs of the call."""
     body = json.loads(request.content)
     if not body.get("streaming"):
         return httpx.Response(200, json=ANSWER)
@@ -52,7 +52,7 @@ def answer(request: httpx.Request) -> httpx.Response:
 
 
 def count(work: Callable[[], object]) -> int:
-    """Return how many instructions are carried out."""
+    """Return the number of instructions executed."""
     found = 0
 
     def trace(frame, event, _):
@@ -70,13 +70,13 @@ def count(work: Callable[[], object]) -> int:
 
 
 def count_warm(work: Callable[[], object]) -> int:
-    """Do the work once before it is counted: what is made then is kept."""
+    """Do the work once before counting it, so that caches are filled."""
     work()
     return count(work)
 
 
 def count_import() -> int:
-    """Count the import in a fresh process, which has httpx and Pydantic already."""
+    """Count the import in a new process that has already imported httpx and Pydantic."""
     lines = [
         "from __future__ import annotations",
         "import sys, httpx, pydantic",
@@ -104,7 +104,7 @@ def main() -> None:
     """Count, and compare or update."""
     expected = json.loads(EXPECTED.read_text("utf-8"))
     if platform.python_version_tuple()[:2] != ("3", "11"):
-        sys.exit("the figures are those of Python 3.11")
+        sys.exit("the guard needs Python 3.11, for which its figures were counted")
     counted = count_all()
     if "--update" in sys.argv:
         expected = {"versions": {name: metadata.version(name) for name in ("httpx", "pydantic")}, "bytecodes": counted}
@@ -115,7 +115,7 @@ def main() -> None:
         has_grown |= now > before * ROOM
         print(f"{name}: {now:,} instructions, {before:,} expected")
     if has_grown:
-        sys.exit(f"more than {ROOM:.0%} of what is expected; if it is worth that: nox -s guard -- --update")
+        sys.exit(f"more than {ROOM:.0%} of the expected work; if the change is worth it: nox -s guard -- --update")
 
 
 if __name__ == "__main__":

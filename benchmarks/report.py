@@ -1,4 +1,4 @@
-"""Makes tables of measurements: medians with their quartiles, ratios to the rival, and the targets."""
+"""Format measurements as tables: medians with quartiles, ratios to the rival, and targets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOOR = "raw_httpx"
 
 
 def write_report(out: Path, chosen: list[Scenario], results: Results, about: dict[str, Any]) -> str:
-    """Write `results.json` and `results.md`; return what is to be shown at once."""
+    """Write `results.json` and `results.md`; return the report as text."""
     targets = [found for found in (judge(target, results) for target in TARGETS) if found]
     whole = {**about, "targets": targets, "results": results}
     (out / "results.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -47,12 +47,12 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def ratios(rounds: Rounds, rival: Rounds, figure: str = "cpu") -> list[float]:
-    """Compare round by round: what disturbs the machine disturbs both."""
+    """Compare round by round, because a disturbance of the machine affects both clients."""
     return [ours[figure] / theirs[figure] for ours, theirs in zip(rounds, rival) if theirs[figure]]
 
 
 def judge(target: Target, results: Results) -> Optional[dict[str, Any]]:
-    """Return what was reached of a target, or None if it was not measured."""
+    """Return the result for a target, or None if it was not measured."""
     values = _figures(target.of, results)
     other = target.over or target.less
     others = _figures(other, results) if other else values
@@ -79,7 +79,7 @@ def _figures(of: tuple[str, str, str], results: Results) -> list[float]:
 
 
 def table(heads: list[str], rows: list[list[str]], others: str = "---:") -> str:
-    """Return a Markdown table, its first column a text and the others numbers, or what is said."""
+    """Return a Markdown table. The first column is aligned to the left, the others as `others` says."""
     rule = ["---", *[others] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rule, *rows])
 
@@ -97,10 +97,10 @@ def targets_table(targets: list[dict[str, Any]]) -> str:
                 "met" if found["is_met"] else "**not met**",
             ]
         )
-    return "## Targets\n\n" + table(["CPU, if nothing else is said", "measured", "at most", ""], rows)
+    return "## Targets\n\n" + table(["CPU time, unless stated otherwise", "measured", "at most", ""], rows)
 
 
-# Further figures of a measurement, if it has them: their heads and scales.
+# Optional figures of a measurement: their column heads and scales.
 EXTRAS = {
     "server": ("server's CPU µs", 1e6),
     "connections": ("connections", 1),
@@ -148,7 +148,7 @@ def _over(rounds: Rounds, rival: Optional[Rounds]) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number with three digits that count."""
+    """Format a number with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"

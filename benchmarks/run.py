@@ -1,6 +1,6 @@
-"""Measures every client in every scenario, in turn, and writes what came out as Markdown and JSON.
+"""Measure every client in every scenario, in turn, and write the results as Markdown and JSON.
 
-`nox -s bench` makes the environments and runs this; see README.md.
+`nox -s bench` creates the environments and runs this module; see README.md.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _QUICK_ROUNDS = 3
 
 
 class Service:
-    """The fake service, a process of its own."""
+    """The fake service, in its own process."""
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
         certificate = folder / "service.pem"
         authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        # Beside all the usual ones: reading them is most of what a TLS context costs.
+        # Together with the usual authorities: reading those is most of the cost of a TLS context.
         self.authorities = folder / "authorities.pem"
         self.authorities.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())
         command = [sys.executable, str(HERE / "server.py"), str(certificate)]
@@ -44,11 +44,11 @@ class Service:
         self._stats = HTTPConnection("127.0.0.1", self._ports["http"])
 
     def url(self, scheme: str, answer: str) -> str:
-        """Return the base URL at which the service answers in this way."""
+        """Return the base URL at which the service gives this answer."""
         return f"{scheme}://127.0.0.1:{self._ports[scheme]}/{answer}"
 
     def stats(self) -> dict[str, float]:
-        """Return the CPU seconds that the service has taken, and the connections that it has had."""
+        """Return the CPU seconds and the number of connections of the service so far."""
         self._stats.request("GET", "/stats")
         return json.loads(self._stats.getresponse().read())
 
@@ -59,7 +59,7 @@ class Service:
 
 
 class Worker:
-    """A client in a process of its own."""
+    """A client in its own process."""
 
     def __init__(self, name: str, python: str, environ: dict[str, str]) -> None:
         command = [python, str(HERE / "worker.py"), name]
@@ -67,7 +67,7 @@ class Worker:
         self.about = self._answer()
 
     def ask(self, **command: object) -> dict[str, float]:
-        """Let it do something and return the figures."""
+        """Send a command to the worker and return its figures."""
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return self._answer()
@@ -81,19 +81,19 @@ class Worker:
         self._process.communicate()
 
     def kill(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process immediately."""
         self._process.kill()
         self._process.communicate()
 
 
 class Run:
-    """All measurements: `results` has the figures of each round, by scenario and client."""
+    """All measurements. `results` has the figures of each round, by scenario and client."""
 
     def __init__(self, pythons: dict[str, str], service: Service, *, is_quick: bool) -> None:
         self._pythons = pythons
         self._service = service
         self._is_quick = is_quick
-        # No proxy between a client and this machine, and the one authority that signed the service's certificate.
+        # Use no proxy, and trust the authority that signed the service's certificate.
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         self._environ = {**kept, "SSL_CERT_FILE": str(service.authorities)}
         self._workers: dict[str, Worker] = {}
@@ -102,7 +102,7 @@ class Run:
         self.notes: list[str] = []
 
     def measure(self, scenario: Scenario) -> None:
-        """Measure all clients of a scenario in rounds, each in another order; the first round warms up."""
+        """Measure all clients of a scenario in rounds, each in a different order; the first round is a warm-up."""
         names = [name for name in scenario.clients if self._is_there(name, scenario)]
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         for number in range((_QUICK_ROUNDS if self._is_quick else scenario.rounds) + 1):
@@ -112,7 +112,7 @@ class Run:
                     self._note(f"{scenario.name}: {CLIENTS[name].title}: {figures['error']}")
                     names.remove(name)
                     del rounds[name]
-                    self._workers.pop(name).kill()  # what it has left over must not disturb what is measured next
+                    self._workers.pop(name).kill()  # the rest of its work must not disturb the next measurement
                 elif number:
                     rounds[name].append(figures)
         for name in names:
@@ -155,7 +155,7 @@ class Run:
             self._workers[name] = self._start(name)
             skip = self._workers[name].about.get("skip")
             if skip:
-                self._note(f"{CLIENTS[name].title}: left out: {skip}")
+                self._note(f"{CLIENTS[name].title}: skipped: {skip}")
         return not self._workers[name].about.get("skip")
 
     def _start(self, name: str) -> Worker:
@@ -166,7 +166,7 @@ class Run:
         print(f"  {note}", flush=True)
 
     def versions(self) -> dict[str, dict[str, str]]:
-        """Return what is installed beside each client."""
+        """Return the installed versions for each client."""
         return {name: worker.about.get("versions", {}) for name, worker in self._workers.items()}
 
     def close(self) -> None:
@@ -176,15 +176,15 @@ class Run:
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure the chosen scenarios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="three rounds, and nothing that takes long")
+    parser.add_argument("--quick", action="store_true", help="three rounds, without the long scenarios")
     parser.add_argument(
         "--only", action="append", metavar="WORD", help="scenarios with this word in their group or name"
     )
     parser.add_argument("--out", type=Path, default=Path("bench-results"), help="where to write (bench-results)")
     parser.add_argument("--pythons", type=Path, required=True, help="a JSON file: client to Python interpreter")
-    parser.add_argument("--list", action="store_true", help="only say what would be measured")
+    parser.add_argument("--list", action="store_true", help="only list the scenarios")
     options = parser.parse_args()
     chosen = [
         scenario
@@ -194,7 +194,7 @@ def main() -> None:
     ]
     if options.list or not chosen:
         print(*(f"{scenario.group:8}{scenario.name}" for scenario in chosen or scenarios()), sep="\n")
-        sys.exit(0 if chosen else "no scenario has this word")
+        sys.exit(0 if chosen else "no scenario contains this word")
     _measure(chosen, options)
 
 

@@ -1,4 +1,4 @@
-"""What is measured, of whom, and what is to be reached. Only data; `run.py` measures it."""
+"""The scenarios, the clients and the targets. Only data; `run.py` does the measuring."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Optional
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody who is measured."""
+    """A client to measure."""
 
     title: str
     imports: str
     on_httpx: bool = True
-    """Whether the bare reading of httpx is the floor under its streams."""
+    """Whether it is built on httpx, so that reading with httpx alone is the lower bound for its streams."""
 
 
 MODEL = "class Model(BaseModel):\n    text: str\n    count: int"
@@ -33,13 +33,13 @@ CLIENTS = {
     "floor": Client("httpx and one Pydantic model", f"import httpx\nfrom pydantic import BaseModel\n{MODEL}"),
 }
 
-# What has an environment of somebody else's.
+# Clients that share the environment of another one.
 ENVIRONMENT_OF = {"floor": "ours"}
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One thing that is measured of several clients in turn."""
+    """One measurement, made for several clients in turn."""
 
     name: str
     group: str
@@ -49,22 +49,22 @@ class Scenario:
     answer: str = "wait=0"
     """How the service answers; see `server.py`."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the command takes."""
+    """The arguments of the command."""
     fewer: dict[str, int] = field(default_factory=dict)
-    """The `count` of clients that would take minutes."""
+    """A smaller `count` for clients that would otherwise take minutes."""
     rounds: int = 7
     scheme: str = "http"
     rival: str = "plain_httpx"
     is_fresh: bool = False
-    """Whether each measurement has a process of its own."""
+    """Whether each measurement runs in a new process."""
     is_reopened: bool = False
-    """Whether each measurement begins without connections."""
+    """Whether each measurement starts without open connections."""
     is_long: bool = False
-    """Whether `--quick` leaves it out."""
+    """Whether `--quick` skips it."""
 
 
 def scenarios() -> list[Scenario]:
-    """Return all of them in the order in which they are run."""
+    """Return all scenarios in the order in which they are run."""
     families = (_starts, _calls, _at_once, _streams, _raw, _reuse, _first_events, _long_events, _memory)
     return [scenario for family in families for scenario in family()]
 
@@ -82,16 +82,16 @@ def _calls() -> list[Scenario]:
     blocking = ("ours", "vendor", "with_openai", "with_anthropic", "plain_httpx")
     asyncio = ("ours", "with_openai", "with_anthropic", "plain_httpx", "with_aiohttp")
     found = []
-    for scheme, said in (("http", ""), ("https", ", TLS")):
+    for scheme, suffix in (("http", ""), ("https", ", TLS")):
         one = {"group": "call", "do": "calls", "scheme": scheme}
         found += [
-            Scenario(f"a call{said}", **one, clients=blocking, options={"count": 200}, fewer={"vendor": 8}),
-            Scenario(f"a call, asyncio{said}", **one, clients=asyncio, options={"count": 200, "is_asyncio": True}),
+            Scenario(f"a call{suffix}", **one, clients=blocking, options={"count": 200}, fewer={"vendor": 8}),
+            Scenario(f"a call, asyncio{suffix}", **one, clients=asyncio, options={"count": 200, "is_asyncio": True}),
         ]
     return found
 
 
-# How many at once, asyncio or threads, server time: what a target is set for.
+# The combinations that have a target: number of simultaneous calls, whether asyncio, server time.
 TARGETED = {(64, False, 0), (64, True, 0), (256, True, 0.5)}
 
 
@@ -106,7 +106,7 @@ def _at_once() -> list[Scenario]:
 def _so_many(count: int, wait: float, *, is_asyncio: bool) -> Scenario:
     few = count <= 64
     clients = ["ours", "plain_httpx"]
-    clients += ["sharded_httpx"] if count >= 64 else []  # with fewer, most of its clients would be new in each round
+    clients += ["sharded_httpx"] if count >= 64 else []  # with fewer, most of its clients would be new
     clients += ["with_aiohttp"] if is_asyncio else []
     clients += ["with_openai", "with_anthropic"] if few else []
     how = "asyncio" if is_asyncio else "threads"
@@ -134,7 +134,7 @@ def _streams() -> list[Scenario]:
 def _stream(events: int, per_chunk: int, *, is_asyncio: bool) -> Scenario:
     clients = ["ours", "vendor", "with_anthropic", "plain_httpx", "raw_httpx"]
     clients += ["with_aiohttp"] if is_asyncio else []
-    clients += ["with_openai"] if events < 100_000 else []  # it takes ten seconds for so many
+    clients += ["with_openai"] if events < 100_000 else []  # it would take ten seconds
     return Scenario(
         f"a stream of {events:,} events, {per_chunk} per chunk" + (", asyncio" if is_asyncio else ""),
         group="stream",
@@ -233,14 +233,14 @@ def _memory() -> list[Scenario]:
     ]
 
 
-# --- What is to be reached -------------------------------------------------------------------------------------------
+# --- Targets ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure, or a ratio or a difference of two, and what it may be at most.
+    """A figure, or the ratio or difference of two figures, and its upper limit.
 
-    A figure is told by its scenario, its client, and its name.
+    A figure is identified by its scenario, its client, and its name.
     """
 
     what: str

@@ -1,14 +1,14 @@
-"""A service for the benchmarks: canned answers over HTTP/1.1 on loopback, in a process of its own.
+"""A service for the benchmarks: canned answers over HTTP/1.1 on loopback, in its own process.
 
-It must not be the limit, so it is an `asyncio.Protocol` with nothing around it, and every answer is made once and kept.
-The first part of the path says how to answer, so that any client can choose it by its base URL:
+It must not be the bottleneck, so it is a bare `asyncio.Protocol`, and each answer is built once and cached. The first
+part of the path selects the answer, so that any client can choose it by its base URL:
 
     POST /wait=0.2/prompt/invoke                       a JSON answer after 0.2 seconds
     POST /events=10000,per_chunk=64/chat/completions   a stream of 10,000 events, 64 in each HTTP chunk
     POST /event_bytes=4000000/v1/messages              a stream with one event of 4 MB, in HTTP chunks of 1 KiB
 
-The end of the path says in whose format: Fetch Hive's, OpenAI's or Anthropic's. `GET /stats` tells the CPU seconds of
-this process and how many connections have brought a POST.
+The end of the path selects the format: Fetch Hive's, OpenAI's or Anthropic's. `GET /stats` returns the CPU seconds of
+this process and the number of connections that have sent a POST.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def as_chunk(body: bytes) -> bytes:
 
 
 def pieces_of(form, options) -> list[bytes]:
-    """Return what goes into one HTTP chunk each."""
+    """Return the content of each HTTP chunk."""
     if "event_bytes" in options:
         texts = ["x" * int(options["event_bytes"])]
     else:
@@ -136,7 +136,7 @@ def pieces_of(form, options) -> list[bytes]:
 
 @lru_cache(8)
 def answer_to(path: str) -> tuple[float, list[bytes]]:
-    """Return the seconds to wait before an answer, and the answer as it is written."""
+    """Return the seconds to wait before an answer, and the answer as the pieces to write."""
     _, choice, *_, end = path.split("/")
     form, options = FORMATS[end], dict(option.split("=") for option in choice.split(","))
     wait = float(options.get("wait", 0))
@@ -146,7 +146,7 @@ def answer_to(path: str) -> tuple[float, list[bytes]]:
         return wait, [head.encode() + body]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = [head, *map(as_chunk, pieces_of(form, options)), b"0\r\n\r\n"]
-    if "first" in options:  # the first event by itself, and the rest when it has been seen
+    if "first" in options:  # the first event alone, and the rest later
         return wait, [b"".join(chunks[:2]), b"", b"".join(chunks[2:])]
     whole = b"".join(chunks)
     return wait, [whole[at : at + _WRITE_BYTES] for at in range(0, len(whole), _WRITE_BYTES)]
@@ -159,7 +159,7 @@ connections = 0
 
 
 class Connection(asyncio.Protocol):
-    """One connection, kept open for one request after the other."""
+    """One connection, kept open for further requests."""
 
     def __init__(self) -> None:
         self._received = b""
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve plain and, with the path of a certificate, TLS; print the ports; end with standard input."""
+    """Serve HTTP, and HTTPS with the certificate in the argument; print the ports; stop when standard input ends."""
     loop = asyncio.get_running_loop()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(sys.argv[1])

@@ -1,7 +1,7 @@
-"""Measures one client in a process of its own, in that client's environment. The standard library and the client only.
+"""Measure one client in its own process and environment. Imports only the standard library and the client.
 
-Started with the name of a module of `clients/`. Takes one command a line on standard input, as JSON, and answers each
-with one line of figures: CPU seconds of this process with all its threads, and wall seconds.
+The argument is the name of a module in `clients/`. Each line of standard input is a command in JSON, answered with one
+line of figures: the CPU seconds of this process with all its threads, and the wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent / "clients"))
 
 
 class Measured:
-    """What a block of code takes."""
+    """The CPU and wall-clock time of a block of code."""
 
     def __enter__(self):
-        gc.collect()  # what came before is not this block's business; its own garbage is, so the collector stays on
+        gc.collect()  # garbage made earlier does not count; garbage made by the block does, so the collector stays on
         self._wall, self._cpu = time.perf_counter(), time.process_time()
         return self
 
@@ -34,12 +34,12 @@ class Measured:
         self.cpu, self.wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
 
     def figures(self, count: int) -> dict[str, float]:
-        """Return the seconds for one of so many."""
+        """Return the seconds for one of `count` units."""
         return {"cpu": self.cpu / count, "wall": self.wall / count, "units": count}
 
 
 class Worker:
-    """The commands. Each takes what `scenarios.py` says, and returns figures."""
+    """The commands. Each takes the options in `scenarios.py` and returns figures."""
 
     def __init__(self, client) -> None:
         self._client = client
@@ -48,7 +48,7 @@ class Worker:
         self._opened: dict[tuple[str, bool], object] = {}
 
     def _open(self, url: str, *, is_asyncio: bool = False):
-        """Open a client, and use it again in the next round."""
+        """Open a client, or return the one that an earlier round opened."""
         if (url, is_asyncio) not in self._opened:
             opened = self._loop.run_until_complete(self._client.aopen(url)) if is_asyncio else self._client.open(url)
             self._opened[url, is_asyncio] = opened
@@ -67,7 +67,7 @@ class Worker:
     # --- Calls ---
 
     def calls(self, url: str, count: int, *, is_asyncio: bool = False) -> dict[str, float]:
-        """One call after the other."""
+        """Make one call after the other."""
         opened = self._open(url, is_asyncio=is_asyncio)
 
         async def acall() -> None:
@@ -83,7 +83,7 @@ class Worker:
         return measured.figures(count)
 
     def at_once(self, url: str, count: int, *, is_asyncio: bool = False) -> dict[str, float]:
-        """So many calls at once: tasks of one event loop, or threads that wait for each other before they begin."""
+        """Make `count` calls at the same time: in tasks of one event loop, or in threads that start together."""
         opened = self._open(url, is_asyncio=is_asyncio)
         if is_asyncio:
 
@@ -112,7 +112,7 @@ class Worker:
     # --- Streams ---
 
     def streams(self, url: str, events: int, *, count: int = 1, is_asyncio: bool = False) -> dict[str, float]:
-        """Whole streams, one after the other: figures for one event."""
+        """Read whole streams, one after the other; return the figures for one event."""
         opened = self._open(url, is_asyncio=is_asyncio)
         seen = 0
 
@@ -134,7 +134,7 @@ class Worker:
         return measured.figures(events * count)
 
     def first_event(self, url: str, count: int, *, is_asyncio: bool = False) -> dict[str, float]:
-        """From the call to its first event; the rest of the stream is read, too, but not counted."""
+        """Measure from the call to its first event. The rest of the stream is read, too, but not measured."""
         opened = self._open(url, is_asyncio=is_asyncio)
         total = {"cpu": 0.0, "wall": 0.0, "units": count}
 
@@ -165,8 +165,8 @@ class Worker:
                 read()
         return total
 
-    def read_pieces(self, url: str, event_bytes: int) -> dict[str, float]:  # noqa: ARG002 - the commands are alike
-        """One long event in pieces of 1 KiB out of the memory, without a network: what the client itself takes."""
+    def read_pieces(self, url: str, event_bytes: int) -> dict[str, float]:  # noqa: ARG002 - all commands take it
+        """Read one long event from memory in pieces of 1 KiB, to measure the client without the network."""
         opened, seen = self._client.open_on_pieces(event_bytes, 1024), 0
         with Measured() as measured:
             for _event in self._client.stream(opened):
@@ -178,7 +178,7 @@ class Worker:
     # --- In a fresh process ---
 
     def clients(self, url: str) -> dict[str, float]:
-        """The first client with its first call, another, another with its call, and what keeping more of them takes."""
+        """Measure the first client with a call, another client, another one with a call, and the memory of a client."""
         kept = []
 
         def open_client():
@@ -192,7 +192,7 @@ class Worker:
         with Measured() as used:
             self._client.call(open_client())
         tracemalloc.start()
-        open_client()  # what is made once for all of them is there
+        open_client()  # by now everything that clients share exists
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         open_client()
@@ -209,7 +209,7 @@ class Worker:
         return {"cpu": another.cpu, "wall": another.wall, **more}
 
     def peak(self, url: str, long_url: str, events: int) -> dict[str, float]:
-        """How much higher the peak of the memory is with a long stream than with a short one."""
+        """Measure how much a long stream raises the peak of memory over that of a short one."""
         self.streams(url, 1)
         before = peak_bytes()
         measured = self.streams(long_url, events)
@@ -217,7 +217,7 @@ class Worker:
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process has had."""
+    """Return the peak memory of this process."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -233,13 +233,13 @@ def main() -> None:
         command = json.loads(line)
         try:
             answer = getattr(worker, command.pop("do"))(**command)
-        except Exception as error:  # noqa: BLE001 - the runner says which client failed, and goes on
+        except Exception as error:  # noqa: BLE001 - the runner reports which client failed, and continues
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what is installed beside the client."""
+    """Return the versions of the installed packages that matter."""
     from importlib import metadata  # noqa: PLC0415 - not before the client is imported
 
     names = [

@@ -1,4 +1,4 @@
-"""What the README and the docs show is true: their code runs, their commands exist, their links lead somewhere."""
+"""The README and the docs are correct: their code runs, their commands exist, and their links work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
-# Frameworks of recipes, which `test_recipes.py` runs.
+# Frameworks whose recipes are tested in `test_recipes.py`.
 RECIPES = {"FastAPI", "Flask", "Django"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -45,7 +45,7 @@ class Block:
     text: str
     line: int
     between: str
-    """What stands between the block before it and this one."""
+    """The text between the previous block and this one."""
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -59,7 +59,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def code_of(page: Path, block: Block) -> object:
-    # As many empty lines before it as stand above it on the page, so that a traceback shows the right line.
+    # Empty lines in place of the page above the block, so that a traceback shows the right line number.
     return compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
 
 
@@ -76,7 +76,7 @@ def module_name(page: Path) -> str:
 
 
 def succeed(module: str, *arguments: str) -> None:
-    """Run a module of this Python as a program; fail with what it says if it fails."""
+    """Run a module as a program with this Python; if it fails, fail with its output."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -85,9 +85,8 @@ def succeed(module: str, *arguments: str) -> None:
 
 @pytest.fixture
 def _service(monkeypatch, tmp_path):
-    """A service behind the environment's URL, as `fetch-hive serve` would be, with a few deployments of its own."""
+    """A fake service at the URL in the environment, as from `fetch-hive serve`, with a few scripted deployments."""
     fake = FakeServer(default="As you asked.")
-    # What is not simply answered:
     fake.answers("extract-ticket", '```json\n{"title": "The shop is down", "priority": 1}\n```')
     fake.fails("no-such-prompt", 404, message="There is no such deployment")
     fake.answers("fails-halfway", pieces=["Once ", "upon "], error="The provider failed")
@@ -95,12 +94,12 @@ def _service(monkeypatch, tmp_path):
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_docs")
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
         monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", testing.TEST_WORKSPACE)
-        monkeypatch.chdir(tmp_path)  # what a page writes
+        monkeypatch.chdir(tmp_path)  # pages write files
         yield
     logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
 
 
-def close_the_loop_of_other_tests():
+def close_leftover_loop():
     """Close the event loop that pytest-asyncio leaves open, before `asyncio.run` drops it with a warning."""
     with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -110,8 +109,8 @@ def close_the_loop_of_other_tests():
 @every_page
 @pytest.mark.usefixtures("_service")
 def test_python_blocks_run(page):
-    """The Python blocks of a page run one after the other in one program, and print what the page says."""
-    close_the_loop_of_other_tests()
+    """The Python blocks of a page run one after the other in one program, and print the output that the page shows."""
+    close_leftover_loop()
     program = {"__name__": "__main__"}
     printed = None
     for block in blocks_of(page):
@@ -123,12 +122,12 @@ def test_python_blocks_run(page):
                 exec(code_of(page, block), program)
             printed = output.getvalue()
     program.clear()
-    gc.collect()  # what is left open is said here, and not in the test of another page
+    gc.collect()  # warnings about unclosed resources belong to this test, not to the next one
 
 
 @every_page
 def test_test_blocks_pass(page, tmp_path):
-    """A block that defines tests is a whole test module, and its tests pass."""
+    """A block that defines tests is a complete test module, and its tests pass."""
     blocks = [block for block in blocks_of(page) if is_test_module(block)]
     if not blocks:
         return
@@ -141,7 +140,7 @@ def test_test_blocks_pass(page, tmp_path):
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
-    """A folder with the Python blocks of each page, put together as they are run."""
+    """A folder with one program for each page: its Python blocks, in order."""
     folder = tmp_path_factory.mktemp("programs")
     for page in PAGES:
         blocks = [block for block in blocks_of(page) if block.language == "python" and not is_of_another_package(block)]
@@ -154,7 +153,7 @@ def programs(tmp_path_factory):
 
 def test_blocks_pass_mypy(programs):
     """The Python blocks of each page pass mypy in strict mode."""
-    pytest.importorskip("mypy", reason="the types are checked where mypy is")
+    pytest.importorskip("mypy", reason="needs mypy")
 
     # A page may define `main` more than once.
     succeed("mypy", "--disable-error-code=no-redef", *map(str, sorted(programs.glob("*.py"))))
@@ -162,8 +161,8 @@ def test_blocks_pass_mypy(programs):
 
 def test_blocks_pass_pyright(programs):
     """The Python blocks of each page pass pyright in strict mode."""
-    pytest.importorskip("pyright", reason="the types are checked where pyright is")
-    # A page may define `main` and import a module more than once, and names what is not used on it.
+    pytest.importorskip("pyright", reason="needs pyright")
+    # A page may define `main` and import a module more than once, and assign variables that it does not use.
     rules = dict.fromkeys(["reportRedeclaration", "reportDuplicateImport", "reportUnusedVariable"], False)
     (programs / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "strict", **rules}), "utf-8")
 
@@ -171,9 +170,9 @@ def test_blocks_pass_pyright(programs):
 
 
 def test_blocks_of_other_packages_are_typed(tmp_path):
-    """What a page shows of another package is what that package has, as mypy sees it."""
-    pytest.importorskip("mypy", reason="the types are checked where mypy is")
-    pytest.importorskip("openai", reason="it is only needed to check what we say of it")
+    """The examples for other packages pass mypy with those packages installed."""
+    pytest.importorskip("mypy", reason="needs mypy")
+    pytest.importorskip("openai", reason="needs openai")
     for page in PAGES:
         program = "\n".join(block.text for block in blocks_of(page) if block.title == "openai")
         (tmp_path / f"{module_name(page)}.py").write_text(program, "utf-8")
@@ -183,7 +182,7 @@ def test_blocks_of_other_packages_are_typed(tmp_path):
 
 @every_page
 def test_commands_exist(page):
-    """Every `fetch-hive` command of a shell block is understood by the command line's own parser."""
+    """The parser of the command line accepts every `fetch-hive` command in a shell block."""
     for block in blocks_of(page):
         if block.language == "bash":
             for command in re.split(r"&&|\||\n", block.text.replace("\\\n", " ")):
@@ -194,9 +193,9 @@ def test_commands_exist(page):
 
 @every_page
 def test_nothing_is_installed_by_name(page):
-    """No command installs `fetch-hive-sdk` from an index: that name is the vendor's."""
-    for block in blocks_of(page):
-        assert not re.search(r"pip install\s.*\bfetch.hive.sdk(?!.*\.whl)", block.text), f"{page.name}:{block.line}"
+    """No page tells users to install `fetch-hive-sdk` from an index, where that name belongs to the vendor."""
+    text = page.read_text("utf-8")
+    assert not re.search(r"pip install\s.*\bfetch.hive.sdk(?!.*\.whl)", text)
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -206,8 +205,8 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @every_page
-def test_links_lead_somewhere(page):
-    """Every link from page to page leads to a file, and to a heading of it."""
+def test_links_work(page):
+    """Every link between pages leads to an existing file and heading."""
     text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if re.match(r"https?:", target):
@@ -218,8 +217,8 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors_of(other), target
 
 
-def test_the_reference_is_complete():
-    """The page of all names has every public name, every method and every field."""
+def test_reference_is_complete():
+    """The page of all names lists every public name, every method and every field."""
     reference = (ROOT / "docs" / "reference" / "index.md").read_text("utf-8")
     words = set(re.findall(r"\w+", reference))
 
@@ -231,14 +230,14 @@ def test_the_reference_is_complete():
             assert {name} | own - set(dir(BaseModel)) <= words, name
 
 
-def test_every_public_name_has_its_place():
-    """The page for a name shows what its docstring says; each stands on one page."""
+def test_every_public_name_is_on_one_page():
+    """The pages of the reference show the docstring of every public name exactly once."""
     pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
     shown = re.findall(r"^::: (?!fetch_hive_sdk\.resources)([\w.]+)$", pages, re.MULTILINE)
 
     modules = (fetch_hive_sdk, bulk, telemetry, testing, emulator)
     names = [f"{module.__name__}.{name}" for module in modules for name in module.__all__]
-    # These have their place with the emulator.
+    # The page on the emulator has these.
     names = [name for name in names if name not in {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}]
     names.remove("fetch_hive_sdk.__version__")
     assert sorted(shown) == sorted([*names, "fetch_hive_sdk.pytest_plugin.fetch_hive"])
@@ -270,8 +269,8 @@ def extract_ticket(mail: str) -> Ticket:
 
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
-    """What an editor shows as an example runs, where a client, a fake and a recording are at hand."""
-    close_the_loop_of_other_tests()
+    """The examples in docstrings run, given a client, a fake and a recording."""
+    close_leftover_loop()
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
     program = {name: getattr(module, name) for module in (fetch_hive_sdk, bulk, testing) for name in module.__all__}
@@ -287,8 +286,8 @@ def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
         asyncio.run(program["example"]())
 
 
-def test_the_changelog_has_this_version():
-    """The version of the package has an entry in the changelog, with its date; a development version has Unreleased."""
+def test_changelog_has_this_version():
+    """The changelog has an entry with a date for this version, or an entry *Unreleased* for a development version."""
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     version = fetch_hive_sdk.__version__
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -292,6 +292,9 @@ BLOCKED = """
 """
 
 
+needs_httpx2 = pytest.mark.skipif(importlib.util.find_spec("httpx2") is None, reason="httpx2 needs Python 3.11")
+
+
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.parametrize(
     "body",
@@ -301,6 +304,16 @@ BLOCKED = """
         "next(FetchHive().invoke_prompt_stream(deployment='greet'))",
         "FetchHive(http_client=httpx.Client()).invoke_prompt(deployment='greet')",
         "asyncio.run(FetchHive(async_http_client=httpx.AsyncClient()).ainvoke_prompt(deployment='greet'))",
+        pytest.param(
+            "import httpx2\n        FetchHive(http_client=httpx2.Client()).invoke_prompt(deployment='greet')",
+            marks=needs_httpx2,
+        ),
+        pytest.param(
+            "import httpx2\n"
+            "        client = FetchHive(async_http_client=httpx2.AsyncClient())\n"
+            "        asyncio.run(client.ainvoke_prompt(deployment='greet'))",
+            marks=needs_httpx2,
+        ),
         "FetchHive(base_url='http://[2001:db8::1]', allow_http=True).invoke_prompt(deployment='greet')",
         "httpcore.HTTPConnection(blocked.url.origin).handle_request(blocked)",
         "asyncio.run(httpcore.AsyncHTTPConnection(blocked.url.origin).handle_async_request(blocked))",

@@ -1,4 +1,4 @@
-"""The examples of the vendor's page run as they are written there."""
+"""The examples in the vendor's documentation run unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLES = {
 
 @pytest.fixture
 def service(monkeypatch):
-    """A service behind the environment's URL."""
+    """A fake service at the URL in the environment."""
     fake = FakeServer()
     with fake.serve() as url:
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
@@ -31,18 +31,18 @@ def service(monkeypatch):
 
 
 def run(name, **names):
-    """Run an example, with what the page defined before it."""
+    """Run an example, given the names that the page has defined before it."""
     program = {"__name__": "__main__", **names}
     exec(compile(EXAMPLES[name].read_text("utf-8"), str(EXAMPLES[name]), "exec", dont_inherit=True), program)
     return program
 
 
-def test_the_client_reads_the_environment(service):
-    """`FetchHive()` needs nothing but the environment."""
+def test_client_reads_the_environment(service):
+    """`FetchHive()` takes its key from the environment."""
     assert isinstance(run("authentication")["client"], FetchHive)
 
 
-def test_the_key_may_be_passed(monkeypatch):
+def test_key_can_be_passed(monkeypatch):
     """`FetchHive(api_key=...)` sends that key."""
     with FakeServer("Short.", api_key="fhk_...").serve() as url:
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
@@ -52,15 +52,15 @@ def test_the_key_may_be_passed(monkeypatch):
         assert client.invoke_prompt(deployment="d").response == "Short."
 
 
-def test_the_client_may_be_configured():
-    """`FetchHive(api_key=..., base_url=..., timeout=...)` takes what the page names."""
+def test_client_can_be_configured():
+    """`FetchHive(api_key=..., base_url=..., timeout=...)` accepts the settings that the page names."""
     client = run("configuration", FetchHive=FetchHive)["client"]
 
     assert repr(client) == "FetchHive(base_url='https://api.fetchhive.com/v1', timeout=60.0)"
 
 
-def test_the_basic_example_prints_the_answer(service, capsys):
-    """The basic example prints the text of the answer, and has sent what it was told to send."""
+def test_basic_example_prints_the_answer(service, capsys):
+    """The basic example sends its arguments and prints the text of the answer."""
     service.answers("YOUR_DEPLOYMENT_NAME", "Short.")
 
     run("basic")
@@ -71,8 +71,8 @@ def test_the_basic_example_prints_the_answer(service, capsys):
     assert call.inputs == {"text": "Fetch Hive helps teams ship AI products faster."}
 
 
-def test_an_answer_reads_like_a_dict(service, capsys):
-    """The example of the answer's shape prints text, model, usage and request id."""
+def test_answer_reads_like_a_dict(service, capsys):
+    """The example about answers prints text, model, usage and request id."""
     service.answers("my-prompt", "Short.", model="gpt-5-nano")
 
     run("response", client=FetchHive())
@@ -83,8 +83,8 @@ def test_an_answer_reads_like_a_dict(service, capsys):
     assert request_id.startswith("req_")
 
 
-def test_the_streaming_example_prints_text_and_usage(service, capsys):
-    """The streaming example prints the pieces as one text, then the usage."""
+def test_streaming_example_prints_text_and_usage(service, capsys):
+    """The streaming example prints the pieces of the answer, then the usage."""
     service.streams("YOUR_DEPLOYMENT_NAME", ["Sho", "rt."])
 
     run("streaming", client=FetchHive())
@@ -94,8 +94,8 @@ def test_the_streaming_example_prints_text_and_usage(service, capsys):
     assert "total_tokens" in ast.literal_eval(usage)
 
 
-def test_the_asyncio_example_prints_the_text(service, capsys):
-    """The asyncio example prints the pieces as one text."""
+def test_asyncio_example_prints_the_text(service, capsys):
+    """The asyncio example prints the pieces of the answer."""
     service.streams("YOUR_DEPLOYMENT_NAME", ["Sho", "rt."])
 
     run("async_streaming")
@@ -103,8 +103,8 @@ def test_the_asyncio_example_prints_the_text(service, capsys):
     assert capsys.readouterr().out == "Short."
 
 
-def test_the_asyncio_example_leaves_nothing_behind(service):
-    """Run twice in one program, in development mode with every warning an error, it writes nothing to stderr."""
+def test_asyncio_example_leaks_nothing(service):
+    """Run twice in one program, in development mode with warnings as errors, it writes nothing to stderr."""
     service.streams("YOUR_DEPLOYMENT_NAME", ["Sho", "rt."])
     twice = "import runpy, sys; [runpy.run_path(sys.argv[1], run_name='__main__') for _ in range(2)]"
 
@@ -116,13 +116,13 @@ def test_the_asyncio_example_leaves_nothing_behind(service):
         check=False,
     )
 
-    # In its debug mode asyncio also tells what took long, which is not what this is about.
+    # In its debug mode, asyncio also reports slow callbacks, which do not matter here.
     warned = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
     assert (done.returncode, done.stdout, warned) == (0, "Short.Short.", [])
 
 
-def test_the_error_example_prints_status_and_body(service, capsys):
-    """A refusal is an `httpx.HTTPStatusError` whose response has status and text."""
+def test_error_example_prints_status_and_body(service, capsys):
+    """A refusal is an `httpx.HTTPStatusError` whose response has the status and the text."""
     service.fails("my-prompt", 402, message="no credits left", error_code="insufficient_hosted_llm_credits")
 
     run("errors", client=FetchHive())
@@ -132,7 +132,7 @@ def test_the_error_example_prints_status_and_body(service, capsys):
     assert "no credits left" in out
 
 
-def test_a_streamed_refusal_can_be_read_too(service):
+def test_refused_stream_has_its_text(service):
     """The response of a refused streaming call has its text."""
     service.fails("YOUR_DEPLOYMENT_NAME", 402, message="no credits left")
 

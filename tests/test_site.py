@@ -1,4 +1,4 @@
-"""The documentation as a site: built strictly, asks nobody for anything, and works in a browser where there is one."""
+"""The site builds in strict mode, loads nothing from other hosts, and works in a browser (if one is installed)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 def site(tmp_path_factory):
     """The folder of the built site."""
     for needed in ("mkdocs", "material", "mkdocstrings"):
-        pytest.importorskip(needed, reason="the site is built where mkdocs is: pip install -e '.[docs]'")
+        pytest.importorskip(needed, reason="building the site needs mkdocs: pip install -e '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -34,7 +34,7 @@ def site(tmp_path_factory):
 
 
 class Html(HTMLParser):
-    """The places in a page that can be linked to, the places that it links to, and what it loads."""
+    """The ids, the links and the loaded resources of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -54,19 +54,19 @@ class Html(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    """What is in each page of the site, by its path."""
+    """The parsed pages of the site, by path."""
     found = {path.relative_to(site).as_posix(): path for path in sorted(site.rglob("*.html"))}
     return {path.removesuffix("index.html"): Html(file.read_text("utf-8")) for path, file in found.items()}
 
 
-def test_pages_load_nothing_from_elsewhere(pages):
-    """Scripts, styles, fonts and pictures come with the site: it works without a network."""
+def test_pages_load_nothing_from_other_hosts(pages):
+    """Scripts, styles, fonts and images are part of the site, so it works without a network."""
     assert [url for page in pages.values() for url in page.loaded if urlsplit(url).netloc] == []
 
 
-def test_every_link_leads_somewhere(site, pages):
-    """Every link inside of the site leads to a file, and to a place in it that is there."""
-    lost = []
+def test_links_work(site, pages):
+    """Every link inside the site leads to an existing file and anchor."""
+    broken = []
     for path, page in pages.items():
         for link in page.links:
             target = urlsplit(urljoin(f"https://here.test/{path}", link))
@@ -75,19 +75,19 @@ def test_every_link_leads_somewhere(site, pages):
             name = unquote(target.path[1:])
             is_there = name in pages or (site / name).is_file()
             if not is_there or (target.fragment and unquote(target.fragment) not in pages[name].ids):
-                lost.append(f"{path}: {link}")
-    assert lost == []
+                broken.append(f"{path}: {link}")
+    assert broken == []
 
 
-def test_every_public_name_can_be_linked_to(pages):
-    """The reference has a place for every public name, as `#fetch_hive_sdk.FetchHive` for one."""
-    places = set().union(*(page.ids for page in pages.values()))
+def test_every_public_name_has_an_anchor(pages):
+    """The reference has an anchor for every public name, such as `#fetch_hive_sdk.FetchHive`."""
+    anchors = set().union(*(page.ids for page in pages.values()))
 
     modules = (fetch_hive_sdk, bulk, emulator, telemetry, testing)
     names = {f"{module.__name__}.{name}" for module in modules for name in module.__all__}
-    # These have their place with the emulator.
+    # The page on the emulator has these.
     names -= {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}
-    assert names - places == {"fetch_hive_sdk.__version__"}
+    assert names - anchors == {"fetch_hive_sdk.__version__"}
 
 
 # --- In a browser ----------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def address(site):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(site)))
-    server.daemon_threads = False  # they are waited for at the end
+    server.daemon_threads = False  # server_close() then waits for them
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/"
@@ -119,7 +119,7 @@ on = functools.partial(pytest.mark.parametrize, "tab", indirect=True)
 
 @pytest.fixture
 def tab(request, browser, address):
-    """A tab of a browser that shows the first page."""
+    """A browser tab that shows the first page."""
     context = browser.new_context(base_url=address, **request.param)
     tab = context.new_page()
     complaints = []
@@ -133,16 +133,16 @@ def tab(request, browser, address):
 
 
 @on([WIDE], ids=["wide"])
-def test_the_first_screen_says_what_why_and_how(tab):
-    """Without scrolling one sees what it is, why not the vendor's, and how to start."""
-    for text in ("A typed Python client for the Fetch Hive API", "Why not the vendor's package?", "fetch-hive demo"):
+def test_first_screen_says_what_why_and_how(tab):
+    """The first screen says, without scrolling, what the package is, why to use it, and how to start."""
+    for text in ("A typed Python client for the whole Fetch Hive API", "Why this package?", "fetch-hive demo"):
         box = tab.locator(f"article :text({text!r})").first.bounding_box()
         assert box["y"] + box["height"] <= 800, text
 
 
 @on([WIDE], ids=["wide"])
-def test_the_search_finds_names(tab):
-    """What is typed into the search is found in the reference and in the how-tos, and can be gone to."""
+def test_search_finds_names(tab):
+    """The search finds a name in the reference and in the how-tos, and its first result opens a page with the name."""
     tab.wait_for_selector(".md-search-result__meta:text('Type to start searching')", state="attached")
     tab.get_by_role("textbox", name="Search").click()
     tab.keyboard.type("maybe_processed")
@@ -156,8 +156,8 @@ def test_the_search_finds_names(tab):
 
 
 @on([WIDE, DARK], ids=["light", "dark"])
-def test_colours_are_those_of_the_system_until_they_are_changed(tab):
-    """A system that is set to dark gets a dark page; the switch in the head goes through all three."""
+def test_colours_follow_the_system_until_changed(tab):
+    """A page is dark if the system is; the switch in the header cycles through light, dark and the system's colours."""
     background = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
     prefers_dark = tab.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert (max(tab.evaluate(background)) < 128) == prefers_dark
@@ -172,7 +172,7 @@ def test_colours_are_those_of_the_system_until_they_are_changed(tab):
 
 @on([PHONE, WIDE], ids=["phone", "wide"])
 def test_no_page_is_wider_than_the_screen(tab, pages):
-    """Nothing has to be scrolled sideways but code and tables, each by itself."""
+    """Only code blocks and tables scroll sideways, never a whole page."""
     for path in pages:
         if path != "404.html":
             tab.goto(f"/{path}")
@@ -181,8 +181,8 @@ def test_no_page_is_wider_than_the_screen(tab, pages):
 
 
 @on([PHONE], ids=["phone"])
-def test_a_phone_has_the_pages_in_a_drawer(tab):
-    """The menu opens where one is, and leads to the next page."""
+def test_drawer_on_a_phone_leads_to_pages(tab):
+    """On a phone, the menu opens as a drawer and its links lead to the pages."""
     tab.click("header label[for=__drawer]")
 
     tab.click("nav.md-nav--primary a:has-text('Tutorial')")

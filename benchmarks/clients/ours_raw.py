@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["."]  # this checkout
 # ///
-"""This package, and `.raw` is read of every event."""
+"""This package, reading `.raw` of every event."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["."]  # this checkout
 # ///
-"""This package inside the same loop as `ours_raw`, without reading `.raw`: what to compare that with."""
+"""This package in the same loop as `ours_raw`, but without reading `.raw`, for comparison."""
 
 from __future__ import annotations
 

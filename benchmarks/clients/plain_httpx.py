@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["httpx"]
 # ///
-"""One httpx client and `json.loads`: what one writes without a package. Dicts, and no check of anything."""
+"""One httpx client and `json.loads`, as one would write without a package. Returns dicts and validates nothing."""
 
 from __future__ import annotations
 

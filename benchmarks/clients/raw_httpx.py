@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["httpx"]
 # ///
-"""httpx, and nothing is made of what it reads: the floor under everything that is built on it."""
+"""httpx, discarding the bytes that it reads: the lower bound for every client built on it."""
 
 from __future__ import annotations
 

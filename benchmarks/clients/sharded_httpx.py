@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["httpx"]
 # ///
-"""Several httpx clients with four connections each, taken in turn: what one writes for many calls at once."""
+"""Several httpx clients with four connections each, used in turn, as one would write for many simultaneous calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {"headers": plain_httpx.HEADERS, "timeout": plain_httpx.TIMEOUT, "limi
 
 
 class Shards:
-    """Clients taken in turn."""
+    """Clients used in turn."""
 
     def __init__(self, kind, url) -> None:
         tls = httpx.create_ssl_context()

@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["fetch-hive-sdk==0.4.1"]  # from the package index; it has the import name of this package
 # ///
-"""The vendor's package: dicts. It has no asyncio call, only streams."""
+"""The vendor's package, which returns dicts. With asyncio it has only streams."""
 
 from __future__ import annotations
 

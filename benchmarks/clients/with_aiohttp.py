@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["aiohttp"]
 # ///
-"""aiohttp and `json.loads`: another HTTP stack, asyncio only. Dicts, and no check of anything."""
+"""aiohttp and `json.loads`: another HTTP stack, asyncio only. Returns dicts and validates nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADERS = {"Authorization": "Bearer fhk_benchmark"}
 
 
 class Session:
-    """A session and where it asks."""
+    """A session and its URL."""
 
     def __init__(self, url) -> None:
         # Lines of a stream are read with its `readline`, which refuses those beyond twice this many bytes.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 import httpx
 
 from ._config import DEFAULT_BASE_URL, Timeout, read_config
+from ._net.httpx2_adapter import Httpx2AsyncClient, Httpx2Client, is_httpx2
 from ._net.senders import Senders
 from ._session import Session
 from ._vendor import VendorNames
@@ -52,9 +53,9 @@ class FetchHive(Namespaces, VendorNames):
         retry_unknown_outcome: Whether to repeat calls that may have been processed, too. Each may be billed again.
         prompt_path: The endpoint of prompts; `/invoke` for accounts on the older one.
         allow_http: Whether the key may be sent over plain http to other machines.
-        http_client: An `httpx.Client` to send blocking calls with, for a proxy of your own or a test. It is used as it
-            is and never closed.
-        async_http_client: An `httpx.AsyncClient` to send asyncio calls with, likewise.
+        http_client: An `httpx.Client` or `httpx2.Client` to send blocking calls with, such as for a proxy of your own.
+            It is used as it is and never closed.
+        async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` to send asyncio calls with, likewise.
         default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
             itself, such as `Authorization`. They travel in a pickle of the client.
         observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
@@ -85,8 +86,8 @@ class FetchHive(Namespaces, VendorNames):
         retry_unknown_outcome: bool = False,
         prompt_path: str = "/prompt/invoke",
         allow_http: bool = False,
-        http_client: Optional[httpx.Client] = None,
-        async_http_client: Optional[httpx.AsyncClient] = None,
+        http_client: Union[httpx.Client, Httpx2Client, None] = None,
+        async_http_client: Union[httpx.AsyncClient, Httpx2AsyncClient, None] = None,
         default_headers: Optional[Mapping[str, str]] = None,
         observers: Iterable[Observer] = (),
         workspace_id: Union[str, uuid.UUID, None] = None,
@@ -239,10 +240,16 @@ def _unpickle(cls: type[FetchHive], options: dict[str, Any]) -> FetchHive:
 
 
 def _check_clients(http_client: object, async_http_client: object) -> None:
-    if not isinstance(http_client, (httpx.Client, type(None))):
-        raise ConfigurationError("http_client must be an httpx.Client; async_http_client takes an httpx.AsyncClient")
-    if not isinstance(async_http_client, (httpx.AsyncClient, type(None))):
-        raise ConfigurationError("async_http_client must be an httpx.AsyncClient; http_client takes an httpx.Client")
+    if not isinstance(http_client, (httpx.Client, type(None))) and not is_httpx2(http_client, "Client"):
+        raise ConfigurationError(
+            "http_client must be an httpx.Client or httpx2.Client; async_http_client takes an httpx.AsyncClient"
+        )
+    if not isinstance(async_http_client, (httpx.AsyncClient, type(None))) and not is_httpx2(
+        async_http_client, "AsyncClient"
+    ):
+        raise ConfigurationError(
+            "async_http_client must be an httpx.AsyncClient or httpx2.AsyncClient; http_client takes an httpx.Client"
+        )
 
 
 # A coroutine that was not awaited is named after the class that its caller knows.

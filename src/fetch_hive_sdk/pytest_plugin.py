@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import traceback
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
@@ -74,16 +76,17 @@ class _Guard:
     def begin(self) -> Callable[[], None]:
         """Check every request of httpcore's connections and pools; return the function that undoes it.
 
-        What httpx sends goes through them, whichever client sends it. What a transport, respx or pytest-httpx answers
-        does not. Pools are checked as well as connections, because a pool knows where a request goes through a proxy.
+        All requests of httpx and httpx2 pass through them, unless a transport, respx or pytest-httpx answers. Pools are
+        checked as well as connections, because a pool knows where a request goes through a proxy.
         """
-        import httpcore  # noqa: PLC0415 - not before the option is used
-
         patch = pytest.MonkeyPatch()
-        for sends in (httpcore.HTTPConnection, httpcore.ConnectionPool):
-            patch.setattr(sends, "handle_request", self._guard(sends.handle_request))
-        for asends in (httpcore.AsyncHTTPConnection, httpcore.AsyncConnectionPool):
-            patch.setattr(asends, "handle_async_request", self._aguard(asends.handle_async_request))
+        for name in ("httpcore", "httpcore2"):  # of httpx, and of httpx2 where that is installed
+            with suppress(ModuleNotFoundError):
+                core = import_module(name)
+                for sends in (core.HTTPConnection, core.ConnectionPool):
+                    patch.setattr(sends, "handle_request", self._guard(sends.handle_request))
+                for asends in (core.AsyncHTTPConnection, core.AsyncConnectionPool):
+                    patch.setattr(asends, "handle_async_request", self._aguard(asends.handle_async_request))
         return patch.undo
 
     def _guard(self, send: Callable[[Any, httpcore.Request], httpcore.Response]) -> Callable[..., httpcore.Response]:
@@ -147,6 +150,6 @@ def _find_caller() -> str:
     """Return the line outside of the libraries that made the call."""
     for frame, line in traceback.walk_stack(None):
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package not in {"fetch_hive_sdk", "httpx", "httpcore"}:
+        if package not in {"fetch_hive_sdk", "httpx", "httpcore", "httpx2", "httpcore2"}:
             return f"{frame.f_code.co_filename}:{line}"
     return "an unknown place"  # pragma: no cover - a thread begins in the standard library

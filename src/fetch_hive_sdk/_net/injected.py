@@ -5,31 +5,41 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union, cast
 
 import httpx
 
 from fetch_hive_sdk._extensions import STOP
 
 if TYPE_CHECKING:
-    AnyClient = Union[httpx.Client, httpx.AsyncClient]
+    from collections.abc import AsyncIterable, Iterable
+
+    Body = Union[bytes, Iterable[bytes], AsyncIterable[bytes]]
+    HeaderList = list[tuple[bytes, bytes]]
 
 
-def rebuild(client: AnyClient, request: httpx.Request) -> httpx.Request:
+class _BuildsRequests(Protocol):
+    def build_request(self, method: str, url: Any, *, content: Any, headers: Any, extensions: Any) -> Any: ...
+
+
+def rebuild(client: _BuildsRequests, request: httpx.Request, url: Union[httpx.URL, str], body: Body) -> Any:
     """Build the request with an injected client, so that its headers, cookies and parameters apply."""
-    is_upload = not isinstance(request.stream, httpx.ByteStream)
-    rebuilt = client.build_request(
-        request.method,
-        request.url,
-        headers=request.headers,
-        content=None if is_upload else request.content,
-        extensions=request.extensions,
+    return client.build_request(
+        request.method, url, headers=request.headers.raw, content=body, extensions=request.extensions
     )
-    if not is_upload:
-        return rebuilt
-    # A client cannot build one whose stream is for blocking and for asyncio.
-    return httpx.Request(
-        rebuilt.method, rebuilt.url, headers=rebuilt.headers, stream=request.stream, extensions=rebuilt.extensions
+
+
+def body_of(request: httpx.Request) -> Body:
+    """Return the body of a request for a blocking client: an upload is read while it is sent."""
+    stream = request.stream
+    return request.content if isinstance(stream, httpx.ByteStream) else iter(cast("httpx.SyncByteStream", stream))
+
+
+def async_body_of(request: httpx.Request) -> Body:
+    """Return the body of a request for an asyncio client."""
+    stream = request.stream
+    return (
+        request.content if isinstance(stream, httpx.ByteStream) else cast("httpx.AsyncByteStream", stream).__aiter__()
     )
 
 
@@ -41,16 +51,36 @@ def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
     answer = error.response
     if answer.is_stream_consumed:
         return answer
-    headers = [(name, value) for name, value in answer.headers.multi_items() if name.lower() not in _DESCRIBE_A_BODY]
+    headers = without_body_headers(answer.headers.raw)
     return httpx.Response(answer.status_code, headers=headers, extensions=answer.extensions, request=answer.request)
 
 
-_DESCRIBE_A_BODY = {"content-encoding", "content-length", "transfer-encoding"}
+def without_body_headers(headers: HeaderList) -> HeaderList:
+    """Return headers without those that describe the body as it was sent."""
+    return [(name, value) for name, value in headers if name.lower() not in _DESCRIBE_A_BODY]
 
 
-def network_stream_of(response: httpx.Response) -> Optional[Any]:
-    """Return what a response is read from, if no other response is read from it, as with HTTP/2."""
-    return response.extensions.get("network_stream") if response.http_version.startswith("HTTP/1") else None
+_DESCRIBE_A_BODY = {b"content-encoding", b"content-length", b"transfer-encoding"}
+
+
+def note_stop(request: httpx.Request, response: Any) -> None:
+    """Note in a request how another thread can end the reading of its answer."""
+    stream = _network_stream(response)
+    if stream is not None:
+        request.extensions[STOP] = partial(_shut_down, stream)
+
+
+def note_async_stop(request: httpx.Request, response: Any) -> None:
+    """Note in a request how another task can end the reading of its answer."""
+    stream = _network_stream(response)
+    if stream is not None:
+        request.extensions[STOP] = stream.aclose
+
+
+def _network_stream(response: Any) -> Any:
+    # A connection of HTTP/2 is used by other calls, too.
+    is_shared = response.extensions.get("http_version") == b"HTTP/2"
+    return None if is_shared else response.extensions.get("network_stream")
 
 
 def _shut_down(stream: Any) -> None:
@@ -71,15 +101,13 @@ class InjectedSender:
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        rebuilt = rebuild(self._client, request)
+        rebuilt = rebuild(self._client, request, request.url, body_of(request))
         try:
             # No auth of the client: it would replace the key.
             response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
-        stream = network_stream_of(response)
-        if stream is not None:
-            request.extensions[STOP] = partial(_shut_down, stream)
+        note_stop(request, response)
         return response
 
     def close(self) -> None:
@@ -96,14 +124,12 @@ class AsyncInjectedSender:
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response, its body unread."""
-        rebuilt = rebuild(self._client, request)
+        rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
         try:
             response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
-        stream = network_stream_of(response)
-        if stream is not None:
-            request.extensions[STOP] = stream.aclose
+        note_async_stop(request, response)
         return response
 
     async def aclose(self) -> None:

@@ -9,7 +9,7 @@ import importlib
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Callable, Optional, Protocol
+from typing import TYPE_CHECKING, Callable, Optional, Protocol, Union
 
 from fetch_hive_sdk.errors import ConfigurationError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .async_connections import AsyncConnections
+    from .httpx2_adapter import Httpx2AsyncClient, Httpx2Client
 
     Send = Callable[[httpx.Request], httpx.Response]
     AsyncSend = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -76,11 +77,15 @@ class Senders:
     """What a client and all those made of it by `with_options` send with.
 
     Args:
-        http_client: An `httpx.Client` of the caller's for blocking calls, or None.
-        async_http_client: An `httpx.AsyncClient` of the caller's for asyncio calls, or None.
+        http_client: An httpx or httpx2 client of the caller's for blocking calls, or None.
+        async_http_client: One for asyncio calls, or None.
     """
 
-    def __init__(self, http_client: Optional[httpx.Client], async_http_client: Optional[httpx.AsyncClient]) -> None:
+    def __init__(
+        self,
+        http_client: Union[httpx.Client, Httpx2Client, None],
+        async_http_client: Union[httpx.AsyncClient, Httpx2AsyncClient, None],
+    ) -> None:
         self.http_client = http_client
         self.async_http_client = async_http_client
         self.pauses: Pauses = Pauses()
@@ -112,18 +117,18 @@ class Senders:
 
     def _make_sender(self) -> Sender:
         if self.http_client is not None:
-            from .injected import InjectedSender  # noqa: PLC0415 - only for those who inject one
+            from .httpx2_adapter import sender_of  # noqa: PLC0415 - only for those who inject a client
 
-            return InjectedSender(self.http_client)
+            return sender_of(self.http_client)
         from .connections import Connections  # noqa: PLC0415 - httpcore takes time to import, and may never be needed
 
         return Connections()
 
     def _make_async_sender(self) -> AsyncSender:
         if self.async_http_client is not None:
-            from .injected import AsyncInjectedSender  # noqa: PLC0415 - only for those who inject one
+            from .httpx2_adapter import async_sender_of  # noqa: PLC0415 - only for those who inject a client
 
-            return AsyncInjectedSender(self.async_http_client)
+            return async_sender_of(self.async_http_client)
         return _LoadedAsyncSender()
 
     def load(self) -> None:
