@@ -785,11 +785,13 @@ def with_injected(drive, server, stream=False, **options):
     return asyncio.run(main())
 
 
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, secure):
+def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, secure, package):
     """The connection is the client's, and is shut down once the answer has begun; the client itself stays open."""
+    make = pytest.importorskip(package).Client
     server = FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None)
-    with server, httpx.Client(verify=tls_module.tls_context()) as injected:
+    with server, make(verify=tls_module.tls_context()) as injected:
         client = FetchHive(KEY, server.url, timeout=20, http_client=injected)
         stream = client.invoke_prompt_stream(deployment="d")
         timer = close_soon(stream.close)
@@ -803,11 +805,13 @@ def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, sec
     assert caught.value.partial.text == "Hello"
 
 
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls, secure):
+async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls, secure, package):
     """The twin does the same."""
+    make = pytest.importorskip(package).AsyncClient
     with FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None) as server:
-        async with httpx.AsyncClient(verify=tls_module.tls_context()) as injected:
+        async with make(verify=tls_module.tls_context()) as injected:
             client = FetchHive(KEY, server.url, timeout=20, async_http_client=injected)
             stream = client.ainvoke_prompt_stream(deployment="d")
             reading = asyncio.ensure_future(stream.collect())
