@@ -113,28 +113,28 @@ PING = chunk(b": ping\n\n")
 
 def judge(plan: Plan, server: FaultServer, end: object, seen: list[StreamEvent]) -> None:
     """Compare how a call ended with what the server did."""
-    assert server.runs[plan.name] <= 1, plan
-    assert isinstance(end, (InvokeResponse, FetchHiveError)), plan
+    assert server.runs[plan.name] <= 1, (plan, end)
+    assert isinstance(end, (InvokeResponse, FetchHiveError)), (plan, end)
     if server.posts[plan.name] < len(plan.faults) and not isinstance(end, InvokeResponse):
         # An earlier call left a connection that died in the hands of this one, or the time was over.
-        assert isinstance(end, (APIConnectionError, APIStatusError)), plan
-        assert end.attempts >= server.posts[plan.name], plan
+        assert isinstance(end, (APIConnectionError, APIStatusError)), (plan, end)
+        assert end.attempts >= server.posts[plan.name], (plan, end)
         return
     text = "".join(item.response for item in seen if item.type == "response")
-    assert text.startswith(plan.text), plan
+    assert text.startswith(plan.text), (plan, end)
     if isinstance(end, InvokeResponse):
-        assert server.runs[plan.name] == 1, plan
-        assert end.response.startswith(plan.text), plan
-        assert plan.is_whole, plan
-        assert plan.request_id in {None, end.request_id}, plan
+        assert server.runs[plan.name] == 1, (plan, end)
+        assert end.response.startswith(plan.text), (plan, end)
+        assert plan.is_whole, (plan, end)
+        assert plan.request_id in {None, end.request_id}, (plan, end)
         return
-    assert end.attempts >= server.posts[plan.name], plan
-    assert end.maybe_processed >= server.runs[plan.name], plan
-    assert plan.request_id in {None, end.request_id}, plan
+    assert end.attempts >= server.posts[plan.name], (plan, end)
+    assert end.maybe_processed >= server.runs[plan.name], (plan, end)
+    assert plan.request_id in {None, end.request_id}, (plan, end)
     if plan.text:
-        assert end.partial.text == plan.text, plan
+        assert end.partial.text == plan.text, (plan, end)
     if plan.has_usage:
-        assert end.partial.usage.total_tokens == 3, plan
+        assert end.partial.usage.total_tokens == 3, (plan, end)
 
 
 def run_blocking(client: FetchHive, plan: Plan, kind: str, seen: list[StreamEvent]) -> object:

@@ -12,7 +12,8 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Optional, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 import httpcore
 
@@ -331,7 +332,7 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         self.check(limit)
         try:
             host.encode("idna")  # an invalid name, for which anyio would ask all the same
-            opening = self._opens.connect_tcp(host, port, None, local_address, options)
+            opening = partial(self._opens.connect_tcp, host, port, None, local_address, options)
             return await self._keep(await self._finish(opening, limit))
         except UnicodeError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
@@ -354,12 +355,12 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         """Secure a connection."""
         limit = self.limit(timeout)
         self.check(limit)
-        stream = await self._keep(await self._finish(plain.start_tls(context, name, None), limit))
+        stream = await self._keep(await self._finish(partial(plain.start_tls, context, name, None), limit))
         self.end_handshake()
         return stream
 
     async def _finish(
-        self, work: Coroutine[Any, Any, httpcore.AsyncNetworkStream], limit: Optional[float]
+        self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]], limit: Optional[float]
     ) -> httpcore.AsyncNetworkStream:
         """Do a step of connecting in time, or leave nothing open.
 
@@ -510,12 +511,13 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 class _Step:
     """A step of connecting, which closes what it opens when nothing waits for it any more."""
 
-    def __init__(self, work: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> None:
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]]) -> None:
+        # Not a coroutine: a task that is cancelled before its first step would leave it behind, never awaited.
         self._work = work
         self._is_given_up = False
 
     async def run(self) -> httpcore.AsyncNetworkStream:
-        stream = await self._work
+        stream = await self._work()
         if self._is_given_up:
             await stream.aclose()
             raise asyncio.CancelledError
