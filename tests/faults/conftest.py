@@ -9,6 +9,7 @@ from faults.senders import SENDERS, make_tls, sending
 # What a sender cannot keep, or does not have: the name of a test or of a row of it, then the reason.
 PLAYS_A_PROXY = {"test_a_proxy_does_not_limit_how_many_calls_there_are": "the server plays a proxy for plain http"}
 LOOKED_UP = "the proxy looks up names and tries addresses"
+LOOKED_UP_BY_UVLOOP = "uvloop looks up names without the socket module, by which the test answers"
 BOUNDED = "httpx bounds each read, and not the call"
 OWN = "about connections of our own: an injected client is used as it is"
 CLOSED = "close() does not touch an injected client, whose connection is known only when an answer has begun"
@@ -29,7 +30,12 @@ EXCLUDED = {
         "test_silent_addresses_are_over_in_time": LOOKED_UP,
         "test_a_silent_address_is_passed_over": LOOKED_UP,
     },
-    "uvloop": {},
+    "uvloop": {
+        "test_an_unknown_host_is_tried_again[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_a_slow_lookup_is_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_silent_addresses_are_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_a_silent_address_is_passed_over[asyncio]": LOOKED_UP_BY_UVLOOP,
+    },
     "injected": {
         "headers that drip": BOUNDED,
         "103 without end": BOUNDED,
@@ -69,6 +75,16 @@ EXCLUDED = {
 def tls(monkeypatch):
     """The server's side of TLS, its certificate trusted by the client."""
     return make_tls(monkeypatch)[1]
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy(request, event_loop_policy):
+    """The event loops of tests that are coroutines."""
+    if request.config.getoption("--sender") != "uvloop":
+        return event_loop_policy
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    return uvloop.EventLoopPolicy()
 
 
 @pytest.fixture(autouse=True)

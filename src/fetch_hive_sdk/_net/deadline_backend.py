@@ -233,13 +233,6 @@ class Backend(_Line, httpcore.NetworkBackend):
         if self._stream is not None:
             self._stream.close()
 
-    def __del__(self) -> None:
-        # Of a call that a signal's exception has ended where nothing could close it. Uses no global name: at the end
-        # of the program there may be none left.
-        stream: Optional[httpcore.NetworkStream] = self.__dict__.get("_stream")
-        if stream is not None:
-            stream.close()
-
 
 class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, line: Backend) -> None:
