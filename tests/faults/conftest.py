@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faults.senders import SENDERS, make_tls, sending
+from faults.senders import SENDERS, make_tls, sending, use_uvloop
 
 # What a sender cannot keep, or does not have: the name of a test or of a row of it, then the reason.
 PLAYS_A_PROXY = {"test_a_proxy_does_not_limit_how_many_calls_there_are": "the server plays a proxy for plain http"}
@@ -77,16 +77,6 @@ def tls(monkeypatch):
     return make_tls(monkeypatch)[1]
 
 
-@pytest.fixture(scope="session")
-def event_loop_policy(request, event_loop_policy):
-    """The event loops of tests that are coroutines."""
-    if request.config.getoption("--sender") != "uvloop":
-        return event_loop_policy
-    import uvloop  # noqa: PLC0415 - not on Windows
-
-    return uvloop.EventLoopPolicy()
-
-
 @pytest.fixture(autouse=True)
 def _sender(request, monkeypatch, tmp_path, _no_settings_of_the_machine):
     """Every test uses the sender that this run is about."""
@@ -94,6 +84,11 @@ def _sender(request, monkeypatch, tmp_path, _no_settings_of_the_machine):
     assert sender in SENDERS
     with sending(sender, monkeypatch, tmp_path):
         yield
+
+
+def pytest_configure(config):
+    if config.getoption("--sender") == "uvloop":  # for tests that are coroutines: their plugin looks once
+        config.add_cleanup(use_uvloop().close)
 
 
 def pytest_collection_modifyitems(config, items):

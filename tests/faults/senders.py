@@ -44,7 +44,7 @@ def sending(sender: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Gener
             monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@{LOOPBACK}:{proxy.port}")
             monkeypatch.setattr(FaultServer, "usual_host", "hive.test")
         if sender == "uvloop":
-            stack.enter_context(_uvloop())
+            stack.enter_context(use_uvloop())
         if sender == "injected":
             stack.enter_context(_injected(monkeypatch))
         yield
@@ -61,19 +61,24 @@ def make_tls(monkeypatch: pytest.MonkeyPatch) -> tuple[trustme.CA, ssl.SSLContex
     return authority, context
 
 
-@contextlib.contextmanager
-def _uvloop() -> Generator[None, None, None]:
-    """Let `asyncio.run` and its like use uvloop."""
+def use_uvloop() -> contextlib.ExitStack:
+    """Let `asyncio.run` and its like use uvloop, until the end of what is returned."""
     import uvloop  # noqa: PLC0415 - not on Windows
 
     with warnings.catch_warnings():
         # Policies go away in Python 3.16. Nothing else reaches every asyncio.run of a suite.
         warnings.simplefilter("ignore", DeprecationWarning)
+        before = asyncio.get_event_loop_policy()
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-        try:
-            yield
-        finally:
-            asyncio.set_event_loop_policy(None)
+    stack = contextlib.ExitStack()
+    stack.callback(_set_policy, before)
+    return stack
+
+
+def _set_policy(policy: asyncio.AbstractEventLoopPolicy) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.set_event_loop_policy(policy)
 
 
 @contextlib.contextmanager
