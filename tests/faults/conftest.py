@@ -29,12 +29,14 @@ EXCLUDED = {
         "test_a_slow_lookup_is_over_in_time": LOOKED_UP,
         "test_silent_addresses_are_over_in_time": LOOKED_UP,
         "test_a_silent_address_is_passed_over": LOOKED_UP,
+        "test_closing_the_client_ends_connecting_to_a_silent_address": LOOKED_UP,
     },
     "uvloop": {
         "test_an_unknown_host_is_tried_again[asyncio]": LOOKED_UP_BY_UVLOOP,
         "test_a_slow_lookup_is_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
         "test_silent_addresses_are_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
         "test_a_silent_address_is_passed_over[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_closing_the_client_ends_connecting_to_a_silent_address": LOOKED_UP_BY_UVLOOP,
     },
     "injected": {
         "headers that drip": BOUNDED,
