@@ -153,7 +153,7 @@ class Backend(_Line, httpcore.NetworkBackend):
         super().__init__(handshakes, is_tunnel=is_tunnel)
         self._opens = httpcore.SyncBackend()
         self._stream: Optional[httpcore.NetworkStream] = None
-        self._securing: Optional[socket.socket] = None
+        self.securing: Optional[ssl.SSLSocket] = None
 
     def connect_tcp(
         self,
@@ -197,19 +197,15 @@ class Backend(_Line, httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         """Secure a connection."""
         limit = self.limit(timeout)
-        bare: socket.socket = plain.get_extra_info("socket")
-        # The handshake takes the socket away, where another thread could not shut it down.
-        with socket.fromfd(bare.fileno(), bare.family, bare.type) as twin:
-            self._securing = twin
-            try:
-                self.check(limit)
-                stream = self._keep(plain.start_tls(context, name, _left(limit)))
-            except httpcore.ConnectError:
-                if self.is_closed:
-                    raise httpcore.ConnectError(CLOSED) from None
-                raise
-            finally:
-                self._securing = None
+        self.check(limit)
+        is_bare = not isinstance(plain.get_extra_info("socket"), ssl.SSLSocket)
+        interruptible = cast("ssl.SSLContext", _Handshake(context, self)) if is_bare else context
+        try:
+            stream = self._keep(plain.start_tls(interruptible, name, _left(limit)))
+        except httpcore.ConnectError:
+            if self.is_closed:
+                raise httpcore.ConnectError(CLOSED) from None
+            raise
         self.end_handshake()
         return stream
 
@@ -219,7 +215,7 @@ class Backend(_Line, httpcore.NetworkBackend):
         The connection stays open, because that thread may be about to use its number, which could soon be another's.
         """
         self.is_closed = True
-        sock: Optional[socket.socket] = self._securing
+        sock: Optional[socket.socket] = self.securing
         if sock is None and self._stream is not None:
             sock = self._stream.get_extra_info("socket")
         if sock is not None and self._process == os.getpid():
@@ -232,6 +228,30 @@ class Backend(_Line, httpcore.NetworkBackend):
         self.abort()
         if self._stream is not None:
             self._stream.close()
+
+
+class _Handshake:
+    """A TLS context as httpcore uses it, of which another thread can end the handshake.
+
+    The plain socket is of no use then, as its descriptor has become that of the secured one.
+    """
+
+    def __init__(self, context: ssl.SSLContext, line: Backend) -> None:
+        self._context = context
+        self._line = line
+
+    def wrap_socket(self, sock: socket.socket, server_hostname: Optional[str]) -> ssl.SSLSocket:
+        secured = self._context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+        self._line.securing = secured
+        try:
+            self._line.check(None)
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        finally:
+            self._line.securing = None
+        return secured
 
 
 class _Stream(httpcore.NetworkStream):
