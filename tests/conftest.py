@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import shutil
 
+import hypothesis
 import pytest
 
 from driving import Asyncio, Blocking
+
+# An example may take any time: machines are busy.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_addoption(parser):

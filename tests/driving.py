@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
+import traceback
+from pathlib import Path
 from typing import Callable
 
 import httpx
 
+import fetch_hive_sdk
 from fetch_hive_sdk import FetchHive, InvokeRequest, InvokeResponse, StreamEvent
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -162,3 +166,24 @@ class Asyncio:
 
     def close(self, client: FetchHive) -> None:
         asyncio.run(client.aclose())
+
+
+PACKAGE = str(Path(fetch_hive_sdk.__file__).parent)
+
+
+def variables_of(error: BaseException) -> list[str]:
+    """The variables of the package's frames in the tracebacks of an error and of its causes, for crash reports."""
+    found: list[str] = []
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if PACKAGE in frame.f_code.co_filename:
+                found += [f"{frame.f_code.co_name}.{name} = {value!r}" for name, value in frame.f_locals.items()]
+        link = link.__cause__ or link.__context__
+    return found
+
+
+def shown_by(error: BaseException) -> str:
+    """All that an error shows: in its traceback, in the variables of our frames, and in a pickle."""
+    texts = traceback.format_exception(type(error), error, error.__traceback__)
+    return "\n".join([*texts, *variables_of(error), repr(vars(error)), str(pickle.dumps(error))])

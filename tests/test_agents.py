@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import uuid
+from operator import attrgetter
 
 import httpx
 import pytest
@@ -150,6 +151,11 @@ def test_empty_threads_and_lists_of_files_are_left_out(drive):
         ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// address"),
         ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// address"),
         ({"attachments": [{"file_name": "secret"}]}, "https"),
+        ({"attachments": ["https://"]}, "number 1 must have an https:// address"),
+        ({"messages": [{"role": "user", "attachments": [HTTPS, "http://secret"]}]}, "messages\n.*number 2 must have"),
+        ({"messages": [{"role": "user", "content": "", "attachments": HTTPS + "secret"}]}, "must be a list"),
+        ({"async_options": {"callback_url": "http://secret"}}, "must be an https:// address"),
+        ({"async_options": {"callback_url": 5}}, "must be an https:// address"),
         ({"attachments": HTTPS + "secret"}, "must be a list"),
         ({"metadata": {"a": {"secret": 1}}}, "nested metadata"),
         ({"known_artifact_refs": ["secret"] * 51}, "more than 50"),
@@ -205,6 +211,59 @@ def test_a_callback_that_would_never_come_is_refused(drive, fields):
         drive.call(drive.client(service), "invoke_workflow", deployment="w", **fields)
 
     assert service.sent == []
+
+
+CALLED_BACK = [
+    ("invoke_workflow", [], {"deployment": "w", "async_mode": True}),
+    ("invoke_hive_agent", [], {"hive_agent": "h", "objective": "o"}),
+    ("triggers.agent", ["a"], {"secret": "s-1", "message": "m"}),
+    ("triggers.workflow", ["w", "v"], {"secret": "s-1"}),
+]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://hooks.test/secret", "hooks.test", "", "https://", "ftp://127.0.0.1", "http://[", 5]
+)
+@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
+def test_a_callback_goes_to_an_https_address(name, args, fields, url):
+    """The answer goes there. Nothing is sent, and no value is quoted."""
+    service = Keeping({})
+
+    with pytest.raises(ValidationError, match="callback_url") as caught:
+        attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
+
+    assert "secret" not in str(caught.value)
+    assert service.sent == []
+
+
+@pytest.mark.parametrize(
+    "url", ["https://hooks.test:8443/a?b=c", "HTTPS://hooks.test", "http://localhost:8000/hook", "http://[::1]/"]
+)
+@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
+def test_a_callback_may_go_to_this_machine_in_the_clear(name, args, fields, url):
+    """Where a fake or an emulator calls back."""
+    service = Keeping({"run_id": "r"}, 202)
+
+    attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
+
+    assert service.body["async"]["callback_url"] == url
+
+
+def test_files_of_earlier_turns_are_sent_like_those_of_the_message(drive):
+    """Of a model and of a mapping, whose other fields are sent as they are."""
+    service = Keeping({"response": "r"})
+    asset = Asset(id="as", file_url=HTTPS, file_size=5)
+    messages = [
+        AgentMessage(role="user", content="c", attachments=[asset]),
+        {"role": "user", "content": "c", "attachments": [asset, HTTPS], "x": None},
+        {"role": "assistant", "content": "c", "attachments": None},
+    ]
+
+    drive.call(drive.client(service), "invoke_agent", agent="a", message="m", messages=messages)
+
+    file = {"id": "as", "file_url": HTTPS}
+    assert [message["attachments"] for message in service.body["messages"]] == [[file], [file, HTTPS], None]
+    assert "x" in service.body["messages"][1]
 
 
 @pytest.mark.parametrize("kind", [WorkflowRequest, WorkflowStart])

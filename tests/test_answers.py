@@ -411,7 +411,7 @@ def test_error_of_a_broken_body_has_its_request_id(media_type):
 def refusal(status, body=b"", headers=None, **extensions):
     response = httpx.Response(status, headers=headers, request=REQUEST, extensions=extensions)
     data = body if isinstance(body, bytes) else as_json(body)
-    return refuse(response, data, api_key=Secret(KEY), now=NOW.timestamp)
+    return refuse(response, data, mask=Secret(KEY), now=NOW.timestamp)
 
 
 @pytest.mark.parametrize(
@@ -932,7 +932,7 @@ def test_daily_cap_at_midnight_lasts_a_day():
     midnight = datetime(2026, 12, 31, tzinfo=timezone.utc)
     response = httpx.Response(429, request=REQUEST)
 
-    error = refuse(response, b'{"code": "api_rate_limit_exceeded"}', api_key=Secret(KEY), now=midnight.timestamp)
+    error = refuse(response, b'{"code": "api_rate_limit_exceeded"}', mask=Secret(KEY), now=midnight.timestamp)
 
     assert error.resets_at == datetime(2027, 1, 1, tzinfo=timezone.utc)
 

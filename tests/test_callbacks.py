@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import hmac
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -156,3 +158,17 @@ def test_a_secret_is_needed(secret):
     """An empty one would sign for everyone."""
     with pytest.raises(ConfigurationError, match="secret"):
         Webhook(secret)
+
+
+def test_a_webhook_keeps_its_secret():
+    """In no `repr` and in no pickle. A copy, such as of settings, is itself."""
+    webhook = Webhook("whsec_123456", signed=signed_with_time)
+
+    assert "whsec" not in repr(webhook)
+    assert copy.copy(webhook) is copy.deepcopy([webhook])[0] is webhook
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(webhook)
+
+
+def signed_with_time(body, headers):
+    return headers.get("x-time", "").encode() + body

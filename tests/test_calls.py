@@ -1,4 +1,4 @@
-"""The log of calls, and the news of it."""
+"""The log of calls and its feed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def post(body, key=KEY):
     return httpx.Request("POST", "http://127.0.0.1/v1/prompt/invoke", content=body, headers=headers)
 
 
-def news_of(log):
-    """All messages until there are no more."""
+def messages_of(log):
+    """Return all messages until there are no more."""
     messages = []
-    for message in log.follow(patience=0):
+    for message in log.follow(timeout=0):
         if message is None:
             return messages
         messages.append(message)
@@ -30,7 +30,7 @@ def news_of(log):
 
 
 def snapshot_of(log):
-    return news_of(log)[0]["calls"]
+    return messages_of(log)[0]["calls"]
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def log(fake):
     return CallLog(fake.handle)
 
 
-def test_an_answer_is_written_down(log):
-    """A record has what was asked, and what was answered."""
+def test_answer_is_logged(log):
+    """A record has the request and the answer."""
     answer = log.handle(post(b'{"deployment": "d", "inputs": {"text": "a"}}'))
 
     (record,) = snapshot_of(log)
@@ -56,8 +56,8 @@ def test_an_answer_is_written_down(log):
     assert record["ms"] >= 0
 
 
-def test_a_refusal_is_written_down(log):
-    """Calls that are refused have their place, too, those that are no JSON included."""
+def test_error_response_is_logged(log):
+    """Rejected calls are logged too, including those that are not JSON."""
     log.handle(post(b'{"deployment": "e"}'))
     log.handle(post(b"\xff no JSON"))
 
@@ -66,8 +66,8 @@ def test_a_refusal_is_written_down(log):
     assert (second["status"], second["request"]) == (422, "\ufffd no JSON")
 
 
-def test_a_stream_is_written_down_event_by_event(log):
-    """The events of a stream have their times, in order; the record is done when it ends."""
+def test_stream_is_logged_event_by_event(log):
+    """The events are logged in order with their times; the record is done when the stream ends."""
     answer = log.handle(post(b'{"deployment": "d", "streaming": true}'))
     (begun,) = snapshot_of(log)
     content = b"".join(answer.iter_raw())
@@ -91,8 +91,8 @@ class Breaking(httpx.SyncByteStream):
 
 
 @pytest.mark.parametrize("reads_on", [True, False])
-def test_what_breaks_off_is_written_down(reads_on):
-    """A record tells an answer that the server broke from one that the client did not want to the end."""
+def test_incomplete_stream_is_logged(reads_on):
+    """A record distinguishes answers broken by the server from those left by the client."""
     headers = {"content-type": "text/event-stream"}
     log = CallLog(lambda request: httpx.Response(200, headers=headers, stream=Breaking()))
     pieces = iter(log.handle(post(b"{}")).stream)
@@ -108,8 +108,8 @@ def test_what_breaks_off_is_written_down(reads_on):
     assert record["state"] == ("broken" if reads_on else "left")
 
 
-def test_a_handler_that_fails_is_written_down():
-    """A call that nobody could answer is broken, not open for ever."""
+def test_failing_handler_is_logged():
+    """A call whose handler raises is broken, not open."""
 
     def fail(request):
         raise ZeroDivisionError
@@ -122,8 +122,8 @@ def test_a_handler_that_fails_is_written_down():
     assert snapshot_of(log)[0]["state"] == "broken"
 
 
-def test_an_answer_in_pieces_is_written_down_whole():
-    """JSON that comes in pieces is one answer."""
+def test_answer_in_chunks_is_logged_once():
+    """JSON received in chunks is one answer."""
     log = CallLog(lambda request: httpx.Response(200, content=iter([b'{"response":', b' "a"}'])))
 
     log.handle(post(b"{}")).read()
@@ -131,28 +131,28 @@ def test_an_answer_in_pieces_is_written_down_whole():
     assert snapshot_of(log)[0]["body"] == {"response": "a"}
 
 
-def test_no_key_is_written_down(fake, log):
-    """The key that a call was made with is masked wherever it stands: in inputs, answers and events."""
+def test_key_is_masked(fake, log):
+    """The API key of a call is masked in inputs, answers and events."""
     fake.answers("d", lambda call: f"{call.inputs['text']}")
     body = b'{"deployment": "d", "inputs": {"text": "fhk_0123456789"}%s}'
 
     log.handle(post(body % b""))
     b"".join(log.handle(post(body % b', "streaming": true')).iter_raw())
 
-    assert KEY not in repr(news_of(log))
+    assert KEY not in repr(messages_of(log))
     assert [record["request"]["inputs"] for record in snapshot_of(log)] == [{"text": "***"}] * 2
 
 
-def test_a_key_that_is_no_secret_masks_nothing(log):
-    """Programs that call a fake often have a word for a key."""
+def test_common_words_are_not_masked(log):
+    """Programs that call a fake often use a plain word as the key."""
     log.handle(post(b'{"deployment": "d", "inputs": {"text": "any"}}', key="any"))
 
     assert snapshot_of(log)[0]["request"]["inputs"] == {"text": "any"}
 
 
-def test_only_the_latest_calls_are_kept(log, monkeypatch):
-    """The log has a bound: the oldest call goes first."""
-    monkeypatch.setattr(calls_module, "_SIZE", 3)
+def test_log_size_is_limited(log, monkeypatch):
+    """The oldest calls are removed first."""
+    monkeypatch.setattr(calls_module, "_MAX_CALLS", 3)
 
     for _ in range(5):
         log.handle(post(b'{"deployment": "d"}'))
@@ -160,9 +160,9 @@ def test_only_the_latest_calls_are_kept(log, monkeypatch):
     assert [record["id"] for record in snapshot_of(log)] == [3, 4, 5]
 
 
-def test_long_texts_and_streams_are_cut(fake, log, monkeypatch):
-    """What a call may take of the memory has a bound, too."""
-    monkeypatch.setattr(calls_module, "_MOST_EVENTS", 4)
+def test_record_size_is_limited(fake, log, monkeypatch):
+    """Long strings and streams are shortened."""
+    monkeypatch.setattr(calls_module, "_MAX_EVENTS", 4)
     fake.streams("d", ["piece "] * 9)
 
     inputs = {"text": "x" * 99_999, "list": [1] * 999, "short": "s"}
@@ -179,9 +179,9 @@ def test_long_texts_and_streams_are_cut(fake, log, monkeypatch):
     assert (record["left_out"], record["events"][-1]["data"]) == (5, "[DONE]")
 
 
-def test_news_come_once(log):
-    """After the snapshot come the changes alone."""
-    following = log.follow(patience=0)
+def test_feed_sends_each_change_once(log):
+    """After the snapshot, only changes are sent."""
+    following = log.follow(timeout=0)
     snapshot = next(following)
     log.handle(post(b'{"deployment": "d"}'))
 
@@ -192,10 +192,10 @@ def test_news_come_once(log):
     assert messages[1]["facts"]["status"] == 200
 
 
-def test_who_missed_too_much_begins_anew(log, monkeypatch):
-    """A slow reader gets a snapshot in place of news that are forgotten."""
-    log._news = type(log._news)(maxlen=2)
-    following = log.follow(patience=0)
+def test_slow_follower_gets_a_new_snapshot(log, monkeypatch):
+    """A follower that missed too many messages gets a new snapshot."""
+    log._messages = type(log._messages)(maxlen=2)
+    following = log.follow(timeout=0)
     next(following)
     for _ in range(3):
         log.handle(post(b'{"deployment": "d"}'))
@@ -205,8 +205,8 @@ def test_who_missed_too_much_begins_anew(log, monkeypatch):
     assert (message["kind"], len(message["calls"])) == ("snapshot", 3)
 
 
-def test_a_closed_log_ends_its_news(log):
-    """Those who follow are let go."""
+def test_closed_log_ends_its_feeds(log):
+    """All followers end."""
     following = log.follow()
     next(following)
 
@@ -216,16 +216,16 @@ def test_a_closed_log_ends_its_news(log):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "[" * 1000])
-def test_what_browsers_cannot_read_is_kept_as_text(log, number):
-    """The news are JSON as browsers have it, whatever was sent."""
+def test_invalid_json_is_logged_as_text(log, number):
+    """The feed is valid JSON for browsers with any request."""
     log.handle(post(f'{{"deployment": "d", "inputs": {number}}}'.encode()))
 
-    json.dumps(news_of(log), allow_nan=False)
+    json.dumps(messages_of(log), allow_nan=False)
     assert number in snapshot_of(log)[0]["request"]
 
 
-def test_an_escaped_key_is_masked(log):
-    """A key is found although JSON escapes it, in what is JSON and in what is not."""
+def test_escaped_key_is_masked(log):
+    """The key is masked although JSON escapes it, in JSON and in other text."""
     escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
 
     log.handle(post(f'{{"deployment": "{escaped}"}}'.encode()))

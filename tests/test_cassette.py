@@ -1,4 +1,4 @@
-"""The file of recorded calls: what is kept, how it is written, and what is said of one that is wrong."""
+"""Cassettes: what is recorded, the file format, and errors in files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import httpx
 import pytest
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._secret import Secret
 from fetch_hive_sdk.testing._cassette import (
     RecordedAnswer,
     RecordedCall,
-    is_over,
-    keep_answer,
-    keep_request,
+    is_last,
     read_file,
+    record_answer,
+    record_request,
+    secrets_of,
 )
 from fetch_hive_sdk.testing._cassette_writer import CassetteWriter
 
@@ -37,28 +39,28 @@ def body_of(answer: RecordedAnswer) -> bytes:
     return b"".join(piece for _, piece in answer.pieces())
 
 
-def test_keeps_the_path_below_the_base_url():
-    """Where the service was is no part of a recording; what was asked is, with its query."""
-    assert keep_request(request(path="/v1/prompt/invoke?a=1"), "/v1").path == "/prompt/invoke?a=1"
-    assert keep_request(request(path="/v10/prompt/invoke"), "/v1").path == "/v10/prompt/invoke"
+def test_records_the_path_below_the_base_url():
+    """The path is recorded without the base URL, but with its query."""
+    assert record_request(request(path="/v1/prompt/invoke?a=1"), "/v1").path == "/prompt/invoke?a=1"
+    assert record_request(request(path="/v10/prompt/invoke"), "/v1").path == "/v10/prompt/invoke"
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"\xff", b"[1]", b'{"a": NaN}'])
-def test_keeps_whatever_was_sent(body):
-    """A body that is no JSON object is kept, too; one that is not there is left out."""
-    kept = keep_request(request(body))
+def test_records_any_body(body):
+    """A body that is not a JSON object is recorded too; an absent one is left out."""
+    kept = record_request(request(body))
 
     assert ("body" in kept.model_fields_set) is bool(body)
 
 
 def test_masks_the_key():
-    """The key is in no part of what is kept, however JSON writes it."""
+    """The API key is masked everywhere, however JSON escapes it."""
     escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
-    asked = keep_request(request(json.dumps({KEY: [KEY]}).encode(), path=f"/v1/{KEY}"))
+    asked = record_request(request(json.dumps({KEY: [KEY]}).encode(), path=f"/v1/{KEY}"))
     headers = {"retry-after": KEY, **STREAM}
     chunks = [(0.0, f'data: {{"type": "{escaped}"}}\n\n: {KEY}\n\n'.encode()), (0.1, KEY.encode() + b"\xff")]
 
-    answer = keep_answer(200, headers, chunks, KEY)
+    answer = record_answer(200, headers, chunks, Secret(KEY))
 
     assert KEY not in asked.model_dump_json() + answer.model_dump_json()
     assert answer.events[0].event == {"type": "***"}
@@ -80,25 +82,29 @@ ESCAPED = "".join(f"\\u{ord(char):04x}" for char in KEY)
     ],
 )
 def test_masks_an_escaped_key_in_every_form_of_an_event(event, written):
-    """What is not exactly `data: ...` and a blank line is kept word for word, but for the key."""
-    answer = keep_answer(200, STREAM, [(0.0, (event % written).encode())], KEY)
+    """Data other than `data: ...` and a blank line is recorded unchanged except for the key."""
+    answer = record_answer(200, STREAM, [(0.0, (event % written).encode())], Secret(KEY))
 
     assert body_of(answer).decode() == event % "***"
 
 
-def test_masks_an_escaped_key_in_a_text_that_is_not_json():
-    """An answer in one piece is masked likewise."""
-    assert body_of(keep_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], KEY)) == b'{"a": "***'
+def test_masks_an_escaped_key_in_plain_text():
+    """The key is also masked in bodies that are not JSON."""
+    assert body_of(record_answer(200, JSON, [(0.0, f'{{"a": "{ESCAPED}'.encode())], Secret(KEY))) == b'{"a": "***'
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e999", "NaN", "Infinity"])
-def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
-    """A cassette is JSON, whatever was sent and answered, and gives back what came."""
+def test_records_invalid_json_as_text(tmp_path, number):
+    """A cassette is valid JSON with any request and answer, and replays them unchanged."""
     body = f'{{"n": {number}}}'.encode()
     events = f'data: {{"n": {number}}}\n\n'.encode()
     calls = [
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, JSON, [(0.0, body)], KEY)),
-        RecordedCall(request=keep_request(request(body)), response=keep_answer(200, STREAM, [(0.0, events)], KEY)),
+        RecordedCall(
+            request=record_request(request(body)), response=record_answer(200, JSON, [(0.0, body)], Secret(KEY))
+        ),
+        RecordedCall(
+            request=record_request(request(body)), response=record_answer(200, STREAM, [(0.0, events)], Secret(KEY))
+        ),
     ]
     file = tmp_path / "c.json"
     write_file(file, *calls)
@@ -107,28 +113,28 @@ def test_keeps_numbers_that_json_cannot_carry_as_text(tmp_path, number):
     assert [body_of(call.response) for call in read_file(file)] == [body, events]
 
 
-def test_keeps_words_that_are_no_secret():
-    """A key of a test, "key" for one, is not masked: it would take words out of what was said."""
-    assert keep_request(request(b'{"a": "the key"}', key="key")).body == {"a": "the key"}
+def test_does_not_mask_common_words():
+    """A test key such as "key" is not masked, because it would remove words from answers."""
+    assert record_request(request(b'{"a": "the key"}', key="key")).body == {"a": "the key"}
 
 
-def test_keeps_what_redact_leaves():
-    """What `redact` returns is kept in place of the request; it may change its copy."""
+def test_records_redacted_requests():
+    """The result of `redact` is recorded instead of the request; it may change its argument."""
 
     def redact(body):
         body["inputs"]["name"] = "somebody"
         return body
 
-    kept = keep_request(request(b'{"inputs": {"name": "Ada", "n": 1}}'), redact=redact)
+    kept = record_request(request(b'{"inputs": {"name": "Ada", "n": 1}}'), redact=redact)
 
     assert kept.body == {"inputs": {"name": "somebody", "n": 1}}
 
 
 @pytest.mark.parametrize("returned", [None, "text", {"a": object()}, {"a": float("nan")}])
-def test_refuses_a_redact_that_returns_no_json(returned):
-    """A function that forgot to return, or returns what no file can hold, is told before anything is sent."""
+def test_redact_must_return_json(returned):
+    """A `redact` that returns None, or values that are not JSON, is an error before the request is sent."""
     with pytest.raises((TypeError, ValueError)):
-        keep_request(request(), redact=lambda body: returned)
+        record_request(request(), redact=lambda body: returned)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +154,10 @@ def test_refuses_a_redact_that_returns_no_json(returned):
         b"[" * 400 + b"]" * 400,
     ],
 )
-def test_gives_back_the_body_that_came(tmp_path, body):
-    """An answer is the same after it has been to the file: JSON as JSON, anything else byte by byte."""
-    answer = keep_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], KEY)
-    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
+def test_body_survives_the_file(tmp_path, body):
+    """JSON is replayed as the same JSON, any other body byte by byte."""
+    answer = record_answer(200, JSON, [(0.1, body[:3]), (0.2, body[3:])], Secret(KEY))
+    write_file(tmp_path / "c.json", RecordedCall(request=record_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -170,11 +176,11 @@ def test_gives_back_the_body_that_came(tmp_path, body):
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_gives_back_the_events_that_came(tmp_path, wire, size):
-    """A stream is the same byte by byte, with its comments, line ends and broken events, however it was cut."""
+def test_stream_survives_the_file(tmp_path, wire, size):
+    """A stream is replayed byte by byte, with comments, line ends and broken events, however it was chunked."""
     chunks = [(float(at), wire[at : at + size]) for at in range(0, len(wire), size)]
-    answer = keep_answer(200, STREAM, chunks, KEY)
-    write_file(tmp_path / "c.json", RecordedCall(request=keep_request(request()), response=answer))
+    answer = record_answer(200, STREAM, chunks, Secret(KEY))
+    write_file(tmp_path / "c.json", RecordedCall(request=record_request(request()), response=answer))
 
     (call,) = read_file(tmp_path / "c.json")
 
@@ -183,10 +189,10 @@ def test_gives_back_the_events_that_came(tmp_path, wire, size):
 
 
 def test_times_an_event_by_its_last_byte():
-    """An event has the time at which it was whole."""
+    """An event has the time at which it was complete."""
     chunks = [(0.1, b'data: {"a": 1}\n'), (0.2, b'\ndata: {"a": 2}\n\ndata: {'), (0.3, b'"a": 3}\n\n')]
 
-    events = keep_answer(200, STREAM, chunks, "").events
+    events = record_answer(200, STREAM, chunks, Secret("")).events
 
     assert [(event.at, event.event["a"]) for event in events] == [(0.2, 1), (0.2, 2), (0.3, 3)]
 
@@ -201,18 +207,18 @@ def test_times_an_event_by_its_last_byte():
         (b": usage\n\n", False),
     ],
 )
-def test_knows_when_a_stream_is_over(wire, over):
-    """A stream has said all with its usage, an error or the end marker."""
-    (event,) = keep_answer(200, STREAM, [(0.0, wire)], "").events
+def test_stream_is_complete_with_its_last_event(wire, over):
+    """A stream is complete with usage, an error or the end marker."""
+    (event,) = record_answer(200, STREAM, [(0.0, wire)], Secret("")).events
 
-    assert is_over(event) is over
+    assert is_last(event) is over
 
 
-def test_writes_one_call_a_line(tmp_path):
-    """The file is JSON Lines: letters as they are, headers sorted, and a line that can be read without the others."""
+def test_writes_one_call_per_line(tmp_path):
+    """The file is JSON Lines with unescaped letters, sorted headers and independent lines."""
     wire = [(0.1, 'data: {"response": "café"}\n\n'.encode()), (0.25, b": ping\n\n")]
-    answer = keep_answer(200, {"retry-after": "1", **STREAM}, wire, KEY)
-    call = RecordedCall(request=keep_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
+    answer = record_answer(200, {"retry-after": "1", **STREAM}, wire, Secret(KEY))
+    call = RecordedCall(request=record_request(request(b'{"b": [1], "a": {}}'), "/v1"), response=answer)
     file = tmp_path / "c.json"
 
     write_file(file, call, call)
@@ -228,9 +234,11 @@ def test_writes_one_call_a_line(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_reads_the_old_form(tmp_path):
-    """A cassette of version 1.0, one JSON object on many lines, is read as before."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+def test_reads_the_old_format(tmp_path):
+    """A cassette of version 1.0, one JSON object on many lines, can be read."""
+    call = RecordedCall(
+        request=record_request(request()), response=record_answer(200, JSON, [(0.1, b"{}")], Secret(KEY))
+    )
     file = tmp_path / "c.json"
     old = {"fetch_hive_cassette": 1, "calls": [call.model_dump(exclude_unset=True)] * 2}
     file.write_text(json.dumps(old, indent=2), "utf-8")
@@ -239,9 +247,11 @@ def test_reads_the_old_form(tmp_path):
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b'{"fetch_hive_cassette": 2, "requ', b'{"a": "caf\xc3'])
-def test_reads_what_a_killed_recorder_has_left(tmp_path, end):
-    """A line that was cut costs itself and no other; blank lines and other line ends mean nothing."""
-    call = RecordedCall(request=keep_request(request()), response=keep_answer(200, JSON, [(0.1, b"{}")], KEY))
+def test_ignores_an_incomplete_last_line(tmp_path, end):
+    """A killed recorder loses only its last call. Blank lines and other line ends are ignored."""
+    call = RecordedCall(
+        request=record_request(request()), response=record_answer(200, JSON, [(0.1, b"{}")], Secret(KEY))
+    )
     file = tmp_path / "c.json"
     write_file(file, call)
     file.write_bytes(file.read_bytes() + end)
@@ -257,22 +267,22 @@ CALL = {"request": {"method": "POST", "path": "/x"}, "response": {"status": 200}
     [
         (b"{", "is not JSON"),
         (b"\xff\xff", "is not JSON"),
-        (b"[]", "is no cassette"),
-        (b'{"calls": []}', "record makes them"),
+        (b"[]", "is not a cassette"),
+        (b'{"calls": []}', "is not a cassette"),
         (b'{"fetch_hive_cassette": 3, "calls": []}', "its format is 3"),
-        (b'{"fetch_hive_cassette": 2}', "is wrong in line 1 at request: Field required"),
-        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{\n", "is not JSON in line 2"),
-        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{}", "record makes them"),
-        (b'{"fetch_hive_cassette": 1}', "is wrong at calls: Field required"),
-        (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), "is wrong at calls.0.x"),
+        (b'{"fetch_hive_cassette": 2}', "invalid line 1: request: Field required"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{\n", "line 2 is not JSON"),
+        (json.dumps({"fetch_hive_cassette": 2, **CALL}).encode() + b"\n{}", "is not a cassette"),
+        (b'{"fetch_hive_cassette": 1}', r"c\.json: calls: Field required"),
+        (json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "x": 1}]}).encode(), r"calls\.0\.x"),
         (
             json.dumps({"fetch_hive_cassette": 1, "calls": [{**CALL, "response": {"status": 2}}]}).encode(),
             "calls.0.response.status",
         ),
     ],
 )
-def test_says_what_is_wrong_with_a_file(tmp_path, content, complaint):
-    """A file that is no cassette is one sentence with its name, the place and the reason."""
+def test_invalid_file_is_explained(tmp_path, content, complaint):
+    """The error has the file, the place and the reason in one sentence."""
     file = tmp_path / "c.json"
     file.write_bytes(content)
 
@@ -282,32 +292,50 @@ def test_says_what_is_wrong_with_a_file(tmp_path, content, complaint):
     assert str(file) in str(caught.value)
 
 
-def test_says_that_there_is_no_file(tmp_path):
-    """A file that is not there is one sentence, too."""
+def test_missing_file_is_explained(tmp_path):
+    """The error for a missing file is one sentence too."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*missing\.json: No such file"):
         read_file(tmp_path / "missing.json")
 
 
-def test_masks_what_callbacks_are_signed_with():
-    """Wherever it stands in an answer or an event; and the secret of a trigger in a query."""
+def test_masks_webhook_secrets():
+    """Webhook secrets are masked in answers and events, and trigger secrets in queries."""
     body = b'{"run_id": "r", "webhook_secret": "whsec_1", "data": [{"webhook_secret": "whsec_2"}]}'
 
-    whole = keep_answer(202, JSON, [(0.0, body)], KEY)
-    event = keep_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], KEY)
-    asked = keep_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
+    whole = record_answer(202, JSON, [(0.0, body)], Secret(KEY))
+    event = record_answer(200, STREAM, [(0.0, b'data: {"webhook_secret": "whsec_3"}\n\n')], Secret(KEY))
+    asked = record_request(request(path="/v1/agent/webhooks/a?secret=whsec_4&b=1"))
 
     assert b"whsec" not in body_of(whole) + body_of(event)
     assert whole.body["run_id"] == "r"
     assert asked.path == "/v1/agent/webhooks/a?secret=***&b=1"
 
 
-def test_keeps_a_form_with_the_same_boundary_each_time():
-    """A client makes up another one for each request: the same upload is the same call."""
+def test_masks_the_secret_of_a_trigger():
+    """The secret is in a header, which is not recorded; the body and the answer may repeat it."""
+    headers = {"X-Fetch-Hive-Webhook-Secret": "whsec_5"}
+    sent = httpx.Request("POST", "https://x.test/v1/agent/webhooks/a", headers=headers, json={"message": "whsec_5"})
+
+    answer = record_answer(401, JSON, [(0.0, b'{"error": "whsec_5 is wrong"}')], secrets_of(sent))
+
+    assert record_request(sent).body == {"message": "***"}
+    assert answer.body == {"error": "*** is wrong"}
+
+
+def test_masks_webhook_secrets_in_truncated_json():
+    """A truncated answer is recorded as text."""
+    answer = record_answer(202, JSON, [(0.0, b'{"run_id": "r", "webhook_secret": "whsec_6')], Secret(KEY))
+
+    assert body_of(answer) == b'{"run_id": "r", "webhook_secret": "***'
+
+
+def test_form_boundary_is_fixed():
+    """Clients choose a random boundary; with a fixed one, the same upload is the same call."""
     kept = []
     for boundary in ("one", "two"):
         body = f"--{boundary}\r\n\r\nbees\r\n--{boundary}--\r\n".encode()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        kept.append(keep_request(httpx.Request("POST", "https://x.test/v1/assets", headers=headers, content=body)))
+        kept.append(record_request(httpx.Request("POST", "https://x.test/v1/assets", headers=headers, content=body)))
 
     assert kept[0] == kept[1]
     assert "bees" in kept[0].body

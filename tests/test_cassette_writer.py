@@ -1,4 +1,4 @@
-"""The writer of cassettes: calls are in the file when they end, and nothing that goes wrong costs another one."""
+"""The writer of cassettes: calls are written when they end, and errors do not lose other calls."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def client():
     return FakeServer("Yes.").client()
 
 
-def test_a_call_is_in_the_file_when_it_has_ended(file, client):
-    """Nothing waits for the end of the block."""
+def test_call_is_written_when_it_ends(file, client):
+    """Calls are written before the end of the block."""
     with record(file, client):
         for name in "ab":
             client.invoke_prompt(deployment=name)
@@ -54,8 +54,8 @@ def test_a_call_is_in_the_file_when_it_has_ended(file, client):
     assert seen == names_in(file) == ["a", "b"]
 
 
-def test_a_stream_is_in_the_file_when_it_has_ended(drive, file):
-    """A stream is kept at its end, or where it is left."""
+def test_stream_is_written_when_it_ends(drive, file):
+    """A stream is written at its end, or when its reader stops."""
     client = FakeServer("one two").client()
 
     with record(file, client):
@@ -67,8 +67,8 @@ def test_a_stream_is_in_the_file_when_it_has_ended(drive, file):
     assert [recorded.response.ended for recorded in read_file(file)] == [None, "left"]
 
 
-def test_an_older_recording_stays_until_the_first_call(file, client):
-    """A block that fails before its first answer costs nothing."""
+def test_older_recording_stays_until_the_first_call(file, client):
+    """A block that fails before its first answer does not change the file."""
     with CassetteWriter(file) as writer:
         writer.append(call("old"))
 
@@ -79,8 +79,8 @@ def test_an_older_recording_stays_until_the_first_call(file, client):
     assert (before, names_in(file)) == (["old"], ["new"])
 
 
-def test_a_new_file_without_calls_is_removed(tmp_path, file):
-    """No empty file is left, and no empty link."""
+def test_new_file_without_calls_is_removed(tmp_path, file):
+    """No empty file and no broken link remains."""
     with CassetteWriter(file):
         pass
     link = tmp_path / "link.json"
@@ -91,13 +91,13 @@ def test_a_new_file_without_calls_is_removed(tmp_path, file):
     assert list(tmp_path.iterdir()) == [link]
 
 
-def test_the_second_recorder_is_refused(file, client):
-    """Two recorders of one file would cost each other's calls: the second is refused, in this process as in another."""
+def test_second_recorder_is_rejected(file, client):
+    """Two recorders would overwrite each other's calls, so the second is rejected, also across processes."""
     other = FakeServer("Yes.").client()
 
     with record(file, client):
         client.invoke_prompt(deployment="first")
-        with pytest.raises(OSError, match="another recorder is writing this cassette"), record(file, other):
+        with pytest.raises(OSError, match="another recorder is writing to this cassette"), record(file, other):
             pass
         with pytest.raises(OSError, match="another recorder"), recording_proxy(file, "https://x.test"):
             pass
@@ -108,8 +108,8 @@ def test_the_second_recorder_is_refused(file, client):
 
 
 @pytest.mark.parametrize("ends", [True, False])
-def test_a_recorder_whose_file_was_removed_meanwhile_writes_another(file, ends):
-    """A recorder that starts while the last one ends does not write to a file that is no longer there."""
+def test_removed_file_is_created_again(file, ends):
+    """A recorder that starts while another ends does not write to its removed file."""
     first = CassetteWriter(file)
     real = writer_module._lock
 
@@ -132,16 +132,16 @@ def test_a_recorder_whose_file_was_removed_meanwhile_writes_another(file, ends):
 
 @not_on_windows
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_link_stays_and_so_does_the_mode(tmp_path, at_once):
-    """The file behind a link is written, with the mode that it had; sorted calls are no exception."""
+def test_links_and_modes_are_preserved(tmp_path, at_once):
+    """The target of a link is written with its mode, also when calls are sorted."""
     real, link = tmp_path / "real.json", tmp_path / "link.json"
     real.write_text("", "utf-8")
     real.chmod(0o640)
     link.symlink_to(real)
 
     with CassetteWriter(link) as writer:
-        writer.append(call("b"), started=1, ended=4, asked="b")
-        writer.append(call("a"), started=2 if at_once else 5, ended=6, asked="a")
+        writer.append(call("b"), started=1, ended=4, sort_key="b")
+        writer.append(call("a"), started=2 if at_once else 5, ended=6, sort_key="a")
 
     assert link.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
@@ -151,8 +151,8 @@ def test_a_link_stays_and_so_does_the_mode(tmp_path, at_once):
 
 @pytest.mark.parametrize("older", [b"", b'{"fetch_hive_cassette": 1, "calls": []}\n'])
 @pytest.mark.parametrize("calls_before", [0, 1])
-def test_a_line_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypatch, older, calls_before):
-    """A full disk costs no call in the file, ends no call that has been paid for, and is an error at the end."""
+def test_failed_write_keeps_earlier_calls(file, monkeypatch, older, calls_before):
+    """A full disk loses no recorded call, breaks no billed call, and is an error at the end."""
     if older:
         file.write_bytes(older)
     client = FakeServer("Yes.").client()
@@ -180,8 +180,8 @@ def test_a_line_that_cannot_be_written_leaves_the_file_as_it_was(file, monkeypat
     assert [path for path in file.parent.iterdir() if path != file] == []
 
 
-def test_an_error_of_the_block_comes_before_that_of_the_file(file, client, monkeypatch):
-    """What the program did wrong is not hidden by a disk that is full."""
+def test_error_of_the_block_takes_precedence(file, client, monkeypatch):
+    """A write error does not hide the error of the program."""
 
     def fail(*args):
         raise OSError(28, "No space left on device")
@@ -192,8 +192,8 @@ def test_an_error_of_the_block_comes_before_that_of_the_file(file, client, monke
         raise KeyError
 
 
-def test_an_interrupt_in_the_middle_of_a_line_leaves_the_file_as_it_was(file, monkeypatch):
-    """Ctrl-C while a line is written is no broken line."""
+def test_interrupted_write_keeps_the_file_valid(file, monkeypatch):
+    """Ctrl-C during a write leaves no incomplete line."""
     write = os.write
 
     def interrupt(descriptor, data):
@@ -209,23 +209,23 @@ def test_an_interrupt_in_the_middle_of_a_line_leaves_the_file_as_it_was(file, mo
 
 
 @not_on_windows
-def test_sorting_that_fails_keeps_the_order_in_which_calls_ended(file, monkeypatch):
-    """The calls are there in any case, and nothing else is."""
+def test_failed_sorting_keeps_the_calls(file, monkeypatch):
+    """The file then has all calls in the order of their ends, and no other file remains."""
 
     def fail(*args):
         raise OSError(28, "No space left on device")
 
     with CassetteWriter(file) as writer:
-        writer.append(call("b"), started=1, ended=4, asked="b")
-        writer.append(call("a"), started=2, ended=5, asked="a")
+        writer.append(call("b"), started=1, ended=4, sort_key="b")
+        writer.append(call("a"), started=2, ended=5, sort_key="a")
         monkeypatch.setattr(writer_module.shutil, "copymode", fail)
 
     assert names_in(file) == ["b", "a"]
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_call_that_ends_after_the_block_is_not_written(file):
-    """A stream that is read on after the block is kept as far as it had come."""
+def test_call_is_not_recorded_after_the_block(file):
+    """Only the part of a stream received in the block is recorded."""
     client = FakeServer("one two").client()
 
     with record(file, client):
@@ -241,8 +241,8 @@ def test_a_call_that_ends_after_the_block_is_not_written(file):
 
 @not_on_windows
 @pytest.mark.parametrize("number", [9, signal.SIGTERM])
-def test_a_killed_program_loses_the_call_under_way_only(file, number):
-    """What has ended is in the file, whatever ends the program; the next recorder may write at once."""
+def test_killed_program_loses_only_open_calls(file, number):
+    """Ended calls are in the file however the program ends, and the next recorder can start at once."""
     code = f"""
         import os, sys
         from fetch_hive_sdk.testing import FakeServer, record
@@ -264,11 +264,11 @@ def test_a_killed_program_loses_the_call_under_way_only(file, number):
     assert names_in(file) == ["next"]
 
 
-# --- Between a program and the service -------------------------------------------------------------------------------
+# --- The proxy ------------------------------------------------------------------------------------------------------
 
 
-def test_cookies_of_one_caller_are_not_sent_for_another(file):
-    """What the service says to one caller is for that caller."""
+def test_proxy_does_not_share_cookies(file):
+    """Cookies for one caller are not sent with the calls of another."""
     seen = []
 
     def handle(request):
@@ -286,8 +286,8 @@ def test_cookies_of_one_caller_are_not_sent_for_another(file):
     assert answer.headers.get_list("set-cookie") == ["session=secret; Path=/", "other=1"]
 
 
-def test_proxy_adds_no_headers_of_its_own(file):
-    """The service sees the headers of the caller; only the compression is the proxy's choice."""
+def test_proxy_adds_no_headers(file):
+    """The service gets the caller's headers; the proxy changes only the compression."""
     seen = []
 
     def handle(request):
@@ -307,8 +307,8 @@ def test_proxy_adds_no_headers_of_its_own(file):
     assert [value for name, value in seen if name.lower() == b"x-a"] == [b"1", b"2"]
 
 
-def test_header_with_a_lone_carriage_return_is_not_passed_on(file):
-    """Such a header would be two for the next reader: the request is refused."""
+def test_proxy_rejects_lone_carriage_returns(file):
+    """Such a header would be two headers for the next server."""
     seen = []
     with serve(seen.append) as url, recording_proxy(file, f"{url}/v1") as proxy:
         address = httpx.URL(proxy.url)
@@ -320,8 +320,8 @@ def test_header_with_a_lone_carriage_return_is_not_passed_on(file):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_proxy_of_the_environment_gets_no_call_to_this_machine(file, monkeypatch, host):
-    """The key does not leave the machine on its way to a service on the machine."""
+def test_proxy_bypasses_other_proxies_for_local_services(file, monkeypatch, host):
+    """Calls to a service on this machine do not leave it."""
     asked = []
     with serve(asked.append) as other, FakeServer("Yes.").serve() as url:
         for name in ("HTTP_PROXY", "ALL_PROXY"):

@@ -1,4 +1,4 @@
-"""The command line, called in process where that shows all, and as a program where it does not."""
+"""The command line, called in process where possible, and otherwise as a program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A service that the command line finds by its environment."""
+    """A service configured in the environment of the command line."""
     fake = FakeServer()
     fake.answers("d", "Short.", reasoning="Hm.", usage={"total_tokens": 3, "prompt_tokens": 1, "completion_tokens": 2})
     with fake.serve() as url:
@@ -33,7 +33,7 @@ def fake(monkeypatch):
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "nonsense:::"])
 def test_demo_shows_everything(capsys, monkeypatch, proxy):
-    """The demo runs without key and network, whatever the environment says, and shows its own source."""
+    """The demo works without key and network in any environment, and shows its own source."""
     monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://nowhere.test")
     monkeypatch.setenv("HTTP_PROXY", proxy)
     monkeypatch.setenv("ALL_PROXY", proxy)
@@ -52,8 +52,8 @@ def test_demo_shows_everything(capsys, monkeypatch, proxy):
 
 
 @pytest.mark.parametrize("before", [{}, {"NO_PROXY": "intern.test"}])
-def test_demo_leaves_the_environment_as_it_was(monkeypatch, before):
-    """What keeps proxies away is gone when the demo is over."""
+def test_demo_restores_the_environment(monkeypatch, before):
+    """The demo does not leave proxy settings behind."""
     for name, value in before.items():
         monkeypatch.setenv(name, value)
 
@@ -72,7 +72,7 @@ def test_invoke_prints_text_and_usage(fake, capsys, form):
 
 
 def test_invoke_prints_json(fake, capsys):
-    """`--json` prints the answer as it came."""
+    """`--json` prints the answer unchanged."""
     code = main(["invoke", "d", "--json"])
 
     seen = capsys.readouterr()
@@ -81,7 +81,7 @@ def test_invoke_prints_json(fake, capsys):
 
 
 def test_invoke_prints_events_as_json(fake, capsys):
-    """`--stream --json` prints each event as it came, on a line."""
+    """`--stream --json` prints each event unchanged on a line."""
     fake.streams("d", [{"type": "response", "response": "Short\n"}, {"type": "new", "n": 1}, "data: [DONE]\n\n"])
 
     code = main(["invoke", "d", "--stream", "--json"])
@@ -95,7 +95,7 @@ def test_invoke_prints_events_as_json(fake, capsys):
 
 
 def test_invoke_prints_an_error_event_as_json(fake, capsys):
-    """An event that tells a failure is a line like the others, and the exit code tells it, too."""
+    """An error event is printed like the others, and sets the exit code."""
     fake.answers("d", "Once", error="provider failed", error_code="x")
 
     code = main(["invoke", "d", "--stream", "--json"])
@@ -103,13 +103,13 @@ def test_invoke_prints_an_error_event_as_json(fake, capsys):
     seen = capsys.readouterr()
     assert code == 7
     assert [json.loads(line)["type"] for line in seen.out.splitlines()] == ["response", "error"]
-    told = json.loads(seen.err)
-    assert (told["error"], told["error_code"], told["exit_code"]) == ("StreamFailedError", "x", 7)
+    error = json.loads(seen.err)
+    assert (error["error"], error["error_code"], error["exit_code"]) == ("StreamFailedError", "x", 7)
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_invoke_reports_failures_as_json(fake, capsys, form):
-    """With `--json` a failure is an object on stderr, and stdout is empty."""
+def test_invoke_reports_errors_as_json(fake, capsys, form):
+    """With `--json`, an error is a JSON object on stderr, and stdout is empty."""
     fake.fails("d", 429, message="slow\ndown", error_code="api_rate_limit_exceeded")
 
     code = main(["invoke", "d", "--json", *form])
@@ -127,8 +127,8 @@ def test_invoke_reports_failures_as_json(fake, capsys, form):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_invoke_prints_the_reasoning_if_asked(fake, capsys, form):
-    """What the model thought goes to stderr, before the usage; the text stays alone on stdout."""
+def test_invoke_prints_the_reasoning_to_stderr(fake, capsys, form):
+    """The reasoning is printed before the usage; stdout has only the text."""
     code = main(["invoke", "d", "--reasoning", *form])
 
     seen = capsys.readouterr()
@@ -142,13 +142,13 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Somebody looks at what is printed."""
+    """The output is a terminal."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 
     def run(*arguments):
-        # Not in the fixture: pytest changes both between a fixture and its test.
+        # Not in the fixture: pytest replaces both streams between a fixture and its test.
         for name in ("stdout", "stderr"):
             monkeypatch.setattr(sys, name, Terminal())
         main(arguments)
@@ -158,8 +158,8 @@ def terminal(monkeypatch):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_invoke_dims_what_is_not_the_text(fake, terminal, form):
-    """On a terminal, the reasoning and the usage step back."""
+def test_invoke_dims_reasoning_and_usage(fake, terminal, form):
+    """On a terminal, the reasoning and the usage are dimmed."""
     out, err = terminal("invoke", "d", "--reasoning", *form)
 
     assert out == "Short.\n"
@@ -169,7 +169,7 @@ def test_invoke_dims_what_is_not_the_text(fake, terminal, form):
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_colours_can_be_turned_off(fake, terminal, monkeypatch, name, value):
-    """A terminal that wants no colours gets none."""
+    """NO_COLOR disables colours."""
     monkeypatch.setenv(name, value)
 
     assert "\033" not in terminal("invoke", "d")[1]
@@ -177,8 +177,8 @@ def test_colours_can_be_turned_off(fake, terminal, monkeypatch, name, value):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_an_answer_cannot_steer_the_terminal(fake, terminal, form):
-    """A terminal gets no control characters of a model; a pipe gets all that it wrote."""
+def test_answer_cannot_control_the_terminal(fake, terminal, form):
+    """Control characters in an answer are removed for a terminal, but not for a pipe."""
     fake.answers("d", "a\x1b[31m\tb\n\x07\u200dc\x9b2J")
 
     out, _ = terminal("invoke", "d", *form)
@@ -187,8 +187,8 @@ def test_an_answer_cannot_steer_the_terminal(fake, terminal, form):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_a_pipe_gets_all_that_the_model_wrote(fake, capsys, form):
-    """What goes to a file is word for word."""
+def test_pipe_gets_the_unchanged_answer(fake, capsys, form):
+    """Output to a file is not changed."""
     fake.answers("d", "a\x1b[31m\tb\u200b\n")
 
     main(["invoke", "d", *form])
@@ -196,8 +196,8 @@ def test_a_pipe_gets_all_that_the_model_wrote(fake, capsys, form):
     assert capsys.readouterr().out.startswith("a\x1b[31m\tb\u200b\n")
 
 
-def test_tokens_are_shown_as_they_come(fake, monkeypatch):
-    """A piece of the text is written before the next one has come."""
+def test_text_is_printed_at_once(fake, monkeypatch):
+    """A chunk of text is printed before the next one arrives."""
     seen = []
 
     class Watched(Terminal):
@@ -221,29 +221,29 @@ def test_tokens_are_shown_as_they_come(fake, monkeypatch):
         ("ALL_PROXY=socks5://127.0.0.1:9", "ALL_PROXY is a SOCKS proxy, which needs one more package"),
     ],
 )
-def test_a_proxy_that_cannot_be_is_a_failure_of_the_setup(fake, capsys, monkeypatch, setting, complaint):
-    """A proxy that nothing can go through is one line, exit code 3, and no password."""
+def test_invalid_proxy_exits_with_3(fake, capsys, monkeypatch, setting, complaint):
+    """An invalid proxy is reported on one line without its password."""
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv(*setting.split("=", 1))
 
     assert main(["invoke", "d"]) == 3
 
-    told = capsys.readouterr().err
-    assert told.startswith(f"fetch-hive: {complaint}")
-    assert told.count("\n") == 1
-    assert "secret" not in told
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"fetch-hive: {complaint}")
+    assert printed.count("\n") == 1
+    assert "secret" not in printed
 
 
 def narrow_output(monkeypatch):
-    """Give the program a standard output that knows ASCII only; return what is written to it."""
+    """Give the program an ASCII-only standard output; return what is written to it."""
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
     return written
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_invoke_prints_what_the_terminal_does_not_know(fake, monkeypatch, form):
-    """A character that the output cannot encode is escaped: a paid answer is not lost to it."""
+def test_invoke_escapes_unencodable_characters(fake, monkeypatch, form):
+    """Characters that the output cannot encode are escaped, so that no billed answer is lost."""
     fake.answers("d", "caf\u00e9")
     narrow = narrow_output(monkeypatch)
 
@@ -251,8 +251,8 @@ def test_invoke_prints_what_the_terminal_does_not_know(fake, monkeypatch, form):
     assert narrow.getvalue() == b"caf\\xe9\n"
 
 
-def test_invoke_prints_json_that_the_terminal_does_not_know(fake, monkeypatch):
-    """What goes to a narrow output is JSON all the same."""
+def test_invoke_escapes_json_for_ascii_outputs(fake, monkeypatch):
+    """JSON for an ASCII output is still valid JSON."""
     fake.answers("d", "caf\u00e9")
     narrow = narrow_output(monkeypatch)
 
@@ -260,16 +260,16 @@ def test_invoke_prints_json_that_the_terminal_does_not_know(fake, monkeypatch):
     assert json.loads(narrow.getvalue())["response"] == "caf\u00e9"
 
 
-def test_invoke_runs_without_an_output(fake, monkeypatch):
-    """A program without a standard output, started in the background, does not fail for it."""
+def test_invoke_works_without_stdout(fake, monkeypatch):
+    """A background program without a standard output does not fail."""
     monkeypatch.setattr(sys, "stdout", None)
 
     assert main(["invoke", "d"]) == 0
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_invoke_can_do_without_usage(fake, capsys, form):
-    """A service that tells no usage leaves stderr empty."""
+def test_invoke_works_without_usage(fake, capsys, form):
+    """Without usage in the answer, stderr is empty."""
     fake.answers("d", "Short.\n", usage={})
 
     code = main(["invoke", "d", *form])
@@ -279,8 +279,8 @@ def test_invoke_can_do_without_usage(fake, capsys, form):
     assert seen.out.startswith("Short.\n")
 
 
-def test_invoke_can_do_without_the_event_of_usage(fake, capsys):
-    """A stream that ends without telling the usage is a whole answer, too."""
+def test_invoke_works_without_a_usage_event(fake, capsys):
+    """A stream without usage is a complete answer."""
     fake.streams("d", [{"type": "response", "response": "Short."}, "data: [DONE]\n\n"])
 
     code = main(["invoke", "d", "--stream"])
@@ -289,8 +289,8 @@ def test_invoke_can_do_without_the_event_of_usage(fake, capsys):
     assert (code, seen.out, seen.err) == (0, "Short.\n", "")
 
 
-def test_invoke_sends_what_it_is_given(fake, tmp_path):
-    """Every option is a field of the request; single inputs count before those of the file."""
+def test_invoke_sends_all_options(fake, tmp_path):
+    """Every option is a field of the request; `--input` overrides `--input-json`."""
     file = tmp_path / "inputs.json"
     file.write_text('{"text": "old", "items": [1, 2]}', "utf-8")
 
@@ -322,7 +322,7 @@ def test_invoke_sends_what_it_is_given(fake, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_invoke_reads_inputs_from_stdin(fake, monkeypatch, encoding):
-    """`--input-json -` reads the standard input, in every encoding that JSON may have and whatever the locale is."""
+    """`--input-json -` reads standard input in any encoding of JSON, with any locale."""
     data = '{"text": "caf\u00e9"}'.encode(encoding)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
 
@@ -347,7 +347,7 @@ def test_invoke_reads_inputs_from_stdin(fake, monkeypatch, encoding):
     ],
 )
 def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
-    """A value that is a scalar of JSON is read as one; all else is the text that it is, NaN included."""
+    """A JSON scalar is parsed; any other value is a string, including NaN."""
     assert main(["invoke", "d", "--metadata", f"name={text}"]) == 0
 
     assert fake.calls[0].metadata == {"name": value}
@@ -366,7 +366,7 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["invoke", "d", "--timeout", "0"], "positive number"),
         (["invoke", "d", "--timeout", "nan"], "positive number"),
         (["invoke", "d", "--timeout", "soon"], "invalid seconds value"),
-        (["record", "--out", "c"], "a command is needed"),
+        (["record", "--out", "c"], "the command is missing"),
         (["record", "pytest"], "put -- before the command: -- pytest"),
         (["replay"], "FILE"),
         (["replay", "f.json", "--pace", "-1"], "0 to 1000"),
@@ -382,8 +382,8 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["nothing"], "invalid choice"),
     ],
 )
-def test_wrong_arguments_are_usage_errors(capsys, arguments, complaint):
-    """A wrong argument is told with the usage, and exit code 2."""
+def test_invalid_arguments_are_usage_errors(capsys, arguments, complaint):
+    """An invalid argument is reported with the usage and exit code 2."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 
@@ -395,7 +395,7 @@ def test_wrong_arguments_are_usage_errors(capsys, arguments, complaint):
 
 @pytest.mark.parametrize("content", ["[1]", "{", "[" * 100_000])
 def test_inputs_must_be_an_object(capsys, tmp_path, content):
-    """The file of inputs holds one JSON object."""
+    """The file of inputs must contain one JSON object."""
     file = tmp_path / "inputs.json"
     file.write_text(content, "utf-8")
 
@@ -406,8 +406,8 @@ def test_inputs_must_be_an_object(capsys, tmp_path, content):
     assert "JSON" in capsys.readouterr().err
 
 
-def test_a_failure_cannot_steer_the_terminal(fake, capsys):
-    """Escape sequences in what a service says do not reach the terminal."""
+def test_error_cannot_control_the_terminal(fake, capsys):
+    """Escape sequences in messages of the service are removed."""
     fake.fails("d", 400, message="\x1b[31mred\x07")
 
     main(["invoke", "d"])
@@ -416,8 +416,8 @@ def test_a_failure_cannot_steer_the_terminal(fake, capsys):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_a_refusal_is_one_line(fake, capsys, form):
-    """A refusal is one line on stderr and exit code 4."""
+def test_error_response_exits_with_4(fake, capsys, form):
+    """An error response is one line on stderr."""
     fake.fails("d", 429, message="slow\ndown", error_code="api_rate_limit_exceeded")
 
     code = main(["invoke", "d", *form])
@@ -427,8 +427,8 @@ def test_a_refusal_is_one_line(fake, capsys, form):
     assert (code, seen.out, seen.err) == (4, "", line)
 
 
-def test_a_broken_stream_keeps_what_came(fake, capsys):
-    """What has been paid for stays on stdout; the failure is exit code 7."""
+def test_broken_stream_exits_with_7(fake, capsys):
+    """The received text stays on stdout."""
     fake.answers("d", "Once upon", error="provider failed")
 
     code = main(["invoke", "d", "--stream"])
@@ -439,16 +439,16 @@ def test_a_broken_stream_keeps_what_came(fake, capsys):
     assert seen.err.count("\n") == 1
 
 
-def test_no_key_is_a_failure_of_its_own(capsys):
-    """Without a key the exit code is 3."""
+def test_missing_key_exits_with_3(capsys):
+    """A missing key has its own exit code."""
     code = main(["invoke", "d"])
 
     assert code == 3
     assert capsys.readouterr().err.startswith("fetch-hive: api_key is required")
 
 
-def test_nobody_at_home_is_a_failure_of_its_own(capsys, monkeypatch):
-    """Without a connection the exit code is 5."""
+def test_failed_connection_exits_with_5(capsys, monkeypatch):
+    """A failed connection has its own exit code."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", TEST_KEY)
     with FakeServer().serve() as url:
         pass
@@ -459,8 +459,8 @@ def test_nobody_at_home_is_a_failure_of_its_own(capsys, monkeypatch):
     assert capsys.readouterr().err.startswith("fetch-hive: could not connect")
 
 
-def test_a_false_answer_is_a_failure_of_its_own(fake, capsys):
-    """An answer that is not as promised is exit code 6, and says that it may have been billed."""
+def test_invalid_answer_exits_with_6(fake, capsys):
+    """The message adds that the call may have been billed."""
     fake.streams("d", ["data: {\n\n"])
 
     code = main(["invoke", "d", "--stream"])
@@ -470,7 +470,7 @@ def test_a_false_answer_is_a_failure_of_its_own(fake, capsys):
 
 
 def test_version_and_help(capsys):
-    """`--version` and `--help` answer and leave."""
+    """`--version` and `--help` print and exit."""
     for option, answer in [("--version", f"fetch-hive {__version__}"), ("--help", "examples:")]:
         with pytest.raises(SystemExit) as caught:
             main([option])
@@ -480,7 +480,7 @@ def test_version_and_help(capsys):
 
 @pytest.mark.parametrize("command", ["demo", "serve", "invoke", "record", "replay", "prompts", "doctor", "completion"])
 def test_every_command_has_examples_and_exit_codes(capsys, command):
-    """`--help` shows how a command is used, and what its exit codes mean."""
+    """`--help` has examples and exit codes for every command."""
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
 
@@ -492,7 +492,7 @@ def test_every_command_has_examples_and_exit_codes(capsys, command):
 
 @pytest.fixture
 def _heeds_ctrl_c():
-    """Ctrl-C is heard, even where the tests were started in the background, which ignores it."""
+    """Handle Ctrl-C even if the tests run in the background, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -500,7 +500,7 @@ def _heeds_ctrl_c():
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_ctrl_c_ends_quietly(fake, capsys):
-    """Ctrl-C in a call ends without a traceback, with the exit code of shells."""
+    """Ctrl-C in a call exits without a traceback, with the exit code of shells."""
 
     def interrupt(request):
         os.kill(os.getpid(), signal.SIGINT)
@@ -513,7 +513,7 @@ def test_ctrl_c_ends_quietly(fake, capsys):
 
 
 def test_ctrl_c_ends_the_wait_for_inputs(capsys, monkeypatch):
-    """Ctrl-C while the program waits for somebody to type ends quietly, too."""
+    """Ctrl-C while the program reads from a terminal exits without a traceback."""
 
     class Nobody(io.BytesIO):
         def read(self, size=-1):
@@ -527,7 +527,7 @@ def test_ctrl_c_ends_the_wait_for_inputs(capsys, monkeypatch):
 
 @pytest.fixture
 def closed_pipe():
-    """The end to write to of a pipe that nobody reads from."""
+    """The writing end of a pipe whose reader has closed."""
     reading, writing = os.pipe()
     os.close(reading)
     yield writing
@@ -536,7 +536,7 @@ def closed_pipe():
 
 @pytest.fixture
 def buffered(monkeypatch):
-    """Output is buffered, as it is for users: what fails, fails late."""
+    """Output is buffered, as usual, so that write errors appear late."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
 
@@ -554,15 +554,15 @@ def buffered(monkeypatch):
     ],
 )
 @pytest.mark.usefixtures("buffered", "fake")
-def test_a_closed_pipe_ends_quietly(closed_pipe, arguments):
-    """A reader that has enough ends the program without a word, at its very end, too."""
+def test_closed_pipe_ends_quietly(closed_pipe, arguments):
+    """A closed pipe ends the program without a message, also at exit."""
     done = subprocess.run([*PROGRAM, *arguments], stdout=closed_pipe, stderr=subprocess.PIPE, check=False)
 
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_closed_pipe_has_an_exit_code(fake, closed_pipe, monkeypatch):
-    """`main` answers with the exit code, and leaves nothing that could not be flushed at the end."""
+def test_closed_pipe_has_an_exit_code(fake, closed_pipe, monkeypatch):
+    """`main` returns the exit code, and leaves nothing to flush at exit."""
     with os.fdopen(os.dup(closed_pipe), "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
 
@@ -570,8 +570,8 @@ def test_a_closed_pipe_has_an_exit_code(fake, closed_pipe, monkeypatch):
 
 
 @pytest.mark.usefixtures("buffered", "fake")
-def test_a_closed_stderr_does_not_cost_the_answer(closed_pipe):
-    """What has been paid for is on stdout, although the usage cannot be told."""
+def test_closed_stderr_keeps_the_answer(closed_pipe):
+    """The billed answer is on stdout although the usage cannot be printed."""
     done = subprocess.run([*PROGRAM, "invoke", "d"], stdout=subprocess.PIPE, stderr=closed_pipe, check=False)
 
     assert (done.returncode, done.stdout) == (141, b"Short.\n")
@@ -597,8 +597,8 @@ def run_without(number, *arguments):
         (["serve", "--file", "no.toml"], 2, ""),
     ],
 )
-def test_nothing_for_a_closed_stderr_goes_to_stdout(arguments, code, out):
-    """What would be said on stderr is lost with it, and not taken for the answer."""
+def test_closed_stderr_discards_messages(arguments, code, out):
+    """Messages for a closed stderr do not go to stdout."""
     done = run_without(2, *arguments)
 
     assert (done.returncode, done.stdout) == (code, out)
@@ -607,18 +607,18 @@ def test_nothing_for_a_closed_stderr_goes_to_stdout(arguments, code, out):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no sh")
 @pytest.mark.usefixtures("fake")
 def test_closed_stdin_is_one_line():
-    """Inputs cannot be read from a standard input that is closed; all else does not need it."""
+    """Reading inputs from a closed standard input is one line; other commands do not need it."""
     refused = run_without(0, "invoke", "d", "--input-json", "-")
     answered = run_without(0, "invoke", "d")
 
     assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].endswith("--input-json: cannot read -: the standard input is closed")
+    assert refused.stderr.splitlines()[-1].endswith("--input-json: cannot read -: standard input is closed")
     assert answered.stdout == "Short.\n"
 
 
 @pytest.mark.parametrize("module", ["argparse", "httpx", "pydantic", "fetch_hive_sdk.testing"])
-def test_ctrl_c_while_modules_are_loaded_ends_quietly(module):
-    """Ctrl-C in the first moments of the program is no traceback."""
+def test_ctrl_c_during_imports_ends_quietly(module):
+    """Ctrl-C at the start of the program prints no traceback."""
     code = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -638,8 +638,8 @@ sys.exit(main(["demo"]))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_stderr_that_fails_is_not_a_traceback(monkeypatch):
-    """Where neither of the outputs can be written, the exit code says so."""
+def test_failing_stderr_has_an_exit_code(monkeypatch):
+    """If neither output can be written, the exit code reports it."""
 
     class Broken(io.StringIO):
         def write(self, text):
@@ -653,8 +653,8 @@ def test_a_stderr_that_fails_is_not_a_traceback(monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110 - a device
 @pytest.mark.parametrize("form", [[], ["--stream"], ["--json"]])
-def test_a_full_disk_is_one_line(fake, capsys, monkeypatch, form):
-    """An answer that cannot be written is one line on stderr and exit code 1."""
+def test_full_disk_exits_with_1(fake, capsys, monkeypatch, form):
+    """A failed write of the answer is one line on stderr."""
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         monkeypatch.setattr(sys, "stdout", full)
 
@@ -664,9 +664,9 @@ def test_a_full_disk_is_one_line(fake, capsys, monkeypatch, form):
     assert capsys.readouterr().err == "fetch-hive: cannot write: No space left on device\n"
 
 
-def test_debug_lines_on_demand(fake, caplog, monkeypatch):
-    """`FETCH_HIVE_LOG=debug` tells every request, without the key."""
-    caplog.set_level(logging.DEBUG, "fetch_hive_sdk")  # takes the level back after the test
+def test_debug_log_has_no_key(fake, caplog, monkeypatch):
+    """`FETCH_HIVE_LOG=debug` logs every request without the key."""
+    caplog.set_level(logging.DEBUG, "fetch_hive_sdk")  # restores the level after the test
     logging.getLogger("fetch_hive_sdk").setLevel(logging.WARNING)
     monkeypatch.setenv("FETCH_HIVE_LOG", "debug")
 
@@ -676,8 +676,8 @@ def test_debug_lines_on_demand(fake, caplog, monkeypatch):
     assert TEST_KEY not in caplog.text
 
 
-def test_debug_lines_go_to_stderr(fake):
-    """The lines are on stderr, and stdout has the answer alone."""
+def test_debug_log_goes_to_stderr(fake):
+    """Standard output has only the answer."""
     environment = {**os.environ, "FETCH_HIVE_LOG": "debug"}
 
     done = subprocess.run([*PROGRAM, "invoke", "d"], capture_output=True, text=True, env=environment, check=True)
@@ -689,7 +689,7 @@ def test_debug_lines_go_to_stderr(fake):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_answers_until_it_is_stopped(number):
-    """The server prints what to paste, tells what it was asked, and ends quietly when told to."""
+    """The server prints the settings for a client, describes the calls, and stops without a message."""
     server = subprocess.Popen([*PROGRAM, "serve"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     lines = [server.stdout.readline() for _ in range(4)]
     exports = dict(re.findall(r"export (\w+)=(\S+)", "".join(lines)))
@@ -704,18 +704,18 @@ def test_serve_answers_until_it_is_stopped(number):
     server.send_signal(number)
     rest = server.communicate(timeout=30)
 
-    assert done.stdout == 'd (variant v) was asked with {"text": "long"}.\n'
+    assert done.stdout == 'd (variant v) was called with {"text": "long"}.\n'
     assert (server.returncode, rest[1]) == (0, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serve_gives_the_signals_back(monkeypatch, number):
-    """The server answers while it runs, and its handlers are gone when it has been stopped."""
+def test_serve_restores_signal_handlers(monkeypatch, number):
+    """The server's signal handlers are removed when it stops."""
     before = signal.getsignal(number)
     answers = []
 
     class Reader(io.StringIO):
-        """Does what a user would do with what is printed, then stops the server."""
+        """Uses the printed settings like a user, then stops the server."""
 
         def flush(self):
             exports = dict(re.findall(r"export (\w+)=(\S+)", self.getvalue()))
@@ -727,12 +727,12 @@ def test_serve_gives_the_signals_back(monkeypatch, number):
     monkeypatch.setattr(sys, "stdout", Reader())
 
     assert main(["serve", "--delay", "0"]) == 0
-    assert answers == ["d was asked with {}."]
+    assert answers == ["d was called with {}."]
     assert signal.getsignal(number) is before
 
 
-def test_serve_says_that_a_port_is_taken(capsys):
-    """A port that is taken is one line on stderr."""
+def test_serve_reports_a_port_in_use(capsys):
+    """A port in use is one line on stderr."""
     with FakeServer().serve() as url:
         port = re.search(r":(\d+)/", url).group(1)
         code = main(["serve", "--port", port])

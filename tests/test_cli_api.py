@@ -1,4 +1,4 @@
-"""The commands for everything but prompts: `invoke --workflow`, `invoke --agent`, `api`, `requests` and `kb`."""
+"""The commands `invoke --workflow`, `invoke --agent`, `api`, `requests` and `kb`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKSPACE = "ws_1"
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A service that the command line finds by its environment."""
+    """A service configured in the environment of the command line."""
     fake = FakeServer()
     fake.answers_agent("a", AgentAnswer("It is sunny.", reasoning="Hm.", usage={"total_tokens": 3}))
     fake.answers_workflow("w", "Done.")
@@ -29,7 +29,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def see(capsys):
-    """Run a command; return its exit code and what it prints."""
+    """Run a command; return its exit code and its output."""
 
     def see(*words: str) -> tuple[int, str, str]:
         code = main(words)
@@ -43,8 +43,8 @@ def see(capsys):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_an_agent_answers(fake, see, form):
-    """Its text on stdout, all else on stderr; the request has what was given."""
+def test_agent_answers(fake, see, form):
+    """The text is on stdout, the rest on stderr; the request has all options."""
     code, out, err = see("invoke", "--agent", "a", "--message", "Weather?", "--thread", "t", "--user", "u", *form)
 
     assert (code, out) == (0, "It is sunny.\n")
@@ -54,26 +54,26 @@ def test_an_agent_answers(fake, see, form):
 
 
 @pytest.mark.parametrize("form", [[], ["--stream"]])
-def test_an_agent_that_waits_for_a_decision_says_so(fake, see, form):
-    """With the id of the approval."""
+def test_agent_waiting_for_approval_is_reported(fake, see, form):
+    """The message has the id of the approval."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[ToolUse("pay", needs_approval=True, summary="Pay 5 euros")]))
 
     code, out, err = see("invoke", "--agent", "a", "--message", "Pay", *form)
 
     assert (code, out.strip()) == (0, "")
-    assert "waits for a decision: Pay 5 euros (approval " in err
+    assert "waiting for approval: Pay 5 euros (approval " in err
 
 
-def test_a_stream_of_an_agent_is_printed_as_json(fake, see):
-    """Each event on a line."""
+def test_agent_stream_is_printed_as_json(fake, see):
+    """Each event is on a line."""
     code, out, _ = see("invoke", "--agent", "a", "--message", "Hi", "--stream", "--json")
 
     assert code == 0
     assert [json.loads(line)["type"] for line in out.splitlines()][-1] == "usage"
 
 
-def test_a_workflow_gives_its_output(fake, see):
-    """A text as it is, anything else as JSON."""
+def test_workflow_prints_its_output(fake, see):
+    """A string is printed unchanged, any other output as JSON."""
     fake.answers_workflow("o", {"n": 1})
 
     assert see("invoke", "--workflow", "w", "--input", "a=b", "--metadata", "n=1") == (0, "Done.\n", "")
@@ -83,7 +83,7 @@ def test_a_workflow_gives_its_output(fake, see):
     assert fake.workflow_calls[0].metadata == {"n": 1}
 
 
-def test_a_workflow_that_failed_is_a_failure(fake, see):
+def test_failed_workflow_has_an_exit_code(fake, see):
     """Its error is on stderr."""
     fake.answers_workflow("w", WorkflowAnswer(status="failed", error="No such\ninvoice"))
 
@@ -91,8 +91,8 @@ def test_a_workflow_that_failed_is_a_failure(fake, see):
     assert see("invoke", "--workflow", "w", "--json")[0] == 7
 
 
-def test_what_was_not_given_is_not_sent(fake, see):
-    """An empty object of inputs or metadata would be another call, to a recording for example."""
+def test_absent_options_are_not_sent(fake, see):
+    """Empty inputs or metadata would make another call, for a recording for example."""
     fake.answers("d", "Short.")
     for words in (["d"], ["--workflow", "w"], ["--agent", "a", "--message", "m"]):
         see("invoke", *words)
@@ -104,20 +104,20 @@ def test_what_was_not_given_is_not_sent(fake, see):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "pass a deployment"),
-        (["d", "--workflow", "w"], "one of them only"),
-        (["--agent", "a"], "--agent and --message go together"),
-        (["d", "--message", "m"], "--agent and --message go together"),
-        (["d", "--thread", "t"], "--thread goes with --agent"),
-        (["--agent", "a", "--message", "m", "--input", "a=b"], "an agent takes a --message"),
-        (["--agent", "a", "--message", "m", "--variant", "v"], "an agent takes a --message"),
+        ([], "pass exactly one of a deployment"),
+        (["d", "--workflow", "w"], "exactly one of"),
+        (["--agent", "a"], "--agent and --message must be used together"),
+        (["d", "--message", "m"], "--agent and --message must be used together"),
+        (["d", "--thread", "t"], "--thread requires --agent"),
+        (["--agent", "a", "--message", "m", "--input", "a=b"], "cannot be combined with --agent: pass a --message"),
+        (["--agent", "a", "--message", "m", "--variant", "v"], "cannot be combined with --agent: pass a --message"),
         (["--agent", "", "--message", "m"], "must not be empty"),
-        (["--workflow", "w", "--stream"], "a workflow has no stream"),
+        (["--workflow", "w", "--stream"], "cannot be combined with --workflow"),
         (["--workflow", ""], "must not be empty"),
     ],
 )
-def test_what_does_not_go_together_is_refused(fake, capsys, words, message):
-    """Before anything is sent."""
+def test_conflicting_options_are_rejected(fake, capsys, words, message):
+    """Nothing is sent."""
     with pytest.raises(SystemExit) as caught:
         main(["invoke", *words])
 
@@ -130,7 +130,7 @@ def test_what_does_not_go_together_is_refused(fake, capsys, words, message):
 
 
 def test_any_endpoint_can_be_called(fake, see):
-    """A GET with its query, a POST with its fields; the answer is JSON."""
+    """A GET can have a query and a POST fields; the answer is printed as JSON."""
     assert json.loads(see("api", "GET", "/public/models")[1])[0]["id"] == "fake-model"
     assert json.loads(see("api", "get", "error_codes", "-f", "locale=es")[1])["codes"]
     code, out, err = see("api", "POST", "/workflow/invoke", "-f", "deployment=w", "-f", "user=7", "-F", "new=7")
@@ -138,8 +138,8 @@ def test_any_endpoint_can_be_called(fake, see):
     assert (fake.workflow_calls[0].user, fake.workflow_calls[0].raw["new"]) == ("7", 7)
 
 
-def test_a_body_is_read_from_a_file_or_stdin(fake, see, tmp_path, monkeypatch):
-    """As JSON, whatever it is."""
+def test_body_is_read_from_a_file_or_stdin(fake, see, tmp_path, monkeypatch):
+    """The body can be any JSON."""
     file = tmp_path / "body.json"
     file.write_text('{"knowledge_base": {"name": "Docs"}}', "utf-8")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
@@ -151,8 +151,8 @@ def test_a_body_is_read_from_a_file_or_stdin(fake, see, tmp_path, monkeypatch):
     assert first["knowledge_base"]["name"] == second["knowledge_base"]["name"] == "Docs"
 
 
-def test_an_empty_answer_prints_nothing(fake, see):
-    """It is a success all the same."""
+def test_empty_answer_prints_nothing(fake, see):
+    """It is a success."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[ToolUse("pay", needs_approval=True)]))
     reply = json.loads(see("invoke", "--agent", "a", "--message", "Pay", "--json")[1])
     approval = reply["pending_tool_approvals"][0]["approval_id"]
@@ -162,8 +162,8 @@ def test_an_empty_answer_prints_nothing(fake, see):
     assert see("api", "POST", path, "-f", "decision=deny") == (0, "", "")
 
 
-def test_a_refused_call_has_the_exit_code_of_a_refusal(fake, see):
-    """And the message on stderr."""
+def test_error_response_exits_with_4(fake, see):
+    """The message is on stderr."""
     code, out, err = see("api", "GET", "/nowhere")
 
     assert (code, out) == (4, "")
@@ -175,15 +175,15 @@ def test_a_refused_call_has_the_exit_code_of_a_refusal(fake, see):
     [
         (["GET", "/public/../x"], "path must not have"),
         (["GET", "//elsewhere.test/x"], "path must be what follows"),
-        (["POST", "/x", "-f", "a=b", "--input", "f"], "does not go with -f"),
-        (["GET", "/x", "--input", "f"], "a GET has no body"),
+        (["POST", "/x", "-f", "a=b", "--input", "f"], "cannot be combined with -f"),
+        (["GET", "/x", "--input", "f"], "--input cannot be used with GET"),
         (["POST", "/x", "--input", "missing.json"], "cannot read missing.json"),
         (["POST", "/x", "-f", "a"], "must be NAME=VALUE"),
         (["BREW", "/x"], "invalid choice"),
     ],
 )
-def test_an_impossible_call_is_refused(fake, capsys, words, message):
-    """Before anything is sent."""
+def test_invalid_call_is_rejected(fake, capsys, words, message):
+    """Nothing is sent."""
     with pytest.raises(SystemExit) as caught:
         main(["api", *words])
 
@@ -194,8 +194,8 @@ def test_an_impossible_call_is_refused(fake, capsys, words, message):
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_is_looked_up(fake, see):
-    """As lines for people, or as JSON."""
+def test_request_is_looked_up(fake, see):
+    """The record is printed as lines or as JSON."""
     request_id = json.loads(see("invoke", "--workflow", "w", "--json")[1])["request_id"]
 
     code, out, _ = see("requests", "get", request_id)
@@ -206,8 +206,8 @@ def test_a_request_is_looked_up(fake, see):
     assert json.loads(see("requests", "get", request_id, "--json")[1])["status"] == "completed"
 
 
-def test_a_request_is_waited_for(fake, see):
-    """Until it has ended, or the time is over."""
+def test_request_can_be_awaited(fake, see):
+    """The command waits until the call has ended or the time is up."""
     body = {"deployment": "w", "async": {"enabled": True, "callback_url": "https://example.com/hook"}}
     fake.answers_workflow("w", [WorkflowAnswer("Done.", looks=0), WorkflowAnswer("Done.", looks=10**6)])
     client = fake.client()
@@ -219,8 +219,8 @@ def test_a_request_is_waited_for(fake, see):
     assert "did not end within" in err
 
 
-def test_an_unknown_request_is_refused(fake, see, capsys):
-    """By the service, or before anything is sent if it is no id."""
+def test_unknown_request_is_rejected(fake, see, capsys):
+    """An invalid id is rejected before anything is sent."""
     assert see("requests", "get", "req_none")[0] == 4
     with pytest.raises(SystemExit) as caught:
         main(["requests", "get", ".."])
@@ -231,7 +231,7 @@ def test_an_unknown_request_is_refused(fake, see, capsys):
 
 
 def test_knowledge_bases_are_listed_and_searched(fake, see):
-    """In the workspace of the environment, or of the option."""
+    """The workspace comes from the environment or the option."""
     client = fake.client(workspace_id=WORKSPACE)
     base = client.knowledge_bases.create(name="Docs")
     client.knowledge_bases.items.create(base.id, name="Refunds", data_content="A refund takes 14 days.")
@@ -243,8 +243,8 @@ def test_knowledge_bases_are_listed_and_searched(fake, see):
     assert see("kb", "list", "--workspace", "ws_2") == (0, "", "")
 
 
-def test_a_workspace_is_needed(fake, see, monkeypatch):
-    """Without one, it is said before anything is sent."""
+def test_workspace_is_required(fake, see, monkeypatch):
+    """A missing workspace is reported before anything is sent."""
     monkeypatch.delenv("FETCH_HIVE_WORKSPACE_ID")
 
     code, out, err = see("kb", "list")
@@ -253,8 +253,8 @@ def test_a_workspace_is_needed(fake, see, monkeypatch):
     assert "FETCH_HIVE_WORKSPACE_ID" in err
 
 
-def test_a_search_that_cannot_be_is_refused(fake, capsys):
-    """With what is wrong, and before anything is sent."""
+def test_invalid_search_is_rejected(fake, capsys):
+    """The reason is reported before anything is sent."""
     with pytest.raises(SystemExit) as caught:
         main(["kb", "search", "kb_1", "q", "--limit", "21"])
 
@@ -262,8 +262,8 @@ def test_a_search_that_cannot_be_is_refused(fake, capsys):
     assert "less than or equal to 20" in capsys.readouterr().err
 
 
-def test_a_failure_is_json_if_that_was_asked_for(fake, see):
-    """As of `invoke`."""
+def test_error_is_json_with_json(fake, see):
+    """`--json` prints errors as `invoke` does."""
     fake.answers_agent("a", Refusal(402, "No credits."))
 
     for words in (["invoke", "--agent", "a", "--message", "m"], ["requests", "get", "r"], ["kb", "search", "k", "q"]):

@@ -1,4 +1,4 @@
-"""`fetch-hive completion`: what argcomplete makes, and what a shell then offers."""
+"""`fetch-hive completion`: the script of argcomplete, and the completions in a shell."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def script(capsys):
 
 @pytest.fixture
 def complete(script, tmp_path):
-    """Ask a real bash what it offers for the last word."""
+    """Return the completions that a real bash offers for the last word."""
     bash = shutil.which("bash")
     if bash is None:
         pytest.skip("there is no bash here")
@@ -82,18 +82,18 @@ printf "%s\\n" "${{COMPREPLY[@]}}"
     ],
 )
 def test_bash_completes(complete, line, offered):
-    """Bash offers commands, options and files, where each of them may stand."""
+    """Bash completes commands, options and files in their places."""
     assert [word for word in complete(line) if word not in {"-h", "--help"}] == offered
 
 
 def test_bash_completes_the_commands_to_record(complete):
-    """After `--` stands any command."""
+    """After `--`, bash completes any command."""
     assert "env" in complete("fetch-hive record -- en")
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_scripts_are_of_their_language(script, shell):
-    """The shells that are here can read their scripts."""
+def test_scripts_are_valid(script, shell):
+    """The installed shells accept their scripts."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"there is no {shell} here")
@@ -105,7 +105,7 @@ def test_scripts_are_of_their_language(script, shell):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_shell_has_a_script(script, shell):
-    """A script names the program, and how to ask it."""
+    """A script has the name of the program and the call of argcomplete."""
     written = script(shell)
 
     assert "fetch-hive" in written
@@ -114,7 +114,7 @@ def test_each_shell_has_a_script(script, shell):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_missing_package_is_one_line(capsys, monkeypatch, shell):
-    """Without argcomplete there is one line that says how to install it, and exit code 1."""
+    """Without argcomplete, one line tells how to install it, with exit code 1."""
     for name in ("argcomplete", "argcomplete.shell_integration"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -122,4 +122,4 @@ def test_missing_package_is_one_line(capsys, monkeypatch, shell):
 
     seen = capsys.readouterr()
     assert seen.out == ""
-    assert seen.err == "fetch-hive: completion needs one more package: pip install 'fetch-hive-sdk[completion]'\n"
+    assert seen.err == "fetch-hive: completion requires argcomplete: pip install 'fetch-hive-sdk[completion]'\n"

@@ -1,4 +1,4 @@
-"""`fetch-hive doctor`: a line for each thing that a call needs, and what to do about it."""
+"""`fetch-hive doctor`: a line for each check, with advice for each problem."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _environment(monkeypatch):
 
 @contextmanager
 def answering(status=200, headers=None, context=None):
-    """Serve answers on a loopback port; yield the base URL and what was asked."""
+    """Serve answers on a loopback port; yield the base URL and the received requests."""
     asked = []
 
     class Visit(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ def answering(status=200, headers=None, context=None):
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request, client_address):
-            """A client that does not trust us hangs up."""
+            """Ignore clients that reject the certificate."""
 
         def get_request(self):
             connection, address = super().get_request()
@@ -68,15 +68,15 @@ def answering(status=200, headers=None, context=None):
 
 @pytest.fixture
 def examine(capsys, monkeypatch):
-    """Run the doctor for a base URL; return the exit code and what it found, by check."""
+    """Run the doctor for a base URL; return the exit code and the findings by check."""
 
     def examine(url=None, *options):
         if url is not None:
             monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
         code = main(["doctor", "--json", *options])
-        told = json.loads(capsys.readouterr().out)
-        assert told["ok"] is (code == 0)
-        return code, {finding["check"]: finding for finding in told["checks"]}
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] is (code == 0)
+        return code, {finding["check"]: finding for finding in report["checks"]}
 
     return examine
 
@@ -85,8 +85,8 @@ def results(found):
     return {check: finding["result"] for check, finding in found.items()}
 
 
-def test_finds_that_all_is_well(capsys, monkeypatch):
-    """A line for each check, in columns, and exit code 0."""
+def test_no_problems_exit_with_0(capsys, monkeypatch):
+    """There is a line for each check, in columns."""
     with answering(headers={"Date": format_datetime(dt.datetime.now(dt.timezone.utc))}) as (url, asked):
         monkeypatch.setenv("FETCH_HIVE_BASE_URL", url)
         code = main(["doctor"])
@@ -99,14 +99,14 @@ def test_finds_that_all_is_well(capsys, monkeypatch):
     assert lines[1] == "ok       key       FETCH_HIVE_API_KEY is fhk_***, 14 characters long"
     assert lines[2] == f"ok       base URL  {url}, from FETCH_HIVE_BASE_URL"
     assert re.match(r"ok       dns       localhost is .*127\.0\.0\.1", lines[4])
-    assert lines[7] == "ok       clock     as that of the service"
+    assert lines[7] == "ok       clock     same as that of the service"
     ((path, headers),) = asked
     assert path == "/v1/error_codes"
     assert not any(KEY in value for value in headers.values())
 
 
-def test_needs_no_network_with_offline(examine, monkeypatch):
-    """`--offline` looks at this machine alone."""
+def test_offline_uses_no_network(examine, monkeypatch):
+    """`--offline` checks only this machine."""
 
     def nothing(*args, **kwargs):
         raise AssertionError("the network was used")
@@ -119,15 +119,15 @@ def test_needs_no_network_with_offline(examine, monkeypatch):
     assert results(found)["network"] == "skipped"
 
 
-def test_knows_the_service(examine):
-    """Without a setting it looks at the service itself."""
+def test_default_base_url_is_the_service(examine):
+    """Without a setting, the base URL is that of the service."""
     _, found = examine(None, "--offline")
 
-    assert found["base URL"]["found"] == "https://api.fetchhive.com/v1, the service itself"
+    assert found["base URL"]["found"] == "https://api.fetchhive.com/v1, the default"
 
 
-def test_tells_the_versions(examine):
-    """What a report of a bug needs is on one line."""
+def test_prints_the_versions(examine):
+    """One line has all versions for a bug report."""
     _, found = examine(None, "--offline")
 
     assert re.fullmatch(
@@ -140,12 +140,12 @@ def test_tells_the_versions(examine):
     [
         ("", "is not set"),
         ("  ", "is not set"),
-        ("fhk_ 123456", "cannot be a key"),
-        ("fhk_\u00e9123456", "cannot be a key"),
+        ("fhk_ 123456", "is not a valid key"),
+        ("fhk_\u00e9123456", "is not a valid key"),
     ],
 )
-def test_finds_a_key_that_cannot_be(examine, monkeypatch, key, complaint):
-    """A key that is missing or broken is a problem, and is not shown."""
+def test_invalid_key_is_a_problem(examine, monkeypatch, key, complaint):
+    """A missing or invalid key is a problem, and is not shown."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", key)
 
     code, found = examine(None, "--offline")
@@ -155,8 +155,8 @@ def test_finds_a_key_that_cannot_be(examine, monkeypatch, key, complaint):
     assert "123456" not in json.dumps(found)
 
 
-def test_shows_no_part_of_a_key(examine, monkeypatch):
-    """Of a key of another form nothing is shown but its length."""
+def test_key_is_not_shown(examine, monkeypatch):
+    """Of a key without the usual prefix, only the length is shown."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", "secret-of-ada")
 
     _, found = examine(None, "--offline")
@@ -165,8 +165,8 @@ def test_shows_no_part_of_a_key(examine, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://example.test/v1", "https://ada:secret@x.test", "x"])
-def test_finds_a_base_url_that_cannot_be(examine, url):
-    """A base URL that no client takes is a problem; its password is not shown, and the network is left alone."""
+def test_invalid_base_url_is_a_problem(examine, url):
+    """Its password is not shown, and the network checks are skipped."""
     code, found = examine(url)
 
     assert (code, found["base URL"]["result"], found["network"]["result"]) == (8, "problem", "skipped")
@@ -174,7 +174,7 @@ def test_finds_a_base_url_that_cannot_be(examine, url):
 
 
 @pytest.mark.parametrize(
-    ("variables", "result", "told"),
+    ("variables", "result", "expected"),
     [
         ({}, "ok", "none"),
         ({"HTTPS_PROXY": "http://ada:secret@x.test:1"}, "ok", "from HTTPS_PROXY"),
@@ -184,20 +184,20 @@ def test_finds_a_base_url_that_cannot_be(examine, url):
         ({"ALL_PROXY": "http://x.test", "no_proxy": "a:b"}, "problem", "NO_PROXY has an entry that is not a host name"),
     ],
 )
-def test_looks_at_the_proxies(examine, monkeypatch, variables, result, told):
-    """The variables that count are named, those that cannot be read are a problem, and no password is shown."""
+def test_checks_the_proxies(examine, monkeypatch, variables, result, expected):
+    """The effective variables are named, invalid ones are a problem, and no password is shown."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     code, found = examine(None, "--offline")
 
     assert (code == 0, found["proxy"]["result"]) == (result == "ok", result)
-    assert found["proxy"]["found"].startswith(told)
+    assert found["proxy"]["found"].startswith(expected)
     assert "secret" not in json.dumps(found)
 
 
-def test_finds_a_socks_proxy_without_its_package(examine, monkeypatch):
-    """What is missing for a SOCKS proxy is named."""
+def test_socks_proxy_needs_its_package(examine, monkeypatch):
+    """The missing package is named."""
     monkeypatch.setitem(__import__("sys").modules, "socksio", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
 
@@ -207,8 +207,8 @@ def test_finds_a_socks_proxy_without_its_package(examine, monkeypatch):
     assert "needs one more package" in found["proxy"]["found"]
 
 
-def test_goes_through_the_proxy(examine, monkeypatch):
-    """Behind a proxy, names and certificates are the proxy's business."""
+def test_uses_the_proxy(examine, monkeypatch):
+    """Behind a proxy, name and certificate are not checked."""
     with answering(407) as (proxy, asked):
         monkeypatch.setenv("HTTPS_PROXY", proxy.replace("/v1", ""))
         monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
@@ -219,8 +219,8 @@ def test_goes_through_the_proxy(examine, monkeypatch):
     assert asked[0][0] == "service.test:443"
 
 
-def test_goes_past_the_proxy_to_this_machine(examine, monkeypatch):
-    """A service on this machine is not asked through a proxy, as no call is."""
+def test_bypasses_the_proxy_for_this_machine(examine, monkeypatch):
+    """A service on this machine is called without a proxy, as by all calls."""
     with answering() as (proxy, asked_proxy), answering() as (url, asked):
         monkeypatch.setenv("HTTP_PROXY", proxy.replace("/v1", ""))
         code, found = examine(url)
@@ -228,8 +228,8 @@ def test_goes_past_the_proxy_to_this_machine(examine, monkeypatch):
     assert (code, found["dns"]["result"], len(asked), asked_proxy) == (0, "ok", 1, [])
 
 
-def test_finds_a_name_that_is_not_there(examine, monkeypatch):
-    """A host that nobody knows is a problem, and ends the examination."""
+def test_unknown_host_is_a_problem(examine, monkeypatch):
+    """A name that cannot be resolved ends the network checks."""
 
     def unknown(*args, **kwargs):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -239,7 +239,7 @@ def test_finds_a_name_that_is_not_there(examine, monkeypatch):
     code, found = examine("https://nowhere.test/v1")
 
     assert (code, list(found)[-1]) == (8, "dns")
-    assert found["dns"]["found"] == "nowhere.test is not found: Name or service not known"
+    assert found["dns"]["found"] == "cannot resolve nowhere.test: Name or service not known"
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def server_context(authority, *names, **further):
 
 @pytest.fixture
 def trust(monkeypatch, tmp_path):
-    """Trust the certificates of an authority, and no others."""
+    """Trust the certificates of one authority only."""
 
     def trust(authority):
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -267,8 +267,8 @@ def trust(monkeypatch, tmp_path):
     return trust
 
 
-def test_shakes_hands(examine, authority, trust):
-    """A trusted certificate is well, and how long it is valid is told."""
+def test_trusted_certificate_is_ok(examine, authority, trust):
+    """The remaining validity of the certificate is printed."""
     trust(authority)
     with answering(context=server_context(authority, "localhost")) as (url, _):
         code, found = examine(url)
@@ -277,8 +277,8 @@ def test_shakes_hands(examine, authority, trust):
     assert re.fullmatch(r"TLSv1\.\d, certificate valid for \d+ more days", found["tls"]["found"])
 
 
-def test_finds_a_certificate_that_ends_soon(examine, authority, trust):
-    """A certificate in its last days is a warning, and no problem."""
+def test_expiring_certificate_is_a_warning(examine, authority, trust):
+    """A certificate near its end is a warning, not a problem."""
     trust(authority)
     context = server_context(authority, "localhost", not_after=NOW + dt.timedelta(days=3, hours=1))
     with answering(context=context) as (url, _):
@@ -296,8 +296,8 @@ def test_finds_a_certificate_that_ends_soon(examine, authority, trust):
         ((True, "localhost", NOW - dt.timedelta(days=1)), "expired"),
     ],
 )
-def test_finds_a_certificate_that_is_not_trusted(examine, authority, trust, certificate, complaint):
-    """A certificate of nobody, for somebody else or out of date is a problem, with its reason."""
+def test_untrusted_certificate_is_a_problem(examine, authority, trust, certificate, complaint):
+    """A self-signed certificate, one for another host or an expired one is a problem with its reason."""
     is_trusted, name, end = certificate
     trust(authority if is_trusted else trustme.CA())
     with answering(context=server_context(authority, name, not_after=end)) as (url, _):
@@ -307,17 +307,17 @@ def test_finds_a_certificate_that_is_not_trusted(examine, authority, trust, cert
     assert re.search(complaint, found["tls"]["found"])
 
 
-def test_finds_that_there_is_no_tls(examine):
-    """A server that speaks plain http is a problem."""
+def test_missing_tls_is_a_problem(examine):
+    """A server that uses plain http is a problem."""
     with answering() as (url, _):
         code, found = examine(url.replace("http://", "https://"))
 
     assert (code, found["tls"]["result"]) == (8, "problem")
-    assert "no secure connection to localhost" in found["tls"]["found"]
+    assert "cannot connect to localhost with TLS" in found["tls"]["found"]
 
 
-def test_finds_certificates_that_cannot_be_read(examine, monkeypatch, tmp_path):
-    """A file of trusted certificates that is none is a problem."""
+def test_invalid_certificate_file_is_a_problem(examine, monkeypatch, tmp_path):
+    """An invalid SSL_CERT_FILE is a problem."""
     (tmp_path / "ca.pem").write_text("none", "utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with answering() as (url, _):
@@ -334,15 +334,15 @@ def test_finds_certificates_that_cannot_be_read(examine, monkeypatch, tmp_path):
     ("status", "headers", "result", "advice"),
     [
         (200, {}, "ok", ""),
-        (200, {"Content-Type": "text/html"}, "warning", "a page answers"),
-        (404, {}, "warning", "a stand-in knows no catalogue"),
-        (302, {"Location": "https://x.test"}, "warning", "may be wrong"),
-        (407, {}, "problem", "the proxy wants a user name"),
-        (503, {}, "problem", "out of order"),
+        (200, {"Content-Type": "text/html"}, "warning", "seems to be a web page"),
+        (404, {}, "warning", "a gateway or fake may lack this endpoint"),
+        (302, {"Location": "https://x.test"}, "warning", "check the base URL"),
+        (407, {}, "problem", "add the user name"),
+        (503, {}, "problem", "the service has a problem"),
     ],
 )
-def test_judges_what_the_service_answers(examine, status, headers, result, advice):
-    """Each kind of answer has a result and an advice."""
+def test_rates_the_answer_of_the_service(examine, status, headers, result, advice):
+    """Each kind of answer has a result and advice."""
     with answering(status, headers) as (url, _):
         code, found = examine(url)
 
@@ -351,8 +351,8 @@ def test_judges_what_the_service_answers(examine, status, headers, result, advic
     assert found["service"]["found"].startswith(f"GET /error_codes answered {status} after ")
 
 
-def test_finds_that_nobody_is_there(examine):
-    """A port that nobody listens on is a problem."""
+def test_closed_port_is_a_problem(examine):
+    """A port without a server is a problem."""
     with answering() as (url, _):
         pass
 
@@ -362,29 +362,29 @@ def test_finds_that_nobody_is_there(examine):
     assert "no answer: " in found["service"]["found"]
 
 
-@pytest.mark.parametrize(("hours", "told"), [(-2, r"7[12]\d\d s ahead of"), (2, r"7[12]\d\d s behind")])
-def test_compares_the_clocks(examine, hours, told):
-    """A clock that is wrong is a warning."""
+@pytest.mark.parametrize(("hours", "expected"), [(-2, r"7[12]\d\d s ahead of"), (2, r"7[12]\d\d s behind")])
+def test_compares_the_clocks(examine, hours, expected):
+    """A clock that differs is a warning."""
     theirs = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=hours)
     with answering(headers={"Date": format_datetime(theirs)}) as (url, _):
         code, found = examine(url)
 
     assert (code, found["clock"]["result"]) == (0, "warning")
-    assert re.search(told, found["clock"]["found"])
+    assert re.search(expected, found["clock"]["found"])
 
 
 @pytest.mark.parametrize("date", [None, "soon"])
-def test_clocks_need_two(examine, date):
-    """Where the service tells no time, there is nothing to compare."""
+def test_clock_check_needs_a_date(examine, date):
+    """Without a Date header, the check is skipped."""
     with answering(headers={"Date": date} if date else {}) as (url, _):
         code, found = examine(url)
 
     assert (code, found["clock"]["result"]) == (0, "skipped")
-    assert "does not tell the time" in found["clock"]["found"]
+    assert "has no date" in found["clock"]["found"]
 
 
 def test_shows_results_in_colours(capsys, monkeypatch):
-    """Where colours are wanted, a problem is red."""
+    """With colours, a problem is red."""
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("FETCH_HIVE_API_KEY")

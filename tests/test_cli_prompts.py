@@ -10,7 +10,7 @@ import pytest
 from fetch_hive_sdk.cli import main
 
 MODULE = """
-from typing import Annotated, Literal
+from typing import Annotated, Callable, Literal
 from pydantic import BaseModel, Field
 from fetch_hive_sdk import prompt
 
@@ -50,6 +50,9 @@ def _folder(tmp_path, monkeypatch):
     (package / "prompts.py").write_text(MODULE, "utf-8")
     (package / "empty.py").touch()
     (package / "broken.py").write_text("1 / 0", "utf-8")
+    (package / "leaving.py").write_text("raise SystemExit(0)", "utf-8")
+    (package / "undefined.py").write_text(MODULE.replace("-> Summary", "-> 'Missing'"), "utf-8")
+    (package / "foreign.py").write_text(MODULE.replace("-> Summary", "-> Callable[[], int]"), "utf-8")
     (tmp_path / "fetch-hive.toml").write_text(FILE, "utf-8")
     path = list(sys.path)
     yield
@@ -58,8 +61,8 @@ def _folder(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_prompts_that_agree_are_listed(capsys):
-    """A line each, with its variables and its output; the exit code is 0."""
+def test_matching_prompts_are_listed(capsys):
+    """Each prompt is a line with its variables and output; the exit code is 0."""
     assert main(["prompts", "check", "typed_app.prompts"]) == 0
 
     assert capsys.readouterr().out.splitlines() == [
@@ -69,7 +72,7 @@ def test_prompts_that_agree_are_listed(capsys):
 
 
 def test_differences_are_listed(capsys, tmp_path):
-    """Below the prompt, a line each; the exit code is 8."""
+    """Each difference is a line below its prompt; the exit code is 8."""
     file = tmp_path / "other.toml"
     file.write_text(FILE.replace('tone = "string"', 'style = "string"').replace('"integer"', '"string"'), "utf-8")
 
@@ -77,15 +80,15 @@ def test_differences_are_listed(capsys, tmp_path):
 
     assert capsys.readouterr().out.splitlines() == [
         "differs summarise(text, tone) -> Summary: deployment summarise, variant prod",
-        "        the variable style is missing: the deployment requires it",
-        "        the variable tone is superfluous: the deployment does not take it",
+        "        the variable style is missing, but required by the deployment",
+        "        the variable tone is unknown to the deployment",
         "differs list_points(customer-id) -> array: deployment list-points",
-        "        the variable customer-id is integer: the deployment takes string",
+        "        the variable customer-id is integer, but string in the deployment",
     ]
 
 
 def test_schemas_are_printed(capsys):
-    """To be pasted into a deployment: the inputs as they are sent, the output as it is read."""
+    """The schemas have the inputs as they are sent and the output as it is parsed."""
     assert main(["prompts", "schema", "typed_app.prompts"]) == 0
 
     schemas = json.loads(capsys.readouterr().out)
@@ -104,17 +107,20 @@ def test_schemas_are_printed(capsys):
         ("typed_app.none", "cannot import typed_app.none: ModuleNotFoundError"),
         ("typed_app.broken", "cannot import typed_app.broken: ZeroDivisionError"),
         ("typed_app.empty", "typed_app.empty has no typed prompts"),
+        ("typed_app.leaving", "cannot import typed_app.leaving: SystemExit"),
+        ("typed_app.undefined", "summarise of typed_app.undefined has no JSON schema: NameError: name 'Missing'"),
+        ("typed_app.foreign", "summarise of typed_app.foreign has no JSON schema: PydanticInvalidForJsonSchema"),
     ],
 )
-def test_module_that_is_wrong_is_an_error(capsys, task, module, reason):
-    """One line says what is wrong; the exit code is 2."""
+def test_invalid_module_is_an_error(capsys, task, module, reason):
+    """One line has the reason; the exit code is 2."""
     assert main(["prompts", task, module]) == 2
     assert reason in capsys.readouterr().err
 
 
-def test_file_is_needed(capsys, tmp_path):
-    """Nothing is compared in silence with nothing."""
+def test_file_is_required(capsys, tmp_path):
+    """A missing file is an error."""
     (tmp_path / "fetch-hive.toml").unlink()
 
     assert main(["prompts", "check", "typed_app.prompts"]) == 2
-    assert "fetch-hive.toml: cannot be read" in capsys.readouterr().err
+    assert "fetch-hive.toml: cannot read" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`fetch-hive record`: a command runs as always, and its calls are in a file."""
+"""`fetch-hive record`: a command runs as usual, and its calls are recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "fhk_0123456789"
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch, tmp_path):
-    """A service that a program finds by its environment."""
+    """A service configured in the environment of the command."""
     monkeypatch.chdir(tmp_path)
     fake = FakeServer("Short.", api_key=KEY)
     with fake.serve() as url:
@@ -32,7 +32,7 @@ def fake(monkeypatch, tmp_path):
 
 
 def signals(*names):
-    """Those of the signals that this system has."""
+    """The signals that this system has."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
@@ -44,7 +44,7 @@ CALL = "from fetch_hive_sdk import FetchHive; print(FetchHive().invoke_prompt(de
 
 
 def test_records_the_calls_of_a_command(capfd, fake):
-    """The command does what it always does, and its calls are in the file without the key."""
+    """The command works as usual, and its calls are recorded without the key."""
     code = main(["record", "--out", "c.json", *python(CALL)])
 
     seen = capfd.readouterr()
@@ -56,8 +56,8 @@ def test_records_the_calls_of_a_command(capfd, fake):
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", None])
-def test_stands_between_whatever_the_proxies_are(monkeypatch, capfd, proxy):
-    """A proxy of the environment does not get the calls to this machine."""
+def test_bypasses_proxies(monkeypatch, capfd, proxy):
+    """A proxy in the environment does not get the calls to this machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1" if proxy else "intern.test")
     if proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy)
@@ -66,13 +66,13 @@ def test_stands_between_whatever_the_proxies_are(monkeypatch, capfd, proxy):
 
 
 @pytest.mark.parametrize(("command", "code"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
-def test_ends_as_the_command_ends(command, code):
-    """The exit code is that of the command, or that of shells for the signal that ended it."""
+def test_returns_the_exit_code_of_the_command(command, code):
+    """The exit code is that of the command, or that of shells for a signal."""
     assert main(["record", "--out", "c.json", *python(command)]) == code
 
 
-def test_says_that_nothing_was_recorded(capfd):
-    """A command that called nothing leaves no file, and a hint."""
+def test_no_calls_print_a_hint(capfd):
+    """A command without calls leaves no file, and prints a hint."""
     main(["record", "--out", "c.json", *python("")])
 
     assert capfd.readouterr().err == "fetch-hive: no answer was recorded: does the command call FETCH_HIVE_BASE_URL?\n"
@@ -80,20 +80,20 @@ def test_says_that_nothing_was_recorded(capfd):
 
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), (os.sep, 126)])
-def test_says_that_the_command_cannot_be_run(capfd, command, code):
-    """What is no command is one line, with the exit codes of shells."""
+def test_invalid_command_is_one_line(capfd, command, code):
+    """A command that cannot be run is one line, with the exit codes of shells."""
     assert main(["record", "--", command]) == code
     assert f"fetch-hive: cannot run {command}: " in capfd.readouterr().err
 
 
-def test_says_that_the_file_cannot_be_written(capfd, tmp_path):
-    """The command is not run for nothing."""
+def test_unwritable_file_is_reported_first(capfd, tmp_path):
+    """The command is not run."""
     (tmp_path / "c.json").mkdir()
 
     assert main(["record", "--out", "c.json", *python("print('not run')")]) == 1
 
     seen = capfd.readouterr()
-    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: a cassette cannot be written here\n")
+    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: the file is not writable\n")
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_says_that_the_file_cannot_be_written(capfd, tmp_path):
         ("HTTP_PROXY", "nonsense:::", "HTTP_PROXY is not the URL of a proxy"),
     ],
 )
-def test_says_what_is_wrong_with_the_environment(monkeypatch, capfd, variable, value, complaint):
-    """A setting that cannot work is one line, and exit code 3."""
+def test_invalid_environment_exits_with_3(monkeypatch, capfd, variable, value, complaint):
+    """An invalid setting is one line."""
     monkeypatch.setenv(variable, value)
 
     assert main(["record", *python("print('not run')")]) == 3
@@ -127,15 +127,15 @@ def test_says_what_is_wrong_with_the_environment(monkeypatch, capfd, variable, v
     ],
 )
 def test_names_the_file_after_the_command(command, name):
-    """The same command finds its file again; what may be a secret is in no name."""
+    """The same command uses the same file; possible secrets are not in its name."""
     assert _record.file_for(Path("c"), command) == Path("c") / name
     assert _record.file_for(Path("c/mine.json"), command) == Path("c/mine.json")
     assert _record.file_for(Path("c/mine.jsonl"), command) == Path("c/mine.jsonl")
 
 
 @pytest.mark.parametrize("number", signals("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"))
-def test_lets_the_command_end_first(number, tmp_path):
-    """Ctrl-C is for the command, which may have its own idea of it; what was recorded is written."""
+def test_command_handles_ctrl_c(number, tmp_path):
+    """Ctrl-C is left to the command, and the recorded calls are written."""
     code = f"""
 import signal, sys, time
 signal.signal({int(number)}, lambda *_: sys.exit(5))
@@ -159,8 +159,8 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("number", signals("SIGKILL", "SIGQUIT", "SIGHUP"))
-def test_keeps_the_calls_of_a_group_that_is_killed(number):
-    """A closed terminal or a kill of both programs costs the call under way and no other."""
+def test_killed_process_group_loses_only_open_calls(number):
+    """A closed terminal, or a kill of both programs, loses only open calls."""
     code = f"{CALL}\nimport sys, time\nsys.stdout.flush()\ntime.sleep(60)"
     recorder = subprocess.Popen(
         [*PROGRAM, "record", "--out", "c.json", *python(code)], stdout=subprocess.PIPE, start_new_session=True
@@ -174,17 +174,18 @@ def test_keeps_the_calls_of_a_group_that_is_killed(number):
     assert call["response"]["body"]["response"] == "Short."
 
 
-def test_a_second_recorder_of_the_file_is_refused(capfd):
-    """Two commands that record into one file would cost each other's calls."""
+def test_second_recorder_is_rejected(capfd):
+    """Two commands that record to one file would overwrite each other's calls."""
     with recording_proxy("c.json", os.environ["FETCH_HIVE_BASE_URL"]):
         assert main(["record", "--out", "c.json", *python("print('not run')")]) == 1
 
     seen = capfd.readouterr()
-    assert (seen.out, seen.err) == ("", "fetch-hive: cannot write c.json: another recorder is writing this cassette\n")
+    complaint = "fetch-hive: cannot write c.json: another recorder is writing to this cassette\n"
+    assert (seen.out, seen.err) == ("", complaint)
 
 
-def test_what_is_ignored_stays_ignored():
-    """Below nohup a hangup ends neither the recorder nor its command."""
+def test_ignored_signals_stay_ignored():
+    """With nohup, a hangup ends neither the recorder nor the command."""
     code = f"import time\ntime.sleep(1)\n{CALL}"
     recorder = subprocess.Popen(
         ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PROGRAM, "record", "--out", "c.json", *python(code)],
@@ -199,6 +200,6 @@ def test_what_is_ignored_stays_ignored():
     assert recorder.returncode == 0
 
 
-def test_knows_the_address_of_the_service():
-    """The edge has a copy of what is the package's own business."""
+def test_default_base_url_matches_the_package():
+    """The command line has a copy of the package's default base URL."""
     assert _record.SERVICE == _config.DEFAULT_BASE_URL

@@ -1,4 +1,4 @@
-"""`fetch-hive replay`: a command, or whoever calls, is answered from a cassette."""
+"""`fetch-hive replay`: the calls of a command, or of any program, are answered from a cassette."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def python(code):
 
 
 def test_answers_a_command(capfd, monkeypatch):
-    """The command needs no key and no network, and a key of the environment is not shown to it."""
+    """The command needs no key and no network, and does not get a key of the environment."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_of_the_user")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     code = f"{CALL.format('d')}; import os; print(os.environ['FETCH_HIVE_API_KEY'])"
@@ -43,8 +43,8 @@ def test_answers_a_command(capfd, monkeypatch):
     assert (seen.out, seen.err) == ("Short.\nfhk_test\n", "")
 
 
-def test_fails_for_a_call_that_was_not_recorded(capfd):
-    """A command that made do with a refusal fails all the same, and the nearest call is told."""
+def test_unrecorded_call_exits_with_1(capfd):
+    """A command that handles the error still fails, with a comparison to the most similar call."""
     careless = f"""
 try:
     {CALL.format("other")}
@@ -53,31 +53,31 @@ except Exception:
 """
 
     assert main(["replay", "c.json", *python(careless)]) == 1
-    assert 'deployment: "d" was recorded, "other" now' in capfd.readouterr().err
+    assert 'deployment: recorded "d", now "other"' in capfd.readouterr().err
 
 
 def test_keeps_the_exit_code_of_the_command(capfd):
-    """What the command says counts more."""
+    """The exit code of the command takes precedence."""
     assert main(["replay", "c.json", *python("raise SystemExit(7)")]) == 7
     assert main(["replay", "c.json", *python(f"import sys\nsys.excepthook = lambda *e: None\n{CALL.format('e')}")]) == 1
 
 
-def test_repeats_if_told_to(capfd):
-    """With `--repeat` a call is answered more often than it was recorded."""
+def test_repeat_returns_the_last_answer(capfd):
+    """With `--repeat`, a call can be made more often than recorded."""
     twice = f"{CALL.format('d')}\n{CALL.format('d')}"
 
     assert main(["replay", "--repeat", "c.json", *python(twice)]) == 0
 
 
 @pytest.mark.parametrize("arguments", [["no.json"], ["no.json", *python("")]])
-def test_says_that_there_is_no_cassette(capfd, arguments):
-    """A file that is not there is one line, and exit code 2."""
+def test_missing_cassette_exits_with_2(capfd, arguments):
+    """A missing file is one line."""
     assert main(["replay", *arguments]) == 2
     assert capfd.readouterr().err == "fetch-hive: cannot read the cassette no.json: No such file or directory\n"
 
 
-def test_says_that_a_port_is_taken(capfd):
-    """A port that is taken is one line, and exit code 1."""
+def test_port_in_use_exits_with_1(capfd):
+    """A port in use is one line."""
     with FakeServer().serve() as url:
         port = re.search(r":(\d+)/", url).group(1)
         code = main(["replay", "c.json", "--port", port])
@@ -88,17 +88,17 @@ def test_says_that_a_port_is_taken(capfd):
 
 @pytest.mark.parametrize(("deployment", "code"), [("d", 0), ("other", 1)])
 def test_serves_until_it_is_stopped(deployment, code):
-    """Without a command it prints what to paste, and tells at once what was not recorded."""
+    """Without a command, it prints the settings for a client, and reports unrecorded calls at once."""
     server = subprocess.Popen([*PROGRAM, "replay", "c.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     exports = dict(re.findall(r"export (\w+)=(\S+)", "".join(server.stdout.readline() for _ in range(4))))
 
     done = subprocess.run(
         [*PROGRAM, "invoke", deployment], capture_output=True, text=True, env={**os.environ, **exports}, check=False
     )
-    told = server.stderr.readline() if code else ""
+    message = server.stderr.readline() if code else ""
     server.send_signal(signal.SIGINT)
     server.communicate(timeout=30)
 
     assert done.stdout == ("" if code else "Short.\n")
-    assert bool(code) == ("no such call is recorded" in told)
+    assert bool(code) == ("this call was not recorded" in message)
     assert server.returncode == code

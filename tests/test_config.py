@@ -157,6 +157,34 @@ def test_secret_is_masked_however_it_is_escaped(secret, escape):
     assert Secret(secret).hide_in_bytes(text.encode()) == b'{"a": "***"}'
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('{"webhook_secret": "whsec_/+1=", "a": 1}', '{"webhook_secret": "***", "a": 1}'),
+        (r'{"webhook_secret":"whsec_\/1"}', '{"webhook_secret":"***"}'),
+        (r'{"a": "{\"webhook_secret\": \"whsec_1\"}"}', r'{"a": "{\"webhook_secret\": \"***\"}"}'),
+        ('{"run_id": "r", "webhook_secret": "whsec_', '{"run_id": "r", "webhook_secret": "***'),
+        ('{"webhook_secret": null}', '{"webhook_secret": null}'),
+    ],
+)
+def test_what_callbacks_are_signed_with_is_masked_by_its_name(text, masked):
+    """The client does not know it before it comes, perhaps in an answer that cannot be read."""
+    secret = Secret(KEY)
+
+    assert secret.hide_in(text) == masked
+    assert secret.hide_in_bytes(text.encode()) == masked.encode()
+    assert secret.hide_in_value({"a": [{"webhook_secret": "whsec_1"}]}) == {"a": [{"webhook_secret": "***"}]}
+
+
+def test_a_mask_hides_two_secrets():
+    """That of a trigger stands beside the key."""
+    both = Secret(KEY).beside(Secret("whsec_123456"))
+
+    assert both.hide_in(f"{KEY} whsec_123456") == "*** ***"
+    assert both.reveal() == KEY
+    assert Secret(KEY).beside(None) == Secret(KEY)
+
+
 def test_mask_leaves_other_escapes_alone():
     """What only looks like an escape stays as it is."""
     text = 'C:\\fhk_ \\u0066\\u0067 %66%67 100% "\\\\"'
@@ -169,6 +197,7 @@ def test_mask_takes_time_in_proportion():
     begun = time.monotonic()
 
     Secret(KEY).hide_in("\\" * 1_000_000)
+    Secret(KEY).hide_in('"webhook_secret": "' + "\\" * 1_000_000)
     Secret('"' * 20).hide_in('\\"' * 19 + "\\" * 1_000_000)
 
     assert time.monotonic() - begun < 10

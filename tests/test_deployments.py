@@ -1,4 +1,4 @@
-"""Descriptions of deployments, as objects and as a file."""
+"""Descriptions of deployments, as objects and in files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def write(tmp_path, text):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_examples_are_right(tmp_path, example):
-    """The files on the page of the docs can be read."""
+def test_documented_files_are_valid(tmp_path, example):
+    """The files in the documentation can be read."""
     assert "summarise" in read_file(write(tmp_path, example)).deployments
 
 
-def test_a_file_says_what_objects_say(tmp_path):
-    """A description is the same from a file and from Python."""
+def test_file_equals_objects(tmp_path):
+    """A description in a file equals the same description in Python."""
     file = write(
         tmp_path,
         """
@@ -55,15 +55,15 @@ def test_a_file_says_what_objects_say(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("deployment = 1", ": deployment is unknown: is it deployments?"),
-        ("\n[deployments.d]\nanswr = 'x'", ": deployments.d.answr is unknown: is it answer?"),
+        ("deployment = 1", ": deployment is unknown: did you mean deployments?"),
+        ("\n[deployments.d]\nanswr = 'x'", ": deployments.d.answr is unknown: did you mean answer?"),
         ("[deployments.d]\nzzz = 'x'", ": deployments.d.zzz is unknown"),
         ("[deployments.d]\nname = 'x'", ": deployments.d.name is unknown"),
-        ("[deployments.d]\nanswer = 5", ": deployments.d.answer: must be a text, a table, or a list of those"),
-        ("[deployments.d]\nanswer = []", ": deployments.d.answer: must be a text, a table, or a list of those"),
+        ("[deployments.d]\nanswer = 5", ": deployments.d.answer: must be a string, a table, or a list of these"),
+        ("[deployments.d]\nanswer = []", ": deployments.d.answer: must be a string, a table, or a list of these"),
         (
             "[deployments.d]\nanswer = { day = 2026-01-01 }",
-            ": deployments.d.answer: has a value that JSON cannot carry, a date for one",
+            ": deployments.d.answer: has a value that is not valid JSON, such as a date",
         ),
         ("[deployments.d]\ndelay = -1", ": deployments.d.delay: Input should be greater than or equal to 0"),
         ("[deployments.d]\ndelay = 'x'", ": deployments.d.delay: Input should be a valid number"),
@@ -71,7 +71,7 @@ def test_a_file_says_what_objects_say(tmp_path):
         ("[deployments.d.variables]\ntext = 'text'", ": deployments.d.variables.text.type: Input should be 'string'"),
         (
             "[deployments.d.variables]\nn = { type = 'integer', default = 'x' }",
-            ": deployments.d.variables.n.default: must be of the type integer",
+            ": deployments.d.variables.n.default: must be of type integer",
         ),
         (
             "[deployments.d.variables]\nday = { default = 2026-01-01 }",
@@ -79,11 +79,11 @@ def test_a_file_says_what_objects_say(tmp_path):
         ),
         (
             "[deployments.d]\nanswer = '{txt}'\nvariables = { text = 'string' }",
-            ": deployments.d.answer: {txt} is not among the variables: is it text?",
+            ": deployments.d.answer: {txt} is not one of the variables: did you mean text?",
         ),
         (
             "[deployments.d]\nvariables = {}\n[deployments.d.variants.v]\n\nreasoning = '{a}'",
-            ": deployments.d.variants.v.reasoning: {a} is not among the variables",
+            ": deployments.d.variants.v.reasoning: {a} is not one of the variables",
         ),
         ("[[deployments.d.faults]]\nevery = 5", ": deployments.d.faults.0.fault is missing"),
         ("[[deployments.d.faults]]\nfault = 200", ": deployments.d.faults.0.fault: must be a status from 400 to 599"),
@@ -92,11 +92,11 @@ def test_a_file_says_what_objects_say(tmp_path):
         ("[[deployments.d.faults]]\nfault = 429\nevery = 0", ": deployments.d.faults.0.every: Input should be"),
         (
             "[[deployments.d.faults]]\nfault = 429\nevery = 2\nfirst = 2",
-            ": deployments.d.faults.0.first: every and first exclude each other",
+            ": deployments.d.faults.0.first: cannot be combined with every",
         ),
         (
             "[[deployments.d.faults]]\nfault = 'cut'\nmessage = 'x'",
-            ": deployments.d.faults.0.message: cut cannot say that",
+            ": deployments.d.faults.0.message: cannot be combined with the fault cut",
         ),
         ("[deployments.d]\nanswer = 'x", ":2: "),
         ("a = 1\na = 2", ":2: "),
@@ -104,8 +104,8 @@ def test_a_file_says_what_objects_say(tmp_path):
         ("deployments = 5", ": deployments: Input should be a valid dictionary"),
     ],
 )
-def test_mistake_names_file_place_and_reason(tmp_path, text, complaint):
-    """A syntax error names the file, the line and the reason; a wrong value the file, its path and the reason."""
+def test_error_has_file_place_and_reason(tmp_path, text, complaint):
+    """A syntax error has the file and the line, an invalid value the file and its path, and both the reason."""
     file = write(tmp_path, text)
 
     with pytest.raises(ConfigurationError) as caught:
@@ -115,14 +115,14 @@ def test_mistake_names_file_place_and_reason(tmp_path, text, complaint):
     assert "\n" not in str(caught.value)
 
 
-def test_first_of_several_mistakes_is_reported(tmp_path):
-    """Mistakes are corrected from the top."""
+def test_first_error_is_reported(tmp_path):
+    """Of several errors, the first one is reported."""
     with pytest.raises(ConfigurationError, match=r"deployments\.d\.b is unknown"):
         read_file(write(tmp_path, "[deployments.d]\nb = 1\na = 2\n"))
 
 
-def test_a_mistake_does_not_tell_the_key(tmp_path):
-    """The API key in a file is in no message and no repr."""
+def test_error_does_not_show_the_key(tmp_path):
+    """The API key of a file is in no message and no repr."""
     content = read_file(write(tmp_path, 'api_key = "fhk_secret"'))
     with pytest.raises(ConfigurationError) as caught:
         read_file(write(tmp_path, 'api_key = ["fhk_secret"]'))
@@ -130,23 +130,23 @@ def test_a_mistake_does_not_tell_the_key(tmp_path):
     assert "fhk_secret" not in repr(content) + str(content) + str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_a_mistake(tmp_path):
-    """A file that cannot be read is told with its name."""
-    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot be read: No such file"):
+def test_missing_file_is_an_error(tmp_path):
+    """The error has the name of the file."""
+    with pytest.raises(ConfigurationError, match=r"nowhere\.toml: cannot read the file: No such file"):
         read_file(tmp_path / "nowhere.toml")
 
 
-def test_a_file_in_another_encoding_is_a_mistake(tmp_path):
-    """A file that is not UTF-8 is told with the line."""
+def test_file_must_be_utf8(tmp_path):
+    """The error has the line."""
     file = tmp_path / "fetch-hive.toml"
     file.write_bytes(b"# fine\n# caf\xe9\n")
 
-    with pytest.raises(ConfigurationError, match=r":2: this is not UTF-8"):
+    with pytest.raises(ConfigurationError, match=r":2: not valid UTF-8"):
         read_file(file)
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path):
-    """Some editors begin a file with a mark."""
+def test_byte_order_mark_is_allowed(tmp_path):
+    """Some editors write one."""
     file = tmp_path / "fetch-hive.toml"
     file.write_bytes(b"\xef\xbb\xbfdelay = 1\n")
 
@@ -165,15 +165,15 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
         ("{braces}", "{text}"),
     ],
 )
-def test_a_text_takes_the_values(text, filled):
-    """`{name}` is replaced, once, by the value alone; every other brace is a brace."""
+def test_string_is_filled_in(text, filled):
+    """`{name}` is replaced once, by the value alone; other braces are literal."""
     values = {"text": "Ship.", "number": 3, "list": ["a", {"b": None}], "braces": "{text}"}
 
     assert fill_in(text, values) == filled
 
 
-def test_a_table_takes_the_values():
-    """The texts of a table take values; one that is a name alone becomes the value itself."""
+def test_table_is_filled_in():
+    """The strings of a table are filled in; a string of one name alone becomes the value."""
     table = {"title": "{text}!", "n": "{number}", "deep": [{"x": "{text}"}, 5], "literal": "{{text}}"}
 
     filled = fill_in(table, {"text": 'Say "hi"', "number": 3})
@@ -193,15 +193,15 @@ def test_a_table_takes_the_values():
         (None, set()),
     ],
 )
-def test_values_have_the_types_of_json(value, types):
-    """A boolean is no number, an integer is one, and "any" is all of them."""
+def test_values_have_json_types(value, types):
+    """A boolean is not a number, an integer is one, and "any" allows all."""
     names = ["string", "integer", "number", "boolean", "array", "object", "any"]
 
     assert {name for name in names if has_type(value, name)} == types | {"any"}
 
 
-def test_a_deployment_takes_what_its_texts_need():
-    """Without a list of variables, those of the answer, the reasoning and the variants are the variables."""
+def test_variables_are_derived_from_the_answers():
+    """Without described variables, those in the answer, the reasoning and the variants are used."""
     deployment = Deployment(
         name="d",
         answer=[{"a": ["{one}"]}, "{two} {{not}}"],
@@ -216,6 +216,6 @@ def test_a_deployment_takes_what_its_texts_need():
     "fields", [{"name": ""}, {}, {"name": "d", "answr": "x"}, {"name": "d", "delay": float("inf")}]
 )
 def test_objects_are_as_strict_as_files(fields):
-    """A misspelt or missing keyword fails where it is written."""
+    """A misspelt or missing keyword is an error."""
     with pytest.raises(ValidationError):
         Deployment(**fields)

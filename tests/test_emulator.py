@@ -1,4 +1,4 @@
-"""A fake service that keeps to descriptions of deployments."""
+"""A fake service with described deployments."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def collect(emulator, deployment="d", **fields):
 
 
 def outcome_of(emulator, **fields):
-    """The text of an answer, or the status with which it was refused."""
+    """Return the text of an answer, or the status of an error."""
     try:
         return ask(emulator, **fields).response
     except APIStatusError as exc:
@@ -50,8 +50,8 @@ def outcome_of(emulator, **fields):
 
 
 @pytest.mark.parametrize("call", [ask, collect])
-def test_a_description_is_answered(call):
-    """The answer, the reasoning, the model and the tokens are those of the description."""
+def test_description_is_answered(call):
+    """The answer has the described text, reasoning, model and tokens."""
     emulator = Emulator(
         Deployment(
             name="d",
@@ -70,8 +70,8 @@ def test_a_description_is_answered(call):
     assert result.usage.total_tokens == 12
 
 
-def test_a_table_is_answered_as_json():
-    """An answer that is a table is JSON, whatever the inputs hold."""
+def test_table_is_returned_as_json():
+    """An answer that is a table is valid JSON with any inputs."""
     emulator = Emulator(Deployment(name="d", answer={"title": "{mail}", "priority": 1}))
 
     result = ask(emulator, inputs={"mail": 'He said: "down"\n'})
@@ -79,8 +79,8 @@ def test_a_table_is_answered_as_json():
     assert json.loads(result.response) == {"title": 'He said: "down"\n', "priority": 1}
 
 
-def test_a_list_is_taken_in_turn():
-    """Answers of a list come one after the other, and from the beginning again; what fails is no turn."""
+def test_list_is_returned_in_turn():
+    """The answers of a list are returned in turn, and from the start again. A fault uses up no answer."""
     emulator = Emulator(Deployment(name="d", answer=["one", "two"], faults=[PlannedFault(fault=500, every=3)]))
 
     outcomes = [outcome_of(emulator) for _ in range(7)]
@@ -88,15 +88,15 @@ def test_a_list_is_taken_in_turn():
     assert outcomes == ["one", "two", 500, "one", "two", 500, "one"]
 
 
-def test_nothing_said_is_an_echo():
-    """A deployment without an answer gives its inputs back, as JSON."""
+def test_no_answer_echoes_the_inputs():
+    """A deployment without an answer returns its inputs as JSON."""
     emulator = Emulator(Deployment(name="d", variables={"n": Variable(default=1)}))
 
     assert json.loads(ask(emulator, inputs={"text": "caf\u00e9"}).response) == {"text": "caf\u00e9", "n": 1}
 
 
-def test_a_variant_says_what_differs():
-    """A variant has all that it does not say from its deployment."""
+def test_variant_inherits_from_its_deployment():
+    """A variant inherits the settings that it does not have."""
     emulator = Emulator(
         Deployment(name="d", answer="Long.", model="m", variants={"short": Variant(answer="S."), "same": Variant()})
     )
@@ -112,13 +112,13 @@ def test_a_variant_says_what_differs():
     assert {answer.model for answer in answers.values()} == {"m"}
 
 
-def test_without_variants_all_are_alike():
-    """A deployment that describes no variants answers every one."""
+def test_without_variants_all_get_one_answer():
+    """A deployment without variants accepts every variant."""
     assert ask(Emulator(Deployment(name="d", answer="Yes.")), variant="any").response == "Yes."
 
 
-def test_what_is_told_comes_before_the_description():
-    """A test may tell one deployment something else."""
+def test_scripted_answer_overrides_the_description():
+    """A test can script another answer for a described deployment."""
     emulator = Emulator(Deployment(name="d", answer="Described."), Deployment(name="e", answer="Described."))
     emulator.answers("d", "Told.")
 
@@ -130,15 +130,15 @@ def described_by(request: InvokeRequest) -> str:
 
 
 @pytest.mark.parametrize(("default", "answer"), [("Yes.", "Yes."), (described_by, "other?")])
-def test_others_may_have_a_default(default, answer):
-    """Deployments that nobody has described answer the default, if there is one."""
+def test_default_answers_other_deployments(default, answer):
+    """Deployments without a description return the default, if there is one."""
     emulator = Emulator(Deployment(name="d"), default=default)
 
     assert ask(emulator, "other").response == answer
 
 
-def test_calls_are_kept():
-    """What was asked is in `calls`, as with every fake."""
+def test_calls_are_recorded():
+    """Requests are in `calls`, as with every fake."""
     emulator = Emulator(Deployment(name="d"))
 
     ask(emulator, inputs={"text": "a"})
@@ -146,18 +146,18 @@ def test_calls_are_kept():
     assert emulator.calls == [InvokeRequest(deployment="d", inputs={"text": "a"})]
 
 
-def test_two_of_a_name_are_refused():
-    """A name stands for one deployment."""
+def test_duplicate_names_are_rejected():
+    """Two deployments cannot have the same name."""
     with pytest.raises(ValueError, match="same name"):
         Emulator(Deployment(name="d"), Deployment(name="d"))
 
 
-# --- Refusals --------------------------------------------------------------------------------------------------------
+# --- Errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("deployment", "variant"), [("e", None), ("d", "w")])
-def test_the_unknown_is_not_found(deployment, variant):
-    """A deployment or variant that is not described is refused with 404."""
+def test_unknown_names_are_not_found(deployment, variant):
+    """A deployment or variant without a description is a 404."""
     emulator = Emulator(Deployment(name="d", variants={"v": Variant()}))
 
     with pytest.raises(NotFoundError, match=variant or deployment):
@@ -169,12 +169,12 @@ def test_the_unknown_is_not_found(deployment, variant):
     [
         ({}, "missing_required_field", "inputs.text is required"),
         ({"text": None}, "missing_required_field", "inputs.text is required"),
-        ({"text": 5}, "validation_error", "inputs.text must be of the type string, not integer"),
-        ({"text": "a", "n": True}, "validation_error", "inputs.n must be of the type integer, not boolean"),
+        ({"text": 5}, "validation_error", "inputs.text must be of type string, not integer"),
+        ({"text": "a", "n": True}, "validation_error", "inputs.n must be of type integer, not boolean"),
     ],
 )
 def test_inputs_are_checked(inputs, code, message):
-    """Inputs that are missing or of the wrong type are refused with 422, in the shape of the API."""
+    """Missing inputs, or inputs of the wrong type, get a 422 in the shape of the API."""
     variables = {"text": Variable(type="string"), "n": Variable(type="integer", required=False)}
     emulator = Emulator(Deployment(name="d", answer="{text}", variables=variables))
 
@@ -186,15 +186,15 @@ def test_inputs_are_checked(inputs, code, message):
 
 
 def test_optional_inputs_may_be_missing():
-    """A variable that is not required is the empty text, or its default."""
+    """A missing optional variable is an empty string or its default."""
     variables = {"a": Variable(required=False), "b": Variable(type="integer", default=50)}
     emulator = Emulator(Deployment(name="d", answer="[{a}] [{b}]", variables=variables))
 
     assert ask(emulator).response == "[] [50]"
 
 
-def test_nested_metadata_is_refused():
-    """Metadata that is not flat is refused with 422 and `validation_error`."""
+def test_nested_metadata_is_rejected():
+    """Nested metadata gets a 422 with `validation_error`."""
     body = {"deployment": "d", "metadata": {"a": {"b": 1}}}
     request = httpx.Request("POST", "http://test/v1/prompt/invoke", json=body, headers={"Authorization": "Bearer any"})
 
@@ -204,8 +204,8 @@ def test_nested_metadata_is_refused():
     assert answer.json()["message"].startswith("metadata: ")
 
 
-def test_a_wrong_key_is_refused():
-    """With a key set, another is refused with 401, and the right one is not told."""
+def test_wrong_key_is_rejected():
+    """Any other API key gets a 401 without the right one."""
     emulator = Emulator(Deployment(name="d"), api_key="fhk_right")
 
     with pytest.raises(AuthenticationError) as caught:
@@ -218,15 +218,15 @@ def test_a_wrong_key_is_refused():
 # --- Faults ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_fault_comes_every_so_many_calls():
+def test_fault_happens_every_n_calls():
     """`every=3` is the third call, the sixth, and so on."""
     emulator = Emulator(Deployment(name="d", answer="ok", faults=[PlannedFault(fault=500, every=3)]))
 
     assert [outcome_of(emulator) for _ in range(6)] == ["ok", "ok", 500, "ok", "ok", 500]
 
 
-def test_a_fault_comes_first():
-    """`first=2` is the first two calls; the first fault that is due is the one."""
+def test_fault_happens_in_first_calls():
+    """`first=2` is the first two calls. Of several faults, the first happens."""
     emulator = Emulator(
         Deployment(name="d", answer="ok", faults=[PlannedFault(fault=500, first=2), PlannedFault(fault=400, every=2)])
     )
@@ -234,8 +234,8 @@ def test_a_fault_comes_first():
     assert [outcome_of(emulator) for _ in range(4)] == [500, 500, "ok", 400]
 
 
-def test_a_client_gets_over_a_fault():
-    """A client repeats what is safe to repeat, and waits as long as it is told."""
+def test_client_retries_a_fault():
+    """A client retries what is safe to retry, after the time in `Retry-After`."""
     emulator = Emulator(Deployment(name="d", answer="ok", faults=[PlannedFault(fault=429, first=2, retry_after=0)]))
 
     assert emulator.client().invoke_prompt(deployment="d").response == "ok"
@@ -247,7 +247,7 @@ def test_a_client_gets_over_a_fault():
     [
         (PlannedFault(fault=429), "Too Many Requests", "too_many_requests"),
         (PlannedFault(fault="402"), "Payment Required", "insufficient_hosted_llm_credits"),
-        (PlannedFault(fault=599), "The fake service was told to fail", None),
+        (PlannedFault(fault=599), "The fake service returns a scripted error", None),
         (
             PlannedFault(fault=429, message="No.", error_code="api_rate_limit_exceeded"),
             "No.",
@@ -255,8 +255,8 @@ def test_a_client_gets_over_a_fault():
         ),
     ],
 )
-def test_a_status_says_what_the_api_says(fault, message, code):
-    """A status has the message and the code that the API documents, unless told otherwise."""
+def test_status_has_the_documented_message(fault, message, code):
+    """A status has the documented message and code unless others are described."""
     emulator = Emulator(Deployment(name="d", faults=[fault]))
 
     with pytest.raises(APIStatusError, match=message) as caught:
@@ -265,8 +265,8 @@ def test_a_status_says_what_the_api_says(fault, message, code):
     assert (caught.value.status_code, caught.value.error_code) == (int(fault.fault), code)
 
 
-def test_a_status_may_say_when_to_come_back():
-    """`retry_after` is the header."""
+def test_status_may_have_retry_after():
+    """`retry_after` sets the header."""
     emulator = Emulator(Deployment(name="d", faults=[PlannedFault(fault=429, retry_after=90)]))
 
     with pytest.raises(RateLimitError) as caught:
@@ -275,7 +275,7 @@ def test_a_status_may_say_when_to_come_back():
     assert caught.value.retry_after == 90
 
 
-# Long enough for what comes before the silence, on a busy machine too.
+# Long enough for the events before the stall, even on a busy machine.
 TIMEOUTS = {"stall": 1.5}
 
 
@@ -305,8 +305,8 @@ def reach(request):
         ("error", StreamFailedError),
     ],
 )
-def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
-    """What was sent before the fault has arrived, in process and on a port."""
+def test_fault_in_mid_stream(drive, reach, fault, error):
+    """The events before the fault have arrived, in process and on a port."""
     emulator = Emulator(Deployment(name="d", answer="one two three four five six", faults=[PlannedFault(fault=fault)]))
     client = reach(emulator, TIMEOUTS.get(fault, 60))
 
@@ -326,8 +326,8 @@ def test_a_stream_goes_wrong_in_the_middle(drive, reach, fault, error):
         ("error", InternalServerError),
     ],
 )
-def test_an_answer_goes_wrong_in_the_middle(drive, reach, fault, error):
-    """Without a stream, too: and the client knows that it may have been billed."""
+def test_fault_in_mid_answer(drive, reach, fault, error):
+    """Without streaming, the client also knows that the call may have been billed."""
     emulator = Emulator(Deployment(name="d", answer="one two three", faults=[PlannedFault(fault=fault)]))
     client = reach(emulator, TIMEOUTS.get(fault, 60))
 
@@ -342,8 +342,8 @@ def test_an_answer_goes_wrong_in_the_middle(drive, reach, fault, error):
 
 
 @pytest.mark.parametrize(("own", "waits"), [(None, [7.0]), (3.0, [3.0]), (0.0, [])])
-def test_a_stream_has_its_pace(monkeypatch, own, waits):
-    """A deployment waits between events as long as it says, else as long as the emulator says."""
+def test_deployment_overrides_the_delay(monkeypatch, own, waits):
+    """The delay of a deployment overrides that of the emulator."""
     slept = []
     monkeypatch.setattr("time.sleep", slept.append)
     emulator = Emulator(Deployment(name="d", answer="one two", delay=own), delay=7.0)
@@ -352,8 +352,8 @@ def test_a_stream_has_its_pace(monkeypatch, own, waits):
     assert sorted(set(slept) - {0}) == waits
 
 
-def test_a_stream_has_its_pace_with_asyncio(monkeypatch):
-    """The asyncio client waits without holding up its event loop."""
+def test_delay_does_not_block_the_event_loop(monkeypatch):
+    """The asyncio client waits without blocking its event loop."""
     emulator = Emulator(Deployment(name="d", answer="one two", delay=0.001))
     monkeypatch.delattr("time.sleep")
 
@@ -373,16 +373,16 @@ def file(tmp_path):
     return file
 
 
-def test_a_file_is_served(file):
-    """An emulator answers as its file says."""
+def test_file_is_served(file):
+    """An emulator serves the deployments of a file."""
     emulator = Emulator.from_file(str(file))
 
     assert ask(emulator).response == "one"
     assert emulator.reload() is False
 
 
-def test_a_changed_file_is_read_again(file):
-    """What a file says now is answered after a reload, its key and its delay included."""
+def test_changed_file_is_reloaded(file):
+    """A reload applies the changed file, including its key and delay."""
     emulator = Emulator.from_file(file)
     file.write_text('api_key = "fhk_new"\n[deployments.d]\nanswer = "second"\n', "utf-8")
 
@@ -392,8 +392,8 @@ def test_a_changed_file_is_read_again(file):
         ask(emulator)
 
 
-def test_a_replaced_file_is_read_again(file):
-    """Editors write another file and give it the name: meanwhile there may be none."""
+def test_replaced_file_is_reloaded(file):
+    """Editors replace files, so that there may be none for a moment."""
     emulator = Emulator.from_file(file)
     other = file.with_suffix(".new")
     other.write_text('[deployments.d]\nanswer = "two"\n', "utf-8")
@@ -406,8 +406,8 @@ def test_a_replaced_file_is_read_again(file):
     assert ask(emulator).response == "two"
 
 
-def test_a_broken_file_changes_nothing(file):
-    """A file that is wrong now is complained of once, and what it said before is served."""
+def test_invalid_file_changes_nothing(file):
+    """An invalid file is reported once, and its previous content is still served."""
     emulator = Emulator.from_file(file)
     file.write_text("[deployments.d]\nanswer = \n", "utf-8")
 
@@ -418,19 +418,19 @@ def test_a_broken_file_changes_nothing(file):
     assert ask(emulator).response == "one"
 
 
-def test_a_file_that_is_wrong_from_the_start_is_refused(tmp_path):
-    """There is no emulator of a file that cannot be read."""
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+def test_missing_file_is_rejected(tmp_path):
+    """An emulator of a missing file is an error."""
+    with pytest.raises(ConfigurationError, match="cannot read the file"):
         Emulator.from_file(tmp_path / "nowhere.toml")
 
 
-def test_an_emulator_without_a_file_has_nothing_to_read():
+def test_reload_without_a_file_does_nothing():
     """`reload` of an emulator made in Python does nothing."""
     assert Emulator().reload() is False
 
 
-def test_serving_takes_a_delay_of_its_own(file, monkeypatch):
-    """`serve(delay=...)` is for the deployments that say none."""
+def test_serve_overrides_the_emulator_delay(file, monkeypatch):
+    """`serve(delay=...)` applies to deployments without a delay."""
     emulator = Emulator.from_file(file, delay=5)
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,15 @@ import httpx
 import pytest
 
 from driving import KEY, Blocking, Pieces
-from fetch_hive_sdk import APIConnectionError, FetchHive, InternalServerError, InvokeRequest, ResponseDecodeError, Usage
+from fetch_hive_sdk import (
+    APIConnectionError,
+    FetchHive,
+    FetchHiveError,
+    InternalServerError,
+    InvokeRequest,
+    ResponseDecodeError,
+    Usage,
+)
 from fetch_hive_sdk._protocol.answers import many, nothing, one
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
 from fetch_hive_sdk._protocol.requests import Body, Upload, json_body
@@ -219,6 +228,7 @@ def listening(answer: bytes):
 # --- What is repeated ------------------------------------------------------------------------------------------------
 
 BROKEN = httpx.ReadError("reset")
+TIMEOUT = httpx.ReadTimeout("late")
 
 
 def cut() -> httpx.Response:
@@ -257,6 +267,46 @@ def test_a_run_is_never_repeated_after_it_was_accepted(run):
 
     assert caught.value.maybe_processed
     assert len(service.requests) == 1
+
+
+DOUBTS = {
+    Effect.CREATE: "; it may have been created: look before you call again",
+    Effect.SETTLE: "; it may have been done, and can be called again",
+    Effect.RUN: "",
+    Effect.READ: "",
+}
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.parametrize(
+    "fault",
+    [lambda: BROKEN, lambda: httpx.Response(500), cut, lambda: httpx.Response(200, text="<p>"), lambda: TIMEOUT],
+    ids=["reset", "500", "cut body", "not JSON", "timeout"],
+)
+def test_an_unknown_outcome_is_named_by_what_the_call_does(run, effect, fault):
+    """Where it is no run, nothing was billed: the message says whether it can be called again."""
+    service = Service(fault())
+
+    with pytest.raises(FetchHiveError) as caught:
+        run(service, Endpoint("/x", one(Usage), effect=effect), max_retries=0)
+
+    assert caught.value.maybe_processed is (effect is not Effect.READ)
+    assert str(caught.value).endswith(DOUBTS[effect])
+    assert ("may have been" in str(caught.value)) is bool(DOUBTS[effect])
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("effect", list(Effect))
+@pytest.mark.parametrize(
+    "fault", [lambda: httpx.Response(422), lambda: httpx.ConnectError("refused")], ids=["422", "refused"]
+)
+def test_where_nothing_was_done_the_message_raises_no_doubt(run, effect, fault):
+    """It was refused, or cannot have arrived."""
+    with pytest.raises(FetchHiveError) as caught:
+        run(Service(fault()), Endpoint("/x", one(Usage), effect=effect), max_retries=0)
+
+    assert caught.value.maybe_processed is False
+    assert "may have been" not in str(caught.value)
 
 
 def test_a_failed_look_has_changed_nothing(run):

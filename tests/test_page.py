@@ -1,4 +1,4 @@
-"""The page of a server: over plain HTTP, and in a browser where there is one."""
+"""The page of a server: over plain HTTP, and in a browser if there is one."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def messages_of(answer):
     ("path", "media_type"),
     [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript"), ("/icon.svg", "image/svg+xml")],
 )
-def test_the_page_is_served(http, path, media_type):
-    """The page and what belongs to it come from the server itself, and may load nothing else."""
+def test_page_is_served(http, path, media_type):
+    """The server sends the page and its files, which may load nothing else."""
     answer = http.get(path)
 
     assert answer.status_code == 200
@@ -78,23 +78,23 @@ def test_the_page_is_served(http, path, media_type):
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", answer.text)
 
 
-def test_the_page_has_nothing_inline(http):
-    """Style and script are in files of their own, as the policy wants it."""
+def test_page_has_nothing_inline(http):
+    """Style and script are separate files, as the content security policy requires."""
     page = http.get("/").text
 
     assert not re.search(r"<style|<script>|\son\w+=|\sstyle=", page)
     assert set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) == set(_FILES) - {"/"}
 
 
-def test_the_script_writes_text_only(http):
-    """What calls say is never read as HTML."""
+def test_script_writes_text_only(http):
+    """The content of calls is never parsed as HTML."""
     script = http.get("/page.js").text
 
     assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|Function\(", script)
 
 
-def test_the_news_begin_with_what_there_is(http, client):
-    """A browser that comes late sees the calls before, then each new one."""
+def test_feed_starts_with_a_snapshot(http, client):
+    """A browser gets the earlier calls first, then each new one."""
     client.invoke_prompt(deployment="summarise", inputs={"text": "a"})
 
     with http.stream("GET", "/events") as answer:
@@ -108,8 +108,8 @@ def test_the_news_begin_with_what_there_is(http, client):
     assert kinds == ["call", "change", "event", "event"]
 
 
-def test_the_news_do_not_tell_the_key(http, client):
-    """No key leaves the server."""
+def test_feed_masks_the_key(http, client):
+    """The API key is not sent to the page."""
     client.invoke_prompt(deployment="summarise", inputs={"text": KEY})
 
     with http.stream("GET", "/events") as answer:
@@ -117,8 +117,8 @@ def test_the_news_do_not_tell_the_key(http, client):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400", "[" * 1000 + "]" * 1000])
-def test_odd_request_does_not_end_the_news(http, client, number):
-    """After a request that is not JSON, the page goes on."""
+def test_feed_survives_invalid_requests(http, client, number):
+    """The feed continues after a request that is not JSON."""
     http.post("/v1/prompt/invoke", content=f'{{"deployment": "summarise", "inputs": {{"x": {number}}}}}')
     client.invoke_prompt(deployment="summarise", inputs={"text": "a"})
 
@@ -131,27 +131,27 @@ def test_odd_request_does_not_end_the_news(http, client, number):
 
 @pytest.mark.parametrize("path", ["/", "/page.js", "/events"])
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:80", "127.0.0.1.evil.test", "10.0.0.1"])
-def test_another_name_is_refused(http, path, host):
-    """A site whose name points to this machine cannot read the page under that name."""
+def test_other_host_names_are_rejected(http, path, host):
+    """A site whose name points to this machine cannot read the page."""
     answer = http.get(path, headers={"Host": host})
 
     assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:80"])
-def test_names_of_this_machine_are_let_in(http, host):
-    """The names of the loopback are those of the page."""
+def test_loopback_names_are_accepted(http, host):
+    """The page is served to all names of the loopback address."""
     assert http.get("/", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_other_pages_do_not_get_the_news(http, site):
-    """A browser says which page asks: only this one is told."""
+def test_other_pages_cannot_read_the_feed(http, site):
+    """Browsers send the origin of a request, and only this page's is accepted."""
     assert http.get("/events", headers={"Sec-Fetch-Site": site}).status_code == 403
 
 
-def test_the_page_does_not_disturb_the_service(http, client):
-    """What is no page is answered as ever; a GET of a call's path is refused by the service."""
+def test_page_does_not_change_the_service(http, client):
+    """Other paths are answered by the service, including a GET of a call's path."""
     assert client.invoke_prompt(deployment="summarise", inputs={"text": "a"}).response == "In short: a"
     assert http.get("/v1/prompt/invoke").status_code == 405
     assert http.get("/favicon.ico").status_code == 404
@@ -160,14 +160,14 @@ def test_the_page_does_not_disturb_the_service(http, client):
     assert http.head("/events").status_code == 200
 
 
-def test_without_the_page_there_is_none(emulator):
-    """`serve` shows no page unless it is asked to."""
+def test_page_is_optional(emulator):
+    """`serve` has no page by default."""
     with emulator.serve() as url, httpx.Client() as http:
         assert http.get(url[: -len("v1")]).status_code == 404
 
 
-def test_a_server_stops_while_it_is_watched(emulator):
-    """A browser that watches does not keep the server from its end."""
+def test_open_feed_does_not_block_stopping(emulator):
+    """A server stops although a browser is connected."""
     with emulator.serve(page=True) as url:
         watching = socket.create_connection(("127.0.0.1", httpx.URL(url).port))
         watching.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -183,7 +183,7 @@ def test_a_server_stops_while_it_is_watched(emulator):
 
 @pytest.fixture(params=[{"width": 1280, "height": 800}], ids=["wide"])
 def page(request, browser, address):
-    """A tab that shows the page, and has been told all calls so far."""
+    """A tab with the page, after the first snapshot."""
     context = browser.new_context(viewport=request.param, permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     complaints = []
@@ -205,7 +205,7 @@ def ask(client, text, deployment="summarise", **fields):
 
 
 def wait_for_calls(page, number):
-    """Wait until so many calls have been answered, and all of that has been drawn."""
+    """Wait until this number of calls has been answered and drawn."""
     page.wait_for_function(
         "number => calls.size === number && !isDrawing && [...calls.values()].every((call) => call.state !== 'open')",
         arg=number,
@@ -213,11 +213,11 @@ def wait_for_calls(page, number):
 
 
 def chosen_in(page):
-    return page.inner_text(".call[aria-current=true] .said")
+    return page.inner_text(".call[aria-current=true] .preview")
 
 
-def test_a_browser_shows_calls_as_they_come(page, client):
-    """A call appears by itself, with inputs, answer, reasoning, status, tokens and its events on a time line."""
+def test_browser_shows_calls_live(page, client):
+    """A call appears with inputs, answer, reasoning, status, tokens and a timeline of its events."""
     assert page.is_visible("#welcome")
 
     client.invoke_prompt_stream(deployment="summarise", variant="v", inputs={"text": "Ship."}).collect()
@@ -233,8 +233,8 @@ def test_a_browser_shows_calls_as_they_come(page, client):
     assert not page.is_visible("#welcome")
 
 
-def test_a_browser_shows_what_went_wrong(page, client):
-    """Refused calls and broken streams are shown with what was said."""
+def test_browser_shows_errors(page, client):
+    """Error responses and broken streams are shown with their messages."""
     ask(client, "a", deployment="sumarise")
     page.wait_for_selector("#status:text('404')")
     refused = page.inner_text("#error")
@@ -244,11 +244,11 @@ def test_a_browser_shows_what_went_wrong(page, client):
 
     assert "There is no deployment 'sumarise'" in refused
     assert page.inner_text("#answer-text").startswith("one two")
-    assert "broke the connection" in page.inner_text("#error")
+    assert "connection broke" in page.inner_text("#error")
 
 
-def test_a_browser_shows_text_as_text(page, client):
-    """What looks like HTML in a call stays text: in names, inputs, answers and errors."""
+def test_browser_does_not_parse_html(page, client):
+    """HTML in names, inputs, answers and errors is shown as text."""
     title = page.title()
     ask(client, EVIL)
     ask(client, EVIL, deployment=EVIL, variant=EVIL)
@@ -260,8 +260,8 @@ def test_a_browser_shows_text_as_text(page, client):
     assert page.title() == title
 
 
-def test_a_browser_filters_by_deployment(page, client):
-    """The filter leaves the calls of a deployment, Escape takes it back."""
+def test_browser_filters_by_deployment(page, client):
+    """The filter shows the calls of a deployment; Escape clears it."""
     ask(client, "a")
     ask(client, "b", deployment="other")
     wait_for_calls(page, 2)
@@ -279,8 +279,8 @@ def test_a_browser_filters_by_deployment(page, client):
     assert page.locator(".call:visible").count() == 2
 
 
-def test_a_browser_is_driven_by_keys(page, client):
-    """The letters j and k, arrows, Enter and Escape go through the calls; whoever has let go follows the newest."""
+def test_browser_has_keyboard_shortcuts(page, client):
+    """The keys j and k, arrows, Enter and Escape navigate; Escape also returns to the newest call."""
     for text in "abc":
         ask(client, text)
     wait_for_calls(page, 3)
@@ -289,7 +289,7 @@ def test_a_browser_is_driven_by_keys(page, client):
         page.keyboard.press(key)
         seen.append(chosen_in(page))
 
-    assert [said[-1] for said in seen] == ["c", "b", "a", "a", "b"]
+    assert [text[-1] for text in seen] == ["c", "b", "a", "a", "b"]
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "deployment"
     page.keyboard.press("Escape")
@@ -302,8 +302,8 @@ def test_a_browser_is_driven_by_keys(page, client):
 
 
 @on_a_phone
-def test_a_narrow_browser_shows_one_thing_at_a_time(page, client):
-    """On a narrow screen there is the list or a call, nothing sticks out, and there is a way back."""
+def test_narrow_browser_shows_list_or_call(page, client):
+    """A narrow screen shows the list or a call, without overflow, and a way back."""
     ask(client, "a" * 300)
     wait_for_calls(page, 1)
     assert page.is_hidden("#detail")
@@ -318,8 +318,8 @@ def test_a_narrow_browser_shows_one_thing_at_a_time(page, client):
     assert page.is_hidden("#detail")
 
 
-def test_a_browser_copies_python_that_runs(page, client, base_url, tmp_path, emulator):
-    """The Python that is copied makes the same call, with the key from the environment."""
+def test_browser_copies_working_python(page, client, base_url, tmp_path, emulator):
+    """The copied Python makes the same call, with the key from the environment."""
     inputs = {"text": 'it\'s "so"\n\u2028 \\', "list": [1, None, True, {"a": []}], "long": "x" * 100}
     client.invoke_prompt(deployment="summarise", inputs=inputs, metadata={"n": 1}, extra_body={"new": False})
     wait_for_calls(page, 1)
@@ -336,8 +336,8 @@ def test_a_browser_copies_python_that_runs(page, client, base_url, tmp_path, emu
 
 
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("sh"), reason="there is no curl here")
-def test_a_browser_copies_curl_that_runs(page, client, emulator):
-    """The curl command that is copied makes the same call, with the key from the environment."""
+def test_browser_copies_working_curl(page, client, emulator):
+    """The copied curl command makes the same call, with the key from the environment."""
     client.invoke_prompt_stream(deployment="summarise", inputs={"text": 'it\'s "$HOME" `id` \\ \n'}).collect()
     wait_for_calls(page, 1)
     page.click("#copy-curl")
@@ -353,8 +353,8 @@ def test_a_browser_copies_curl_that_runs(page, client, emulator):
     assert emulator.calls[0].raw == emulator.calls[1].raw
 
 
-def test_a_browser_says_when_the_server_has_stopped(browser, emulator):
-    """The page tells that it is no longer live, and comes back by itself."""
+def test_browser_reconnects(browser, emulator):
+    """The page shows that the server has stopped, and reconnects automatically."""
     context = browser.new_context()
     page = context.new_page()
     with emulator.serve(page=True) as url:
@@ -368,8 +368,8 @@ def test_a_browser_says_when_the_server_has_stopped(browser, emulator):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_readable_text(page, client, scheme):
-    """Text stands out from its ground by 4.5 to 1 or more, in light and in dark."""
+def test_browser_text_has_contrast(page, client, scheme):
+    """The contrast of text is 4.5 to 1 or more, in light and dark mode."""
     page.emulate_media(color_scheme=scheme)
     ask(client, "a")
     ask(client, "a", deployment="other")
@@ -380,7 +380,7 @@ def test_a_browser_shows_readable_text(page, client, scheme):
     assert weak == []
 
 
-# The texts whose contrast is below 4.5, as WCAG 2 computes it.
+# Returns the texts with a contrast below 4.5, as computed by WCAG 2.
 CONTRAST = """() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgb = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1);

@@ -1,4 +1,4 @@
-"""The fake of everything but prompts: each call of the client, blocking and asyncio, in process and on a port."""
+"""The fake's workflows, agents and workspaces: each client method, blocking and asyncio, in process and on a port."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def client(request, fake):
 
 @pytest.fixture
 def call(client, drive):
-    """Call a method of the client by its path, such as `agents.chats.create`, blocking or asyncio."""
+    """Call a client method by its path, such as `agents.chats.create`, blocking or asyncio."""
 
     def call(path: str, *args: object, **fields: object) -> object:
         *places, name = path.split(".")
@@ -96,7 +96,7 @@ async def _all_of(found):
 
 @pytest.fixture
 def collect(client, drive):
-    """Stream an agent, and return its events and its answer."""
+    """Stream an agent; return its events and its answer."""
 
     def collect(**fields: object) -> tuple[list[object], object]:
         if isinstance(drive, Blocking):
@@ -115,8 +115,8 @@ def collect(client, drive):
 # --- Workflows -------------------------------------------------------------------------------------------------------
 
 
-def test_a_workflow_gives_what_is_scripted(fake, call):
-    """A text, a mapping, or whatever JSON a WorkflowAnswer has."""
+def test_workflow_returns_scripted_output(fake, call):
+    """The output can be a string, a mapping, or any JSON value in a WorkflowAnswer."""
     fake.answers_workflow("text", "Done.")
     fake.answers_workflow("mapping", {"settings": {"n": 1}})
     fake.answers_workflow("list", WorkflowAnswer([1, 2]))
@@ -127,7 +127,7 @@ def test_a_workflow_gives_what_is_scripted(fake, call):
     assert fake.workflow_calls[0] == WorkflowRequest(deployment="text")
 
 
-def test_a_workflow_may_fail(fake, call):
+def test_workflow_may_fail(fake, call):
     """A failed run is an answer with the status and the error."""
     fake.answers_workflow("d", WorkflowAnswer(status="failed", error="No such invoice"))
 
@@ -136,8 +136,8 @@ def test_a_workflow_may_fail(fake, call):
     assert (run.status, run.error, run.output) == ("failed", "No such invoice", None)
 
 
-def test_a_workflow_is_answered_by_a_function_or_a_list_or_a_variant(fake, call):
-    """As prompts are."""
+def test_workflow_answer_may_be_a_function_or_a_list(fake, call):
+    """Functions, lists and variants work as for prompts."""
     fake.answers_workflow("f", lambda request: f"Hello, {request.inputs['name']}.")
     fake.answers_workflow("l", ["One.", Refusal(422, "Two.")])
     fake.answers_workflow("v", "The default.")
@@ -147,28 +147,28 @@ def test_a_workflow_is_answered_by_a_function_or_a_list_or_a_variant(fake, call)
     assert call("invoke_workflow", deployment="l").output == "One."
     with pytest.raises(UnprocessableEntityError, match="Two"):
         call("invoke_workflow", deployment="l")
-    with pytest.raises(UnprocessableEntityError, match="list of 2 answers, and this is call 3"):
+    with pytest.raises(UnprocessableEntityError, match="called 3 times, but only 2 answers are scripted"):
         call("invoke_workflow", deployment="l")
     assert call("invoke_workflow", deployment="v", variant="draft").output == "The draft."
     assert call("invoke_workflow", deployment="v", variant="other").output == "The default."
-    assert fake.mistakes == ["'l' has a list of 2 answers, and this is call 3"]
+    assert fake.mistakes == ["'l' was called 3 times, but only 2 answers are scripted"]
 
 
-def test_an_unknown_workflow_or_agent_is_not_found(fake, call):
-    """The message names those that are scripted. A prompt of that name is neither."""
+def test_unknown_workflow_or_agent_is_not_found(fake, call):
+    """The 404 lists the known ones. A prompt of the same name does not count."""
     fake.answers("d", "A prompt.")
     fake.answers_workflow("known", "Yes.")
 
-    with pytest.raises(NotFoundError, match="no workflow 'd': scripted are 'known'"):
+    with pytest.raises(NotFoundError, match=r"no workflow 'd'\. Known workflows: 'known'"):
         call("invoke_workflow", deployment="d")
-    with pytest.raises(NotFoundError, match="no agent 'a': none has been scripted"):
+    with pytest.raises(NotFoundError, match=r"no agent 'a'\. No agents are scripted"):
         call("invoke_agent", agent="a", message="Hi")
     with pytest.raises(NotFoundError, match="no Hive Agent 'h'"):
         call("invoke_hive_agent", hive_agent="h", objective="o", callback_url=URL)
 
 
-def test_the_default_answers_all_that_is_not_scripted(fake, call):
-    """Agents and workflows, too. A function is only asked for prompts, whose requests it takes."""
+def test_default_answers_workflows_and_agents(fake, call):
+    """The default also applies to agents and workflows, unless it is a function of prompts."""
     fake.default = "Yes."
 
     assert call("invoke_workflow", deployment="d").output == "Yes."
@@ -180,8 +180,8 @@ def test_the_default_answers_all_that_is_not_scripted(fake, call):
         call("invoke_agent", agent="a", message="Hi")
 
 
-def test_a_started_workflow_can_be_waited_for(fake, call):
-    """It is under way for as many looks as were scripted; its output is in the record."""
+def test_started_workflow_can_be_awaited(fake, call):
+    """A run is reported as running for its `looks`; then its output is in the record."""
     fake.answers_workflow("d", WorkflowAnswer("Done.", looks=2))
 
     accepted = call("invoke_workflow", deployment="d", async_mode=True, callback_url=URL)
@@ -192,8 +192,8 @@ def test_a_started_workflow_can_be_waited_for(fake, call):
     assert fake.workflow_calls == [WorkflowStart(deployment="d", callback_url=URL)]
 
 
-def test_looks_show_a_run_under_way(fake, call):
-    """Then its end."""
+def test_looks_count_down_a_running_run(fake, call):
+    """After its `looks`, the run is reported as ended."""
     fake.answers_workflow("d", WorkflowAnswer("Done.", looks=2))
     accepted = call("invoke_workflow", deployment="d", async_mode=True, callback_url=URL)
 
@@ -202,8 +202,8 @@ def test_looks_show_a_run_under_way(fake, call):
     assert statuses == ["running", "running", "completed", "completed"]
 
 
-def test_a_run_that_does_not_end_is_not_waited_for_forever(fake, call):
-    """The last look is in the error."""
+def test_wait_for_a_run_times_out(fake, call):
+    """The error has the last record."""
     fake.answers_workflow("d", WorkflowAnswer("Done.", looks=10**6))
     slow = call("invoke_workflow", deployment="d", async_mode=True, callback_url=URL)
 
@@ -213,8 +213,8 @@ def test_a_run_that_does_not_end_is_not_waited_for_forever(fake, call):
     assert caught.value.last.status == "running"
 
 
-def test_a_start_without_a_callback_is_refused_as_the_service_does(fake, call):
-    """The vendor's package sends it, and so do we."""
+def test_start_without_callback_url_is_rejected(fake, call):
+    """The service rejects it too, although the vendor's package can send it."""
     fake.answers_workflow("d", "Done.")
 
     with pytest.raises(UnprocessableEntityError, match="callback_url is required when async is enabled"):
@@ -224,8 +224,8 @@ def test_a_start_without_a_callback_is_refused_as_the_service_does(fake, call):
 # --- Agents ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_agent_answers_as_scripted(fake, call):
-    """With tools, files, and usage."""
+def test_agent_returns_scripted_answer(fake, call):
+    """An answer can have tools, files and usage."""
     fake.answers_agent(
         "a",
         AgentAnswer(
@@ -246,8 +246,8 @@ def test_an_agent_answers_as_scripted(fake, call):
     assert fake.agent_calls == [AgentRequest(agent="a", message="Weather?", thread_id="t")]
 
 
-def test_an_agent_streams_the_same_answer(fake, collect):
-    """The events come to what the call without a stream returns."""
+def test_agent_streams_the_same_answer(fake, collect):
+    """The collected stream equals the answer without streaming."""
     fake.answers_agent(
         "a",
         AgentAnswer("It is sunny.", reasoning="Look outside.", tools=[ToolUse("weather", {"city": "Bonn"}, "clear")]),
@@ -261,8 +261,8 @@ def test_an_agent_streams_the_same_answer(fake, collect):
     assert {event.request_id for event in events} == {reply.request_id}
 
 
-def test_an_agent_may_fail_and_be_refused_and_break(fake, call, collect):
-    """A stream has an error event, a call without one is refused; a break leaves a run that may have happened."""
+def test_agent_may_fail_or_break(fake, call, collect):
+    """An error is an event in a stream and a 502 otherwise. A broken call leaves a run."""
     fake.answers_agent("fails", AgentAnswer("Half", error="The provider failed", error_code="internal_server_error"))
     fake.answers_agent("busy", Refusal(429, "Later.", headers={"Retry-After": "3600"}))
     fake.answers_agent("breaks", Fault.BREAK)
@@ -279,37 +279,37 @@ def test_an_agent_may_fail_and_be_refused_and_break(fake, call, collect):
     assert broken.value.maybe_processed
 
 
-def test_an_agent_streams_a_script(fake, call, collect):
-    """Event by event, with its faults; a call that wants no stream is refused."""
+def test_agent_streams_a_script(fake, call, collect):
+    """A `StreamScript` is played with its faults; calls without streaming get a 422."""
     fake.answers_agent("a", StreamScript().text("Once ").breaks())
 
     with pytest.raises(StreamInterruptedError) as caught:
         collect(agent="a", message="Hi")
     assert caught.value.partial.text == "Once "
     assert call("requests.get", caught.value.request_id).request_type == "agent_completion"
-    with pytest.raises(UnprocessableEntityError, match="ask for one"):
+    with pytest.raises(UnprocessableEntityError, match="set streaming to true"):
         call("invoke_agent", agent="a", message="Hi")
 
 
-def test_the_answer_of_a_prompt_will_do_for_an_agent(fake, call):
-    """A text and an Answer are answers of both."""
+def test_agent_accepts_the_answer_of_a_prompt(fake, call):
+    """Strings and `Answer` work for both."""
     fake.answers_agent("a", [Answer("One."), "Two.", lambda request: request.message])
 
     assert [call("invoke_agent", agent="a", message="Three.").response for _ in range(3)] == ["One.", "Two.", "Three."]
 
 
-def test_what_is_no_answer_is_refused_at_once(fake):
-    """Not when it is called."""
-    with pytest.raises(TypeError, match=r"an answer is a text, an AgentAnswer.*; this is of type int"):
+def test_invalid_answer_is_rejected_at_once(fake):
+    """An unsupported type is rejected when it is scripted."""
+    with pytest.raises(TypeError, match=r"an answer must be a string, an AgentAnswer.*, not int"):
         fake.answers_agent("a", 1)
-    with pytest.raises(TypeError, match=r"an answer is a text, a mapping, a WorkflowAnswer.*; this is of type int"):
+    with pytest.raises(TypeError, match=r"an answer must be a string, a mapping, a WorkflowAnswer.*, not int"):
         fake.answers_workflow("d", 1)
-    with pytest.raises(ValueError, match="must be an answer in the list"):
+    with pytest.raises(ValueError, match="list of answers must not be empty"):
         fake.answers_hive_agent("h", [])
 
 
-def test_what_a_request_lacks_is_refused(fake, client):
-    """As the service does, with the field in the message."""
+def test_missing_fields_are_rejected(fake, client):
+    """The 422 names the missing field."""
     answer = client.with_options(max_retries=0).raw_request
     for path, body in {
         "/agent/invoke": {"agent": "a"},
@@ -328,8 +328,8 @@ def test_what_a_request_lacks_is_refused(fake, client):
 PAY = ToolUse("pay", {"amount": 5}, "paid", needs_approval=True, summary="Pay 5 euros")
 
 
-def test_an_approval_pauses_a_run_which_resumes_after_the_decision(fake, call):
-    """The answer is then found by the request id."""
+def test_run_waits_for_its_approval(fake, call):
+    """After the decision, the answer can be looked up by the request id."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[ToolUse("look", {}, "ok"), PAY], text_if_denied="Not paid."))
 
     reply = call("invoke_agent", agent="a", message="Pay")
@@ -346,8 +346,8 @@ def test_an_approval_pauses_a_run_which_resumes_after_the_decision(fake, call):
     assert (record.status, record.data["response"]) == ("completed", "Paid.")
 
 
-def test_a_denied_tool_call_is_reported(fake, call):
-    """With the text for that case."""
+def test_denied_tool_call_is_reported(fake, call):
+    """The run then has `text_if_denied`."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY], text_if_denied="Not paid."))
     reply = call("invoke_agent", agent="a", message="Pay")
 
@@ -358,8 +358,8 @@ def test_a_denied_tool_call_is_reported(fake, call):
     assert record.data["denied_tool_calls"][0]["tool_name"] == "pay"
 
 
-def test_a_run_goes_on_after_its_last_decision(fake, call):
-    """Each approval is decided by itself, once."""
+def test_run_continues_after_its_last_approval(fake, call):
+    """Each approval is decided once, independently of the others."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY, ToolUse("mail", needs_approval=True)]))
     reply = call("invoke_agent", agent="a", message="Pay")
     first, second = (pending.approval_id for pending in reply.pending_tool_approvals)
@@ -375,8 +375,8 @@ def test_a_run_goes_on_after_its_last_decision(fake, call):
     assert call("approvals.get", first).decision == "allow_once"
 
 
-def test_auto_approve_lets_tools_through(fake, call):
-    """And says which."""
+def test_auto_approve_skips_approvals(fake, call):
+    """The answer lists the automatically approved tool calls."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY]))
 
     reply = call("invoke_agent", agent="a", message="Pay", tool_approval="auto_approve")
@@ -385,8 +385,8 @@ def test_auto_approve_lets_tools_through(fake, call):
     assert reply.auto_approved_tool_calls[0].summary == "Pay 5 euros"
 
 
-def test_an_expired_approval_is_denied_by_resolve(fake, call):
-    """Without asking."""
+def test_resolve_denies_expired_approvals(fake, call):
+    """The callback is not called for them."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[ToolUse("pay", needs_approval=True, expires_in=-1)]))
     reply = call("invoke_agent", agent="a", message="Pay")
 
@@ -395,8 +395,8 @@ def test_an_expired_approval_is_denied_by_resolve(fake, call):
     assert call("approvals.get", reply.pending_tool_approvals[0].approval_id).decision == "deny"
 
 
-def test_a_stream_shows_the_approval(fake, collect):
-    """As an event, and in its answer."""
+def test_stream_has_the_approval(fake, collect):
+    """The approval is an event, and part of the collected answer."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY]))
 
     events, reply = collect(agent="a", message="Pay")
@@ -406,8 +406,8 @@ def test_a_stream_shows_the_approval(fake, collect):
     assert reply.pending_tool_approvals[0].approval_id == events[0].approval.approval_id
 
 
-def test_approvals_are_listed_page_by_page(fake, call):
-    """Those that wait, of one agent or one run, with a cursor to the next page."""
+def test_approvals_are_paginated(fake, call):
+    """The list has the pending approvals, optionally of one agent or run, and a cursor to the next page."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY, PAY, PAY]))
     fake.answers_agent("b", AgentAnswer("Paid.", tools=[PAY]))
     reply = call("invoke_agent", agent="a", message="Pay")
@@ -425,16 +425,16 @@ def test_approvals_are_listed_page_by_page(fake, call):
     assert len(call("approvals.list", status="denied").approvals) == 1
 
 
-def test_an_unknown_approval_is_not_found(call):
-    """Neither looked at nor decided."""
+def test_unknown_approval_is_not_found(call):
+    """It can be neither read nor decided."""
     with pytest.raises(NotFoundError):
         call("approvals.get", "none")
     with pytest.raises(NotFoundError):
         call("approvals.allow", "none")
 
 
-def test_a_decision_that_does_not_exist_is_refused(fake, client):
-    """By the service, if a client lets it through."""
+def test_unknown_decision_is_rejected(fake, client):
+    """The service rejects decisions that clients do not check."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY]))
     reply = client.invoke_agent(agent="a", message="Pay")
     approval_id = reply.pending_tool_approvals[0].approval_id
@@ -446,8 +446,8 @@ def test_a_decision_that_does_not_exist_is_refused(fake, client):
 # --- Background work -------------------------------------------------------------------------------------------------
 
 
-def test_background_work_ends_after_some_looks(fake, call):
-    """It is listed in its thread until then."""
+def test_background_work_ends_after_its_looks(fake, call):
+    """Until then, it is listed in its thread."""
     fake.answers_agent(
         "a", AgentAnswer("On it.", background=[BackgroundRun(target={"name": "w"}, result={"n": 1}, looks=2)])
     )
@@ -464,7 +464,7 @@ def test_background_work_ends_after_some_looks(fake, call):
 
 
 def test_background_work_can_be_cancelled(fake, call):
-    """What has ended stays as it is."""
+    """Work that has ended is not changed."""
     fake.answers_agent("a", AgentAnswer("On it.", background=[BackgroundRun(looks=100), BackgroundRun(looks=0)]))
     reply = call("invoke_agent", agent="a", message="Go", thread_id="t")
     slow, quick = (pending.id for pending in reply.pending_delegations)
@@ -477,8 +477,8 @@ def test_background_work_can_be_cancelled(fake, call):
         call("delegations.cancel", "none")
 
 
-def test_without_a_thread_background_work_is_done_at_once(fake, call):
-    """Its result is that of a tool, unless the request allows background work."""
+def test_background_work_needs_a_thread(fake, call):
+    """Without a thread or `allow_background`, its result is that of a tool call."""
     fake.answers_agent("a", AgentAnswer("Done.", background=[BackgroundRun(result={"n": 1})]))
 
     at_once = call("invoke_agent", agent="a", message="Go")
@@ -488,8 +488,8 @@ def test_without_a_thread_background_work_is_done_at_once(fake, call):
     assert len(allowed.pending_delegations) == 1
 
 
-def test_a_conversation_keeps_its_thread(fake, client):
-    """And sees its background work."""
+def test_conversation_keeps_its_thread(fake, client):
+    """It lists the background work of its thread."""
     fake.answers_agent("a", AgentAnswer("On it.", background=[BackgroundRun(looks=5)]))
     conversation = client.conversation("a")
 
@@ -503,7 +503,7 @@ def test_a_conversation_keeps_its_thread(fake, client):
 
 
 def test_every_run_can_be_looked_up(fake, call):
-    """By the request id of its answer, with the metadata of the caller."""
+    """A run is found by the request id of its answer, with the metadata of the caller."""
     fake.answers("p", "Short.")
     fake.answers_agent("a", "Hi.")
 
@@ -519,8 +519,8 @@ def test_every_run_can_be_looked_up(fake, call):
         call("requests.get", "req_none")
 
 
-def test_a_run_without_a_request_id_is_found_by_its_correlation(fake, client):
-    """In the records of the fake, which stand for the platform's logs."""
+def test_run_is_found_by_its_correlation_id(fake, client):
+    """The records of the fake replace the logs of the platform."""
     fake.answers("p", Fault.BREAK)
 
     with pytest.raises(APIConnectionError) as caught:
@@ -530,7 +530,7 @@ def test_a_run_without_a_request_id_is_found_by_its_correlation(fake, client):
     assert record["user_metadata"] == {"fetch_hive_sdk.correlation": caught.value.correlation_id}
 
 
-def test_what_was_refused_is_no_run(fake, client):
+def test_rejected_call_is_not_a_run(fake, client):
     """It has no record."""
     fake.fails("p", 422)
 
@@ -544,7 +544,7 @@ def test_what_was_refused_is_no_run(fake, client):
 
 
 class Hook:
-    """A server on this machine that takes callbacks."""
+    """A server on this machine that receives callbacks."""
 
     def __init__(self) -> None:
         self.got: list[tuple[bytes, dict[str, str]]] = []
@@ -572,8 +572,8 @@ def hook():
     hook.server.server_close()
 
 
-def test_a_signed_callback_is_delivered_to_this_machine(fake, client, hook):
-    """The secret of the start verifies it."""
+def test_signed_callback_is_delivered_locally(fake, client, hook):
+    """The secret from the start verifies the signature."""
     fake.answers_hive_agent("h", {"report": "Bees."})
     accepted = client.invoke_hive_agent(hive_agent="h", objective="Find out", callback_url=hook.url)
 
@@ -590,8 +590,8 @@ def test_a_signed_callback_is_delivered_to_this_machine(fake, client, hook):
     assert fake.deliver_callbacks() == []
 
 
-def test_a_callback_to_another_machine_is_kept_and_not_sent(fake, client):
-    """It can be given to the program under test by hand."""
+def test_callback_to_another_machine_is_not_sent(fake, client):
+    """It is in `callbacks`, so that a test can pass it to the tested code."""
     fake.answers_workflow("d", WorkflowAnswer(status="failed", error="No."))
     client.invoke_workflow(deployment="d", async_mode=True, callback_url=URL)
 
@@ -603,8 +603,8 @@ def test_a_callback_to_another_machine_is_kept_and_not_sent(fake, client):
     assert event.raw["data"]["error"] == "No."
 
 
-def test_a_callback_that_nothing_takes_is_reported(fake, client, hook):
-    """As a status of 0."""
+def test_failed_callback_is_reported(fake, client, hook):
+    """An unreachable receiver is reported as status 0."""
     hook.server.server_close()
     fake.answers_workflow("d", "Done.")
     client.invoke_workflow(deployment="d", async_mode=True, callback_url=hook.url.replace("hook", ""))
@@ -614,8 +614,8 @@ def test_a_callback_that_nothing_takes_is_reported(fake, client, hook):
     assert 0 in fake.deliver_callbacks()
 
 
-def test_agents_call_back_when_they_were_triggered_or_have_waited(fake, client):
-    """By a trigger, which takes the secret in place of the key; after a decision; after background work."""
+def test_agents_send_callbacks(fake, client):
+    """Triggers, approvals and background work send callbacks."""
     fake.answers_agent(
         "a", ["One.", AgentAnswer("Two.", tools=[PAY]), AgentAnswer("Three.", background=[BackgroundRun()])]
     )
@@ -637,8 +637,8 @@ def test_agents_call_back_when_they_were_triggered_or_have_waited(fake, client):
     assert {event["data"].get("response") for event in events} == {"One.", "Two.", None}
 
 
-def test_triggers_need_their_secret_and_no_key(fake, call):
-    """A wrong one is refused."""
+def test_trigger_needs_its_secret_and_no_key(fake, call):
+    """A wrong secret is rejected."""
     fake.answers_workflow("w", "Done.")
 
     accepted = call("triggers.workflow", "w", "v", secret=fake.webhook_secret, callback_url=URL, inputs={"n": 1})
@@ -649,11 +649,11 @@ def test_triggers_need_their_secret_and_no_key(fake, call):
         call("triggers.workflow", "w", "v", secret="wrong", callback_url=URL)
 
 
-# --- What is managed -------------------------------------------------------------------------------------------------
+# --- Workspaces ------------------------------------------------------------------------------------------------------
 
 
-def test_agents_are_kept(call):
-    """Created, listed, read, changed and deleted; then they are gone."""
+def test_agents_are_stored(call):
+    """Agents can be created, listed, read, changed and deleted."""
     made = call("agents.create", name="Bee", llm_model="fake-model", model_type="hosted")
     changed = call("agents.update", made.id, description="Busy", temperature=0.5)
 
@@ -665,15 +665,15 @@ def test_agents_are_kept(call):
         call("agents.get", made.id)
 
 
-def test_a_field_that_is_set_to_none_is_null(call):
-    """It was sent as null, and is kept so."""
+def test_none_is_sent_as_null(call):
+    """A field set to None is stored as null."""
     made = call("agents.create", name="Bee", llm_model="m", model_type="hosted", description="Busy")
 
     assert call("agents.update", made.id, description=None).raw["description"] is None
 
 
-def test_chats_are_kept(call):
-    """In their agent."""
+def test_chats_are_stored(call):
+    """Chats belong to an agent."""
     agent = call("agents.create", name="Bee", llm_model="m", model_type="hosted")
     chat = call("agents.chats.create", agent.id, name="First")
 
@@ -686,8 +686,8 @@ def test_chats_are_kept(call):
         call("agents.chats.get", agent.id, chat.id)
 
 
-def test_knowledge_bases_keep_what_is_put_in(call):
-    """And find it by its words."""
+def test_knowledge_bases_are_stored(call):
+    """Their items are found by words."""
     base = call("knowledge_bases.create", name="Docs", search_score_threshold=0.2)
     item = call("knowledge_bases.items.create", base.id, name="Refunds", data_content="A refund takes 14 days.")
     call("knowledge_bases.items.create", base.id, name="Other", data_content="Bees dance.")
@@ -712,15 +712,15 @@ def test_knowledge_bases_keep_what_is_put_in(call):
         call("knowledge_bases.items.list", base.id)
 
 
-def test_workspaces_are_apart(client):
-    """What is put into one is not in another."""
+def test_workspaces_are_separate(client):
+    """An object is only in the workspace in which it was created."""
     client.knowledge_bases.create(name="Docs")
 
     assert client.with_options(workspace_id="ws_2").knowledge_bases.list() == []
 
 
-def test_the_vendors_names_work_too(client):
-    """With the envelopes that the service sends."""
+def test_method_names_of_the_vendor_work(client):
+    """They return the envelopes of the service."""
     made = client.create_knowledge_base(WORKSPACE, {"name": "Docs"})
 
     assert made["message"] == "Successfully created a knowledge base."
@@ -736,14 +736,14 @@ def test_the_vendors_names_work_too(client):
         ("agents", {"agent": {"name": "n"}}, "llm_model can't be blank"),
     ],
 )
-def test_what_the_service_refuses_is_refused(client, method, body, message):
-    """With a text of the service."""
+def test_invalid_requests_are_rejected(client, method, body, message):
+    """The messages are those of the service."""
     with pytest.raises(UnprocessableEntityError, match=message):
         client.raw_request("POST", f"/public/workspaces/{WORKSPACE}/{method}", json=body)
 
 
-def test_assets_are_kept_and_can_be_fetched(call, client, fake):
-    """By their address, without the key."""
+def test_assets_can_be_downloaded(call, client, fake):
+    """The URL of an asset needs no key."""
     asset = call("assets.upload", ("a b.txt", BytesIO(b"bees")))
 
     fetched = fake.handle(httpx.Request("GET", httpx.URL(asset.file_url).copy_with(scheme="http", host="x.test")))
@@ -754,21 +754,32 @@ def test_assets_are_kept_and_can_be_fetched(call, client, fake):
     assert fetched.headers["content-type"] == "text/plain"
 
 
-def test_the_catalogues_are_there(call):
-    """Models, countries and error codes."""
+def test_an_uploaded_file_can_be_attached_to_a_message(fake, call):
+    """Also over a port of this machine, where its address is plain http."""
+    fake.answers_agent("a", "Seen.")
+    asset = call("assets.upload", ("a.txt", b"bees"))
+
+    reply = call("invoke_agent", agent="a", message="m", attachments=[asset, asset.file_url])
+
+    assert reply.response == "Seen."
+    assert fake.agent_calls[0].attachments[0]["id"] == asset.id
+
+
+def test_catalogues_are_returned(call):
+    """There are models, countries and error codes."""
     assert {model.model_type for model in call("catalogue.models")} == {"llm", "image_generation"}
     assert len(call("catalogue.countries")) == 5
-    assert call("catalogue.countries", "google_search")[0].countries[0].value == "DE"
+    assert call("catalogue.countries", "google_search").countries[0].value == "DE"
     assert call("catalogue.error_codes").codes[0].code == "model_deprecated"
     with pytest.raises(NotFoundError, match="unsupported_service"):
         call("catalogue.countries", "yahoo")
 
 
-# --- Recorded, and shown ---------------------------------------------------------------------------------------------
+# --- Recorder and page ----------------------------------------------------------------------------------------------
 
 
 def test_everything_can_be_recorded_and_replayed(tmp_path):
-    """Agents, streams, uploads, deletions; the secret of a callback is in no cassette."""
+    """Agents, streams, uploads and deletions can be replayed. The webhook secret is not recorded."""
     fake = FakeServer("Yes.")
     client = fake.client(workspace_id=WORKSPACE)
 
@@ -788,16 +799,16 @@ def test_everything_can_be_recorded_and_replayed(tmp_path):
         ]
 
     with record(tmp_path / "calls.jsonl", client):
-        told = use(client)
+        recorded = use(client)
 
     assert fake.webhook_secret not in (tmp_path / "calls.jsonl").read_text("utf-8")
     with replay(tmp_path / "calls.jsonl") as cassette:
-        assert use(cassette.client(workspace_id=WORKSPACE)) == told
+        assert use(cassette.client(workspace_id=WORKSPACE)) == recorded
         assert cassette.unplayed == []
 
 
-def test_an_emulator_delivers_callbacks_by_itself(hook, monkeypatch):
-    """Soon after the call."""
+def test_emulator_delivers_callbacks(hook, monkeypatch):
+    """Callbacks are sent soon after the call."""
     monkeypatch.setattr("fetch_hive_sdk.emulator._emulator.CALLBACK_SECONDS", 0.01)
     emulator = Emulator(default="Done.")
 
@@ -812,8 +823,8 @@ def test_an_emulator_delivers_callbacks_by_itself(hook, monkeypatch):
     assert Webhook(accepted.webhook_secret).unwrap(body, headers).raw["data"]["output"] == "Done."
 
 
-def test_the_page_lists_all_calls_and_no_secret():
-    """Also those that are no POST; the favicon is no call."""
+def test_page_lists_all_calls_without_secrets():
+    """Calls of all methods are listed, but not the favicon."""
     page = Page(Emulator(default="Done.").handle)
     for method, path, body in [
         ("GET", "/v1/public/models", None),

@@ -1,4 +1,4 @@
-"""The plugin for pytest, in test runs of its own: what users' tests see of it."""
+"""The pytest plugin, tested in test runs of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-# A run in this process forgets the modules that it was the first to import. Of these there must not be two.
+# A run in this process unloads the modules that it imported first. These must not be imported twice.
 for module in ("httpcore", "fetch_hive_sdk._asyncio", "fetch_hive_sdk._net.connections", "fetch_hive_sdk.testing"):
     importlib.import_module(module)
 
@@ -29,7 +29,7 @@ APP = """
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run a module of tests in this process, with our plugin and those that are named."""
+    """Run a test module in this process, with our plugin and the given ones."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(app=APP)
     pytester.makeini("[pytest]\npythonpath = .\n")
@@ -45,7 +45,7 @@ def run(pytester, monkeypatch):
 
 @pytest.fixture
 def _offline(monkeypatch):
-    """If nobody stopped the calls of these tests: there is no name service, and they fail in another way."""
+    """Without the plugin these calls would fail differently, because there is no DNS."""
 
     def refuse(*args: object, **options: object) -> None:
         raise socket.gaierror("no name service in tests")
@@ -56,8 +56,8 @@ def _offline(monkeypatch):
 # --- The fixture -----------------------------------------------------------------------------------------------------
 
 
-def test_gives_a_client_of_a_fake(run):
-    """`fetch_hive` answers as told, blocking and asyncio, and knows what it was asked."""
+def test_fixture_has_a_client(run):
+    """`fetch_hive` returns scripted answers, blocking and asyncio, and records the calls."""
     result = run("""
         import asyncio
         import pytest
@@ -87,7 +87,7 @@ def test_gives_a_client_of_a_fake(run):
     result.assert_outcomes(passed=2)
 
 
-def test_answers_clients_that_the_code_makes(run):
+def test_answers_clients_of_the_tested_code(run):
     """`FetchHive()` finds the fake in the environment, which is restored after the test."""
     result = run("""
         import asyncio, os
@@ -111,8 +111,8 @@ def test_answers_clients_that_the_code_makes(run):
     result.assert_outcomes(passed=2)
 
 
-def test_goes_past_the_proxy_of_the_machine(run, monkeypatch):
-    """Where the environment names a proxy, the calls to the fake do not go there."""
+def test_bypasses_proxies(run, monkeypatch):
+    """A proxy in the environment is not used for calls to the fake."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "example.test")
 
@@ -131,7 +131,7 @@ def test_goes_past_the_proxy_of_the_machine(run, monkeypatch):
 
 
 def test_fails_a_test_that_makes_too_many_calls(run):
-    """A call for which no answer was left fails the test, even where the code takes it for a refusal."""
+    """A call after the last scripted answer fails the test, even if the code handles the error."""
     result = run("""
         from app import greet
 
@@ -145,11 +145,11 @@ def test_fails_a_test_that_makes_too_many_calls(run):
     """)
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*'greet' was told 1 answers, and this is call 2*"])
+    result.stdout.fnmatch_lines(["*'greet' was called 2 times, but only 1 answer is scripted*"])
 
 
 def test_shows_calls_readably(run):
-    """A failing expectation about calls shows both sides as a caller would write them, and no key."""
+    """A failed assertion on calls shows them as a caller would write them, without the key."""
     result = run("""
         from fetch_hive_sdk import InvokeRequest
 
@@ -164,20 +164,20 @@ def test_shows_calls_readably(run):
     assert "fhk_" not in result.stdout.str()
 
 
-def test_is_described(run):
-    """`pytest --fixtures` and `--help` tell what there is."""
+def test_appears_in_pytest_help(run):
+    """`pytest --fixtures` and `--help` describe the plugin."""
     fixtures = run("", "--fixtures", "-q")
     options = run("", "--help")
 
-    fixtures.stdout.fnmatch_lines(["fetch_hive*", "*tell it what deployments answer*"])
+    fixtures.stdout.fnmatch_lines(["fetch_hive*", "*script its answers*"])
     options.stdout.fnmatch_lines(["Fetch Hive:", "*--fetch-hive-block-network*", "*fetch_hive_block_network (bool)*"])
 
 
 @pytest.mark.parametrize(
     ("plugin", "mark"), [("asyncio", "@pytest.mark.asyncio"), ("anyio", "@pytest.mark.anyio")], ids=["asyncio", "anyio"]
 )
-def test_works_in_coroutines(run, plugin, mark):
-    """Tests of pytest-asyncio and anyio take the same fixture."""
+def test_works_in_asyncio_tests(run, plugin, mark):
+    """Tests with pytest-asyncio and anyio use the same fixture."""
     pytest.importorskip({"asyncio": "pytest_asyncio"}.get(plugin, plugin))
 
     result = run(
@@ -207,8 +207,8 @@ def test_works_in_coroutines(run, plugin, mark):
     result.assert_outcomes(passed=1)
 
 
-def test_works_side_by_side(run):
-    """With pytest-xdist, each worker has its own fakes, and blocks the network, too."""
+def test_works_with_xdist(run):
+    """With pytest-xdist, each worker has its own fakes and blocks the network."""
     pytest.importorskip("xdist")
 
     result = run(
@@ -237,8 +237,8 @@ def test_works_side_by_side(run):
     result.stdout.fnmatch_lines(["*test_it.py::test_blocked would have called https://blocked.invalid/*"])
 
 
-def test_costs_nothing_until_it_is_used(run, pytester):
-    """With the plugin, pytest loads nothing else of the package, and none of its dependencies."""
+def test_imports_nothing_until_used(run, pytester):
+    """Loading the plugin imports nothing else of the package, and none of its dependencies."""
     pytester.makeconftest("""
         import sys
 
@@ -253,15 +253,15 @@ def test_costs_nothing_until_it_is_used(run, pytester):
     assert result.ret == 0, result.stderr.str()
 
 
-def test_is_found_by_itself(pytester, monkeypatch):
-    """Nothing has to be configured: the package tells pytest that it has a plugin."""
+def test_is_found_without_configuration(pytester, monkeypatch):
+    """The package registers the plugin with an entry point."""
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", raising=False)
     pytester.makepyfile("def test_it(fetch_hive): assert fetch_hive.url")
 
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_is_no_burden_to_other_programs():
+def test_imports_only_pytest_and_the_standard_library():
     """The plugin imports only pytest and the standard library."""
     code = """
         import sys, fetch_hive_sdk.pytest_plugin
@@ -319,8 +319,8 @@ needs_httpx2 = pytest.mark.skipif(importlib.util.find_spec("httpx2") is None, re
         "asyncio.run(httpcore.AsyncHTTPConnection(blocked.url.origin).handle_async_request(blocked))",
     ],
 )
-def test_stops_calls_that_would_leave_the_machine(run, body):
-    """With the option, a test that would call the service fails, and says where, why and what to do."""
+def test_blocks_calls_to_other_machines(run, body):
+    """With the option, a test that calls the service fails with the place, the reason and advice."""
     result = run(f"{BLOCKED}\n    def test_it():\n        {body}\n", "--fetch-hive-block-network", "--showlocals")
 
     result.assert_outcomes(failed=1)
@@ -328,7 +328,7 @@ def test_stops_calls_that_would_leave_the_machine(run, body):
         [
             "test_it.py::test_it would have called http*/prompt/invoke",
             "from *.py:*",
-            "*take the fixture `fetch_hive`*",
+            "*the fixture `fetch_hive`*",
         ]
     )
     assert "fhk_" not in result.stdout.str()
@@ -344,8 +344,8 @@ def test_stops_calls_that_would_leave_the_machine(run, body):
         "thread = threading.Thread(target=swallow); thread.start(); thread.join()",
     ],
 )
-def test_fails_a_test_that_swallows_the_error(run, body):
-    """A call in a thread or a task, or below an `except`, fails its test, too."""
+def test_swallowed_error_fails_the_test(run, body):
+    """A call in a thread or a task, or inside a `try`, fails its test too."""
     module = f"""{BLOCKED}
     async def gather():
         await asyncio.gather(agreet(), return_exceptions=True)
@@ -370,8 +370,8 @@ def test_fails_a_test_that_swallows_the_error(run, body):
 
 
 @pytest.mark.usefixtures("_offline")
-def test_blocks_in_fixtures_and_while_collecting(run):
-    """A call that a fixture makes is an error of its test; one at the top of a module fails the collection."""
+def test_blocks_in_fixtures_and_collection(run):
+    """A call in a fixture fails its test; one at module level fails the collection."""
     module = f"""{BLOCKED}
     @pytest.fixture
     def text():
@@ -393,8 +393,8 @@ def test_blocks_in_fixtures_and_while_collecting(run):
 
 
 @pytest.mark.usefixtures("_offline")
-def test_blocks_by_the_setting(run, pytester):
-    """The setting of the configuration file does what the option does; `-o` turns it off for a run."""
+def test_ini_setting_blocks(run, pytester):
+    """The ini setting does the same as the option; `-o` turns it off for a run."""
     pytester.makeini("[pytest]\npythonpath = .\nfetch_hive_block_network = true\n")
     module = f"{BLOCKED}\n    def test_it():\n        greet()\n"
 
@@ -406,8 +406,8 @@ def test_blocks_by_the_setting(run, pytester):
     allowed.stdout.fnmatch_lines(["*APIConnectionError: could not connect*"])
 
 
-def test_lets_everything_else_pass(run):
-    """Fakes, loopback ports, and what does not come from this package are not touched."""
+def test_allows_all_other_calls(run):
+    """Fakes, loopback ports and other packages are not blocked."""
     module = f"""{BLOCKED}
     import socket
     from fetch_hive_sdk.testing import FakeServer
@@ -441,8 +441,8 @@ def test_lets_everything_else_pass(run):
     result.assert_outcomes(passed=4)
 
 
-def test_lets_respx_and_pytest_httpx_pass(run):
-    """Calls that another tool answers never leave the machine."""
+def test_allows_respx_and_pytest_httpx(run):
+    """Calls answered by other tools never leave the machine."""
     pytest.importorskip("respx")
     pytest.importorskip("pytest_httpx")
     module = f"""{BLOCKED}

@@ -1,4 +1,4 @@
-"""Recording: what a client's calls leave in the file, and what stands between a program and the service."""
+"""Recording of a client's calls, and of other programs with the proxy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def answers_of(file):
 
 
 def test_records_an_answer(drive, file):
-    """A call goes through as always, and is in the file with its answer and without its key."""
+    """A call works as usual, and is recorded with its answer and without its key."""
     headers = {"content-type": "application/json", "x-trace": "1"}
     client = drive.client(lambda request: httpx.Response(200, json=ANSWER, headers=headers))
 
@@ -66,7 +66,7 @@ def test_records_an_answer(drive, file):
 
 
 def test_records_a_stream_with_its_pace(drive, file):
-    """The events of a stream are kept one by one, each with its time."""
+    """The events of a stream are recorded one by one with their times."""
     client = drive.client(lambda request: streamed(*sse(*EVENTS, "[DONE]")))
 
     with record(file, client):
@@ -80,8 +80,8 @@ def test_records_a_stream_with_its_pace(drive, file):
 
 
 @pytest.mark.parametrize("body", [{"content": gzip.compress(json.dumps(ANSWER).encode())}, None])
-def test_records_what_was_compressed(drive, file, body):
-    """The file has what the answer says, not how it was packed, whoever unpacks it."""
+def test_records_decompressed_bodies(drive, file, body):
+    """Bodies are recorded decompressed, whichever code reads them."""
     packed = gzip.compress(json.dumps(ANSWER).encode())
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     body = body or {"stream": Pieces(packed[:5], packed[5:])}
@@ -93,8 +93,8 @@ def test_records_what_was_compressed(drive, file, body):
     assert answers_of(file)[0].body == ANSWER
 
 
-def test_records_refusals_and_repetitions(drive, file):
-    """A refusal is kept, and each attempt is a call of its own."""
+def test_records_errors_and_retries(drive, file):
+    """An error response is recorded, and each attempt is a call."""
     answers = [
         httpx.Response(429, headers={"retry-after": "0"}, json={"error": "slow"}),
         httpx.Response(200, json=ANSWER),
@@ -110,7 +110,7 @@ def test_records_refusals_and_repetitions(drive, file):
 
 
 def test_records_a_compressed_stream_with_its_pace(file):
-    """An event has the time at which its last packed byte came."""
+    """An event has the time at which its last compressed byte arrived."""
     packer = zlib.compressobj(wbits=31)
     packed = [packer.compress(event) + packer.flush(zlib.Z_SYNC_FLUSH) for event in sse(*EVENTS)]
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
@@ -126,8 +126,8 @@ def test_records_a_compressed_stream_with_its_pace(file):
     assert len({event.at for event in answer.events}) == len(EVENTS)
 
 
-def test_knows_when_a_stream_was_left(file):
-    """A stream that was left is over, for the order of calls, although its variable is still there."""
+def test_stream_ends_when_its_reader_stops(file):
+    """For the order of calls, a stream ends when its reader stops, even if it is still referenced."""
     client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(stream_or_answer)))
 
     async def main():
@@ -149,8 +149,8 @@ def stream_or_answer(request):
 
 
 @pytest.mark.parametrize("form", ["leave", "break_off"])
-def test_records_a_stream_that_is_left_as_far_as_it_was_read(drive, file, form):
-    """What had come when the reader left is kept, and marked."""
+def test_records_the_received_part_of_a_stream(drive, file, form):
+    """If the reader stops early, the received part is recorded and marked."""
     client = drive.client(lambda request: streamed(*sse(*EVENTS)))
 
     with record(file, client):
@@ -163,8 +163,8 @@ def test_records_a_stream_that_is_left_as_far_as_it_was_read(drive, file, form):
     assert ([event.event for event in answer.events], answer.ended) == (EVENTS[:1], "left")
 
 
-def test_records_a_stream_that_is_left_after_its_last_event_as_whole(drive, file):
-    """A reader that leaves when all has been said leaves nothing out."""
+def test_stream_read_to_its_last_event_is_complete(drive, file):
+    """A reader that stops after the last event misses nothing."""
     client = drive.client(lambda request: streamed(*sse(*EVENTS, "[DONE]")))
 
     with record(file, client):
@@ -173,8 +173,8 @@ def test_records_a_stream_that_is_left_after_its_last_event_as_whole(drive, file
     assert answers_of(file)[0].ended is None
 
 
-def test_records_that_a_stream_broke(drive, file):
-    """A connection that broke in the middle is kept as what it was."""
+def test_records_broken_streams(drive, file):
+    """A connection that breaks in mid-stream is recorded as such."""
     client = drive.client(lambda request: streamed(*sse(*EVENTS[:2]), httpx.ReadError("reset")))
 
     with record(file, client), pytest.raises(StreamInterruptedError):
@@ -191,8 +191,8 @@ def test_records_that_a_stream_broke(drive, file):
         lambda: httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Pieces(b"no gzip")),
     ],
 )
-def test_records_whole_answers_only(drive, file, answer):
-    """An answer in one piece that cannot be read to its end is none, nor is a call without an answer."""
+def test_records_complete_answers_only(drive, file, answer):
+    """A truncated answer in one piece is not recorded, nor is a call without an answer."""
     outcomes = [httpx.ReadError("reset"), answer(), httpx.Response(200, json=ANSWER)]
 
     def handle(request):
@@ -212,8 +212,8 @@ def test_records_whole_answers_only(drive, file, answer):
     assert len(answers_of(file)) == 1
 
 
-def test_writes_what_there_is_when_the_block_fails(file, fake):
-    """A block that ends by an exception leaves its calls."""
+def test_failing_block_keeps_its_calls(file, fake):
+    """The calls before an exception are recorded."""
     client = fake.client()
 
     def fail():
@@ -226,8 +226,8 @@ def test_writes_what_there_is_when_the_block_fails(file, fake):
     assert len(answers_of(file)) == 1
 
 
-def test_leaves_an_older_file_to_a_block_without_calls(file, fake):
-    """A block that got no answer does not take the older recording away."""
+def test_block_without_answers_keeps_the_older_file(file, fake):
+    """A block without answers does not replace an older recording."""
     client = fake.client()
     with record(file, client):
         client.invoke_prompt(deployment="d")
@@ -238,8 +238,8 @@ def test_leaves_an_older_file_to_a_block_without_calls(file, fake):
     assert len(answers_of(file)) == 1
 
 
-def test_stops_recording_at_the_end_of_the_block(file, fake):
-    """Calls before and after the block, and of other clients, are nobody's business."""
+def test_records_only_calls_in_the_block(file, fake):
+    """Calls before and after the block, and calls of other clients, are not recorded."""
     client, other = fake.client(), fake.client()
     client.invoke_prompt(deployment="d")
 
@@ -253,7 +253,7 @@ def test_stops_recording_at_the_end_of_the_block(file, fake):
 
 
 def test_records_clients_that_share_the_connections(file, fake):
-    """What `with_options` makes is recorded, too; the same client twice at once is a mistake."""
+    """Clients made by `with_options` are recorded too. Recording one client twice at once is an error."""
     client = fake.client()
 
     with record(file, client):
@@ -265,8 +265,8 @@ def test_records_clients_that_share_the_connections(file, fake):
     assert len(answers_of(file)) == 2
 
 
-def test_records_a_stream_that_was_made_before(file, fake):
-    """What counts is when its request is sent, not when the stream was made."""
+def test_records_streams_made_before_the_block(file, fake):
+    """A stream is recorded if its request is sent in the block."""
     client = fake.client()
     stream = client.invoke_prompt_stream(deployment="d")
 
@@ -276,8 +276,8 @@ def test_records_a_stream_that_was_made_before(file, fake):
     assert len(answers_of(file)) == 1
 
 
-def test_records_what_redact_leaves(file, fake):
-    """The function sees the JSON of the request before it is sent, and the service gets it as it was."""
+def test_records_redacted_requests(file, fake):
+    """`redact` gets the JSON before it is sent; the service gets it unchanged."""
     client = fake.client()
 
     with record(file, client, redact=lambda request: {**request, "inputs": {"text": "a text"}}):
@@ -289,7 +289,7 @@ def test_records_what_redact_leaves(file, fake):
 
 
 def test_sends_nothing_when_redact_fails(drive, file):
-    """A mistake in the function is told before a run is paid for."""
+    """An error in `redact` is raised before the request is sent and billed."""
     asked = []
     client = drive.client(asked.append)
 
@@ -299,14 +299,14 @@ def test_sends_nothing_when_redact_fails(drive, file):
     assert asked == []
 
 
-def test_says_at_once_that_a_file_cannot_be_written(tmp_path, fake):
-    """A folder in place of the file is told before the first call."""
-    with pytest.raises(PermissionError, match="cannot be written"), record(tmp_path, fake.client()):
+def test_unwritable_file_is_reported_at_once(tmp_path, fake):
+    """A folder instead of a file is reported before the first call."""
+    with pytest.raises(PermissionError, match="the file is not writable"), record(tmp_path, fake.client()):
         raise AssertionError("not reached")
 
 
-def test_writes_the_file_where_it_was_named(file, fake, monkeypatch, tmp_path):
-    """A path means the folder in which the block began, wherever the program goes."""
+def test_relative_path_is_resolved_at_the_start(file, fake, monkeypatch, tmp_path):
+    """A relative path refers to the folder at the start of the block."""
     monkeypatch.chdir(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
@@ -318,8 +318,8 @@ def test_writes_the_file_where_it_was_named(file, fake, monkeypatch, tmp_path):
     assert len(read_file(file)) == 1
 
 
-def test_writes_the_same_file_for_the_same_program(file):
-    """Calls are in the order of their beginnings; those at the same time are sorted, whoever was first."""
+def test_same_program_writes_the_same_file(file):
+    """Calls are sorted by their start, and concurrent calls by their requests."""
 
     def handle(request):
         if b"gate" in request.content:
@@ -351,13 +351,13 @@ def test_writes_the_same_file_for_the_same_program(file):
 
 @pytest.fixture
 def service(fake):
-    """The fake on a port, with a path of its own."""
+    """The fake on a port, with a base path of its own."""
     with fake.serve() as url:
         yield url
 
 
 def test_proxy_records_any_client(file, service):
-    """Whoever calls the proxy gets what the service answers, and leaves a recording without the key."""
+    """Any client gets the answer of the service, and the recording is without its key."""
     with recording_proxy(file, service) as proxy:
         client = FetchHive(KEY, proxy.url)
         with client:
@@ -374,8 +374,8 @@ def test_proxy_records_any_client(file, service):
     assert KEY not in file.read_text("utf-8")
 
 
-def test_proxy_sends_the_key_of_the_client(file):
-    """The service is asked with the key that the client sent, and sees no trace of the proxy's address."""
+def test_proxy_forwards_the_key(file):
+    """The service gets the client's key, and no trace of the proxy's address."""
     fake = FakeServer("Yes.", api_key=KEY)
     with fake.serve() as service, recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url) as client:
         assert client.invoke_prompt(deployment="d").response == "Yes."
@@ -383,8 +383,8 @@ def test_proxy_sends_the_key_of_the_client(file):
             client.with_options(api_key="fhk_another").invoke_prompt(deployment="d")
 
 
-def test_proxy_passes_events_on_as_they_come(file):
-    """An event is with the client before the service has said the next."""
+def test_proxy_forwards_events_at_once(file):
+    """The client gets an event before the service sends the next."""
     taken = threading.Event()
 
     class Waits(httpx.SyncByteStream):
@@ -409,14 +409,14 @@ def test_proxy_passes_events_on_as_they_come(file):
     assert answers_of(file)[0].ended is None
 
 
-def test_proxy_says_that_there_is_no_service(file):
-    """A service that cannot be reached has run nothing, and clients are told so."""
+def test_proxy_returns_503_without_a_service(file):
+    """An unreachable service has run nothing, so clients may retry."""
     with FakeServer().serve() as service:
         pass
 
     with recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url, max_retries=0) as client:
         call = partial(client.invoke_prompt, deployment="d")
-        with pytest.raises(InternalServerError, match="no answer from the service") as caught:
+        with pytest.raises(InternalServerError, match="the service did not answer") as caught:
             call()
 
     assert caught.value.status_code == 503
@@ -424,8 +424,8 @@ def test_proxy_says_that_there_is_no_service(file):
     assert not file.exists()
 
 
-def test_proxy_breaks_where_the_service_breaks(file, raw_service):
-    """A stream that breaks off breaks off for the client as well, and is recorded so."""
+def test_proxy_forwards_broken_streams(file, raw_service):
+    """A stream that breaks also breaks for the client, and is recorded as broken."""
     with recording_proxy(file, raw_service) as proxy, FetchHive(KEY, proxy.url) as client:
         with pytest.raises(StreamInterruptedError):
             client.invoke_prompt_stream(deployment="d").collect()
@@ -439,7 +439,7 @@ def test_proxy_breaks_where_the_service_breaks(file, raw_service):
 
 @pytest.fixture
 def raw_service():
-    """A service that breaks: the first call in the middle of a stream, the others before the answer."""
+    """A service that breaks the first call in mid-stream, and the others before the answer."""
     import socket  # noqa: PLC0415 - only here
 
     listener = socket.create_server(("127.0.0.1", 0))
@@ -466,7 +466,7 @@ def raw_service():
 
 
 def test_records_blocking_and_asyncio_at_once(file, fake):
-    """One recording has the calls of both kinds."""
+    """One recording can have calls of both kinds."""
     client = fake.client()
 
     async def ask():

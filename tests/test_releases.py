@@ -53,8 +53,8 @@ def breaks_of(package: griffe.Object, tmp_path: Path, file: str, old: str, new: 
         ("testing/_fake.py", "    def breaks(", "    def snaps("),
         (
             "testing/__init__.py",
-            "from ._fake import TEST_KEY, TEST_WORKSPACE, FakeServer",
-            "from ._fake import TEST_WORKSPACE, FakeServer",
+            "from ._fake import TEST_KEY, TEST_WORKSPACE, FakeHive, FakeServer",
+            "from ._fake import TEST_WORKSPACE, FakeHive, FakeServer",
         ),
         ("__init__.py", "        PromptStream,\n", ""),
     ],

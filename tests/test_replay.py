@@ -1,4 +1,4 @@
-"""Replaying: answers as they were recorded, and an error for what was not."""
+"""Replaying recorded answers, and errors for other calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATH = "/prompt/invoke"
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a cassette from pairs of what was asked and what was answered; return the file."""
+    """Write a cassette from pairs of a request and an answer; return the file."""
 
     def write(*calls):
         written = [
@@ -47,14 +47,14 @@ def whole(text, **further):
 
 
 def events(*texts, step=0.0, **further):
-    said = [{"type": "response", "response": text} for text in texts]
-    said += [] if further else [{"type": "usage", "usage": {"total_tokens": 3}}]
-    timed = [{"at": number * step, "event": event} for number, event in enumerate(said)]
+    sent = [{"type": "response", "response": text} for text in texts]
+    sent += [] if further else [{"type": "usage", "usage": {"total_tokens": 3}}]
+    timed = [{"at": number * step, "event": event} for number, event in enumerate(sent)]
     return {"status": 200, "headers": {"content-type": "text/event-stream"}, "events": timed, **further}
 
 
-def test_answers_as_recorded(drive, write):
-    """Answers, streams and refusals come again, in any order, blocking and asyncio."""
+def test_returns_recorded_answers(drive, write):
+    """Answers, streams and errors are replayed in any order, blocking and asyncio."""
     refusal = {"status": 404, "headers": {}, "body": {"error": "no such thing"}}
     file = write(
         ({"deployment": "a"}, whole("A.")), ({"deployment": "b"}, events("B", ".")), ({"deployment": "c"}, refusal)
@@ -67,32 +67,32 @@ def test_answers_as_recorded(drive, write):
     assert drive.invoke(client, deployment="a").response == "A."
 
 
-def test_answers_wherever_the_service_was(write):
-    """The base URL is no part of a recording."""
+def test_base_url_is_not_compared(write):
+    """Recordings do not contain the base URL."""
     client = replay(write(({"deployment": "a"}, whole("A.")))).client(base_url="https://x.test/some/gateway")
 
     assert client.invoke_prompt(deployment="a").response == "A."
 
 
-def test_answers_identical_calls_in_their_order(drive, write):
-    """The same call is answered as the first time, then as the second, then not any more."""
+def test_identical_calls_are_answered_in_order(drive, write):
+    """Identical calls get their answers in the recorded order. One more call is an error."""
     cassette = replay(write(({"deployment": "a"}, whole("1.")), ({"deployment": "a"}, whole("2."))))
     client = cassette.client()
 
     assert [drive.invoke(client, deployment="a").response for _ in range(2)] == ["1.", "2."]
-    with pytest.raises(UnrecordedCallError, match=r"recorded 2 times .* answered as often"):
+    with pytest.raises(UnrecordedCallError, match=r"recorded 2 times .* but made more often"):
         drive.invoke(client, deployment="a")
 
 
-def test_repeats_the_last_answer_if_told_to(drive, write):
-    """With `repeat`, the last answer is given again and again."""
+def test_repeat_returns_the_last_answer(drive, write):
+    """With `repeat`, the last answer is returned again and again."""
     client = replay(write(({"deployment": "a"}, whole("1.")), ({"deployment": "a"}, whole("2."))), repeat=True).client()
 
     assert [drive.invoke(client, deployment="a").response for _ in range(4)] == ["1.", "2.", "2.", "2."]
 
 
-def test_refuses_what_was_not_recorded(drive, write):
-    """A call that is not in the file fails the test, and shows the nearest call field by field."""
+def test_rejects_unrecorded_calls(drive, write):
+    """The error shows how the call differs from the most similar one."""
     inputs = {"text": "A long text, " * 20 + "the end.", "n": 1, "list": ["x", "y"]}
     file = write(
         ({"deployment": "other"}, whole("O.")), ({"deployment": "d", "inputs": inputs, "user": "ada"}, whole("A."))
@@ -104,30 +104,30 @@ def test_refuses_what_was_not_recorded(drive, write):
         drive.invoke(cassette.client(), deployment="d", inputs=changed, variant="v")
 
     expected = f"""\
-POST /v1{PATH}: no such call is recorded in {file}. The nearest is call 2:
-  inputs.text: ...t, A long text, the end." was recorded, ...t, A long text, the END." now
-  inputs.n: 1 was recorded, true now
-  inputs.list[1]: "y" was recorded, nothing now
-  user: "ada" was recorded, nothing now
-  variant: "v" now, not recorded"""
+POST /v1{PATH}: this call was not recorded in {file}. Call 2 is the most similar:
+  inputs.text: recorded ...t, A long text, the end.", now ...t, A long text, the END."
+  inputs.n: recorded 1, now true
+  inputs.list[1]: recorded "y", now missing
+  user: recorded "ada", now missing
+  variant: not recorded, now "v\""""
     assert str(caught.value) == expected
     assert cassette.mistakes == [str(caught.value)]
 
 
-def test_tells_a_stream_from_an_answer_in_one_piece(drive, write):
-    """What was recorded as the one is not given as the other."""
-    with pytest.raises(UnrecordedCallError, match="streaming: true was recorded, false now"):
+def test_stream_and_answer_are_different_calls(drive, write):
+    """A recorded stream is not returned to a call without streaming."""
+    with pytest.raises(UnrecordedCallError, match="streaming: recorded true, now false"):
         drive.invoke(replay(write(({"deployment": "a"}, events("A.")))).client(), deployment="a")
 
 
-def test_refuses_all_where_nothing_was_recorded(drive, write):
-    """An empty cassette has an error, too."""
-    with pytest.raises(UnrecordedCallError, match="no call is recorded in"):
+def test_empty_cassette_rejects_all_calls(drive, write):
+    """An empty cassette has an error message of its own."""
+    with pytest.raises(UnrecordedCallError, match=r"the cassette .* is empty"):
         drive.invoke(replay(write()).client(), deployment="a")
 
 
-def test_is_an_error_although_it_was_swallowed(write):
-    """Used as a block, a cassette fails at its end for calls whose errors the code under test has eaten."""
+def test_swallowed_error_is_raised_at_the_end(write):
+    """At the end of a block, errors that the tested code has swallowed are raised."""
 
     def careless(client):
         with suppress(Exception):
@@ -140,8 +140,8 @@ def test_is_an_error_although_it_was_swallowed(write):
         careless(tape.client())
 
 
-def test_does_not_hide_another_error(write):
-    """The error of the block is the one that counts."""
+def test_error_of_the_block_takes_precedence(write):
+    """An error raised in the block is not replaced."""
     cassette = replay(write())
     cassette.mistakes.append("something")
 
@@ -149,16 +149,16 @@ def test_does_not_hide_another_error(write):
         raise KeyError("mine")
 
 
-def test_tells_what_nobody_has_asked_for(write):
-    """What is left is told, as it was asked."""
+def test_lists_unplayed_calls(write):
+    """`unplayed` has the requests that were not made."""
     with replay(write(({"deployment": "a"}, whole("A.")), ({"deployment": "b"}, whole("B.")))) as cassette:
         cassette.client().invoke_prompt(deployment="b")
 
     assert cassette.unplayed == [{"deployment": "a", "streaming": False}]
 
 
-def test_compares_what_redact_leaves(drive, write):
-    """With the function that the recording had, other values are the same call."""
+def test_compares_redacted_requests(drive, write):
+    """With `redact`, redacted fields are not compared."""
     file = write(({"deployment": "a", "inputs": {"name": "somebody"}}, whole("A.")))
 
     client = replay(file, redact=lambda request: {**request, "inputs": {"name": "somebody"}}).client()
@@ -166,19 +166,19 @@ def test_compares_what_redact_leaves(drive, write):
     assert drive.invoke(client, deployment="a", inputs={"name": "Ada"}).response == "A."
 
 
-def test_refuses_to_go_on_where_a_stream_was_left(drive, write):
-    """A stream that was left early is the same until there; what came then, nobody knows."""
+def test_incomplete_stream_raises_at_its_end(drive, write):
+    """A stream whose reader stopped early is replayed up to there. Reading on is an error."""
     left = events("A", "B", ended="left")
     cassette = replay(write(({"deployment": "a"}, left), ({"deployment": "a"}, left)))
     client = cassette.client()
 
     assert [event.response for event in drive.leave(client, 2, deployment="a")] == ["A", "B"]
-    with pytest.raises(UnrecordedCallError, match="was left here"):
+    with pytest.raises(UnrecordedCallError, match="reader stopped here"):
         drive.collect(client, deployment="a")
 
 
-def test_breaks_where_the_stream_broke(drive, write):
-    """A recorded failure happens again."""
+def test_broken_stream_breaks_again(drive, write):
+    """A recorded failure is replayed."""
     client = replay(write(({"deployment": "a"}, events("A", ended="broken")))).client()
 
     with pytest.raises(StreamInterruptedError) as caught:
@@ -187,7 +187,7 @@ def test_breaks_where_the_stream_broke(drive, write):
     assert caught.value.partial.text == "A"
 
 
-def test_comes_at_once_unless_told_otherwise(drive, write):
+def test_replays_at_once_by_default(drive, write):
     """A recording of an hour takes no time."""
     client = replay(write(({"deployment": "a"}, events("A", "B", step=3600.0)))).client()
 
@@ -195,8 +195,8 @@ def test_comes_at_once_unless_told_otherwise(drive, write):
 
 
 @pytest.mark.parametrize("answer", [whole("AB", at=0.2), events("A", "B", step=0.1)])
-def test_comes_as_slowly_as_it_was_recorded(drive, write, answer):
-    """With `pace=1`, an answer takes its time."""
+def test_pace_replays_the_recorded_times(drive, write, answer):
+    """With `pace=1`, an answer takes the recorded time."""
     client = replay(write(({"deployment": "a"}, answer)), pace=1).client()
     begun = time.monotonic()
 
@@ -206,8 +206,8 @@ def test_comes_as_slowly_as_it_was_recorded(drive, write, answer):
     assert time.monotonic() - begun >= 0.19
 
 
-def test_waits_without_stopping_the_event_loop(write):
-    """Two slow streams at once take the time of one."""
+def test_pace_does_not_block_the_event_loop(write):
+    """Two concurrent slow streams take the time of one."""
     slow = events("A", "B", step=0.3)
     client = replay(write(({"deployment": "a"}, slow), ({"deployment": "b"}, slow)), pace=1).client()
     order = []
@@ -225,20 +225,20 @@ def test_waits_without_stopping_the_event_loop(write):
 
 
 @pytest.mark.parametrize("pace", [-1, float("nan")])
-def test_refuses_a_pace_that_cannot_be(write, pace):
-    """Time does not run backwards."""
+def test_rejects_negative_pace(write, pace):
+    """The pace must be 0 or more."""
     with pytest.raises(ValueError, match="pace"):
         replay(write(), pace=pace)
 
 
-def test_says_that_there_is_no_cassette(tmp_path):
-    """A file that is not there is a mistake of the setup."""
+def test_missing_cassette_is_an_error(tmp_path):
+    """A missing file is a ConfigurationError."""
     with pytest.raises(ConfigurationError, match="cannot read"):
         replay(tmp_path / "missing.json")
 
 
 def test_is_a_handler_for_httpx(write):
-    """Whatever takes an `httpx.MockTransport` can be answered from a cassette."""
+    """`handle` works with `httpx.MockTransport`."""
     cassette = replay(write(({"deployment": "a"}, whole("caf\u00e9"))))
 
     with httpx.Client(transport=httpx.MockTransport(cassette.handle)) as client:
@@ -248,7 +248,7 @@ def test_is_a_handler_for_httpx(write):
 
 
 def test_serves_on_a_port(write):
-    """A program that makes its own client is answered, too."""
+    """A program with its own client gets the answers on a port."""
     calls = [
         ({"deployment": "a"}, whole("A.")),
         ({"deployment": "b"}, events("B.")),
@@ -262,12 +262,12 @@ def test_serves_on_a_port(write):
             client.invoke_prompt(deployment="c")
 
 
-def test_says_on_a_port_what_was_not_recorded(write):
-    """A client of any language is told by a refusal; the block is an error at its end, whatever the client did."""
+def test_unrecorded_call_on_a_port_is_a_404(write):
+    """Clients in any language get the message in a 404, and the block raises it at its end."""
     cassette = replay(write(({"deployment": "a"}, whole("A."))))
 
     def refused(client):
-        with pytest.raises(NotFoundError, match="no such call is recorded") as caught:
+        with pytest.raises(NotFoundError, match="this call was not recorded") as caught:
             client.invoke_prompt(deployment="b")
         assert caught.value.error_code == "unrecorded_call"
 
@@ -280,8 +280,8 @@ def test_says_on_a_port_what_was_not_recorded(write):
 
 
 @pytest.mark.parametrize("status", [200, 204, 502])
-def test_ends_an_empty_answer_on_a_port(write, status):
-    """A client does not wait for a body that is empty, and can use its connection again."""
+def test_empty_answer_on_a_port_ends(write, status):
+    """A client does not wait for an empty body, and can reuse the connection."""
     empty = {"status": status, "headers": {}, "text": ""}
     cassette = replay(write(({"deployment": "a"}, empty)), repeat=True)
     asked = {"deployment": "a", "streaming": False}
@@ -292,8 +292,8 @@ def test_ends_an_empty_answer_on_a_port(write, status):
     assert [(answer.status_code, answer.content) for answer in answers] == [(status, b"")] * 2
 
 
-def test_breaks_on_a_port(write, capfd):
-    """A stream that broke is a broken connection there, and nothing on stderr."""
+def test_broken_stream_on_a_port(write, capfd):
+    """A broken stream breaks the connection, and prints nothing."""
     cassette = replay(write(({"deployment": "a"}, events("A", ended="broken"))))
 
     with cassette.serve() as url, FetchHive("any", url) as client, pytest.raises(StreamInterruptedError):
@@ -302,14 +302,14 @@ def test_breaks_on_a_port(write, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_lets_a_stream_be_left_on_a_port(drive, write):
-    """To leave a stream where it was left is no mistake there either; who reads on is told by an event."""
+def test_incomplete_stream_on_a_port_ends_with_an_error_event(drive, write):
+    """A client that stops where the recording stops is not a mistake. Reading on gets an error event."""
     left = events("A", ended="left")
     cassette = replay(write(({"deployment": "a"}, left), ({"deployment": "a"}, left)))
 
     with cassette.serve() as url:
         first = drive.leave(FetchHive("any", url), 1, deployment="a")
-        with pytest.raises(StreamFailedError, match="was left here") as caught:
+        with pytest.raises(StreamFailedError, match="reader stopped here") as caught:
             drive.collect(FetchHive("any", url), deployment="a")
 
     assert [event.response for event in first] == [caught.value.partial.text] == ["A"]

@@ -1,4 +1,4 @@
-"""A reply: its steps, and the one body that plays them for both kinds of client."""
+"""Replies: their steps, and the body that plays them for both kinds of client."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def naps(monkeypatch):
 
 @readers
 def test_steps_are_played_in_order(read, naps):
-    """Bytes come as they are, pauses are waits, and several in a row are one."""
+    """Bytes are sent, pauses are slept, and consecutive pauses are joined."""
     body = ReplyBody([b"a", Pause(1), Pause(2), b"b", b"", b"c", Pause(4)])
 
     assert read(body) == [b"a", b"b", b"c"]
@@ -63,8 +63,8 @@ def test_steps_are_played_in_order(read, naps):
 @pytest.mark.parametrize(
     ("fault", "error"), [(Fault.BREAK, httpx.RemoteProtocolError), (Fault.STALL, httpx.ReadTimeout)]
 )
-def test_a_fault_is_an_error_of_httpx(read, naps, fault, error):
-    """What came before a fault has been read, and its wait is over."""
+def test_fault_raises_an_httpx_error(read, naps, fault, error):
+    """The bytes and pauses before a fault are played first."""
     pieces = []
 
     with pytest.raises(error):
@@ -74,8 +74,8 @@ def test_a_fault_is_an_error_of_httpx(read, naps, fault, error):
 
 
 @readers
-def test_a_generator_may_raise(read):
-    """Steps that are found out as they are played may end in any error."""
+def test_generator_may_raise(read):
+    """The steps can be a generator that raises any error."""
 
     def steps():
         yield b"a"
@@ -89,8 +89,8 @@ def test_a_generator_may_raise(read):
 
 
 @readers
-def test_a_generator_is_closed_with_the_body(read):
-    """A reader that leaves ends the generator, and what it holds is given back."""
+def test_generator_is_closed_with_the_body(read):
+    """A reader that stops early closes the generator."""
     ended = []
 
     def steps():
@@ -118,8 +118,8 @@ def test_a_generator_is_closed_with_the_body(read):
 
 
 @pytest.mark.parametrize("limit", [2, type("Left", (), {"left": lambda self: 2})()])
-def test_a_silence_longer_than_the_limit_is_a_timeout_at_once(naps, limit):
-    """The limit is a number, or an object that knows what is left."""
+def test_pause_above_the_limit_raises_at_once(naps, limit):
+    """The limit is a number, or an object that knows the remaining time."""
     response = Reply(200, STREAM, [Pause(2), b"a", Pause(2.1), b"b"]).respond(request(read=limit))
     pieces = []
 
@@ -129,8 +129,8 @@ def test_a_silence_longer_than_the_limit_is_a_timeout_at_once(naps, limit):
     assert (pieces, naps) == ([b"a"], [2])
 
 
-def test_a_pace_goes_between_events():
-    """A pace is no pause before the first event; a scripted pause comes on top of it."""
+def test_pace_is_a_pause_between_events():
+    """There is no pause before the first event; scripted pauses are added."""
     reply = Reply(200, STREAM, [Pause(5), b"a", b"b", Pause(1), b"c", Fault.BREAK]).paced(2)
 
     assert list(reply.steps) == [
@@ -138,16 +138,16 @@ def test_a_pace_goes_between_events():
     ]  # fmt: skip
 
 
-def test_an_answer_in_one_piece_has_no_pace():
-    """A pace is for events."""
+def test_answer_in_one_piece_has_no_pace():
+    """Only streams are paced."""
     reply = json_reply(200, {})
 
     assert reply.paced(5) is reply
     assert reply.respond(request()).is_stream_consumed
 
 
-def test_a_compressed_answer_is_passed_on_as_it_is():
-    """Bytes that a header calls compressed are not unpacked on their way."""
+def test_compressed_answer_is_not_decompressed():
+    """A body with a Content-Encoding is passed through unchanged."""
     response = Reply(200, {"Content-Encoding": "gzip"}, [b"packed"]).respond(request())
 
     assert b"".join(response.iter_raw()) == b"packed"

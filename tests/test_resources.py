@@ -6,6 +6,9 @@ import asyncio
 import inspect
 import json
 import pickle
+import re
+import threading
+import time
 import uuid
 from io import BytesIO
 
@@ -13,7 +16,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from driving import KEY, Blocking
+from driving import KEY, Asyncio, Blocking, shown_by
 from fetch_hive_sdk import (
     Agent,
     AgentChat,
@@ -22,7 +25,10 @@ from fetch_hive_sdk import (
     APIConnectionError,
     Asset,
     ConfigurationError,
+    ConflictError,
+    Decision,
     FetchHive,
+    FetchHiveError,
     KnowledgeBase,
     NotFoundError,
     RateLimitError,
@@ -356,6 +362,9 @@ def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
         ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "there is an argument"),
         ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a number"),
         ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
+        ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has half of a surrogate pair"),
+        ("approvals.list", [], {"agent_id": ["secret"]}, ValueError, "agent_id must be a string"),
+        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has half"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a table
@@ -483,9 +492,33 @@ def test_refuses_what_cannot_be_uploaded(drive, file, fields, reason):
 
 
 def test_a_file_that_is_missing_is_the_callers_error(drive, tmp_path):
-    """As `open` raises it."""
-    with pytest.raises(FileNotFoundError):
+    """As `open` raises it. No variable of the traceback shows the key."""
+    with pytest.raises(FileNotFoundError) as caught:
         call(drive, client_of(drive, Service({})), "assets.upload", tmp_path / "missing")
+
+    assert KEY not in shown_by(caught.value)
+
+
+def test_a_slow_file_does_not_stop_the_event_loop():
+    """It is read in a thread; its progress is reported in the event loop."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    reported: list[int] = []
+
+    class Slow(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size and loops:
+                turned = threading.Event()
+                loops[0].call_soon_threadsafe(turned.set)
+                assert turned.wait(10), "the event loop stands still"
+            return super().read(size)
+
+    async def main() -> Asset:
+        loops.append(asyncio.get_running_loop())
+        client = client_of(Asyncio(), Service({"asset": {"id": "as"}}))
+        return await client.assets.aupload(Slow(b"honey"), progress=lambda *_: reported.append(threading.get_ident()))
+
+    assert asyncio.run(main()).id == "as"
+    assert reported == [threading.get_ident()]
 
 
 # --- Waits -----------------------------------------------------------------------------------------------------------
@@ -543,6 +576,42 @@ def test_a_wait_stops_where_waiting_does_not_help(drive, answer, error):
         call(drive, client_of(drive, service), "requests.wait", "req_1", first_wait=0)
 
     assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize(("name", "answer"), [("requests", RUNNING), ("delegations", DELEGATION)])
+def test_a_wait_ends_when_the_client_is_closed(drive, name, answer):
+    """At once, and not after its pause."""
+    service = Service(answer)
+    client = client_of(drive, service)
+    family = getattr(client, name)
+    senders = client._session.senders
+
+    def close_in_the_pause() -> None:
+        while not senders.sender.pauses._waiting:
+            time.sleep(0.01)
+        client.close()
+
+    async def await_and_close() -> None:
+        waiting = asyncio.ensure_future(family.await_("x", first_wait=60, longest_wait=60))
+        while not senders.async_sender.pauses._waiting:  # noqa: ASYNC110 - nothing reports that a pause begins
+            await asyncio.sleep(0.01)
+        await client.aclose()
+        await waiting
+
+    def wait() -> None:
+        if isinstance(drive, Blocking):
+            threading.Thread(target=close_in_the_pause, daemon=True).start()
+            family.wait("x", first_wait=60, longest_wait=60)
+        else:
+            asyncio.run(await_and_close())
+
+    started = time.monotonic()
+    with pytest.raises(APIConnectionError, match="the client was closed while it waited for") as caught:
+        wait()
+
+    assert time.monotonic() - started < 20
+    assert len(service.requests) == 1
+    assert caught.value.maybe_processed is False
 
 
 def test_waits_grow_and_are_never_short():
@@ -615,6 +684,50 @@ def test_resolving_denies_what_is_not_clearly_allowed(drive):
     assert decisions.keys() == {"1", "2", "3", "4", "5"}
 
 
+def test_a_refused_decision_does_not_keep_the_others_open(drive):
+    """Such as one that was made in the dashboard meanwhile. The refusal comes out when all is decided."""
+    refusal = httpx.Response(409, json={"error": "already decided"})
+    service = Service(httpx.Response(200), refusal, httpx.Response(200))
+    reply = AgentReply.model_validate({"pending_tool_approvals": PENDING[:1] + PENDING[2:4]})
+
+    with pytest.raises(ConflictError, match="already decided"):
+        call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
+
+    assert [request.url.path.split("/")[-2] for request in service.requests] == ["1", "3", "4"]
+
+
+def test_a_service_that_cannot_be_reached_ends_resolving(drive):
+    """What was decided is not known: the caller has to look."""
+    service = Service(httpx.Response(200), httpx.ReadError("reset"))
+    reply = AgentReply.model_validate({"pending_tool_approvals": [PENDING[0], *PENDING[2:]]})
+
+    with pytest.raises(APIConnectionError) as caught:
+        call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
+
+    assert caught.value.maybe_processed
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("answer", ["null", "[]", '"decided"', "true", '{"approval": null}', ""])
+@pytest.mark.parametrize("name", ["approvals.decide", "approvals.deny"])
+def test_any_answer_to_a_decision_will_do(drive, name, answer):
+    """None is documented, and it has been decided."""
+    args = ["ap", "deny"] if name == "approvals.decide" else ["ap"]
+
+    decision = call(drive, client_of(drive, Service(httpx.Response(200, content=answer.encode()))), name, *args)
+
+    assert isinstance(decision, Decision)
+    assert decision.approval is None
+
+
+@pytest.mark.parametrize("name", sorted(EMPTY_WILL_DO))
+def test_null_is_as_good_as_an_empty_answer(drive, name):
+    """Where nothing is promised."""
+    args, fields = next(row[1:3] for row in ROWS if row[0] == name)
+
+    assert not call(drive, client_of(drive, Service(httpx.Response(200, content=b"null"))), name, *args, **fields)
+
+
 # --- Conversations, triggers, anything -------------------------------------------------------------------------------
 
 
@@ -646,8 +759,56 @@ def test_a_conversation_keeps_its_thread(drive):
     assert talk.thread_id in service.place
 
 
+@pytest.mark.parametrize("name", ["send", "stream"])
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"atachments": ["secret"]}, "unexpected keyword argument 'atachments': did you mean attachments"),
+        ({"thread_id": "secret"}, "unexpected keyword argument 'thread_id'"),
+        ({"agent": "secret"}, "unexpected keyword argument 'agent'"),
+    ],
+)
+def test_a_misspelled_keyword_of_a_message_is_refused(drive, name, options, reason):
+    """The one that was probably meant is named, no value is quoted, and nothing is sent."""
+    service = Service({})
+    talk = client_of(drive, service).conversation("agt")
+
+    def say() -> None:
+        if isinstance(drive, Blocking):
+            getattr(talk, name)("Hello", **options)
+        elif name == "send":
+            asyncio.run(talk.asend("Hello", **options))
+        else:
+            talk.astream("Hello", **options)
+
+    with pytest.raises(TypeError, match=rf"{name}\(\) got an {reason}"):
+        say()
+
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(("agent", "thread_id"), [("", None), (" ", None), (None, None), (5, None), ("a", 5)])
+def test_a_conversation_is_with_an_agent(agent, thread_id):
+    """It is refused when it is made, and not with its first message."""
+    with pytest.raises(ValidationError, match=r"agent|thread_id"):
+        client_of(Blocking(), Service({})).conversation(agent, thread_id)
+
+
+def test_what_this_version_does_not_know_can_be_sent_in_a_conversation(drive):
+    """By `extra_body`, as in any run."""
+    service = Service({"response": "r"})
+    talk = client_of(drive, service).conversation(uuid.UUID(int=2))
+
+    send = talk.send if isinstance(drive, Blocking) else lambda *a, **k: asyncio.run(talk.asend(*a, **k))
+    send("Hello", extra_body={"future": 1}, artifact_refs=[uuid.UUID(int=1)])
+
+    assert service.body["agent"] == TWO[1] == talk.agent
+    assert service.body["future"] == 1
+    assert service.body["artifact_refs"] == [str(uuid.UUID(int=1))]
+
+
 def test_triggers_send_their_secret_and_not_the_key(drive):
-    """The secret is in no error."""
+    """In a header of its own."""
     service = Service({"request_id": "req_1", "run_status": "running"})
     fields = {"secret": "whsec_123456", "callback_url": "https://cb.test"}
 
@@ -666,12 +827,86 @@ def test_triggers_send_their_secret_and_not_the_key(drive):
     for request in service.requests:
         assert request.headers["x-fetch-hive-webhook-secret"] == "whsec_123456"
         assert "authorization" not in request.headers
-    service.answers = [httpx.ReadError("reset")]
-    with pytest.raises(APIConnectionError) as caught:
-        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **fields)
-    assert "whsec_123456" not in str(caught.value) + repr(dict(caught.value.request.headers))
-    with pytest.raises(ConfigurationError, match="secret must be a printable"):
-        call(drive, client_of(drive, service), "triggers.workflow", "w", "v", **{**fields, "secret": "a\nb"})
+
+
+TRIGGER_FAILURES = [
+    (httpx.ReadError("reset whsec_123456"), {}),
+    (httpx.Response(500, text="<p>whsec_123456</p>", headers={"x-a": "whsec_123456"}), {}),
+    (httpx.Response(401, json={"error": "whsec_123456 is wrong", "request_id": "whsec_123456"}), {}),
+    (httpx.Response(202, text='{"a": "whsec_123456"'), {}),
+    (httpx.Response(202, json=["whsec_123456"]), {}),
+    ({}, {"timeout": "whsec"}),
+    ({}, {"callback_url": 5}),
+    ({}, {"extra_body": {"async": {}}}),
+]
+
+
+@pytest.mark.parametrize("name", ["triggers.agent", "triggers.workflow"])
+@pytest.mark.parametrize(("answer", "given"), TRIGGER_FAILURES)
+def test_the_secret_of_a_trigger_is_shown_by_no_error(drive, name, answer, given):
+    """Neither where the service repeats it, nor in a variable of a traceback, nor in a pickle."""
+    ids, extra = (["a"], {"message": "m"}) if name == "triggers.agent" else (["w", "v"], {})
+    fields = {"secret": "whsec_123456", "callback_url": "https://cb.test", **extra, **given}
+
+    with pytest.raises((FetchHiveError, ValueError)) as caught:
+        call(drive, client_of(drive, Service(answer)), name, *ids, **fields)
+
+    assert "whsec_123456" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["whsec_123456\n", "whsec_123456é", "", b"whsec_123456", None])
+def test_a_secret_that_no_header_can_carry_is_refused(drive, secret):
+    """The message does not quote it, and nothing is sent."""
+    service = Service({})
+
+    with pytest.raises(ConfigurationError, match="secret must be a printable") as caught:
+        call(
+            drive,
+            client_of(drive, service),
+            "triggers.agent",
+            "a",
+            secret=secret,
+            message="m",
+            callback_url="https://x",
+        )
+
+    assert "whsec_123456" not in shown_by(caught.value)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(202, json={"webhook_secret": "whsec_123456"}),
+        httpx.Response(202, text='{"run_id": 1, "webhook_secret": "whsec_123456'),
+        httpx.Response(500, json={"error": "late", "webhook_secret": "whsec_123456"}),
+    ],
+)
+def test_the_secret_of_a_callback_is_shown_by_no_error(drive, answer):
+    """The run may have begun; what it answers with is not in the logs."""
+    client = client_of(drive, Service(answer), max_retries=0)
+
+    with pytest.raises(FetchHiveError) as caught:
+        call(drive, client, "invoke_hive_agent", hive_agent="h", objective="o", callback_url="https://x")
+
+    assert "whsec_123456" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize("name", ["raw_request", "get_request", "triggers.agent"])
+def test_the_secret_of_a_callback_is_in_no_repr(name):
+    """Wherever it comes, asked for or not. It can be read by its name."""
+    client = client_of(
+        Blocking(), Service({"request_id": "r", "webhook_secret": "s-1", "data": {"webhook_secret": "s-2"}})
+    )
+    answer = {
+        "raw_request": lambda: client.raw_request("POST", "/workflow/invoke", json={}),
+        "get_request": lambda: client.get_request("r"),
+        "triggers.agent": lambda: client.triggers.agent("a", secret="s", message="m", callback_url="https://x"),
+    }[name]()
+
+    assert "s-1" not in repr(answer)
+    assert "s-2" not in repr(answer)
+    assert (answer.json if name == "raw_request" else answer)["webhook_secret"] == "s-1"
 
 
 def test_any_place_can_be_called(drive):
@@ -688,25 +923,56 @@ def test_any_place_can_be_called(drive):
 @pytest.mark.parametrize(
     ("args", "fields", "reason"),
     [
-        (("TRACE", "/x"), {}, "method"),
-        (("GET", "https://other.test/x"), {}, "."),
-        (("GET", "//other.test"), {}, "path"),
-        (("GET", "/a/../b"), {}, "'.'"),
-        (("GET", "/a/%2e%2E/b"), {}, "'.'"),
-        (("GET", "/a?b=c"), {}, "without a query"),
-        (("GET", "/a"), {"effect": "none"}, "effect must be one of"),
+        (("TRACE", "/x"), {}, "method must be GET"),
+        ((5, "/x"), {}, "method must be GET"),
+        (("GET", "https://other.test/secret"), {}, "path must be what follows"),
+        (("GET", "//other.test/secret"), {}, "path must be what follows"),
+        (("GET", "/a//secret"), {}, "path must be what follows"),
+        (("GET", "\\\\other.test"), {}, "path must be what follows"),
+        (("GET", "/secret?b=c"), {}, "without a query"),
+        (("GET", "/secret#b"), {}, "path must be what follows"),
+        (("GET", "/secret\r\nX: y"), {}, "path must be what follows"),
+        (("GET", ""), {}, "path must be what follows"),
+        (("GET", None), {}, "path must be what follows"),
+        (("GET", "/secret/../b"), {}, "'..' as a segment"),
+        (("GET", "../b"), {}, "'..' as a segment"),
+        (("GET", "/a/./b"), {}, "'..' as a segment"),
+        (("GET", "/a/%2e%2E/b"), {}, "'..' as a segment"),
+        (("GET", "/a/%2F..%2Fb"), {}, "'..' as a segment"),
+        (("GET", "/a%5c..%5Cb"), {}, "'..' as a segment"),
+        (("GET", "/a"), {"effect": "secret"}, "effect must be one of"),
         (("POST", "/a"), {"json": {"a": float("inf")}}, "json.a is inf"),
+        (("GET", "/a"), {"query": {"q": ["secret"]}}, "q must be a string"),
+        (("GET", "/a"), {"query": {"q": "\ud800"}}, "q has half of a surrogate pair"),
+        (("GET", "/a"), {"query": "secret"}, "query must be a mapping"),
     ],
 )
 def test_places_outside_the_api_are_refused(drive, args, fields, reason):
-    """The key goes nowhere else."""
+    """The key goes nowhere else, no value is quoted, and nothing is sent."""
     service = Service({})
 
-    try:
+    with pytest.raises(ValueError, match=re.escape(reason)) as caught:
         call(drive, client_of(drive, service), "raw_request", *args, **fields)
-    except ValueError as error:
-        assert reason in str(error)  # noqa: PT017 - one of the cases is sent to the base_url, as it must be
-    assert all(request.url.host == "api.fetchhive.com" for request in service.requests)
+
+    assert "secret" not in str(caught.value)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("path", ["a", "/a", "/a.b/..c/d..", "/@me:x/%C3%A9", "/a%2Fb"])
+def test_places_inside_the_api_are_below_the_base_url(drive, path):
+    """As they are written."""
+    service = Service({})
+
+    call(
+        drive,
+        client_of(drive, service),
+        "raw_request",
+        "GET",
+        path,
+        query={"a": "b c", "n": 1.5, "u": uuid.UUID(int=2)},
+    )
+
+    assert service.place == f"GET /v1/{path.lstrip('/')}?a=b+c&n=1.5&u={TWO[1]}"
 
 
 def test_families_are_made_once():

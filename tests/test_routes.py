@@ -1,4 +1,4 @@
-"""The endpoints of a fake: exact paths below the base URL, and what is said about any other."""
+"""The endpoints of a fake: exact paths below the base URL, and messages about other paths."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def find(method, path):
         ("/v1/agents/a%2Fb/chats/%C3%A9", {"agent": "a/b", "chat": "\u00e9"}),
     ],
 )
-def test_names_stand_for_one_segment(path, names):
-    """A name in braces takes one segment of a path, escaped slashes included."""
+def test_name_matches_one_segment(path, names):
+    """A name in braces matches one segment of a path, including escaped slashes."""
     route, found = find("GET", path)
 
     assert (route.method, found) == ("GET", names)
@@ -48,15 +48,15 @@ def test_names_stand_for_one_segment(path, names):
     "path", ["/v1/agents/", "/v1/agents/a", "/v1/agents/a/chats/", "/v1/agents/a/b/chats/1", "/agents", "/v12/agents"]
 )
 def test_other_paths_are_not_found(path):
-    """No path is guessed from how it begins or ends."""
+    """Only complete paths match."""
     with pytest.raises(RefusedError, match=r"the base URL of this service is https://x\.test/v1") as caught:
         find("GET", path)
 
     assert caught.value.reply.status == 404
 
 
-def test_another_method_is_refused():
-    """A method that an endpoint does not take is a refusal of its own, which says what it takes."""
+def test_other_methods_are_rejected():
+    """The 405 lists the allowed methods."""
     assert find("DELETE", "/v1/agents/a/chats/1")[0].method == "DELETE"
     with pytest.raises(RefusedError, match="Use GET or DELETE") as caught:
         find("POST", "/v1/agents/a/chats/1")
@@ -66,8 +66,8 @@ def test_another_method_is_refused():
 
 @pytest.mark.parametrize("fake", [FakeServer("Yes."), Emulator(default="Yes.")], ids=["fake", "emulator"])
 @pytest.mark.parametrize("wrong", ["", "/v1/v1", "/v1/prompt/invoke", "/v1/invoke", "/v2", "/x/v1"])
-def test_wrong_base_url_is_told_the_right_one(drive, fake, wrong):
-    """A base URL without `/v1`, or one that ends in an endpoint, is 404 with the URL to take."""
+def test_wrong_base_url_gets_the_right_one(drive, fake, wrong):
+    """A base URL without `/v1`, or with an endpoint appended, gets a 404 with the right URL."""
     with fake.serve() as url, FetchHive(TEST_KEY, url.replace("/v1", wrong)) as client:
         with pytest.raises(NotFoundError) as caught:
             drive.invoke(client, deployment="d")
@@ -77,7 +77,7 @@ def test_wrong_base_url_is_told_the_right_one(drive, fake, wrong):
 
 
 def test_other_endpoints_are_not_prompts():
-    """`POST /workflow/invoke` is not answered with the answer of a prompt."""
+    """`POST /workflow/invoke` does not return the answer of a prompt."""
     fake = FakeServer()
     fake.answers("d", "Yes.")
     request = httpx.Request(
@@ -89,14 +89,14 @@ def test_other_endpoints_are_not_prompts():
 
 
 @pytest.mark.parametrize("path", ["/prompt/invoke", "/invoke"])
-def test_both_paths_of_prompts_are_answered(drive, path):
-    """The older path of prompts is an endpoint, too."""
+def test_both_prompt_paths_are_answered(drive, path):
+    """The older path of prompts is an endpoint too."""
     assert drive.invoke(FakeServer("Yes.").client(prompt_path=path), deployment="d").response == "Yes."
 
 
 @pytest.mark.parametrize("base_url", ["https://gateway.test", "https://gateway.test/hive/api", None])
 def test_client_in_process_may_have_any_base_url(drive, base_url):
-    """In process the base URL leads nowhere, so that a gateway's does as well as the service's."""
+    """In process, the base URL can be that of a gateway."""
     assert drive.invoke(FakeServer("Yes.").client(base_url=base_url), deployment="d").response == "Yes."
 
 
@@ -107,23 +107,23 @@ def message(fake, **fields):
 
 
 def test_unknown_deployment_lists_the_known_ones():
-    """A name that is misspelt stands beside those that are right."""
+    """The 404 for a misspelt name lists the known ones."""
     fake = FakeServer()
-    assert "none has been described" in message(fake, deployment="sumarise")
+    assert "No deployments are scripted" in message(fake, deployment="sumarise")
 
     fake.answers("summarise", "Short.")
     fake.answers("summarise", "Very short.", variant="terse")
     fake.fails("busy", 429)
     fake.answers("only", "Yes.", variant="prod")
 
-    said = message(fake, deployment="sumarise")
-    assert said.endswith("There is no deployment 'sumarise': known are 'busy', 'only' (prod), 'summarise'")
+    found = message(fake, deployment="sumarise")
+    assert found.endswith("There is no deployment 'sumarise'. Known deployments: 'busy', 'only' (prod), 'summarise'")
 
 
 def test_unknown_deployment_or_variant_of_an_emulator_lists_the_known_ones():
-    """An emulator lists what is described, and what a test has scripted besides."""
+    """An emulator lists described and scripted deployments."""
     emulator = Emulator(Deployment(name="d", variants={"v": Variant(), "u": Variant()}))
     emulator.answers("e", "Yes.")
 
-    assert message(emulator, deployment="x").endswith("There is no deployment 'x': known are 'd', 'e'")
-    assert "has no variant 'w': known are 'u', 'v'" in message(emulator, deployment="d", variant="w")
+    assert message(emulator, deployment="x").endswith("There is no deployment 'x'. Known deployments: 'd', 'e'")
+    assert "has no variant 'w'. Known variants: 'u', 'v'" in message(emulator, deployment="d", variant="w")

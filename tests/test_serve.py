@@ -1,4 +1,4 @@
-"""`fetch-hive serve`, with a file and the page; what it does without them is in the tests of the command line."""
+"""`fetch-hive serve` with a file and the page. `test_cli.py` has the tests without them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serving(*arguments, folder):
     program = [sys.executable, "-m", "fetch_hive_sdk", "serve", *map(str, arguments)]
     server = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        # Two paragraphs, or less if it ended before.
+        # Two paragraphs, or fewer if the program ended early.
         printed = "".join(line for _ in range(2) for line in takewhile(lambda line: line.strip(), server.stdout))
         yield server, re.search(r"FETCH_HIVE_BASE_URL=(\S+)", printed)[1]
     finally:
@@ -43,7 +43,7 @@ def serving(*arguments, folder):
 
 
 def save(file, text):
-    """Write a file in one step, as editors do: no half of it is ever read."""
+    """Replace a file in one step, as editors do."""
     other = file.with_suffix(".new")
     other.write_text(text, "utf-8")
     os.replace(other, file)  # noqa: PTH105 - so that it is plain to see
@@ -54,15 +54,15 @@ def ask(url, key=TEST_KEY):
         return client.invoke_prompt(deployment="d").response
 
 
-def test_a_file_is_served(file):
+def test_file_is_served(file):
     """The deployments of the file answer, and the page shows the calls."""
     with serving("--file", file, folder=file.parent) as (_, url):
         assert ask(url) == "one"
         assert httpx.get(url[: -len("v1")]).status_code == 200
 
 
-def test_a_file_is_read_again_when_it_changes(file):
-    """A change is served and told; a broken one is reported with its place, and what was good is served on."""
+def test_changed_file_is_reloaded(file):
+    """A change is applied and reported. An invalid file is reported, and its previous content still served."""
     with serving("--file", file, folder=file.parent) as (server, url):
         save(file, TWO)
         first = server.stderr.readline()
@@ -78,16 +78,20 @@ def test_a_file_is_read_again_when_it_changes(file):
 
     assert answers == ["second", "second", "one"]
     assert first == third == f"fetch-hive: {file} reloaded\n"
-    reason = "deployments.d.answr is unknown: is it answer?"
-    assert second == f"fetch-hive: {file}: {reason} (what it said before is served on)\n"
+    reason = "deployments.d.answr is unknown: did you mean answer?"
+    assert second == f"fetch-hive: {file}: {reason} (still serving its previous content)\n"
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("[deployments.d\n", r":1: "), ("\n[deployments.d]\nanswr = 1\n", r": .*answr"), (None, ": cannot be read: ")],
+    [
+        ("[deployments.d\n", r":1: "),
+        ("\n[deployments.d]\nanswr = 1\n", r": .*answr"),
+        (None, ": cannot read the file: "),
+    ],
 )
-def test_a_wrong_file_is_one_line(file, capsys, text, complaint):
-    """A file that is wrong from the start is one line on stderr, and exit code 2."""
+def test_invalid_file_is_one_line(file, capsys, text, complaint):
+    """An invalid file is reported on one line, with exit code 2."""
     file.unlink() if text is None else file.write_text(text, "utf-8")
 
     code = main(["serve", "--file", str(file)])
@@ -97,14 +101,14 @@ def test_a_wrong_file_is_one_line(file, capsys, text, complaint):
     assert re.fullmatch(rf"fetch-hive: {re.escape(str(file))}{complaint}.*\n", seen.err)
 
 
-def test_a_folder_is_no_file(tmp_path, capsys):
-    """A folder in place of a file is told as such."""
+def test_folder_is_rejected(tmp_path, capsys):
+    """A folder instead of a file is reported."""
     assert main(["serve", "--file", str(tmp_path)]) == 2
     assert "directory" in capsys.readouterr().err
 
 
-def test_a_file_without_a_reader_of_toml_is_one_line(file, capsys, monkeypatch):
-    """Where Python cannot read TOML, it is said what to install."""
+def test_missing_toml_reader_is_one_line(file, capsys, monkeypatch):
+    """Without a TOML reader, the message tells what to install."""
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setitem(sys.modules, "tomli", None)
 
@@ -113,18 +117,18 @@ def test_a_file_without_a_reader_of_toml_is_one_line(file, capsys, monkeypatch):
     assert (code, capsys.readouterr().err.count("\n")) == (2, 1)
 
 
-def test_a_file_that_is_not_named_is_not_used(file):
-    """The usual file in this folder is pointed out in one line, and not used."""
+def test_default_file_is_not_used(file):
+    """A file with the default name is mentioned, but not used."""
     with serving(folder=file.parent) as (server, url):
         hint = server.stderr.readline()
 
-        assert ask(url) == "d was asked with {}."
+        assert ask(url) == "d was called with {}."
 
-    assert hint == "fetch-hive: there is a fetch-hive.toml here, which is not used: --file fetch-hive.toml serves it\n"
+    assert hint == "fetch-hive: fetch-hive.toml is ignored: to serve it, pass --file fetch-hive.toml\n"
 
 
-def test_the_key_of_a_file_is_not_told(file):
-    """The key that a file asks for is on no output."""
+def test_key_of_a_file_is_not_printed(file):
+    """The API key of the file is not printed."""
     file.write_text('api_key = "fhk_secret"\n' + ONE, "utf-8")
     program = [sys.executable, "-m", "fetch_hive_sdk", "serve", "--file", str(file)]
     server = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

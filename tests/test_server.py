@@ -1,4 +1,4 @@
-"""The loopback server: HTTP as hostile as it may come."""
+"""The loopback server and malformed HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def url():
 
 
 def talk(url, data):
-    """Send bytes, and read until the server closes."""
+    """Send bytes, and read until the server closes the connection."""
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         connection.sendall(data)
@@ -48,8 +48,8 @@ def talk(url, data):
         (b"X-Long: " + b"x" * 300_000, 431),
     ],
 )
-def test_refuses_requests_that_no_client_may_send(url, capfd, head, status):
-    """Sizes beyond reason, headers that hide others and the like are one refusal, and print nothing."""
+def test_rejects_invalid_http(url, capfd, head, status):
+    """Excessive sizes, conflicting headers and so on get one error response, and print nothing."""
     answer = talk(url, b"POST /v1/invoke HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n{}" % head)
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
@@ -62,8 +62,8 @@ def test_refuses_requests_that_no_client_may_send(url, capfd, head, status):
     ["NaN", "Infinity", "-Infinity", "1e400", "[" * 1000 + "]" * 1000, "[" * 100_000, '"\\ud83d"', "1" * 5000],
     ids=["NaN", "Infinity", "-Infinity", "1e400", "deep", "deep and open", "half a pair", "a long number"],
 )
-def test_refuses_json_that_the_service_would_refuse(url, capfd, value):
-    """What is not JSON, or more than a program can hold, is 422 with the reason, and prints nothing."""
+def test_rejects_invalid_json(url, capfd, value):
+    """Invalid JSON, and numbers out of range, get a 422 with the reason, and print nothing."""
     body = f'{{"deployment": "d", "inputs": {{"x": {value}}}}}'
 
     answer = httpx.post(f"{url}/prompt/invoke", content=body, headers=HEADERS, trust_env=False)
@@ -72,8 +72,8 @@ def test_refuses_json_that_the_service_would_refuse(url, capfd, value):
     assert capfd.readouterr().err == ""
 
 
-def test_takes_a_body_in_chunks(url):
-    """A request whose length is not known before is read, too."""
+def test_accepts_chunked_bodies(url):
+    """A request body of unknown length is accepted."""
     pieces = iter([b'{"deploy', b'ment": "d"}'])
 
     answer = httpx.post(f"{url}/invoke", content=pieces, headers=HEADERS, trust_env=False)
@@ -81,8 +81,8 @@ def test_takes_a_body_in_chunks(url):
     assert answer.json()["response"] == "Yes."
 
 
-def test_says_to_go_on(url):
-    """A client that asks before it sends a body is told to."""
+def test_answers_expect_continue(url):
+    """A client that sends `Expect: 100-continue` gets a 100 response."""
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         head = "Authorization: Bearer k\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 18\r\n\r\n"
@@ -92,13 +92,13 @@ def test_says_to_go_on(url):
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
-def test_answers_have_the_time(url):
-    """`fetch-hive doctor` compares clocks."""
+def test_answers_have_a_date(url):
+    """`fetch-hive doctor` compares it with the local clock."""
     assert "date" in httpx.get(f"{url}/error_codes", trust_env=False).headers
 
 
-def test_closes_what_its_client_leaves():
-    """A body that is not read to its end is closed."""
+def test_closes_bodies_of_disconnected_clients():
+    """A body that is not read completely is closed."""
     closed = threading.Event()
 
     class Endless(httpx.SyncByteStream):
@@ -120,8 +120,8 @@ def test_closes_what_its_client_leaves():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to set")
-def test_waits_where_there_are_no_descriptors():
-    """A server that cannot accept does not spin, and serves again when it can."""
+def test_waits_for_file_descriptors():
+    """A server that cannot accept connections waits, and continues when it can."""
     code = """
         import os, resource, socket, time
         import httpx

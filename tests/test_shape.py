@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ FLOORS = [
 EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
+    "_session.api_key_of",
     "_session.runs_asyncio",
     "_session.wrap_sender",
     "_secret.Secret",
@@ -282,7 +284,7 @@ def test_all_names_are_sorted_and_complete():
     for name in ("client", "errors", "streams", *(name for name in FILES if name.startswith("models/"))):
         tree = ast.parse(FILES[name].read_text("utf-8"))
         public |= {node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
-    inside = {"Received", "Sent", "AgentTrigger", "DecisionFields", "SearchFields", "WorkflowTrigger"}
+    inside = {"Received", "Sent", "AgentTrigger", "DecisionFields", "PartialJSON", "SearchFields", "WorkflowTrigger"}
     assert public - inside <= set(names)
 
 
@@ -314,3 +316,21 @@ def test_public_things_have_docstrings():
                 continue
             if not attribute.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
                 assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_the_type_of_every_call_is_checked():
+    """Each method of the client and of its families has a line in `tests/typing`."""
+    checked = "".join(path.read_text() for path in sorted((Path(__file__).parent / "typing").glob("*.py")))
+    client = FetchHive("fhk_0123456789")
+    families = ["requests", "delegations", "approvals", "agents", "agents.chats", "knowledge_bases"]
+    families += ["knowledge_bases.items", "assets", "catalogue", "triggers"]
+    calls = [f".{name}(" for name in methods_of(FetchHive) if name not in {"close", "aclose"}]
+    for family in families:
+        calls += [f".{family}.{name}(" for name in methods_of(type(attrgetter(family)(client)))]
+
+    assert len(calls) > 120
+    assert [call for call in calls if call not in checked] == []
+
+
+def methods_of(owner: type) -> list[str]:
+    return [name for name, _ in inspect.getmembers(owner, inspect.isfunction) if not name.startswith("_")]

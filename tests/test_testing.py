@@ -1,4 +1,4 @@
-"""The fake service: in process and on a loopback port, for both clients."""
+"""The fake service, in process and on a port, with blocking and asyncio clients."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reach(request, fake):
 
 @pytest.fixture
 def naps(monkeypatch):
-    """The waits of both kinds, which are noted and not waited for."""
+    """Records sleeps of both kinds instead of waiting."""
     naps = []
 
     async def nap(seconds: float) -> None:
@@ -69,8 +69,8 @@ def naps(monkeypatch):
     return naps
 
 
-def test_answers_as_told(drive, fake, reach):
-    """A deployment answers with the text, reasoning, usage and model that it was given."""
+def test_returns_scripted_answer(drive, fake, reach):
+    """A deployment returns its scripted text, reasoning, usage and model."""
     fake.answers("d", "Short.", reasoning="Hm.", usage={"total_tokens": 3}, model="m")
 
     result = drive.invoke(reach(), deployment="d", inputs={"text": "long"})
@@ -83,7 +83,7 @@ def test_answers_as_told(drive, fake, reach):
 
 @pytest.mark.parametrize("usage", [None, {"total_tokens": 3, "duration": 9.0}])
 def test_streams_the_same_answer(drive, fake, reach, usage):
-    """A stream has the same text, reasoning, usage and end as the answer in one piece."""
+    """A stream has the same text, reasoning, usage and stop reason as the answer in one piece."""
     fake.answers("d", "It is\n\nshort. ", reasoning="Let me see.", usage=usage)
     client = reach()
 
@@ -93,8 +93,8 @@ def test_streams_the_same_answer(drive, fake, reach, usage):
     assert {**collected.raw, "request_id": ""} == {**whole.raw, "request_id": ""}
 
 
-def test_writes_utf8(fake):
-    """JSON comes unescaped, as the service writes it, whatever the version of httpx makes of it."""
+def test_does_not_escape_letters(fake):
+    """JSON is not escaped, as from the service, with every version of httpx."""
     fake.answers("d", "caf\u00e9")
     fake.fails("e", 400, message="caf\u00e9", headers={"content-type": "application/problem+json"})
 
@@ -108,8 +108,8 @@ def test_writes_utf8(fake):
     assert ask("e").headers.get_list("content-type") == ["application/problem+json"]
 
 
-def test_counts_words_where_nobody_said_the_usage(drive, fake, reach):
-    """Usage that was not given is counted, so that a program has numbers to show."""
+def test_counts_words_without_scripted_usage(drive, fake, reach):
+    """Without scripted usage, words are counted as tokens."""
     fake.answers("d", "one two", reasoning="three")
 
     usage = drive.invoke(reach(), deployment="d", inputs={"a": "b"}).usage
@@ -119,8 +119,8 @@ def test_counts_words_where_nobody_said_the_usage(drive, fake, reach):
     assert usage.total_tokens == usage.prompt_tokens.total_tokens + 3
 
 
-def test_cuts_the_text_as_told(drive, fake, reach):
-    """Pieces are streamed as they were given, and are the text of the answer in one piece."""
+def test_streams_scripted_pieces(drive, fake, reach):
+    """A stream sends the scripted pieces; joined, they are the answer in one piece."""
     fake.answers("d", pieces=["Sh", "ort."])
     client = reach()
 
@@ -128,22 +128,22 @@ def test_cuts_the_text_as_told(drive, fake, reach):
     assert drive.invoke(client, deployment="d").response == "Short."
 
 
-def test_refuses_pieces_that_are_not_the_text(fake):
-    """An answer that would be another one as a stream is a mistake, told at once."""
+def test_rejects_pieces_that_differ_from_the_text(fake):
+    """An answer whose stream would differ from its text is an error when it is scripted."""
     assert Answer(pieces=["Sh", "ort."]).text == "Short."
-    with pytest.raises(ValueError, match="not the text"):
+    with pytest.raises(ValueError, match="the joined pieces must be the text"):
         fake.answers("d", "Short.", pieces=["Lo", "ng."])
 
 
 @pytest.mark.parametrize("answer", [Answer("Short."), lambda request: "Short."])
-def test_refuses_details_that_would_be_lost(fake, answer):
-    """What goes with a text cannot be added to an `Answer` or a function, and is not dropped in silence."""
+def test_rejects_arguments_that_would_be_ignored(fake, answer):
+    """Arguments for a string cannot be combined with an `Answer` or a function."""
     with pytest.raises(TypeError, match="put them into the Answer"):
         fake.answers("d", answer, reasoning="Hm.")
 
 
 def test_streams_pieces_and_events(drive, fake, reach):
-    """A stream can be told event by event: texts, dicts, models, and words for the wire."""
+    """A stream can be scripted as a list of strings, dicts, models and raw data."""
     fake.streams("pieces", ["Sh", "ort."])
     fake.streams("events", ["Sh", {"type": "tool_call"}, ResponseEvent(response="ort."), "data: [DONE]\n\n"])
     client = reach()
@@ -155,8 +155,8 @@ def test_streams_pieces_and_events(drive, fake, reach):
     assert isinstance(events[1], UnknownEvent)
 
 
-def test_ends_a_stream_where_told(drive, fake, reach):
-    """A stream of events that has no end is one that breaks off."""
+def test_event_list_ends_where_scripted(drive, fake, reach):
+    """A list of events without an end is an interrupted stream."""
     fake.streams("d", [{"type": "response", "response": "Sh"}])
 
     with pytest.raises(StreamInterruptedError) as caught:
@@ -169,7 +169,7 @@ WHOLE = StreamScript(model="m", request_id="req_1").reasoning("Hm.").text("Sh", 
 
 
 def test_plays_a_script(drive, fake, reach):
-    """A script says what comes, step by step; where it names no end, usage is counted and the stream is whole."""
+    """A script sends its events; without an end, usage and `[DONE]` are added."""
     fake.streams("d", WHOLE.comment().event({"type": "tool_call"}).event(ResponseEvent(response="!")))
 
     events = drive.events(reach(), deployment="d")
@@ -180,22 +180,22 @@ def test_plays_a_script(drive, fake, reach):
     assert events[-1].usage.completion_tokens.total_tokens == 2
 
 
-def test_adds_no_usage_where_told(drive, fake, reach):
-    """Usage that was told is not counted once more, and a stream that failed has none."""
-    fake.streams("told", WHOLE.usage({"total_tokens": 9}, stop_reason="length"))
+def test_does_not_add_scripted_usage_again(drive, fake, reach):
+    """Usage is not added to a script with usage, nor to a failed stream."""
+    fake.streams("scripted", WHOLE.usage({"total_tokens": 9}, stop_reason="length"))
     fake.streams("failed", WHOLE.error("provider failed", "provider_error"))
     client = reach()
 
-    told = drive.collect(client, deployment="told")
+    scripted = drive.collect(client, deployment="scripted")
     events = drive.events(client, deployment="failed")
 
-    assert (told.usage.total_tokens, told.stop_reason) == (9, "length")
+    assert (scripted.usage.total_tokens, scripted.stop_reason) == (9, "length")
     assert [event.type for event in events[-2:]] == ["response", "error"]
     assert events[-1].error_code == "provider_error"
 
 
-def test_changes_no_script():
-    """Each method returns a longer script, so that one may be the beginning of many."""
+def test_scripts_are_immutable():
+    """Each method returns a longer script, so that scripts can share a beginning."""
     longer = WHOLE.text("!")
 
     assert len(longer.steps) == len(WHOLE.steps) + 1
@@ -203,16 +203,16 @@ def test_changes_no_script():
 
 
 @pytest.mark.parametrize("end", ["ends_early", "breaks", "stalls"])
-def test_refuses_steps_after_the_end(end):
-    """Nothing can come after the end of a script."""
+def test_rejects_steps_after_the_end(end):
+    """No step can follow the end of a script."""
     with pytest.raises(ValueError, match="has ended"):
         getattr(WHOLE, end)().text("more")
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])
-def test_refuses_pauses_that_cannot_be(seconds):
-    """A pause has 0 seconds or more."""
-    with pytest.raises(ValueError, match="0 seconds or more"):
+def test_rejects_negative_pauses(seconds):
+    """A pause must be 0 seconds or more."""
+    with pytest.raises(ValueError, match="must be 0 or more, not"):
         WHOLE.pause(seconds)
 
 
@@ -227,8 +227,8 @@ def test_refuses_pauses_that_cannot_be(seconds):
     ],
     ids=["early", "break", "stall", "broken JSON", "break inside of an event"],
 )
-def test_ends_badly_where_told(drive, fake, reach, script, error, words):  # noqa: PLR0917 - three are fixtures
-    """Each bad end is what the client makes of it on a real network, in process and on a port; the text is kept."""
+def test_plays_scripted_failures(drive, fake, reach, script, error, words):  # noqa: PLR0917 - three are fixtures
+    """Each scripted failure raises the same error as on a real network, and keeps the received text."""
     fake.streams("d", script)
 
     with pytest.raises(error, match=words) as caught:
@@ -238,8 +238,8 @@ def test_ends_badly_where_told(drive, fake, reach, script, error, words):  # noq
     assert caught.value.maybe_processed
 
 
-def test_stalls_in_process_without_a_wait(drive, fake, naps):
-    """In process, silence is a timeout at once, though the client would wait for hours."""
+def test_stall_in_process_raises_at_once(drive, fake, naps):
+    """In process, a stall is a timeout at once, even with a timeout of an hour."""
     fake.stalls("call")
     fake.streams("stream", WHOLE.stalls())
     fake.streams("pause", WHOLE.pause(3601))
@@ -256,8 +256,8 @@ def test_stalls_in_process_without_a_wait(drive, fake, naps):
     assert not any(naps)
 
 
-def test_pauses_as_told(drive, fake, naps):
-    """A pause shorter than the client's patience is one, and goes on top of the server's pace."""
+def test_plays_scripted_pauses(drive, fake, naps):
+    """A pause below the client's timeout is added to the pace of the server."""
     fake.delay = 1
     fake.streams("d", StreamScript().pause(5).text("Sh").pause(2).pause(2).text("ort.").pause(3).ends_early())
 
@@ -268,8 +268,8 @@ def test_pauses_as_told(drive, fake, naps):
 
 
 @pytest.mark.parametrize("delay", [0.2, 3601])
-def test_paces_no_slower_than_the_client_waits(drive, naps, delay):
-    """A pace that the client has no patience for is a timeout, in process, too."""
+def test_pace_above_the_client_timeout_raises(drive, naps, delay):
+    """A pace slower than the client's timeout raises a timeout, in process too."""
     fake = FakeServer("one two", delay=delay)
 
     with pytest.raises(StreamTimeoutError):
@@ -279,8 +279,8 @@ def test_paces_no_slower_than_the_client_waits(drive, naps, delay):
 
 
 @pytest.mark.parametrize(("fault", "error"), [("breaks", APIConnectionError), ("stalls", APITimeoutError)])
-def test_gives_no_answer_where_told(drive, fake, reach, fault, error):
-    """A call whose connection breaks, or that is never answered, may have been processed, and is not repeated."""
+def test_breaks_and_stalls_before_the_answer(drive, fake, reach, fault, error):
+    """A broken or stalled call may have been processed, and is not retried."""
     getattr(fake, fault)("d")
     client = reach(timeout=httpx.Timeout(5, read=0.2))
 
@@ -291,8 +291,8 @@ def test_gives_no_answer_where_told(drive, fake, reach, fault, error):
     assert len(fake.calls) == 2
 
 
-def test_answers_in_turn(drive, fake, reach):
-    """A list has an answer of any kind for each call: what a test of retries needs."""
+def test_returns_a_list_in_turn(drive, fake, reach):
+    """A list scripts one answer of any type for each call, to test retries for example."""
     again = Refusal(429, headers={"Retry-After": "0"})
     fake.answers("d", [again, Fault.BREAK, Answer("first"), lambda request: request.user, WHOLE])
     client = reach(retry_unknown_outcome=True)
@@ -304,33 +304,33 @@ def test_answers_in_turn(drive, fake, reach):
     assert len(fake.calls) == 5
 
 
-def test_says_when_no_answer_is_left(drive, fake, reach):
-    """The last answer is not repeated: a call too many is refused, and noted."""
+def test_rejects_calls_after_the_last_answer(drive, fake, reach):
+    """The last answer is not repeated: further calls get a 422, and are added to `mistakes`."""
     fake.answers("d", ["first"])
     client = reach()
     drive.invoke(client, deployment="d")
 
-    with pytest.raises(UnprocessableEntityError, match="'d' was told 1 answers, and this is call 2"):
+    with pytest.raises(UnprocessableEntityError, match="'d' was called 2 times, but only 1 answer is scripted"):
         drive.invoke(client, deployment="d")
 
-    assert fake.mistakes == ["'d' was told 1 answers, and this is call 2"]
+    assert fake.mistakes == ["'d' was called 2 times, but only 1 answer is scripted"]
 
 
-def test_refuses_what_is_no_answer(drive, fake):
-    """A dict, or an empty list, is a mistake in the test, told where it was made; a function's when it is called."""
+def test_rejects_values_that_are_not_answers(drive, fake):
+    """A dict or an empty list is rejected when it is scripted; the result of a function when it is called."""
     for answer in ({"response": "Short."}, [b"Short."], None):
-        with pytest.raises(TypeError, match="an answer is a text, an Answer, a Refusal"):
+        with pytest.raises(TypeError, match="an answer must be a string, an Answer, a Refusal"):
             fake.answers("d", answer)
-    with pytest.raises(ValueError, match="must be an answer"):
+    with pytest.raises(ValueError, match="must not be empty"):
         fake.answers("d", [])
 
     fake.answers("d", lambda request: 5)
-    with pytest.raises(TypeError, match="of type int"):
+    with pytest.raises(TypeError, match="not int"):
         drive.invoke(fake.client(), deployment="d")
 
 
-def test_has_the_catalogue_of_error_codes(fake):
-    """`GET /error_codes` needs no key, and has the shape that the API documents."""
+def test_returns_the_error_codes(fake):
+    """`GET /error_codes` needs no key, and has the documented shape."""
     with fake.serve() as url:
         catalogue = httpx.get(f"{url}/error_codes?locale=es", trust_env=False).json()
 
@@ -342,16 +342,16 @@ def test_has_the_catalogue_of_error_codes(fake):
     assert fake.calls == []
 
 
-def test_has_no_answer_in_one_piece_where_told_events(drive, fake, reach):
-    """A deployment that was told its events refuses a call that asks for no stream, and says so."""
+def test_scripted_stream_rejects_calls_without_streaming(drive, fake, reach):
+    """A deployment with a scripted stream returns 422 to calls without streaming."""
     fake.streams("d", [{"type": "response", "response": "Sh"}])
 
-    with pytest.raises(UnprocessableEntityError, match="the events of a stream"):
+    with pytest.raises(UnprocessableEntityError, match="scripted as a stream: set streaming to true"):
         drive.invoke(reach(), deployment="d")
 
 
-def test_fails_in_the_middle(drive, fake, reach):
-    """An error ends a stream with an event, and refuses a call in one piece, as the service does."""
+def test_scripted_error_ends_the_answer(drive, fake, reach):
+    """An error is the last event of a stream, and a 502 without streaming."""
     fake.answers("d", "Once upon", error="provider failed", error_code="provider_error")
     client = reach()
 
@@ -364,8 +364,8 @@ def test_fails_in_the_middle(drive, fake, reach):
         drive.invoke(client, deployment="d")
 
 
-def test_refuses_as_told(drive, fake, reach):
-    """A refusal has its status, code, message and headers."""
+def test_returns_scripted_error_response(drive, fake, reach):
+    """An error response has the scripted status, code, message and headers."""
     fake.fails("d", 429, error_code="too_many_requests", message="slow down", headers={"Retry-After": "3600"})
 
     with pytest.raises(RateLimitError, match="slow down") as caught:
@@ -376,7 +376,7 @@ def test_refuses_as_told(drive, fake, reach):
 
 
 def test_answers_by_a_function(drive, fake, reach):
-    """A function of the request says what to answer: a text, an answer or a refusal."""
+    """A function of the request can return a string, an answer or an error response."""
 
     def behave(request: InvokeRequest):
         if not request.user:
@@ -392,8 +392,8 @@ def test_answers_by_a_function(drive, fake, reach):
         drive.invoke(client, deployment="d")
 
 
-def test_tells_variants_apart(drive, fake, reach):
-    """What was said for a variant counts before what was said for the deployment."""
+def test_variant_answer_comes_first(drive, fake, reach):
+    """The answer of a variant takes precedence over that of the deployment."""
     fake.answers("d", "any")
     fake.answers("d", "prod", variant="prod")
     client = reach()
@@ -403,8 +403,8 @@ def test_tells_variants_apart(drive, fake, reach):
     assert drive.invoke(client, deployment="d").response == "any"
 
 
-def test_remembers_the_requests(drive, fake, reach):
-    """Each request that was let in is kept, as the model that the caller could have sent."""
+def test_records_the_requests(drive, fake, reach):
+    """Each accepted request is recorded as a model that the caller could have sent."""
     fake.answers("d", "Short.")
 
     drive.invoke(reach(), deployment="d", inputs={"text": "long"}, user="u")
@@ -412,8 +412,8 @@ def test_remembers_the_requests(drive, fake, reach):
     assert fake.calls == [InvokeRequest(deployment="d", inputs={"text": "long"}, user="u", streaming=False)]
 
 
-def test_remembers_fields_from_the_future(drive, fake, reach):
-    """`extra_body` is let in, as it is meant for what this version does not know, and is in `raw`."""
+def test_records_unknown_fields(drive, fake, reach):
+    """Unknown fields from `extra_body` are accepted, and are in `raw`."""
     fake.answers("d", "Short.")
 
     drive.invoke(reach(), deployment="d", extra_body={"beta": [1]})
@@ -423,16 +423,16 @@ def test_remembers_fields_from_the_future(drive, fake, reach):
     assert call != InvokeRequest(deployment="d")
 
 
-def test_does_not_know_other_deployments(drive, fake, reach):
-    """A deployment that nobody has described is not found, unless there is a default."""
+def test_unknown_deployment_is_not_found(drive, fake, reach):
+    """A deployment without a scripted answer is a 404, unless there is a default."""
     with pytest.raises(NotFoundError, match="'d'"):
         drive.invoke(reach(), deployment="d")
 
     assert drive.invoke(FakeServer("Anything.").client(), deployment="d").response == "Anything."
 
 
-def test_lets_only_the_key_in(drive):
-    """A server with a key refuses all others."""
+def test_accepts_only_the_configured_key(drive):
+    """A server with an API key rejects all others."""
     fake = FakeServer("Short.", api_key="fhk_right")
 
     assert drive.invoke(fake.client("fhk_right"), deployment="d").response == "Short."
@@ -452,8 +452,8 @@ def test_lets_only_the_key_in(drive):
         (httpx.Request("POST", "https://x.test/v1/invoke", headers={"authorization": "Bearer k"}, json={}), 422),
     ],
 )
-def test_refuses_what_the_service_would(fake, request_, status):
-    """Requests that are wrong are refused in the API's own shape."""
+def test_rejects_invalid_requests(fake, request_, status):
+    """Invalid requests get an error response in the shape of the API."""
     response = fake.handle(request_)
 
     assert response.status_code == status
@@ -461,16 +461,16 @@ def test_refuses_what_the_service_would(fake, request_, status):
     assert fake.calls == []
 
 
-def test_waits_between_events(drive, naps):
-    """`delay` is the pace of a stream, in process, too: two pieces, usage and the end have three waits in between."""
+def test_delay_paces_a_stream(drive, naps):
+    """`delay` is the pause between events: two pieces, usage and the end have three, also in process."""
     fake = FakeServer("one two", delay=7)
 
     assert drive.text(fake.client(), deployment="d") == ["one", " two"]
     assert naps == [7, 7, 7]
 
 
-def test_serves_at_a_pace_of_its_own(drive, naps):
-    """The pace that `serve` is given counts on the port."""
+def test_serve_overrides_the_delay(drive, naps):
+    """`serve(delay=...)` overrides the delay of the server."""
     fake = FakeServer("one two", delay=7)
 
     with fake.serve(delay=3) as url, FetchHive(TEST_KEY, url) as client:
@@ -479,8 +479,8 @@ def test_serves_at_a_pace_of_its_own(drive, naps):
     assert [nap for nap in naps if nap] == [3, 3, 3]
 
 
-def test_sends_events_as_they_come():
-    """On a port, an event leaves when it is there: the second is not made before the first has been read."""
+def test_sends_events_at_once():
+    """On a port, an event is sent before the next one is produced."""
     is_read = threading.Event()
 
     class Slow(httpx.SyncByteStream):
@@ -501,7 +501,7 @@ def test_sends_events_as_they_come():
 
 
 def talk(url: str, data: bytes) -> bytes:
-    """Send bytes, half-close, and read until the server closes, too."""
+    """Send bytes, half-close the connection, and read until the server closes it too."""
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port), timeout=10) as connection:
         connection.sendall(data)
@@ -518,8 +518,8 @@ def talk(url: str, data: bytes) -> bytes:
         b"Host: [::",
     ],
 )
-def test_refuses_requests_that_cannot_be_read(fake, capfd, head):
-    """A request that is not HTTP as the server knows it is answered with 400, and prints nothing."""
+def test_rejects_malformed_requests(fake, capfd, head):
+    """Malformed HTTP gets a 400, and prints nothing."""
     with fake.serve() as url:
         answer = talk(url, b"POST /v1/invoke HTTP/1.1\r\n%s\r\n\r\n" % head)
 
@@ -527,16 +527,16 @@ def test_refuses_requests_that_cannot_be_read(fake, capfd, head):
     assert capfd.readouterr().err == ""
 
 
-def test_sends_no_body_where_none_may_be(fake):
-    """The answer to HEAD has none, so that the next answer on the connection can be read."""
+def test_answer_to_head_has_no_body(fake):
+    """The answer to HEAD has no body, so the connection can be reused."""
     with fake.serve() as url, httpx.Client(trust_env=False) as client:
         statuses = [client.request(method, f"{url}/invoke").status_code for method in ("HEAD", "POST")]
 
     assert statuses == [405, 401]
 
 
-def test_asks_no_name_service(fake, monkeypatch):
-    """A loopback server does not ask the network what the loopback is called."""
+def test_makes_no_dns_query(fake, monkeypatch):
+    """The server does not look up the name of the loopback address."""
     monkeypatch.setattr(socket, "getfqdn", None)
     fake.answers("d", "Short.")
 
@@ -544,8 +544,8 @@ def test_asks_no_name_service(fake, monkeypatch):
         assert client.invoke_prompt(deployment="d").response == "Short."
 
 
-def test_survives_clients_that_go_away(fake, capfd):
-    """A client that leaves in the middle, or says nothing, is nobody's fault and prints nothing."""
+def test_ignores_disconnected_clients(fake, capfd):
+    """A client that disconnects early, or sends nothing, causes no output."""
     fake.streams("d", ["piece "] * 2000)
     with fake.serve() as url:
         address = httpx.URL(url)
@@ -561,7 +561,7 @@ def test_survives_clients_that_go_away(fake, capfd):
 
 
 def test_stops_with_connections_open(fake):
-    """Leaving the block does not wait for clients that keep their connections."""
+    """Leaving the block does not wait for open connections."""
     fake.answers("d", "Short.")
     client = None
     with fake.serve() as url:
@@ -573,8 +573,8 @@ def test_stops_with_connections_open(fake):
     client.close()
 
 
-def test_ends_a_silence_when_it_stops(fake):
-    """Whoever still waits for a deployment that stalls is let go when the server stops."""
+def test_stopping_ends_stalled_calls(fake):
+    """Calls of a stalled deployment end when the server stops."""
     has_come = threading.Event()
 
     def stall(request: InvokeRequest) -> Fault:
@@ -593,8 +593,8 @@ def test_ends_a_silence_when_it_stops(fake):
     client.close()
 
 
-def test_serves_many_at_once(fake):
-    """Calls from one event loop are answered side by side."""
+def test_serves_concurrent_calls(fake):
+    """Concurrent calls of one event loop are answered in parallel."""
     fake.answers("d", lambda request: json.dumps(request.inputs["n"]))
 
     async def main(url: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The reader of TOML."""
+"""The TOML reader."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fetch_hive_sdk.emulator._toml import TOMLError, read_toml
     ("text", "line"),
     [("a = 1\nb = \nc = 3\n", 2), ("a = 1\n\na = 2", 3), ("a = 1\nb = [\n\n", 2), ("[t]\n[t]\n", 2), ("a" * 9, 1)],
 )
-def test_what_is_no_toml_has_a_line(text, line):
-    """A mistake in the grammar has a line and a reason."""
+def test_syntax_error_has_a_line(text, line):
+    """A syntax error has a line and a reason."""
     with pytest.raises(TOMLError) as caught:
         read_toml(text)
 
@@ -24,8 +24,8 @@ def test_what_is_no_toml_has_a_line(text, line):
     assert "line" not in caught.value.reason
 
 
-def test_long_file_with_a_mistake_at_its_end_is_refused_at_once():
-    """The line of a mistake takes no second look at the file."""
+def test_error_at_the_end_of_a_long_file_is_fast():
+    """Finding the line of an error does not parse the file again."""
     begun = time.monotonic()
 
     with pytest.raises(TOMLError) as caught:
@@ -35,14 +35,14 @@ def test_long_file_with_a_mistake_at_its_end_is_refused_at_once():
     assert time.monotonic() - begun < 10
 
 
-def test_too_many_brackets_are_a_mistake():
-    """What is nested without end is refused, not a crash."""
+def test_deep_nesting_is_an_error():
+    """Excessive nesting is an error, not a crash."""
     with pytest.raises(TOMLError):
         read_toml("a = " + "[" * 100_000)
 
 
-def test_a_python_without_toml_says_what_to_install(monkeypatch):
-    """Python before 3.11 has no reader of TOML: the error says where to get one."""
+def test_missing_reader_names_the_package(monkeypatch):
+    """Before Python 3.11, the error names the package to install."""
     monkeypatch.setitem(sys.modules, "tomllib", None)
     monkeypatch.setitem(sys.modules, "tomli", None)
 

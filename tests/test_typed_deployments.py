@@ -1,4 +1,4 @@
-"""Typed prompts in an `Emulator`: served, given examples, and compared with a description."""
+"""Typed prompts in an `Emulator`: served, with examples, and compared with descriptions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def translate(text: str) -> str:
 
 
 async def test_prompt_is_served():
-    """It answers with a value of its output, blocking, streamed and with asyncio."""
+    """It answers with a value of its output type, blocking, streamed and with asyncio."""
     client = Emulator((summarise, Summary(title="A {text} {{tone}}", points=["b"]))).client()
     expected = Summary(title="A {text} {{tone}}", points=["b"])
 
@@ -49,7 +49,7 @@ async def test_prompt_is_served():
 
 
 def test_prompt_is_served_on_a_port():
-    """As every deployment of an emulator."""
+    """Typed prompts work on a port like any deployment."""
     emulator = Emulator(summarise)
     with emulator.serve() as url:
         client = emulator.client().with_options(base_url=url)
@@ -68,8 +68,8 @@ def test_prompt_is_served_on_a_port():
         ({"text": "a", "customer-id": "x"}, "inputs.customer-id: Input should be a valid integer"),
     ],
 )
-def test_inputs_that_the_signature_refuses_are_refused(inputs, message):
-    """Other callers of the deployment, such as untyped ones, are refused what the prompt would refuse."""
+def test_signature_validates_inputs(inputs, message):
+    """Calls of other clients are checked against the signature too."""
     client = Emulator(summarise).client()
 
     with pytest.raises(UnprocessableEntityError, match=message):
@@ -77,15 +77,15 @@ def test_inputs_that_the_signature_refuses_are_refused(inputs, message):
     assert client.invoke_prompt(deployment="summarise", inputs={"text": "a", "customer-id": 3}).output_as(Summary)
 
 
-def test_text_is_served_as_it_is():
-    """A prompt whose output is `str` answers no JSON."""
+def test_str_output_is_plain_text():
+    """A prompt with the output type `str` does not return JSON."""
     client = Emulator((translate, 'He said "{hello}"')).client()
 
     assert client.invoke(translate("a")).output == 'He said "{hello}"'
 
 
 def test_prompts_of_one_deployment_are_its_variants():
-    """One alone answers every variant; of several, each its own."""
+    """A single prompt answers all variants; several answer one variant each."""
     other = summarise.with_options(variant="terse")
     client = Emulator((summarise, Summary(title="long")), (other, Summary(title="short"))).client()
 
@@ -100,8 +100,8 @@ def test_prompts_of_one_deployment_are_its_variants():
         Emulator(summarise, Deployment(name="summarise"))
 
 
-def test_prompts_and_descriptions_go_together():
-    """An emulator takes both."""
+def test_prompts_and_descriptions_can_be_combined():
+    """An emulator accepts both."""
     client = Emulator(summarise, Deployment(name="other", answer="b")).client()
 
     assert client.invoke(summarise("a")).output.points == []
@@ -161,20 +161,20 @@ class Everything(BaseModel):
     ],
 )
 def test_example_is_the_smallest_value(output, example):
-    """The examples of a schema come first, then its defaults, then the smallest value."""
+    """A schema's examples come first, then its defaults, then the smallest value."""
     assert example_of(TypeAdapter(output).json_schema()) == example
 
 
-def test_example_fits():
-    """What is made up is of the output type."""
+def test_example_is_valid():
+    """The example is valid for the output type."""
     value = Everything.model_validate(example_of(Everything.model_json_schema()))
 
     assert (value.city, value.count, value.few, value.two) == ("Ulm", 5, -2, [False, False])
     assert (value.either, value.with_default, value.colour) == (Exemplary(city="Ulm"), 3, Colour.RED)
 
 
-def test_value_without_end_has_no_example():
-    """A type whose every value contains itself."""
+def test_infinite_type_has_no_example():
+    """A type whose every value contains itself has no example."""
     with pytest.raises(NoExampleError, match="Endless"):
         example_of(Endless.model_json_schema())
 
@@ -189,15 +189,15 @@ def read_plate(photo: str) -> Plate:
     raise NotImplementedError
 
 
-def test_value_that_does_not_fit_is_refused():
-    """Where nothing that fits can be made up, a value is asked for; and it has to be one of the output type."""
-    with pytest.raises(ValueError, match=r"no example of its output: pass a value"):
+def test_invalid_value_is_rejected():
+    """Without a valid example a value is required, and it must have the output type."""
+    with pytest.raises(ValueError, match=r"cannot make an example of the output of .*: pass a value"):
         Emulator(read_plate)
     assert Emulator((read_plate, Plate("UL"))).client().invoke(read_plate("a")).output == Plate("UL")
     for value in (Plate("ulm"), 3):
-        with pytest.raises(ValueError, match="cannot answer this value"):
+        with pytest.raises(ValueError, match="invalid answer for"):
             Emulator((read_plate, value))
-    with pytest.raises(ValueError, match="cannot answer this value"):
+    with pytest.raises(ValueError, match="invalid answer for"):
         Emulator((translate, 3))
 
 
@@ -214,6 +214,7 @@ def typed(  # noqa: PLR0917 - as many as there are types
     when: Optional[dt.date] = None,
     colour: Colour = Colour.RED,
     anything: Any = None,
+    level: Literal["high", 3] = 3,
 ) -> str:
     raise NotImplementedError
 
@@ -227,6 +228,7 @@ AGREEING: dict[str, Any] = {
     "when": Variable(type="string", required=False),
     "colour": Variable(type="string"),
     "anything": Variable(type="object"),
+    "level": Variable(),
 }
 
 
@@ -235,29 +237,37 @@ AGREEING: dict[str, Any] = {
     [
         ({}, []),
         ({"text": Variable()}, []),
-        ({"text": Variable(type="array")}, ["the variable text is string: the deployment takes array"]),
-        ({"share": Variable(type="integer")}, ["the variable share is number: the deployment takes integer"]),
-        ({"note": Variable(type="string")}, ["the variable note is null or string: the deployment takes string"]),
+        ({"text": Variable(type="array")}, ["the variable text is string, but array in the deployment"]),
+        ({"share": Variable(type="integer")}, ["the variable share is number, but integer in the deployment"]),
+        ({"note": Variable(type="string")}, ["the variable note is null or string, but string in the deployment"]),
         ({"note": Variable(type="string", default="a")}, []),
-        ({"more": Variable()}, ["the variable more is missing: the deployment requires it"]),
+        ({"more": Variable()}, ["the variable more is missing, but required by the deployment"]),
         ({"more": Variable(required=False)}, []),
         ({"more": Variable(default=1)}, []),
-        ({"text": None}, ["the variable text is superfluous: the deployment does not take it"]),
+        ({"text": None}, ["the variable text is unknown to the deployment"]),
+        (
+            {"note": None, "text": None, "count": None},
+            [f"the variable {name} is unknown to the deployment" for name in ("text", "count", "note")],
+        ),
+        (
+            {"level": Variable(type="integer")},
+            ["the variable level is integer or string, but integer in the deployment"],
+        ),
     ],
 )
 def test_differences_are_found(change, found):
-    """A variable that is missing, superfluous, or of another type of JSON."""
+    """Missing and unknown variables, and those of another JSON type, are reported."""
     variables = {name: variable for name, variable in {**AGREEING, **change}.items() if variable is not None}
 
     assert Emulator(Deployment(name="d", answer="a", variables=variables)).differences(typed) == found
 
 
-def test_deployment_that_is_not_described_differs():
-    """So does a variant, where variants are described."""
-    assert Emulator().differences(typed) == ["the deployment d is not described"]
+def test_deployment_without_description_differs():
+    """So does an unknown variant, if the deployment has variants."""
+    assert Emulator().differences(typed) == ["the deployment d has no description"]
     emulator = Emulator(Deployment(name="translate", answer="{text}", variants={"w": Variant(answer="b")}))
     assert emulator.differences(translate) == []
     assert emulator.differences(translate.with_options(variant="w")) == []
     assert emulator.differences(translate.with_options(variant="v")) == ["the deployment translate has no variant v"]
-    # Only what its answers need is known of it.
-    assert emulator.differences(summarise.with_options()) == ["the deployment summarise is not described"]
+    # Its only known variables are those in its answers.
+    assert emulator.differences(summarise.with_options()) == ["the deployment summarise has no description"]

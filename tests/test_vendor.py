@@ -116,6 +116,52 @@ def test_an_empty_answer_reads_like_an_empty_dict():
     assert dict(ours.delete_agent("ws", "a")) == {}
 
 
+@pytest.mark.parametrize("fields", ["secret", ["secret"], None, 5])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("create_agent", ["ws"]),
+        ("update_agent", ["ws", "a"]),
+        ("create_agent_chat", ["ws", "a"]),
+        ("update_agent_chat", ["ws", "a", "c"]),
+        ("create_knowledge_base", ["ws"]),
+        ("update_knowledge_base", ["ws", "kb"]),
+        ("create_knowledge_base_item", ["ws", "kb"]),
+        ("update_knowledge_base_item", ["ws", "kb", "it"]),
+    ],
+)
+def test_a_body_that_is_not_a_mapping_is_refused(name, args, fields):
+    """Nothing is sent, and no value is quoted."""
+    sent = []
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(sent.append)))
+
+    with pytest.raises(ValueError, match="must be a mapping of the fields") as caught:
+        getattr(ours, name)(*args, fields)
+
+    assert "secret" not in str(caught.value)
+    assert sent == []
+
+
+LISTS = {
+    "list_thread_delegations": "delegations",
+    "list_tool_action_approvals": "approvals",
+    "list_knowledge_bases": "knowledge_bases",
+    "list_knowledge_base_items": "knowledge_base_items",
+    "list_agents": "agents",
+    "list_agent_chat_messages": "messages",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_bare_list_reads_like_the_dict_that_is_documented(name):
+    """Code that reads `["agents"]` goes on working."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=[{"id": "a"}]))
+    ours = FetchHive(KEY, http_client=httpx.Client(transport=transport))
+    asked = next(call for call in CALLS if call["call"] == name)
+
+    assert getattr(ours, name)(*asked["args"], **asked["kwargs"]) == {LISTS[name]: [{"id": "a"}]}
+
+
 def test_the_workspace_of_a_call_wins():
     """Over that of the client."""
     sent = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ._protocol.answers import one
 from ._protocol.endpoint import Effect, Endpoint, Method
-from ._protocol.paths import segment
+from ._protocol.paths import query_of, segment
 from ._protocol.requests import json_body
 from .models.json_values import read_json_object
 
@@ -49,7 +49,7 @@ class VendorNames:
     def list_thread_delegations(self, thread_id: str, *, timeout: Optional[Timeout] = None) -> Envelope:
         """List the open delegations of a conversation. See `client.delegations.list`."""
         path = f"/agent/threads/{segment(thread_id, 'thread_id')}/delegations"
-        return self._ask("list_thread_delegations", "GET", Effect.READ, path, timeout=timeout)
+        return self._ask("list_thread_delegations", "GET", Effect.READ, path, wrap="delegations", timeout=timeout)
 
     def list_tool_action_approvals(
         self,
@@ -72,9 +72,11 @@ class VendorNames:
             "cursor": cursor,
             "limit": limit,
         }
-        query = {name: str(value) for name, value in filters.items() if value is not None}
+        query = query_of(filters)
         path = _place(workspace_id, "tool_action_approvals")
-        return self._ask("list_tool_action_approvals", "GET", Effect.READ, path, query=query, timeout=timeout)
+        return self._ask(
+            "list_tool_action_approvals", "GET", Effect.READ, path, query=query, wrap="approvals", timeout=timeout
+        )
 
     def get_tool_action_approval(
         self, workspace_id: Id, approval_id: Id, *, timeout: Optional[Timeout] = None
@@ -95,7 +97,7 @@ class VendorNames:
     def list_knowledge_bases(self, workspace_id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """List knowledge bases. See `client.knowledge_bases.list`."""
         path = _place(workspace_id, "knowledge_bases")
-        return self._ask("list_knowledge_bases", "GET", Effect.READ, path, timeout=timeout)
+        return self._ask("list_knowledge_bases", "GET", Effect.READ, path, wrap="knowledge_bases", timeout=timeout)
 
     def get_knowledge_base(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read a knowledge base. See `client.knowledge_bases.get`."""
@@ -137,7 +139,9 @@ class VendorNames:
     ) -> Envelope:
         """List items. See `client.knowledge_bases.items.list`."""
         path = _place(workspace_id, "knowledge_bases", knowledge_base_id, "items")
-        return self._ask("list_knowledge_base_items", "GET", Effect.READ, path, timeout=timeout)
+        return self._ask(
+            "list_knowledge_base_items", "GET", Effect.READ, path, wrap="knowledge_base_items", timeout=timeout
+        )
 
     def get_knowledge_base_item(
         self, workspace_id: Id, knowledge_base_id: Id, id: Id, *, timeout: Optional[Timeout] = None
@@ -197,7 +201,7 @@ class VendorNames:
     def list_agents(self, workspace_id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """List agents. See `client.agents.list`."""
         path = _place(workspace_id, "agents")
-        return self._ask("list_agents", "GET", Effect.READ, path, timeout=timeout)
+        return self._ask("list_agents", "GET", Effect.READ, path, wrap="agents", timeout=timeout)
 
     def get_agent(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read an agent. See `client.agents.get`."""
@@ -259,7 +263,7 @@ class VendorNames:
     ) -> Envelope:
         """List the messages of a chat. See `client.agents.chats.messages`."""
         path = _place(workspace_id, "agents", agent_id, "chats", chat_id, "messages")
-        return self._ask("list_agent_chat_messages", "GET", Effect.READ, path, timeout=timeout)
+        return self._ask("list_agent_chat_messages", "GET", Effect.READ, path, wrap="messages", timeout=timeout)
 
     def _ask(
         self,
@@ -270,13 +274,26 @@ class VendorNames:
         fields: Optional[Mapping[str, object]] = None,
         *,
         query: Optional[Mapping[str, str]] = None,
+        wrap: Optional[str] = None,
         timeout: Optional[Timeout] = None,
     ) -> Envelope:
         from .models.envelopes import Envelope  # noqa: PLC0415 - prompts need none of it
 
-        endpoint = Endpoint(path, one(Envelope, may_be_empty=True), method, effect, query or None, operation=operation)
-        body = None if fields is None else json_body(endpoint, read_json_object(fields, operation), ())
+        answer = one(Envelope, may_be_empty=True, wrap=wrap)
+        endpoint = Endpoint(path, answer, method, effect, query, operation=operation)
+        body = None if fields is None else json_body(endpoint, _read_fields(fields, operation), ())
         return self._session.run(endpoint, body, timeout=timeout)
+
+
+_WRAPPERS = {"agent", "chat", "knowledge_base", "knowledge_base_item"}
+
+
+def _read_fields(fields: Mapping[str, object], operation: str) -> dict[str, Any]:
+    written = read_json_object(fields, operation)
+    for name in _WRAPPERS & written.keys():
+        if not isinstance(written[name], dict):
+            raise ValueError(f"{name} must be a mapping of the fields to write")  # noqa: TRY004 - all refused arguments are ValueErrors
+    return written
 
 
 def _place(workspace_id: Id, *parts: Id) -> str:

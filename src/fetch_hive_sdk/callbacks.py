@@ -130,6 +130,15 @@ class Webhook:
     def __repr__(self) -> str:
         return "Webhook(***)"
 
+    def __reduce__(self) -> str:
+        raise TypeError("a Webhook is not pickled: its secret would be, too")
+
+    def __copy__(self) -> Webhook:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Webhook:
+        return self
+
 
 def _keys_of(secret: Union[str, SecretStr]) -> list[bytes]:
     """Return the keys that a secret may stand for: its text, and what follows `whsec_` as Base64."""

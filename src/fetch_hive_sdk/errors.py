@@ -67,7 +67,11 @@ class FetchHiveError(Exception):
     request_id: Optional[str]
     """The service's id of the run, if one is known: look it up in the dashboard's logs."""
     maybe_processed: bool
-    """True if the run may have happened, and may have been billed. Calling again may be a second bill."""
+    """True if the run may have happened, and may have been billed: calling again may be a second bill.
+
+    Of a call that starts no run: True if what it creates, changes or deletes may have been. The message says then
+    whether it can be called again. A call that only reads has False.
+    """
     attempts: int
     """How many times the request was sent, or tried to be sent."""
     correlation_id: Optional[str]
@@ -412,7 +416,9 @@ class StreamFailedError(StreamError):
 
 
 class OutputValidationError(FetchHiveError, ValueError):
-    """The text of an answer is not what `output_as` was asked for. The whole answer is in `response`.
+    """The text of an answer does not fit the output type of a typed prompt or of `output_as`.
+
+    The whole answer is in `response`. `attempts` is 0 if it came from `output_as`, which makes no call.
 
     Args:
         message: Which part does not fit, and why. Never quotes the text.

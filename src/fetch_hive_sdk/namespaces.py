@@ -96,10 +96,13 @@ class Namespaces(Runs):
         Returns:
             The conversation. Nothing is sent yet.
 
+        Raises:
+            pydantic.ValidationError: An argument is not an id. A ValueError.
+
         """
         from .conversations import Conversation
 
-        return Conversation(self, str(agent), thread_id)
+        return Conversation(self, agent, thread_id)
 
     def raw_request(
         self,

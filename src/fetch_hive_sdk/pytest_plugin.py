@@ -1,6 +1,6 @@
-"""For pytest: the fixture `fetch_hive`, and `--fetch-hive-block-network`.
+"""The pytest plugin: the fixture `fetch_hive` and the option `--fetch-hive-block-network`.
 
-pytest loads this in every project that has the package installed, so it imports nothing else until it is used.
+pytest loads it wherever the package is installed, so it imports the package only when it is used.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from fetch_hive_sdk.testing import FakeHive
 
 _SWITCH = "fetch_hive_block_network"
-_HELP = "in tests, calls of fetch_hive_sdk to other hosts than this machine are errors"
+_HELP = "fail tests in which fetch_hive_sdk calls a host other than this machine"
 
 
 @pytest.fixture
 def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, None]:
-    """A fake of Fetch Hive: tell it what deployments answer, take its `client`, look at its `calls`.
+    """A fake Fetch Hive service: script its answers, use its `client`, check its `calls`.
 
-    FETCH_HIVE_API_KEY, FETCH_HIVE_BASE_URL and FETCH_HIVE_WORKSPACE_ID are set for the time of the test, so that a
-    `FetchHive()` that the tested code makes for itself is answered by the same fake.
+    FETCH_HIVE_API_KEY, FETCH_HIVE_BASE_URL and FETCH_HIVE_WORKSPACE_ID are set during the test, so that the same fake
+    answers a `FetchHive()` made by the tested code.
     """
-    from fetch_hive_sdk._config import no_proxy_for_loopback  # noqa: PLC0415 - not before the fixture is used
+    from fetch_hive_sdk._config import no_proxy_for_loopback  # noqa: PLC0415 - only when the fixture is used
     from fetch_hive_sdk.testing import TEST_KEY, TEST_WORKSPACE, FakeHive  # noqa: PLC0415 - as above
 
     with FakeHive().running() as fake:
@@ -52,14 +52,14 @@ def fetch_hive(monkeypatch: pytest.MonkeyPatch) -> Generator[FakeHive, None, Non
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option, and the setting of the same name."""
+    """Add the option and the ini setting."""
     group = parser.getgroup("fetch-hive", "Fetch Hive")
     group.addoption("--fetch-hive-block-network", action="store_true", default=False, help=_HELP)
     parser.addini(_SWITCH, _HELP, type="bool", default=False)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Block the network, if that is wanted."""
+    """Block the network if the option or the setting is on."""
     if config.getoption(_SWITCH) or config.getini(_SWITCH):
         guard = _Guard()
         config.pluginmanager.register(guard, "fetch_hive_block_network")
@@ -67,17 +67,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Guard:
-    """Stops the calls of the package that would leave this machine, and sees to it that the test fails."""
+    """Stops calls of the package to other machines, and fails the test that makes one."""
 
     def __init__(self) -> None:
-        self._place = "the collection of the tests"
-        self._stopped: list[str] = []
+        self._test = "the collection of the tests"
+        self._blocked: list[str] = []
 
     def begin(self) -> Callable[[], None]:
-        """Check every request of httpcore's connections and pools; return the function that undoes it.
+        """Check every request of httpcore's connections and pools. Return a function that restores them.
 
-        All requests of httpx and httpx2 pass through them, unless a transport, respx or pytest-httpx answers. Pools are
-        checked as well as connections, because a pool knows where a request goes through a proxy.
+        All requests of httpx and httpx2 pass through them, unlike those answered by a custom transport, respx or
+        pytest-httpx. Pools are checked too, because a connection to a proxy does not know the destination.
         """
         patch = pytest.MonkeyPatch()
         for name in ("httpcore", "httpcore2"):  # of httpx, and of httpx2 where that is installed
@@ -100,7 +100,7 @@ class _Guard:
     def _aguard(
         self, send: Callable[[Any, httpcore.Request], Awaitable[httpcore.Response]]
     ) -> Callable[..., Awaitable[httpcore.Response]]:
-        # A coroutine function of its own: respx looks at whether it is one.
+        # A real coroutine function: respx checks for that.
         @functools.wraps(send)
         async def send_if_allowed(sender: object, request: httpcore.Request) -> httpcore.Response:
             self._check(request)
@@ -109,35 +109,35 @@ class _Guard:
         return send_if_allowed
 
     def _check(self, request: httpcore.Request) -> None:
-        from fetch_hive_sdk._config import is_loopback  # noqa: PLC0415 - not before the option is used
+        from fetch_hive_sdk._config import is_loopback  # noqa: PLC0415 - only when the option is used
 
         if not _is_ours(request) or is_loopback(request.url.host.decode()):
             return
         message = (
-            f"{self._place} would have called {bytes(request.url).decode()}\n"
+            f"{self._test} would have called {bytes(request.url).decode()}\n"
             f"from {_find_caller()}.\n"
-            "The network is blocked for Fetch Hive (--fetch-hive-block-network). Fake the service: take the fixture "
-            "`fetch_hive`, whose `client` you can pass on and which answers FetchHive() as well; or pass on "
-            "FakeServer().client(); or fake httpx with respx or pytest-httpx."
+            "The network is blocked for Fetch Hive (--fetch-hive-block-network). Use a fake service instead: the "
+            "fixture `fetch_hive`, which answers its `client` and any FetchHive(), or FakeServer().client(); or mock "
+            "httpx with respx or pytest-httpx."
         )
-        self._stopped.append(message)
-        # No Exception: neither `except Exception` nor a retry takes it for a failure of the service.
+        self._blocked.append(message)
+        # pytest.fail raises a BaseException, which neither `except Exception` nor a retry catches.
         pytest.fail(message, pytrace=False)
 
     def pytest_collection_finish(self) -> None:
-        # What was stopped until here has failed the collection, and no test.
-        self._stopped.clear()
+        # Calls blocked so far have failed the collection, not a test.
+        self._blocked.clear()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._place = nodeid
+        self._test = nodeid
 
-    # Before pytest makes its report: what was swallowed, or was raised in a thread, becomes the outcome.
+    # Runs before pytest's own report, so that errors swallowed or raised in a thread still fail the test.
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
-        stopped, self._stopped = self._stopped, []
-        if stopped and call.excinfo is None:
+        blocked, self._blocked = self._blocked, []
+        if blocked and call.excinfo is None:
             with pytest.raises(pytest.fail.Exception) as call.excinfo:
-                pytest.fail(stopped[0], pytrace=False)
+                pytest.fail(blocked[0], pytrace=False)
 
 
 def _is_ours(request: httpcore.Request) -> bool:
@@ -147,9 +147,9 @@ def _is_ours(request: httpcore.Request) -> bool:
 
 
 def _find_caller() -> str:
-    """Return the line outside of the libraries that made the call."""
+    """Return the file and line that made the call, outside of the HTTP libraries."""
     for frame, line in traceback.walk_stack(None):
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package not in {"fetch_hive_sdk", "httpx", "httpcore", "httpx2", "httpcore2"}:
             return f"{frame.f_code.co_filename}:{line}"
-    return "an unknown place"  # pragma: no cover - a thread begins in the standard library
+    return "an unknown place"  # pragma: no cover - every thread starts in the standard library

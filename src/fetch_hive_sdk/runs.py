@@ -211,7 +211,8 @@ class Runs(Sending):
             inputs: Values for the workflow's Start step: a mapping or a Pydantic model of anything that Pydantic can
                 turn into JSON. Read at the call: changing it later changes nothing.
             async_mode: Whether to start the workflow without waiting. A workflow with a human step must be started so.
-            callback_url: Where the service sends the result; needs `async_mode`.
+            callback_url: Where the service sends the result, an HTTPS address; needs `async_mode`, and by the
+                documentation is needed for it: without it, the service refuses with 422.
             user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
             metadata: Flat data of your own for audit and log filtering.
             tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
@@ -538,7 +539,7 @@ class Runs(Sending):
         Args:
             hive_agent: The id of the Hive Agent.
             objective: What it is to reach.
-            callback_url: Where the service sends the result.
+            callback_url: Where the service sends the result, an HTTPS address.
             sources: What it may read, see `HiveAgentSources`.
             metadata: Flat data of your own for audit and log filtering.
             unattended: True: the run never pauses to ask.

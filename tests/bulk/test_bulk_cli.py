@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
-from fetch_hive_sdk.bulk import Job
+from fetch_hive_sdk.bulk import BulkReport, Item, Job, JournalError, OutputError
+from fetch_hive_sdk.bulk.report import Stored
 from fetch_hive_sdk.cli import main
 from fetch_hive_sdk.testing import FakeServer
 
@@ -70,6 +75,19 @@ def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
     assert inputs == [{"text": "One.", "n": 1}, {"text": "Two.", "n": [2]}] * 2
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe(fake, place):
+    """What can be read once is read once, as that of `<(command)`."""
+    os.mkfifo("pipe.csv")
+    writer = threading.Thread(target=lambda: Path("pipe.csv").write_text("id,body\n1,One.\n2,Two.\n", "utf-8"))
+    writer.start()
+
+    assert main(["bulk", "run", "pipe.csv", *RUN[3:], "--format", "csv", *COLUMNS]) == 0
+
+    writer.join(5)
+    assert len(fake.calls) == 2
+
+
 def test_status_export_and_doubt(fake, place, capsys):
     """The other commands read the journal; doubt settles what is in doubt."""
     fake.fails("summarise", 500, message="oops")
@@ -116,10 +134,55 @@ def test_a_wrong_key(fake, place, capsys):
 
 
 def test_rows_that_fail(fake, place):
-    """Failed rows are exit code 9."""
+    """Failed rows are exit code 9; they are sent again on demand."""
     fake.fails("summarise", 422)
 
     assert main([*RUN, *COLUMNS]) == 9
+    assert main([*RUN, *COLUMNS]) == 9
+    assert len(fake.calls) == 3
+    fake.answers("summarise", "Short.")
+    assert main([*RUN, *COLUMNS, "--retry-failed"]) == 0
+
+
+def test_no_connection(place, capsys, monkeypatch):
+    """Exit code 5, after as many rows in a row as may be sent at once."""
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
+    monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FETCH_HIVE_BASE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+
+        assert main([*RUN, *COLUMNS, "--max-concurrency", "2"]) == 5
+
+    assert "2 rows in a row had no connection" in complaint(capsys)
+
+
+def test_a_changed_input(fake, place, capsys):
+    """Exit code 2 for another request under a known key; with --force it is run."""
+    assert main([*RUN, *COLUMNS]) == 0
+    (place / "rows.csv").write_text("id,body\n1,One.\n2,Two and a half.\n", "utf-8")
+    capsys.readouterr()
+
+    assert main([*RUN, *COLUMNS]) == 2
+    assert "row 2: the request of '2' is not the one that the journal has" in complaint(capsys)
+    assert main([*RUN, *COLUMNS, "--force"]) == 0
+    assert fake.calls[-1].inputs == {"text": "Two and a half."}
+
+
+def test_a_damaged_journal(fake, place, capsys):
+    """Exit code 11; the export has what can be read."""
+    assert main([*RUN, *COLUMNS]) == 0
+    with (place / "rows.db").open("r+b") as file:
+        file.seek(200)
+        file.write(bytes(3000))
+    capsys.readouterr()
+
+    for command in (["status", "rows.db"], ["doubt", "rows.db", "--retry"]):
+        assert main(["bulk", *command]) == 11
+        assert "fetch-hive bulk export rows.db" in complaint(capsys)
+    assert main(["bulk", "export", "rows.db", "--output", "out.jsonl"]) == 11
+    assert "3 rows could be read" in complaint(capsys)
+    assert len((place / "out.jsonl").read_text("utf-8").splitlines()) == 3
 
 
 def test_no_key(place, capsys):
@@ -147,6 +210,42 @@ def test_a_sample_is_kept(fake, place, capsys):
     assert len(fake.calls) == 3
 
 
+def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
+    """Rows that were run several times before do not make it smaller."""
+    fake.fails("summarise", 422)
+    for _ in range(2):
+        main([*RUN, *COLUMNS, "--retry-failed", "--max-failures", "1", "--max-concurrency", "1"])
+    fake.answers("summarise", "Short.")
+    before = len(fake.calls)
+
+    main([*RUN, *COLUMNS, "--sample", "1", "--json"])
+
+    assert len(fake.calls) == before + 1
+    out, err = capsys.readouterr()
+    assert json.loads(out.splitlines()[-1])["done"] == 1
+    assert "1 of 3 rows are done and kept" in err
+
+
+def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
+    """Paid answers are not lost, even if the output cannot be written either."""
+    item = Item(Stored("k", 7, "failed", 0, 1, 0, "{}", '{"answer": 1}', None, "unreadable", None))
+    error = JournalError("the disk is full", report=BulkReport(failed=1))
+    error.unwritten = [item]
+
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(Job, "run", fail)
+    monkeypatch.setattr(Job, "export", lambda job, path: (_ for _ in ()).throw(OutputError("cannot write out.jsonl")))
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == 11
+
+    no_output, no_journal, answer = capsys.readouterr().err.splitlines()
+    assert "cannot write out.jsonl" in no_output
+    assert "the disk is full" in no_journal
+    assert json.loads(answer) == {"key": "k", "row": 7, "state": "failed", "response": {"answer": 1}}
+
+
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
@@ -158,6 +257,8 @@ def test_a_sample_is_kept(fake, place, capsys):
         (b"id,body\n1,a\n2,\xff\n", [], "rows.csv, line 3: it is not UTF-8"),
         ("id,id\n1,a\n", [], "rows.csv: two columns have the same name"),
         ("id,body\n1,a\n1,b\n", ["--key-column", "id"], "rows 1 and 2 have the same key, '1'"),
+        ("id,body\n1,a\n,b\n", ["--key-column", "id"], "rows.csv, line 3: it has no key: it is empty"),
+        (b"\xff\xfeid,body\n1,a\n", [], "rows.csv: it is not UTF-8"),
     ],
 )
 def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case
@@ -172,12 +273,22 @@ def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("{broken", "it is not JSON"), ("[1]", "it is not a JSON object"), ("{}", "no column 'text'")]
+    ("line", "message"),
+    [
+        ("{broken", "it is not JSON"),
+        ("[1]", "it is not a JSON object"),
+        ("{}", "no column 'text'"),
+        ('{"text": NaN}', "it is not JSON"),
+        ('{"text": "\\uD800"}', "it has half of a surrogate pair"),
+        ('{"text": "b", "id": 4.5}', "it has a key that is a float: it must be a string or a whole number"),
+        ('{"text": "b", "id": null}', "it has a key that is a NoneType"),
+    ],
 )
 def test_bad_json_lines(fake, place, capsys, line, message):
     """A broken line is named by its number, or left out and counted."""
-    (place / "rows.jsonl").write_text(f'{{"text": "a"}}\n{line}\n{{"text": "b"}}\n', "utf-8")
+    (place / "rows.jsonl").write_text(f'{{"text": "a", "id": 1}}\n{line}\n{{"text": "b", "id": 2}}\n', "utf-8")
     command = ["bulk", "run", "rows.jsonl", "--deployment", "d", "--journal", "a.db", "--quiet", "--input", "text=text"]
+    command += ["--key-column", "id"]
 
     assert main(command) == 2
     assert f"rows.jsonl, line 2: {message}" in complaint(capsys).replace("there is no", "no")
@@ -193,6 +304,39 @@ def test_no_rows(fake, place, capsys, content):
 
     assert main(RUN) == 0
     assert "there are no rows in rows.csv" in complaint(capsys)
+    assert main([*RUN, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 0
+
+
+@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv"])
+def test_an_output_that_cannot_be_written(fake, place, capsys, output):
+    """Exit code 1, before anything is paid for; the input and the journal are not overwritten."""
+    (place / "folder").mkdir()
+    before = (place / "rows.csv").read_bytes()
+
+    assert main([*RUN, *COLUMNS, "--output", output]) == 1
+
+    assert f"cannot write {output}" in complaint(capsys)
+    assert not fake.calls
+    assert (place / "rows.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--max-runs", "x", "must be a whole number, 1 or more: 'x'"),
+        ("--max-concurrency", "0", "must be a whole number, 1 or more: '0'"),
+        ("--rpm", "many", "must be a positive number: 'many'"),
+        ("--input", "text", "must be NAME=COLUMN"),
+    ],
+)
+def test_arguments_are_checked(capsys, option, value, message):
+    """A wrong argument is named, with what it must be."""
+    with pytest.raises(SystemExit) as caught:
+        main([*RUN, option, value])
+
+    assert caught.value.code == 2
+    assert f"argument {option}: {message}" in capsys.readouterr().err
 
 
 def test_an_unknown_format(fake, place, capsys):
@@ -242,3 +386,25 @@ def test_the_codes_are_in_the_help(capsys):
     out = capsys.readouterr().out
     assert "9  rows have failed or are in doubt" in out
     assert "11 the journal cannot be used" in out
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_processes_share_the_rows(fake, place, capsys):
+    """All commands read the shards of the journal as one."""
+    assert main([*RUN, *COLUMNS, "--processes", "2", "--sample", "1"]) == 0
+    assert main([*RUN, *COLUMNS, "--processes", "2", "--output", "out.jsonl"]) == 0
+
+    assert len(fake.calls) == 3
+    records = [json.loads(line) for line in (place / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [record["key"] for record in records] == ["1", "2", "3"]
+    assert not (place / "rows.db").exists()
+    capsys.readouterr()
+    assert main(["bulk", "status", "rows.db"]) == 0
+    assert "3 rows: 3 done" in capsys.readouterr().out
+    assert main(["bulk", "export", "rows.db", "--output", "rows.db.shard-0"]) == 1
+    assert "belongs to it" in complaint(capsys)
+
+
+def test_fewer_calls_at_once_than_processes_are_refused(fake, place, capsys):
+    assert main([*RUN, *COLUMNS, "--processes", "4", "--max-concurrency", "2"]) == 2
+    assert "max_concurrency must be at least 4" in complaint(capsys)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
+import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections import Counter
@@ -327,6 +330,8 @@ def test_a_changed_request_is_refused_unless_forced(start, job):
         ({"a": 1}, {"key": "id"}, "row 1 has no column 'id': there are a"),
         ({"id": ""}, {"key": "id"}, "row 1 has no key"),
         ({"id": None}, {"key": "id"}, "row 1 has a key that is a NoneType"),
+        ({"id": 4.5}, {"key": "id"}, "row 1 has a key that is a float: it must be a string or a whole number"),
+        ({"id": "\ud800"}, {"key": "id"}, "row 1 has a key with half of a surrogate pair"),
         ({"a": object()}, {}, "row 1: inputs: "),
     ],
 )
@@ -354,6 +359,30 @@ def test_what_the_rows_raise_is_raised(start, job):
         start(job, Service().client(), rows())
 
     check_sum(job.status())
+    assert job.status().rows == 3
+
+
+def test_what_asynchronous_rows_raise_is_raised(start, job):
+    """Likewise."""
+
+    async def rows():
+        for request in numbered(3):
+            yield request
+        raise KeyError("broken input")
+
+    with pytest.raises(KeyError, match="broken input"):
+        start(job, Service().client(), rows())
+
+    assert job.status().rows == 3
+
+
+def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
+    """Nothing that was read is lost, whether the row or its key is what is wrong."""
+    for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):
+        with pytest.raises(RowError, match="row 3"):
+            start(job, Service().client(), rows, deployment="d", inputs={"text": "a"}, key="a")
+
+    assert [item.key for item in job.results()] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -449,8 +478,9 @@ def test_rows_in_doubt_are_settled_by_hand(start, job):
     start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
 
     assert [item.key for item in job.doubt()] == ["a", "b", "c"]
-    with pytest.raises(KeyError, match="'ok'"):
-        job.retry(["a", "ok"])
+    for unknown in ("ok", "\udcff"):
+        with pytest.raises(KeyError, match="no row in doubt has the key"):
+            job.retry(["a", unknown])
     assert len(job.doubt()) == 3
     assert job.retry(["a"]) == 1
     assert job.settle("done", ["b"]) == 1
@@ -544,6 +574,23 @@ def test_waiting_for_the_reset(start, job, monkeypatch):
     assert service.calls["a"] == 2
 
 
+def test_a_cap_that_should_be_lifted_and_is_not(start, job, monkeypatch):
+    """If our clock is fast, the job asks again at intervals, not as fast as it can."""
+    from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
+
+    past = datetime.now(timezone.utc) - timedelta(seconds=60)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine.resets_at", lambda error: past)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.engine._AFTER_RESET", 0.1)
+    cap = refusal(429, "api_rate_limit_exceeded")
+    service = Service(a=[cap] * 6 + [httpx.Response(200, json=OK)])
+    begun = time.monotonic()
+
+    report = start(job, service.client(), requests("ok", "a"), wait_for_reset=True)
+
+    assert (report.done, service.calls["a"]) == (2, 7)
+    assert time.monotonic() - begun >= 6 * 0.05
+
+
 def test_no_network_stops_the_job(start, job, monkeypatch):
     """Three tries a row; as many rows in a row as may be sent at once stop the job."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
@@ -597,6 +644,18 @@ def test_a_budget_of_tokens(start, job):
     assert start(job, service.client(), numbered(500), budget=Budget(tokens=200)).tokens == report.tokens
 
 
+@pytest.mark.parametrize(("count", "tokens"), [(-5, 0), (10**30, 10**12), (None, 0)])
+def test_impossible_token_counts(start, job, count, tokens):
+    """The answer has been paid for, and is kept; the journal can still add up its counts."""
+    service = Service()
+    service.default = httpx.Response(200, json={**OK, "usage": {"total_tokens": count}})
+
+    report = start(job, service.client(), numbered(3), budget=Budget(tokens=10**15))
+
+    assert (report.done, report.tokens) == (3, 3 * tokens)
+    assert job.status().tokens == 3 * tokens
+
+
 def test_a_budget_of_failures(start, job):
     """So many rows may go wrong, and not many more."""
     service = Service()
@@ -629,13 +688,14 @@ def test_a_budget_that_suffices_exactly_does_not_stop(start, job):
 
 
 def test_an_error_that_is_not_ours_leaves_the_row_in_doubt(start, job):
-    """Such as one of an event hook: nobody knows what has happened."""
-    service = Service(b=[RuntimeError("a hook broke")])
+    """Such as one of an event hook: what has happened is not known."""
+    service = Service(b=[RuntimeError("a hook broke: \udcff")])
 
     with pytest.raises(RuntimeError, match="a hook broke"):
         start(job, service.client(), requests("a", "b", "c"))
 
     assert states(job)["b"] == "in_doubt"
+    assert [item.error for item in job.doubt()] == ["RuntimeError: a hook broke: \\udcff"]
 
 
 # --- The pace ---------------------------------------------------------------------------------------------------------
@@ -677,6 +737,15 @@ def test_rows_a_minute_are_evenly_spaced(start, job):
     begun = time.monotonic()
 
     start(job, Service().client(), numbered(11), rpm=1200)
+
+    assert 0.5 <= time.monotonic() - begun < 5
+
+
+def test_tokens_a_minute_are_waited_for(start, job):
+    """tpm=12000 is ten tokens each 50 ms; what is under way comes on top."""
+    begun = time.monotonic()
+
+    start(job, Service().client(), numbered(12), tpm=12_000, max_concurrency=1)
 
     assert 0.5 <= time.monotonic() - begun < 5
 
@@ -763,6 +832,81 @@ async def test_cancelling_twice_leaves_it_in_doubt(job):
     check_sum(report)
 
 
+async def test_run_works_inside_of_a_running_loop(job):
+    """It has a thread and a loop of its own."""
+    assert job.run(Service().client(), numbered(3), progress=False).done == 3
+
+
+def test_a_job_can_be_run_in_any_thread(job):
+    """Signals are the main thread's; elsewhere there is nothing to catch."""
+    reports = []
+    thread = threading.Thread(target=lambda: reports.append(job.run(Service().client(), numbered(3), progress=False)))
+    thread.start()
+    thread.join(20)
+
+    assert [report.done for report in reports] == [3]
+
+
+async def test_arun_touches_no_signal_handlers(job):
+    """They are the application's."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    seen = []
+
+    def rows():
+        seen.append([signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+        yield from numbered(3)
+
+    await job.arun(Service().client(), rows(), progress=False)
+
+    assert seen == [before]
+
+
+def test_run_gives_the_signal_handlers_back(job):
+    """Those of the application are there again after a run."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    job.run(Service().client(), numbered(3), progress=False)
+
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_job_is_a_context_manager(job):
+    """Nothing is open outside of its calls, so that there is nothing to close."""
+    with Job(job.path) as same:
+        same.run(Service().client(), numbered(3), progress=False)
+    same.close()
+
+    assert same.status().done == 3
+    assert repr(same) == f"Job({str(job.path)!r})"
+
+
+def test_settling_wants_a_state_and_a_list(start, job):
+    """A string is not a list of keys, and a row in doubt cannot be settled as pending."""
+    start(job, Service(a=[refusal(500)]).client(), requests("ok", "a"))
+
+    with pytest.raises(ValueError, match="settled as done or as failed"):
+        job.settle("pending")
+    with pytest.raises(TypeError, match="list of keys"):
+        job.retry("a")
+
+    assert len(job.doubt()) == 1
+
+
+def test_force_leaves_rows_in_doubt_as_they_are(start, job):
+    """They are settled first: the old request may have been run."""
+    service = Service(a=[refusal(500)])
+    start(job, service.client(), [{"id": "x", "text": "ok"}, {"id": "y", "text": "a"}], deployment="d", key="id")
+
+    changed = [{"id": "x", "text": "ok"}, {"id": "y", "text": "b"}]
+    report = start(job, service.client(), changed, deployment="d", key="id", force=True)
+
+    assert (report.in_doubt, service.calls) == (1, {"ok": 1, "a": 1})
+    assert job.retry(["y"]) == 1
+    start(job, service.client(), changed, deployment="d", key="id", force=True)
+    assert service.calls == {"ok": 1, "a": 1, "b": 1}
+    assert [item.request.inputs["text"] for item in job.results()] == ["ok", "b"]
+
+
 def test_progress_is_reported(start, job):
     """A function sees the job while it runs, and its end."""
     seen = []
@@ -792,6 +936,42 @@ def test_lines_elsewhere(start, job, capsys):
     start(job, Service().client(), numbered(3), progress=None)
 
     assert "3 rows: 3 done; 30 tokens" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal(start, job, monkeypatch):
+    """With rich, which is installed here."""
+    pytest.importorskip("rich")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Rich.seconds", 0.05)
+    service = Service(b=[refusal(422)])
+    service.delay = 0.1
+
+    start(job, service.client(), requests("a", "b", "c"), progress=None)
+
+    assert "3 rows: 2 done, 1" in terminal.getvalue()
+    assert "rows/s" in terminal.getvalue()
+
+
+def test_a_line_now_and_then(start, job, monkeypatch, capsys):
+    """Elsewhere: how many are done, how fast, and how long it will take."""
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Lines.seconds", 0.05)
+    service = Service()
+    service.delay = 0.1
+
+    start(job, service.client(), numbered(12), progress=None)
+
+    line = next(line for line in capsys.readouterr().err.splitlines() if "of 12" in line)
+    for part in ("done", "failed", "in doubt", "rows/s", "tokens", "under way"):
+        assert part in line
 
 
 def test_a_new_job_has_no_rows(job):

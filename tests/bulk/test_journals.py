@@ -26,8 +26,9 @@ from fetch_hive_sdk import (
     WorkflowRun,
     WorkflowStart,
 )
-from fetch_hive_sdk.bulk import Job, JournalError
+from fetch_hive_sdk.bulk import Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.opening import file_system_of, warn_of_network
+from fetch_hive_sdk.bulk.store import Store
 
 OUTPUT = '{"title": "x", "tags": ["a"]}'
 
@@ -128,6 +129,25 @@ def test_a_read_only_folder(tmp_path, client):
         tmp_path.chmod(0o700)
 
 
+def test_a_journal_that_is_reached_by_a_link_has_one_owner(tmp_path, client):
+    """The lock is that of the file, not of one of its names."""
+    job = Job(tmp_path / "job.db")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "link.db").symlink_to(job.path)
+    link = Job(tmp_path / "folder" / "link.db")
+
+    def values():
+        yield from rows("a")
+        with pytest.raises(JournalError, match="in use by process"):
+            run(link, client, rows("b"))
+        assert link.status().in_doubt == 0
+        yield from rows("c")
+
+    assert run(job, client, values()).done == 2
+    assert run(link, client, rows("a", "c")).done == 2
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["link.db"]
+
+
 @pytest.mark.parametrize("content", [b"", None])
 def test_a_file_that_was_just_made(tmp_path, client, content):
     """A process may die right after it has made the file: the next one begins."""
@@ -195,6 +215,53 @@ def test_what_can_be_read_of_a_damaged_journal(damaged, tmp_path):
     assert 500 < len(records) <= 1000
     assert sum(record["response"] is not None for record in records) > 500
     assert damaged.path.read_bytes() == before
+
+
+def cut_off(file, size):
+    file.truncate(size // 2 + 100)
+
+
+def without_its_first_page(file, size):
+    file.seek(200)
+    file.write(bytes(3000))
+
+
+def without_its_header(file, size):
+    file.seek(20)
+    file.write(bytes(60))
+
+
+@pytest.mark.parametrize(("damage", "least"), [(cut_off, 300), (without_its_first_page, 1000)])
+def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, damage, least):
+    """The export reads a repaired copy; the journal is left as it is."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, numbered(1000))
+    with job.path.open("r+b") as file:
+        damage(file, job.path.stat().st_size)
+    before = job.path.read_bytes()
+
+    with pytest.raises(JournalError, match="is damaged"):
+        job.status()
+    for name in ("out.jsonl", "out.csv"):
+        with pytest.raises(JournalError, match=r"is damaged, and is left as it is: .* rows could be read"):
+            job.export(tmp_path / name)
+
+    records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert least <= len(records) <= 1000
+    assert sum(record["state"] == "done" and record["response"] is not None for record in records) >= least
+    assert job.path.read_bytes() == before
+
+
+def test_a_journal_of_which_nothing_can_be_read(job, tmp_path):
+    """One line; what is at the target stays."""
+    (tmp_path / "out.jsonl").write_text("old", "utf-8")
+    with job.path.open("r+b") as file:
+        without_its_header(file, 0)
+
+    with pytest.raises(JournalError, match="nothing of it can be read"):
+        job.export(tmp_path / "out.jsonl")
+
+    assert (tmp_path / "out.jsonl").read_text("utf-8") == "old"
 
 
 # --- A full disk ------------------------------------------------------------------------------------------------------
@@ -308,7 +375,7 @@ def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
     target = tmp_path / "out" / "rows.jsonl"
     target.write_text("old", "utf-8")
 
-    with pytest.raises(JournalError, match="cannot write"):
+    with pytest.raises(OutputError, match="there is no directory"):
         job.export(tmp_path / "nowhere" / "rows.jsonl")
     job.export(target)
 
@@ -319,6 +386,27 @@ def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
 def test_the_key_is_in_no_journal(job):
     """A journal may be handed on."""
     assert KEY.encode() not in job.path.read_bytes()
+
+
+def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
+    """The journal and the results have the secret, to verify the callback; exports and reprs do not."""
+    accepted = {"run_id": "run_1", "status": "queued", "webhook_secret": "whsec_hidden"}
+
+    async def answer(request):
+        return httpx.Response(200, json=accepted)
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    job = Job(tmp_path / "job.db")
+    job.run(client, [WorkflowStart(deployment="w", callback_url="https://example.com/hook")], progress=False)
+
+    (item,) = job.results()
+    assert item.response.webhook_secret.get_secret_value() == "whsec_hidden"
+    assert "whsec" not in repr(item) + repr(item._stored)
+    for name in ("out.jsonl", "out.csv"):
+        job.export(tmp_path / name)
+        exported = (tmp_path / name).read_text("utf-8")
+        assert "run_1" in exported
+        assert "whsec" not in exported
 
 
 def test_a_journal_is_not_much_larger_than_what_is_in_it(tmp_path, client):
@@ -382,3 +470,59 @@ def test_a_request_of_each_kind_is_read_again(tmp_path):
     assert [json.loads(item._stored.request) for item in items] == [request.given_fields() for request in requests]
     assert [type(item.response) for item in items] == [InvokeResponse, WorkflowRun, AgentReply, WorkflowAccepted]
     assert items[1].response.output == "Done."
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", ".lock"])
+def test_an_export_never_replaces_its_journal(job, end):
+    """Nor what belongs to it, by whatever name."""
+    before = job.path.read_bytes()
+    alias = job.path.with_name("alias.jsonl")
+    alias.symlink_to(job.path.with_name(f"{job.path.name}{end}"))
+
+    for target in (job.path.with_name(f"{job.path.name}{end}"), alias):
+        with pytest.raises(OutputError, match="it is the journal, or belongs to it"):
+            job.export(target)
+
+    assert job.path.read_bytes() == before
+    assert job.status().rows == 5
+
+
+def test_an_export_to_a_link_replaces_what_it_points_to(job, tmp_path):
+    """The link stays."""
+    (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
+
+    job.export(tmp_path / "link.jsonl")
+
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "rows.jsonl").read_text("utf-8").count("\n") == 5
+
+
+def test_an_export_replaces_files_only(job, tmp_path):
+    """A pipe or a folder is left as it is."""
+    (tmp_path / "folder").mkdir()
+    targets = {tmp_path / "folder": "it is a directory"}
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        targets[tmp_path / "pipe"] = "it is not a regular file"
+
+    for target, message in targets.items():
+        with pytest.raises(OutputError, match=message):
+            job.export(target)
+
+
+def test_rows_that_come_as_before_are_not_looked_up_one_by_one(tmp_path, client, monkeypatch):
+    """They stand side by side in the journal; only what has come in between is searched for."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, numbered(1000))
+    searched = []
+    look_up = Store.look_up
+    monkeypatch.setattr(
+        Store, "look_up", lambda store, hashes: searched.extend(hashes) or look_up(store, hashes), raising=True
+    )
+
+    run(job, client, numbered(1000))
+    assert searched == []
+    run(job, client, [*numbered(500), *rows("new"), *numbered(1000)[500:]])
+
+    assert 1 <= len(searched) < 600
+    assert job.status().done == 1001

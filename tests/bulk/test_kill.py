@@ -52,15 +52,20 @@ class Place:
         self.input = folder / "rows.csv"
         self.input.write_text("text\n" + "".join(f"{number}\n" for number in range(rows)), "utf-8")
 
-    def start(self):
+    def start(self, *more):
         if self.how == "cli":
             arguments = ["-m", "fetch_hive_sdk", "bulk", "run", str(self.input), "--deployment=d", "--input=text=text"]
-            arguments += [f"--journal={self.job.path}", f"--max-concurrency={AT_ONCE}", "--quiet"]
+            arguments += [f"--journal={self.job.path}", f"--max-concurrency={AT_ONCE}", "--quiet", *more]
         else:
             arguments = ["-c", RUN, self.server.url, str(self.job.path), self.how, str(self.rows)]
         environ = {**os.environ, "FETCH_HIVE_API_KEY": "fhk_0123456789", "FETCH_HIVE_BASE_URL": self.server.url}
         return subprocess.Popen(
-            [sys.executable, *arguments], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, *arguments],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def wait_until_sent(self, number, seconds=20.0):
@@ -144,19 +149,49 @@ def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
-def test_a_second_signal_leaves_it_in_doubt(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_wait_for_a_row(server, tmp_path, number, code):
+    """What was read of stdin is finished; the next line may never come."""
+    server.reset()
+    place = Place(server, tmp_path, "cli")
+    place.input = "-"
+    process = place.start("--format=csv")
+    process.stdin.write("text\n1\n2\n3\n")
+    process.stdin.flush()
+    place.wait_until_sent(3)
+
+    process.send_signal(number)
+    process.wait(20)
+
+    process.communicate()
+    assert process.returncode == code
+    assert (place.job.status().done, place.job.status().in_doubt) == (3, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
+@pytest.mark.parametrize(
+    ("how", "number", "codes"),
+    [
+        ("run", signal.SIGINT, {130, -signal.SIGINT}),
+        ("cli", signal.SIGINT, {130}),
+        ("run", signal.SIGTERM, {143}),
+        ("cli", signal.SIGTERM, {143}),
+    ],
+)
+def test_a_second_signal_leaves_it_in_doubt(tmp_path, how, number, codes):
     """Two of them end it at once."""
     with counting("--delay", "30") as slow:
-        place = Place(slow, tmp_path, "run")
+        place = Place(slow, tmp_path, how)
         process = place.start()
         place.wait_until_sent(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         time.sleep(0.5)
         assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=20)
 
-    assert "KeyboardInterrupt" in errors
+    assert process.returncode in codes, errors
+    assert (how == "run" and number == signal.SIGINT) == ("KeyboardInterrupt" in errors)
     report = place.job.status()
     assert (report.in_doubt, report.done) == (1, 0)
 

@@ -41,10 +41,23 @@ class Answer(Generic[AnswerT]):
     add_head: Optional[Callable[[AnswerT, httpx.Response], AnswerT]] = None
 
 
-def one(model: type[ReceivedT], under: Optional[str] = None, *, may_be_empty: bool = False) -> Answer[ReceivedT]:
-    """Promise an object, which may be wrapped under a key; with `may_be_empty`, an empty body is an empty object."""
+def one(
+    model: type[ReceivedT], under: Optional[str] = None, *, may_be_empty: bool = False, wrap: Optional[str] = None
+) -> Answer[ReceivedT]:
+    """Promise an object, which may be wrapped under a key.
+
+    With `may_be_empty`, an empty body or null is an empty object. With `wrap`, a bare list is an object with that key.
+    """
     empty = (lambda: parse_object(model, {})) if may_be_empty else None
-    return Answer(lambda value: parse_object(model, _unwrap(value, under)), empty)
+
+    def read(value: object) -> ReceivedT:
+        if wrap is not None and isinstance(value, list):
+            return parse_object(model, {wrap: cast("object", value)})
+        if may_be_empty and value is None:
+            return parse_object(model, {})
+        return parse_object(model, _unwrap(value, under))
+
+    return Answer(read, empty)
 
 
 def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[ReceivedT]]:
@@ -60,10 +73,10 @@ def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[Rec
 
 
 def maybe_one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[Optional[ReceivedT]]:
-    """Promise an object or nothing: None stands for an empty body, and for one without the key."""
+    """Promise an object or nothing: None stands for an empty body, for null, and for an object without the key."""
 
     def read(value: object) -> Optional[ReceivedT]:
-        if under is not None and as_object(value).get(under) is None:
+        if value is None or (under is not None and as_object(value).get(under) is None):
             return None
         return parse_object(model, _unwrap(value, under))
 

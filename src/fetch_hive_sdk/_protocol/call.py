@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 from traceback import clear_frames
-from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, ClassVar, Generic, Optional, TypeVar
 
 import httpx
 
@@ -76,6 +76,13 @@ _WAITING_FOR: dict[Phase, str] = {
 }
 
 
+# What is in doubt where it is no run.
+_DOUBTS = {
+    Effect.CREATE: "it may have been created: look before you call again",
+    Effect.SETTLE: "it may have been done, and can be called again",
+}
+
+
 #            begin()                accept()                  read()            parse()
 #  [ new ] ---------> [ sent ] -----------------> [ accepted ] -------> [ read ] -------> answer
 #               ^        |     2xx                     |    ^  |
@@ -98,17 +105,26 @@ class Call(Generic[AnswerT]):
         endpoint: Where the call goes and what it answers.
         body: What the request carries; None for nothing.
         timeout: The time limit of this call.
+        read: Reads the answer as the type that the caller wants; None for the answer as it is.
     """
 
     streaming: ClassVar[bool] = False
 
     def __init__(
-        self, config: Config, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Timeout
+        self,
+        config: Config,
+        endpoint: Endpoint[AnswerT],
+        body: Optional[Body] = None,
+        *,
+        timeout: Timeout,
+        read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> None:
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
+        self._mask = config.api_key.beside(endpoint.secret)
         self._timeout = timeout
+        self._read = read
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
         self._sent: httpx.Request
         self._head: httpx.Response
@@ -138,7 +154,8 @@ class Call(Generic[AnswerT]):
             self._opening_error = exc
             raise
         if self._watch is not None:
-            self._sent.headers.update(self._watch.begin_attempt())
+            for name, value in self._watch.begin_attempt().items():
+                self._sent.headers.setdefault(name, value)  # it takes the place of none
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
@@ -146,7 +163,7 @@ class Call(Generic[AnswerT]):
         self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
-        encoding = self._config.api_key.hide_in(content_encoding(response))
+        encoding = self._mask.hide_in(content_encoding(response))
         self._body = BodyReader(encoding, MAX_BODY_BYTES if self._is_accepted else MAX_REFUSAL_BYTES)
         self._log(str(response.status_code))
         return self._is_accepted
@@ -177,9 +194,25 @@ class Call(Generic[AnswerT]):
         self._log("answered", find_request_id(self._body.so_far()))
         return answer
 
+    def finish(self, answer: AnswerT) -> AnswerT:
+        """Return the answer as the caller wants it.
+
+        Raises:
+            OutputValidationError: Its text does not fit the type that the caller wants.
+
+        """
+        # Not within `errors()`: an OSError of a caller's validator is no failure of the network.
+        if self._read is None:
+            return answer
+        try:
+            return self._read(answer)
+        except FetchHiveError as error:
+            self._complete(error)
+            raise
+
     def refusal(self) -> APIStatusError:
         """Return the error for an answer that was not accepted, its body read as far as it could be."""
-        error = refuse(self._head, self._body.so_far(), api_key=self._config.api_key)
+        error = refuse(self._head, self._body.so_far(), mask=self._mask)
         self._log(type(error).__name__, error.request_id)
         return error
 
@@ -237,7 +270,7 @@ class Call(Generic[AnswerT]):
 
     @property
     def _media_type(self) -> str:
-        return self._config.api_key.hide_in(content_type(self._head))
+        return self._mask.hide_in(content_type(self._head))
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
@@ -251,6 +284,7 @@ class Call(Generic[AnswerT]):
             raise
         except NETWORK_ERRORS as exc:
             if self._is_of_the_caller(exc):
+                cut_frames(exc)  # which know the headers
                 raise
             translated = self._translate(exc)
             self._complete(translated)
@@ -298,23 +332,23 @@ class Call(Generic[AnswerT]):
             advice=check_connection(self._sent, cause),
         )
         error = APITimeoutError(
-            self._config.api_key.hide_in(message),
+            self._mask.hide_in(message),
             phase=phase,
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
+        error.body = self._mask.hide_in_bytes(self._body.so_far())
         return error
 
     def _disconnected(self, message: str, *, sent: bool) -> APIConnectionError:
         error = APIConnectionError(
-            self._config.api_key.hide_in(message),
+            self._mask.hide_in(message),
             request=self._safe_request,
             request_id=find_request_id(self._body.so_far()),
             maybe_processed=sent,
         )
-        error.body = self._config.api_key.hide_in_bytes(self._body.so_far())
+        error.body = self._mask.hide_in_bytes(self._body.so_far())
         return error
 
     @property
@@ -324,16 +358,19 @@ class Call(Generic[AnswerT]):
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
         if error.request_id is not None:
-            error.request_id = self._config.api_key.hide_in(error.request_id)
+            error.request_id = self._mask.hide_in(error.request_id)
         error.correlation_id = self._correlation_id
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
             error.maybe_processed = False  # it changes nothing
+        doubt = _DOUBTS.get(self._endpoint.effect) if error.maybe_processed else None
+        if doubt is not None:
+            error.args = (f"{error.args[0]}; {doubt}",)
         if isinstance(error, ResponseError):
             self._complete_body(error)
 
     def _complete_body(self, error: ResponseError) -> None:
-        error.body = self._config.api_key.hide_in_value(error.body)
+        error.body = self._mask.hide_in_value(error.body)
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)
 
@@ -346,8 +383,8 @@ class Call(Generic[AnswerT]):
             if isinstance(link, httpx.HTTPStatusError):
                 # An event hook of an injected client called raise_for_status().
                 link.response.request = self._safe_request
-                link.response = detach(link.response, b"", self._config.api_key)
-            link.args = tuple(self._config.api_key.hide_in_value(arg) for arg in link.args)
+                link.response = detach(link.response, b"", self._mask)
+            link.args = tuple(self._mask.hide_in_value(arg) for arg in link.args)
             link.__traceback__ = None
             link = link.__cause__ or link.__context__
         return exc

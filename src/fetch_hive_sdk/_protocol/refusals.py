@@ -48,18 +48,18 @@ _STATUS_ERRORS: dict[int, type[APIStatusError]] = {
 }
 
 
-def refuse(response: httpx.Response, body: bytes, *, api_key: Secret, now: Clock = time.time) -> APIStatusError:
+def refuse(response: httpx.Response, body: bytes, *, mask: Secret, now: Clock = time.time) -> APIStatusError:
     """Return the error for an answer that is not 2xx.
 
     Args:
         response: The answer; its body need not have been read.
         body: Its body, as far as it could be read.
-        api_key: The key, masked wherever the service repeats it.
+        mask: The secrets, hidden wherever the service repeats them.
         now: Tells the time in seconds since 1970, for a `Retry-After` that is a date.
 
     """
-    body = _mask(body, api_key)
-    evidence = detach(response, body, api_key)
+    body = _mask(body, mask)
+    evidence = detach(response, body, mask)
     value = _json_or_text(evidence, body)
     said = read_error(value)
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
@@ -127,27 +127,27 @@ def _first_text(*values: object) -> Optional[str]:
     return next(filter(None, map(text_or_none, values)), None)
 
 
-def _mask(body: bytes, api_key: Secret) -> bytes:
-    body = api_key.hide_in_bytes(body)
+def _mask(body: bytes, mask: Secret) -> bytes:
+    body = mask.hide_in_bytes(body)
     try:
         value = read_json(body)
     except ValueError:
         return body
     # JSON can write one text in many ways, "\\/" for "/": the key may be in there without its bytes.
-    masked = api_key.hide_in_value(value)
+    masked = mask.hide_in_value(value)
     return body if masked == value else to_json(masked)
 
 
-def detach(response: httpx.Response, body: bytes, api_key: Secret) -> httpx.Response:
+def detach(response: httpx.Response, body: bytes, mask: Secret) -> httpx.Response:
     """Return a response that has its body, can be pickled, and knows neither key nor connection."""
     described_the_wire = {"content-encoding", "content-length", "transfer-encoding"}
     headers = [
-        (name, api_key.hide_in(value))
+        (name, mask.hide_in(value))
         for name, value in response.headers.multi_items()
         if name.lower() not in described_the_wire
     ]
     kept = {
-        name: api_key.hide_in_value(value)
+        name: mask.hide_in_value(value)
         for name, value in response.extensions.items()
         if name in {"http_version", "reason_phrase"}
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
 import httpx
 from pydantic_core import to_json
@@ -14,7 +15,7 @@ from fetch_hive_sdk._version import __version__
 from fetch_hive_sdk.models.json_values import read_json_object
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Collection, Generator, Iterator, Mapping
 
     from fetch_hive_sdk._config import Config
 
@@ -34,33 +35,58 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         read: Returns the next bytes, of at most the number that it is given; nothing at the end.
         length: How many bytes there are.
         close: Called when no more is read.
+        note: Called after each piece, in the event loop.
+        read_aside: Runs a read of asyncio where it does not stop the event loop; None to read there.
     """
 
-    def __init__(self, read: Callable[[int], bytes], length: int, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        length: int,
+        close: Callable[[], None],
+        *,
+        note: Callable[[], None] = lambda: None,
+        read_aside: Optional[Callable[[Callable[[], bytes]], Awaitable[bytes]]] = None,
+    ) -> None:
         self.error: Optional[Exception] = None
         """What reading raised. It is the caller's, and no failure of the network."""
         self.length = length
+        self._left = length
         self._read = read
         self._close = close
+        self._note = note
+        self._read_aside = read_aside
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self.length
-        try:
-            while left:
-                piece = self._read(min(left, _PIECE_BYTES))
-                if not piece:
-                    raise ValueError(f"the file has become shorter while it was sent: {left:,} bytes are missing")  # noqa: TRY301 - kept below, as any other
-                left -= len(piece)
+        with self._reading():
+            while self._left:
+                piece = self._next()
+                self._note()
                 yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with self._reading():
+            while self._left:
+                piece = self._next() if self._read_aside is None else await self._read_aside(self._next)
+                self._note()
+                yield piece
+
+    def _next(self) -> bytes:
+        piece = self._read(min(self._left, _PIECE_BYTES))
+        if not piece:
+            raise ValueError(f"the file has become shorter while it was sent: {self._left:,} bytes are missing")
+        self._left -= len(piece)
+        return piece
+
+    @contextlib.contextmanager
+    def _reading(self) -> Generator[None, None, None]:
+        try:
+            yield
         except Exception as exc:
             self.error = exc
             raise
         finally:
             self._close()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self:
-            yield piece
 
     def close(self) -> None:
         """Close the file, if the request was not sent to its end."""
@@ -127,6 +153,11 @@ def build_request(
     limits: Mapping[str, Optional[float]],
 ) -> httpx.Request:
     """Build the request of one attempt."""
+    url = _read_url(config.base_url + endpoint.path)
+    if endpoint.query:
+        url = url.copy_merge_params(endpoint.query)
+    # Opened before the secrets are in a variable: where the file is missing, a crash report shows this function.
+    upload = body.content() if body is not None and callable(body.content) else None
     headers = {
         **_credentials(config, endpoint),
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
@@ -135,16 +166,13 @@ def build_request(
         "User-Agent": USER_AGENT,
         **config.default_headers,
     }
-    url = _read_url(config.base_url + endpoint.path)
-    if endpoint.query:
-        url = url.copy_merge_params(endpoint.query)
     extensions = {"timeout": dict(limits)}
     if body is None:
         return httpx.Request(endpoint.method, url, headers=headers, extensions=extensions)
     headers["Content-Type"] = body.media_type
-    if isinstance(body.content, bytes):
-        return httpx.Request(endpoint.method, url, headers=headers, content=body.content, extensions=extensions)
+    if upload is None:
+        content = cast("bytes", body.content)
+        return httpx.Request(endpoint.method, url, headers=headers, content=content, extensions=extensions)
     # httpx adds these only to a body that it writes itself.
-    upload = body.content()
     headers.update({"Host": url.netloc.decode("ascii"), "Content-Length": str(upload.length)})
     return httpx.Request(endpoint.method, url, headers=headers, stream=upload, extensions=extensions)

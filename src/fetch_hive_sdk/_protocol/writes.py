@@ -13,7 +13,7 @@ from fetch_hive_sdk.models.json_values import read_json_object
 from .requests import json_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .endpoint import Endpoint
     from .requests import Body
@@ -39,9 +39,7 @@ def write_body(
 
     """
     names = keywords.__required_keys__ | keywords.__optional_keys__
-    for name in given:
-        if name not in names:
-            raise TypeError(_unexpected(endpoint.operation, name, names))
+    check_keywords(endpoint.operation, given, names)
     missing = sorted(keywords.__required_keys__ - given.keys())
     if missing:
         raise TypeError(f"{endpoint.operation}() is missing {', '.join(missing)}")
@@ -51,10 +49,18 @@ def write_body(
     return json_body(endpoint, fields, names, extra_body)
 
 
-def _unexpected(method: str, name: str, names: frozenset[str]) -> str:
-    alike = difflib.get_close_matches(name, names, n=1)
-    meant = f": did you mean {alike[0]}?" if alike else ""
-    return f"{method}() got an unexpected keyword argument {name!r}{meant}"
+def check_keywords(method: str, given: Iterable[str], names: Collection[str]) -> None:
+    """Check that a method knows all keywords that it was given.
+
+    Raises:
+        TypeError: One is unknown. The text names the one that was probably meant.
+
+    """
+    for name in given:
+        if name not in names:
+            alike = difflib.get_close_matches(name, names, n=1)
+            meant = f": did you mean {alike[0]}?" if alike else ""
+            raise TypeError(f"{method}() got an unexpected keyword argument {name!r}{meant}")
 
 
 class _Keywords(RootModel[Any]):

@@ -26,6 +26,19 @@ class JournalError(BulkError):
         self.unwritten = []
 
 
+class DamageError(JournalError):
+    """A journal is damaged. For the package itself: to others it is a `JournalError`."""
+
+
+class OutputError(JournalError):
+    """An export cannot be written where it is wanted. The journal is as it was.
+
+    Args:
+        message: Which file it is, and what is wrong with it.
+        report: None: no job is running.
+    """
+
+
 class RowError(BulkError, ValueError):
     """A row cannot be sent as it is: a column is missing, its key is another row's, its line is broken.
 

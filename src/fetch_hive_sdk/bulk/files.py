@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 from .failures import RowError
+from .rows import problem_of_key
+from .store import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ class FileRows:
         path: The file, or the bytes of standard input, which can be read once.
         kind: Its format; None for what its name says.
         needed: The columns that each row must have.
+        key: The column with the key, which each row must have, too.
         skips_bad: Whether broken lines are counted, and left out.
 
     Raises:
@@ -38,6 +41,7 @@ class FileRows:
         kind: Optional[Format] = None,
         *,
         needed: Sequence[str] = (),
+        key: Optional[str] = None,
         skips_bad: bool = False,
     ) -> None:
         self._path = path
@@ -46,18 +50,24 @@ class FileRows:
         if found is None:
             raise RowError(f"{self._name}: is it CSV or JSON Lines? Name it .csv or .jsonl, or say which")
         self._kind: Format = found
-        self._needed = needed
+        self._needed = [*needed, *([] if key is None else [key])]
+        self._key = key
         self._skips_bad = skips_bad
         self.skipped: int = 0
         """Broken lines that were left out, so far."""
         self._length: Optional[int] = None
+
+    @property
+    def can_be_read_again(self) -> bool:
+        """Whether it is a file, and not stdin or a pipe, such as that of `<(command)`."""
+        return isinstance(self._path, Path) and not self._path.is_fifo()
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         self.skipped = 0
         with self._open() as file:
             lines = self._read_csv(file) if self._kind == "csv" else self._read_jsonl(file)
             for line, row in lines:
-                problem = row if isinstance(row, str) else self._missing(row)
+                problem = row if isinstance(row, str) else self._missing(row) or self._problem_of_key(row)
                 if problem is None:
                     yield cast("dict[str, object]", row)
                 elif self._skips_bad:
@@ -67,8 +77,8 @@ class FileRows:
 
     def __length_hint__(self) -> int:
         """Count the rows; only of a file, which can be read again."""
-        if not isinstance(self._path, Path):
-            raise TypeError("standard input cannot be counted")  # length_hint() then takes its default
+        if not self.can_be_read_again or not isinstance(self._path, Path):
+            raise TypeError("what can be read once cannot be counted")  # length_hint() then takes its default
         if self._length is None:
             again = FileRows(self._path, self._kind, skips_bad=True)
             self._length = sum(1 for _ in again)
@@ -94,6 +104,10 @@ class FileRows:
             return None
         return f"there is no column {missing[0]!r}: there are {', '.join(row) or 'none'}"
 
+    def _problem_of_key(self, row: Mapping[str, object]) -> Optional[str]:
+        problem = None if self._key is None else problem_of_key(row[self._key])
+        return None if problem is None else f"it {problem}"
+
     # Both yield the number of a line, and its row or what is wrong with it.
 
     def _read_csv(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
@@ -116,6 +130,8 @@ class FileRows:
 
     def _header(self, fields: list[str]) -> list[str]:
         header = [fields[0].removeprefix("\ufeff") if fields else "", *fields[1:]]
+        if not all(map(is_text, header)):
+            raise RowError(f"{self._name}: it is not UTF-8")
         problem = self._missing(dict.fromkeys(header, ""))
         if problem is not None:
             raise RowError(f"{self._name}: {problem}")
@@ -129,16 +145,24 @@ class FileRows:
             if not text:
                 continue
             try:
-                value: Any = json.loads(text)
+                value: Any = json.loads(text, parse_constant=_refuse)
             except (ValueError, RecursionError):
                 yield number, "it is not JSON"
                 continue
+            if b"\\ud" in text.lower() and not is_text(json.dumps(value, ensure_ascii=False)):
+                yield number, "it has half of a surrogate pair, which UTF-8 cannot carry"
+                continue
             yield number, cast("dict[str, object]", value) if isinstance(value, dict) else "it is not a JSON object"
+
+
+def _refuse(constant: str) -> None:
+    # Python reads NaN and infinities; JSON has none.
+    raise ValueError(constant)
 
 
 def _row_of(header: list[str], fields: list[str]) -> Union[dict[str, object], str]:
     if len(fields) != len(header):
         return f"it has {len(fields)} fields, and the header has {len(header)}"
-    if any("\udc80" <= char <= "\udcff" for field in fields if not field.isascii() for char in field):
+    if not all(map(is_text, fields)):
         return "it is not UTF-8"
     return dict(zip(header, fields))

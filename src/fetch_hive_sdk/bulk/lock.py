@@ -6,12 +6,10 @@ import os
 import sys
 import time
 import weakref
-from typing import IO, TYPE_CHECKING, Optional, cast
+from pathlib import Path
+from typing import IO, Optional, cast
 
 from .failures import JournalError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 if sys.platform == "win32":  # pragma: no cover - the other system
     import msvcrt
@@ -76,7 +74,13 @@ if hasattr(os, "register_at_fork"):
 
 def lock_path(journal: Path) -> Path:
     """Return the file that stands beside a journal and is locked by its owner."""
-    return journal.with_name(f"{journal.name}.lock")
+    return beside(journal, ".lock")
+
+
+def beside(journal: Path, end: str) -> Path:
+    """Return a file that belongs to a journal: one and the same by whatever link the journal is reached."""
+    real = Path(os.path.realpath(journal))
+    return real.with_name(f"{real.name}{end}")
 
 
 def is_owned(journal: Path) -> bool:

@@ -6,12 +6,13 @@ import os
 import sqlite3
 import sys
 import warnings
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Union
 from urllib.parse import quote
 
-from .failures import JournalError
+from .failures import DamageError, JournalError
+from .lock import beside
 from .store import APPLICATION_ID, TABLES, VERSION
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 10.0
 _CACHE_KIB = 8192
+_PIECE = 1 << 20
+_MOST_READ_AHEAD = 4 << 30  # bytes: more may not fit into the system's cache
 _NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs")
 
 
@@ -89,11 +92,11 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     with journal_errors(path):
         if not path.exists() or (path.is_file() and not path.stat().st_size):
-            return _open_nothing()
+            return open_nothing()
         check_magic(path)
         # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
         # read as it is.
-        is_alone = not path.with_name(f"{path.name}-wal").exists()
+        is_alone = not beside(path, "-wal").exists()
         is_fixed = is_alone and not os.access(path.parent, os.W_OK)
         url = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
         connection = sqlite3.connect(
@@ -102,7 +105,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         try:
             if _is_blank(connection):
                 connection.close()
-                return _open_nothing()
+                return open_nothing()
             _check_version(connection, path)
         except BaseException:
             connection.close()
@@ -110,9 +113,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _open_nothing() -> sqlite3.Connection:
+def open_nothing(path: Union[str, Path] = ":memory:") -> sqlite3.Connection:
     """Return a journal without rows: no run has begun."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None)
     _make_tables(connection)
     return connection
 
@@ -152,18 +155,27 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         JournalError: It is damaged.
 
     """
+    _read_ahead(path)
     try:
         with closing(connection.execute("PRAGMA quick_check(1)")) as cursor:
             (found,) = cursor.fetchone()
     except sqlite3.DatabaseError as exc:
         found = str(exc)
     if found != "ok":
-        raise damaged(path)
+        raise DamageError(damage_of(path))
 
 
-def damaged(path: Path) -> JournalError:
-    """Return the error for a damaged journal."""
-    return JournalError(
+def _read_ahead(path: Path) -> None:
+    """Bring a file into the system's cache by one sequential read: `quick_check` reads its pages in random order."""
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
+        while left > 0 and (size := file.readinto(piece)):
+            left -= size
+
+
+def damage_of(path: Path) -> str:
+    """Say that a journal is damaged, and what to do."""
+    return (
         f"{path} is damaged, and is left as it is: `fetch-hive bulk export {path} --output rows.jsonl` writes what can"
         " be read"
     )
@@ -176,7 +188,7 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
         yield
     except sqlite3.Error as exc:
         if type(exc) is sqlite3.DatabaseError:  # "file is not a database", "database disk image is malformed"
-            raise damaged(path) from exc
+            raise DamageError(damage_of(path)) from exc
         raise JournalError(f"{path}: {exc}") from exc
     except OSError as exc:
         raise JournalError(f"cannot open the journal {path}: {exc.strerror or exc}") from exc

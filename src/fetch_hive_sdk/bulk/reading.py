@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Optional
 
 from .lock import is_owned
-from .report import STATES, BulkReport, Stored
+from .report import STATES, BulkReport, Stored, sum_of
 from .store import CODES, DONE, FAILED, IN_DOUBT, NAMES, PENDING, REJECTED, SENT, count, get_meta, show_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from .report import State
 
+    Journals = Sequence[tuple[sqlite3.Connection, Path]]
+
 _ROWS_AT_ONCE = 500
+_FEWEST_BYTES = 60  # that a row takes in all tables together
 
 _SELECT = """
 SELECT rows.id, rows.key, rows.row, rows.state, rows.kind, rows.attempts, rows.tokens,
@@ -41,6 +45,26 @@ def read_report(connection: sqlite3.Connection, path: Path) -> BulkReport:
         is_exhausted=bool(get_meta(connection, "exhausted", 0)),
         stopped=get_meta(connection, "stopped"),
     )
+
+
+def read_reports(journals: Journals) -> BulkReport:
+    """Count the rows of a journal and its shards."""
+    return sum_of([read_report(connection, path) for connection, path in journals])
+
+
+def read_all_items(journals: Journals, states: Optional[frozenset[State]] = None) -> Iterator[Stored]:
+    """Go through the rows of a journal and its shards in the order of the input.
+
+    Raises:
+        ValueError: There is no such state.
+
+    """
+    return in_order([read_items(connection, path, states) for connection, path in journals])
+
+
+def in_order(shards: Sequence[Iterator[Stored]]) -> Iterator[Stored]:
+    """Merge the rows of shards, each of which is in the order of the input."""
+    return shards[0] if len(shards) == 1 else heapq.merge(*shards, key=lambda stored: stored.row)
 
 
 def read_items(
@@ -94,13 +118,28 @@ def as_stored(values: tuple[Any, ...], *, is_running: bool) -> Stored:
 
 def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
     """Read what can be read of a damaged journal, row by row; None for each that cannot."""
-    for number in range(1, 1 + max(_largest_id(connection, table) for table in ("rows", "requests", "ends"))):
-        yield _salvage_row(connection, number)
+    known = [_try(connection, f"SELECT max(id) FROM {table}") for table in ("rows", "requests", "ends")]  # noqa: S608
+    largest = max((found[0] or 0 for found in known if found), default=0)
+    lost = 0
+    for number in range(1, 1 + (largest if all(known) else _most_rows(connection))):
+        stored = _salvage_row(connection, number)
+        if stored is None:
+            lost += 1
+            continue
+        yield from [None] * lost
+        lost = 0
+        yield stored
+    if all(known):
+        yield from [None] * lost
 
 
-def _largest_id(connection: sqlite3.Connection, table: str) -> int:
-    found = _try(connection, f"SELECT max(id) FROM {table}")  # noqa: S608 - only question marks and names of ours
-    return (found[0] or 0) if found else 0
+def _most_rows(connection: sqlite3.Connection) -> int:
+    """Return how many rows may be in a journal whose end cannot be read."""
+    with (
+        closing(connection.execute("PRAGMA page_count")) as count,
+        closing(connection.execute("PRAGMA page_size")) as size,
+    ):
+        return int(count.fetchone()[0] * size.fetchone()[0]) // _FEWEST_BYTES
 
 
 def _salvage_row(connection: sqlite3.Connection, number: int) -> Optional[Stored]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
 
 from .kinds import read_request, read_response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
 OutputT = TypeVar("OutputT")
@@ -73,6 +75,17 @@ class BulkReport:
         return [(state, getattr(self, state)) for state in ("done", "rejected", "failed", "in_doubt", "pending")]
 
 
+def sum_of(reports: Sequence[BulkReport]) -> BulkReport:
+    """Return the report of several shards together."""
+    counts = {name: sum(getattr(report, name) for report in reports) for name in (*STATES, "tokens")}
+    return BulkReport(
+        **counts,
+        seconds=max(report.seconds for report in reports),
+        is_exhausted=all(report.is_exhausted for report in reports),
+        stopped=next((report.stopped for report in reports if report.stopped), None),
+    )
+
+
 @dataclass(frozen=True)
 class Stored:
     """A row as it stands in the journal."""
@@ -84,7 +97,7 @@ class Stored:
     attempts: int
     tokens: int
     request: str
-    body: Union[str, bytes, None]
+    body: Union[str, bytes, None] = field(repr=False)  # that of a started workflow has its webhook's secret
     error_code: Optional[str]
     error: Optional[str]
     request_id: Optional[str]

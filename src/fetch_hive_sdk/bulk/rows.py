@@ -15,7 +15,7 @@ from fetch_hive_sdk import InvokeRequest
 
 from .failures import RowError
 from .kinds import kind_of, write_request
-from .store import Row
+from .store import Row, is_text
 
 if TYPE_CHECKING:
     from fetch_hive_sdk.models.sent import Sent
@@ -101,11 +101,21 @@ class RowReader:
             key = _column(number, cast("Mapping[str, object]", value), self._key)
         else:
             raise TypeError("key is the name of a column, and the rows are requests: pass a function of the row")
-        if isinstance(key, bool) or not isinstance(key, (str, int)):
-            raise RowError(f"row {number} has a key that is a {type(key).__name__}: it must be a string or a number")
-        if key == "":
-            raise RowError(f"row {number} has no key: it is empty")
+        problem = problem_of_key(key)
+        if problem is not None:
+            raise RowError(f"row {number} {problem}")
         return str(key)
+
+
+def problem_of_key(key: object) -> Optional[str]:
+    """Say what is wrong with the key of a row, if anything."""
+    if isinstance(key, bool) or not isinstance(key, (str, int)):
+        return f"has a key that is a {type(key).__name__}: it must be a string or a whole number"
+    if key == "":
+        return "has no key: it is empty"
+    if isinstance(key, str) and not is_text(key):
+        return "has a key with half of a surrogate pair, which UTF-8 cannot carry"
+    return None
 
 
 def _column(number: int, row: Mapping[str, object], name: str) -> object:
@@ -116,6 +126,14 @@ def _column(number: int, row: Mapping[str, object], name: str) -> object:
         more = ", ..." if len(there) > _NAMES_SHOWN else ""
         names = ", ".join(there[:_NAMES_SHOWN]) + more
         raise RowError(f"row {number} has no column {name!r}: there are {names or 'none'}") from None
+
+
+class Reader(Protocol):
+    """Makes rows of the journal."""
+
+    def read(self, number: int, value: object) -> Row:
+        """Read a row of the input."""
+        ...
 
 
 class Source(Protocol):
@@ -135,10 +153,25 @@ class PlainSource:
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values: Iterator[object] = iter(values)
+        self._error: Optional[Exception] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and not more than are wanted; None at the end."""
-        return _take(self._values, most)
+        if self._error is not None:
+            raise self._error
+        taken: list[object] = []
+        begun = time.monotonic()
+        try:
+            for value in self._values:
+                taken.append(value)
+                if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
+                    break
+        except Exception as exc:
+            # What came before it goes first.
+            if not taken:
+                raise
+            self._error = exc
+        return taken or None
 
     def close(self) -> None:
         """Give no more."""
@@ -159,8 +192,8 @@ class AsyncSource:
                 self._next = asyncio.ensure_future(_anext(self._values))
             if taken:
                 await asyncio.sleep(0)
-                if not self._next.done():
-                    break  # the rest comes later
+                if not self._next.done() or self._next.exception() is not None:
+                    break  # the rest comes later, and an error after what came before it
             value = await asyncio.shield(self._next)
             if value is _END:
                 break
@@ -209,6 +242,8 @@ class ServedSource:
         self._is_over = False
         self._is_closed = False
         self._error: Optional[BaseException] = None
+        self.is_reading: bool = False
+        """Whether the thread is in the caller's iterable, which may keep it for long."""
 
     # In the loop:
 
@@ -248,13 +283,18 @@ class ServedSource:
         try:
             values = iter(self._values)
             while self._is_wanted(wait):
-                self._taken.append(next(values))
+                self.is_reading = True
+                value = next(values)
+                self.is_reading = False
+                self._taken.append(value)
                 self._given += 1
                 self._wake()
         except StopIteration:
             self._end(None)
         except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
             self._end(exc)
+        finally:
+            self.is_reading = False
         with self._changed:
             while not self._is_closed:
                 wait(self._changed)
@@ -279,16 +319,6 @@ class ServedSource:
     def _set(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
-
-
-def _take(values: Iterator[object], most: int) -> Optional[list[object]]:
-    taken: list[object] = []
-    begun = time.monotonic()
-    for value in values:
-        taken.append(value)
-        if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
-            break
-    return taken or None
 
 
 def is_async(values: object) -> bool:

@@ -96,7 +96,7 @@ class End:
     attempts: int
     runs: int = 0
     tokens: int = 0
-    body: Union[str, bytes, None] = None
+    body: Union[str, bytes, None] = field(default=None, repr=False)  # may have a webhook's secret
     error_code: Optional[str] = None
     error: Optional[str] = None
     request_id: Optional[str] = None
@@ -203,9 +203,19 @@ class Store:
             which it stopped, if anything.
 
         """
-        keys = [_key_of(row) for row in rows]
-        known = self.look_up({_hash_of(key) for key in keys})
+        keys = [key_of(row) for row in rows]
+        known = self.foresee(len(rows))
+        known.update(self.look_up({hash_of(key) for key in keys if key not in known}))
         return _Admission(self, rows, keys, known).run(room)
+
+    def foresee(self, number: int) -> dict[_Key, _Known]:
+        """Return what is known of the rows that came next the last time: mostly they come next again.
+
+        These rows are stored side by side, but their hashes are spread over the index. With a million rows the index is
+        larger than SQLite's cache, so that each lookup in it would read the file.
+        """
+        sql = f"{_SELECT_KNOWN} WHERE id > ? ORDER BY id LIMIT ?"
+        return {key: _Known(*values) for key, *values in self.connection.execute(sql, (self.last_id, number))}
 
     def look_up(self, hashes: Iterable[int]) -> dict[_Key, _Known]:
         """Return what is known of the keys with these hashes."""
@@ -258,30 +268,42 @@ class Store:
 
     # --- By hand ------------------------------------------------------------------------------------------------------
 
-    def change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> tuple[int, list[str]]:
-        """Give all rows in doubt, or those with these keys, another state.
+    def change_all_doubt(self, state: int) -> int:
+        """Give all rows in doubt another state; return how many there were."""
+        return self.connection.execute("UPDATE rows SET state = ? WHERE state = ?", (state, IN_DOUBT)).rowcount
 
-        Returns:
-            How many there were, and the keys that no row in doubt has.
-
-        """
-        if keys is None:
-            sql = "UPDATE rows SET state = ? WHERE state = ?"
-            return self.connection.execute(sql, (state, IN_DOUBT)).rowcount, []
-        unknown: list[str] = []
-        for key in keys:
-            sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
-            if not any(
-                self.connection.execute(sql, (state, _hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
-            ):
-                unknown.append(key)
-        return len(keys) - len(unknown), unknown
+    def change_one_doubt(self, state: int, key: str) -> bool:
+        """Give the row in doubt that has a key another state; return whether there is one."""
+        sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
+        return any(
+            self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
+        )
 
     def one(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Return the first value of the first row that is found, or None."""
         with closing(self.connection.execute(sql, values)) as cursor:
             found = cursor.fetchone()
         return found[0] if found else None
+
+
+def change_doubt(stores: Sequence[Store], state: int, keys: Optional[Sequence[str]]) -> int:
+    """Give all rows in doubt, or those with these keys, another state; return how many there were.
+
+    Args:
+        stores: A journal, or its shards.
+        state: The state.
+        keys: The keys; None for all rows in doubt.
+
+    Raises:
+        KeyError: No row in doubt has one of these keys.
+
+    """
+    if keys is None:
+        return sum(store.change_all_doubt(state) for store in stores)
+    for key in keys:
+        if not any(store.change_one_doubt(state, key) for store in stores):
+            raise KeyError(f"no row in doubt has the key {key!r}")
+    return len(keys)
 
 
 class _Admission:
@@ -330,13 +352,13 @@ class _Admission:
 
     def _next_occurrence(self, key: _Key) -> _Key:
         """Return the key of a request that has been there in this run already."""
-        store, first = self._store, _hash_of(key)
+        store, first = self._store, hash_of(key)
         sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
         count = (store.one(sql, (first, self._pass)) or 0) + 1
         store.connection.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?, ?)", (first, self._pass, count))
         key = hashlib.sha256(b"%s %d" % (cast("bytes", key), count)).digest()
         if key not in self._known:
-            self._known.update(store.look_up([_hash_of(key)]))
+            self._known.update(store.look_up([hash_of(key)]))
         return key
 
     def _add(self, row: Row, key: _Key) -> None:
@@ -344,7 +366,7 @@ class _Admission:
         row.id, store.next_id = store.next_id, store.next_id + 1
         state = SENT if len(self._to_send) < self._room else PENDING
         digest = None if row.key is None else _digest_of(row)
-        self._new.append((row.id, _hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
+        self._new.append((row.id, hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
         self._bodies.append((row.id, row.body))
         self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
         self._come_by(row.id)
@@ -436,7 +458,8 @@ def count(connection: sqlite3.Connection) -> Counts:
 # --- Keys -------------------------------------------------------------------------------------------------------------
 
 
-def _key_of(row: Row) -> _Key:
+def key_of(row: Row) -> _Key:
+    """Return what a row is known by: its key, or the digest of its request."""
     if row.key is not None:
         return row.key
     return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
@@ -446,7 +469,8 @@ def _digest_of(row: Row) -> int:
     return _number(hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest())
 
 
-def _hash_of(key: _Key) -> int:
+def hash_of(key: _Key) -> int:
+    """Return the number by which a key is found."""
     return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
 
 
@@ -456,10 +480,21 @@ def _number(digest: bytes) -> int:
 
 def _forms(key: str) -> list[_Key]:
     """Return what a key may be in the journal: as it is, or the digest that it shows."""
+    if not is_text(key):
+        return []  # no journal has it
     try:
         return [key, bytes.fromhex(key)]
     except ValueError:
         return [key]
+
+
+def is_text(key: str) -> bool:
+    """Whether a string can be written as UTF-8: one with half of a surrogate pair cannot."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def show_key(key: _Key) -> str:

@@ -30,6 +30,7 @@ _TOO_FAST = 429
 _UNAVAILABLE = 503
 _NO_SUCH_DEPLOYMENT = 404
 _NOT_ALLOWED = (401, 402, 403)
+_MOST_TOKENS = 10**12  # of one row: the sum of a million rows has to stay below 2**63 in SQLite
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,11 @@ def resets_at(error: FetchHiveError, now: Callable[[], float] = time.time) -> da
 
 
 def tokens_of(answer: object) -> int:
-    """Return the tokens that an answer says it used; 0 if it does not say."""
+    """Return the tokens that an answer says it used; 0 if there is no count, or a negative one."""
+    return min(max(0, _tokens_of(answer)), _MOST_TOKENS)
+
+
+def _tokens_of(answer: object) -> int:
     usage: object = getattr(answer, "usage", None)
     total: object = getattr(usage, "total_tokens", None)
     if isinstance(total, int):

@@ -1,6 +1,6 @@
-"""`fetch-hive`, the command line: shows the package, serves a fake, runs deployments. Uses the package from outside.
+"""The command line `fetch-hive`. It uses only the package's public API.
 
-What takes time to import is imported inside of `main`, where Ctrl-C ends it quietly.
+Slow imports are inside of `main`, where Ctrl-C ends the program without a traceback.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line.
 
     Args:
-        argv: The arguments without the name of the program; None for those of the process.
+        argv: The arguments without the program name; None means `sys.argv`.
 
     Returns:
-        The exit code: 0, or what `fetch-hive invoke --help` lists.
+        The exit code, as listed by `--help` of the command.
 
     Raises:
-        SystemExit: For `--help`, `--version` and arguments that are refused (2).
+        SystemExit: For `--help`, `--version` and invalid arguments (2).
 
     """
     try:
@@ -36,12 +36,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
                 return run(sys.argv[1:] if argv is None else argv)
             finally:
-                # What --help has printed, too. Unlike sys.stdout.flush, print does nothing where there is no stdout.
+                # Also for --help. Unlike sys.stdout.flush, print does nothing if stdout is closed.
                 print(end="", flush=True)
     except KeyboardInterrupt:
         return 130
     except OSError as exc:
-        return _give_up_writing(exc)
+        return _report_write_error(exc)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,13 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _usable_output() -> Generator[None, None, None]:
-    """Let what cannot be written be escaped, and what goes to a stderr that is closed be lost."""
-    # Where a stream is closed, the next file that is opened would get its place, and what is written there by mistake.
+    """Escape characters that stdout cannot encode, and discard output to a closed stderr."""
+    # Occupy the descriptors of closed streams, or the next opened file would get one, and output meant for the stream.
     while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - stderr
         pass
     os.close(opened)
-    # A model may write any character, and a terminal may know few: escapes are better than losing a paid answer.
-    with suppress(AttributeError):  # no stdout, or one of another kind
+    # Some terminals encode few characters. Escapes are better than losing a billed answer.
+    with suppress(AttributeError):  # stdout is closed or replaced
         cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     if cast("Optional[TextIO]", sys.stderr) is not None:
         yield
@@ -73,19 +73,19 @@ def _usable_output() -> Generator[None, None, None]:
             sys.stderr = cast("TextIO", None)
 
 
-def _give_up_writing(error: OSError) -> int:
-    # A reader that has enough is not worth a line.
+def _report_write_error(error: OSError) -> int:
+    # A closed pipe is not an error: the reader has enough.
     if not isinstance(error, BrokenPipeError) and cast("Optional[TextIO]", sys.stderr) is not None:
         with suppress(OSError):
             print(f"fetch-hive: cannot write: {error.strerror}", file=sys.stderr)
-    # Python flushes again when it ends, and would complain about what is left.
+    # Python flushes again at exit, and would report an error for unwritten output.
     for output in (sys.stdout, sys.stderr):
         with suppress(AttributeError):
-            _drop_what_is_left(output)
+            _discard_unwritten(output)
     return 141 if isinstance(error, BrokenPipeError) else 1
 
 
-def _drop_what_is_left(output: TextIO) -> None:
+def _discard_unwritten(output: TextIO) -> None:
     try:
         output.flush()
     except OSError:

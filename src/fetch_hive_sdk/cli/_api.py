@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, TextIO, cast
+from typing import TYPE_CHECKING, Callable
 
-from ._calling import EXIT_CODES, add_options, call, pair, print_json, refuse, scalar
+from ._calling import EXIT_CODES, add_options, call, pair, print_json, read_json, refuse, scalar
 
 if TYPE_CHECKING:
     from fetch_hive_sdk import FetchHive
@@ -21,7 +18,7 @@ examples:
   echo '{{"knowledge_base": {{"name": "Docs"}}}}' | \\
     fetch-hive api POST /public/workspaces/WORKSPACE/knowledge_bases --input -
 
-A call that may start a run is never sent twice. The key comes from FETCH_HIVE_API_KEY.
+Calls that may start a run are never repeated. The API key is read from FETCH_HIVE_API_KEY.
 
 {EXIT_CODES}"""
 
@@ -33,20 +30,19 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "api",
         help="call any endpoint",
-        description="Call an endpoint, with the key and the rules of every other call; print its answer as JSON.",
+        description="Call an endpoint, with the same key and retry rules as other calls; print its answer as JSON.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("method", type=str.upper, choices=_METHODS, metavar="METHOD", help=", ".join(_METHODS))
-    parser.add_argument("path", metavar="ENDPOINT", help="what follows the base URL, such as /public/models")
+    parser.add_argument("path", metavar="ENDPOINT", help="the path below the base URL, such as /public/models")
     for flag, name, kind, text in (
-        ("-f", "--raw-field", _text_field, "a text in the JSON body, or in the query of a GET; may be repeated"),
-        ("-F", "--field", _typed_field, "likewise, but numbers, true, false and null are read as JSON"),
+        ("-f", "--raw-field", _text_field, "a string in the JSON body, or in the query of a GET; may be repeated"),
+        ("-F", "--field", _typed_field, "the same, but numbers, true, false and null are parsed as JSON"),
     ):
         parser.add_argument(
             flag, name, type=kind, action="append", dest="fields", default=[], metavar="NAME=VALUE", help=text
         )
-    parser.add_argument("--input", metavar="FILE", help="the body, as JSON; - for stdin")
+    parser.add_argument("--input", metavar="FILE", help="a file with the JSON body; - for stdin")
     add_options(parser, with_workspace=False)
     parser.set_defaults(run=run, parser=parser)
 
@@ -65,11 +61,14 @@ def run(options: argparse.Namespace) -> int:
     parser: argparse.ArgumentParser = options.parser
     fields: dict[str, object] = dict(options.fields)
     if options.input is not None and fields:
-        parser.error("--input has the whole body: it does not go with -f and -F")
+        parser.error("--input cannot be combined with -f or -F: it is the whole body")
     is_query = options.method == "GET"
     if options.input is not None and is_query:
-        parser.error("a GET has no body: pass its query with -f")
-    body = _read_json(parser, options.input) if options.input is not None else fields
+        parser.error("--input cannot be used with GET, which has no body: pass its query with -f")
+    try:
+        body = fields if options.input is None else read_json(options.input)
+    except argparse.ArgumentTypeError as exc:
+        parser.error(str(exc))
 
     def work(client: FetchHive) -> int:
         query = fields if is_query else None
@@ -82,15 +81,3 @@ def run(options: argparse.Namespace) -> int:
         return call(options, work, as_json=False)
     except ValueError as exc:
         refuse(options, exc)
-
-
-def _read_json(parser: argparse.ArgumentParser, path: str) -> object:
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        parser.error("cannot read -: the standard input is closed")
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return cast("object", json.loads(data))
-    except OSError as exc:
-        parser.error(f"cannot read {path}: {exc.strerror}")
-    except (ValueError, RecursionError):
-        parser.error(f"{path} is not JSON")

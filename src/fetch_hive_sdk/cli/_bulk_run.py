@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk._net.proxies import check_proxies
-from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
+from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
+from fetch_hive_sdk.bulk.export import check_output
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
+from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
 
 from ._terminal import complain, in_one_line, show
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk.bulk import Item
 
-_WRONG, _NO_KEY, _REFUSED, _NO_ANSWER, _UNREADABLE = 2, 3, 4, 5, 6
+_NOT_WRITTEN, _WRONG, _NO_KEY, _REFUSED, _NO_ANSWER, _UNREADABLE = 1, 2, 3, 4, 5, 6
 _SOME_FAILED, _BUDGET, _JOURNAL = 9, 10, 11
 _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 
@@ -29,11 +31,23 @@ _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 
 
 def _run(options: argparse.Namespace) -> int:
+    try:
+        return _run_rows(options)
+    except ValueError as exc:
+        if isinstance(exc, FetchHiveError):
+            raise
+        complain(str(exc))  # such as fewer calls at once than processes
+        return _WRONG
+
+
+def _run_rows(options: argparse.Namespace) -> int:
     rows = _rows(options)
+    if options.output is not None:
+        # Before anything is paid for.
+        check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
     if options.dry_run and options.sample is None:
         return _dry_run(rows, options)
-    first = None if options.rows == "-" else next(iter(rows), None)
-    if options.rows != "-" and first is None:
+    if rows.can_be_read_again and next(iter(rows), None) is None:
         return _say_no_rows(rows, options)
     check_proxies()
     client = FetchHive(base_url=options.base_url, timeout=options.timeout)
@@ -44,7 +58,10 @@ def _run(options: argparse.Namespace) -> int:
         report = _send(job, client, rows, options, _budget(options))
     except BulkError as exc:
         if isinstance(exc.report, BulkReport) and exc.report.rows:
-            _write_output(job, options)
+            try:
+                _write_output(job, options)
+            except JournalError as second:  # the first has what the journal lacks
+                complain(in_one_line(str(second)))
         raise
     _print_report(report, rows, options)
     if not report.rows:
@@ -55,10 +72,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _rows(options: argparse.Namespace) -> FileRows:
     needed = [column for _, column in options.input]
-    if options.key_column is not None:
-        needed.append(options.key_column)
     source = sys.stdin.buffer if options.rows == "-" else Path(options.rows)
-    return FileRows(source, options.format, needed=needed, skips_bad=options.skip_bad)
+    return FileRows(source, options.format, needed=needed, key=options.key_column, skips_bad=options.skip_bad)
 
 
 def _budget(options: argparse.Namespace) -> Budget:
@@ -77,6 +92,7 @@ def _send(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespa
         key=options.key_column,
         budget=budget,
         max_concurrency=options.max_concurrency,
+        processes=options.processes,
         rpm=options.rpm,
         tpm=options.tpm,
         retry_failed=options.retry_failed,
@@ -108,22 +124,24 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
 
 
 def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
-    before = job.status()
-    done = before.done + before.failed + before.in_doubt
-    report = _send(job, client, rows, options, Budget(runs=done + options.sample))
+    runs = runs_begun(journals_of(job.path))
+    report = _send(job, client, rows, options, Budget(runs=runs + options.sample))
     _print_report(report, rows, options)
     if report.done:
-        total = sum(1 for _ in rows) if options.rows != "-" else report.rows
+        total = sum(1 for _ in rows) if rows.can_be_read_again else report.rows
         each = report.tokens / report.done
         print(
             f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
-            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come"
+            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come",
+            file=sys.stderr if options.json else sys.stdout,
         )
     return _SOME_FAILED if _has_failures(report) else 0
 
 
 def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
     print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
+    if options.json and rows.can_be_read_again and not options.dry_run:
+        print(json.dumps({**BulkReport(is_exhausted=True).as_dict(), "skipped": rows.skipped}))
     return 0
 
 
@@ -160,7 +178,7 @@ def _code_of(report: BulkReport) -> int:
 
 def _job_of(options: argparse.Namespace) -> Job:
     journal: Path = options.journal
-    if not journal.exists():
+    if not journals_of(journal)[0].exists():
         raise JournalError(f"there is no journal {journal}")
     return Job(journal)
 
@@ -229,11 +247,12 @@ def report_error(error: FetchHiveError) -> int:
     complain(in_one_line(str(error)))
     if isinstance(error, JournalError):
         for item in error.unwritten:
-            response = None if item.response is None else item.response.raw
+            response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
             print(json.dumps(known), file=sys.stderr)
     kinds: list[tuple[type[FetchHiveError], int]] = [
         (RowError, _WRONG),
+        (OutputError, _NOT_WRITTEN),
         (JournalError, _JOURNAL),
         (ConfigurationError, _NO_KEY),
         (APIStatusError, _REFUSED),

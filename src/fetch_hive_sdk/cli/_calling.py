@@ -1,4 +1,4 @@
-"""What the commands that call the service share: their options, and how they report what went wrong."""
+"""Options and error reporting shared by the commands that call the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import codecs
 import json
 import math
 import sys
-from typing import TYPE_CHECKING, Callable, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional, TextIO, cast
 
 from pydantic import ValidationError
 
@@ -28,24 +29,26 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 exit codes:
-  0  answered                        5  no usable answer: not reached, or not in time
-  1  the answer cannot be written    6  an answer that is not as the API promises
-  2  an argument is wrong            130, 141  Ctrl-C, closed pipe
-  3  no key, a bad base URL or proxy
-  4  refused by the service
+  0  success                         5  no answer: connection failed, or timeout
+  1  the answer cannot be written    6  the answer does not match the API
+  2  invalid argument                130, 141  Ctrl-C, closed pipe
+  3  no key, invalid base URL or proxy
+  4  error response of the service
 """
 
 
 def add_options(parser: argparse.ArgumentParser, *, with_workspace: bool = True) -> None:
-    """Add the options that every command has that calls the service."""
-    parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
-    parser.add_argument("--timeout", type=seconds, default=120.0, metavar="SECONDS", help="for the whole call; 120")
+    """Add the options of all commands that call the service."""
+    parser.add_argument("--base-url", help="the base URL of the API; default: FETCH_HIVE_BASE_URL")
+    parser.add_argument(
+        "--timeout", type=seconds, default=120.0, metavar="SECONDS", help="time limit for the whole call; default: 120"
+    )
     if with_workspace:
-        parser.add_argument("--workspace", metavar="ID", help="the workspace; FETCH_HIVE_WORKSPACE_ID if not given")
+        parser.add_argument("--workspace", metavar="ID", help="the workspace; default: FETCH_HIVE_WORKSPACE_ID")
 
 
 def seconds(text: str) -> float:
-    """Read a time limit. argparse says "invalid seconds value" of what is no number."""
+    """Parse a time limit. argparse reports "invalid seconds value" for other strings."""
     limit = float(text)
     if not 0 < limit < math.inf:
         raise argparse.ArgumentTypeError("must be a positive number of seconds")
@@ -53,7 +56,7 @@ def seconds(text: str) -> float:
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
+    """Parse NAME=VALUE."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError("must be NAME=VALUE")
@@ -61,7 +64,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def scalar(text: str) -> object:
-    """Read what is a scalar of JSON as that, and anything else as the text that it is."""
+    """Parse a scalar of JSON; return anything else as a string."""
     try:
         value: object = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -69,12 +72,26 @@ def scalar(text: str) -> object:
     return value if value is None or isinstance(value, (int, float, str)) else text
 
 
+def read_json(path: str) -> object:
+    """Read a JSON file, or stdin for `-`. Can be the `type` of an option, because it raises argparse's error."""
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    try:
+        # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return cast("object", json.loads(data))
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
+    except (ValueError, RecursionError):
+        raise argparse.ArgumentTypeError(f"{path} is not valid JSON") from None
+
+
 def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is Python's, not JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def call(options: argparse.Namespace, work: Callable[[FetchHive], int], *, as_json: bool) -> int:
-    """Do the work of a command with a client; return the exit code."""
+    """Run the work of a command with a client; return the exit code."""
     try:
         check_proxies()
         with FetchHive(
@@ -87,7 +104,7 @@ def call(options: argparse.Namespace, work: Callable[[FetchHive], int], *, as_js
 
 
 def refuse(options: argparse.Namespace, error: ValueError) -> NoReturn:
-    """Say what is wrong with the arguments, and exit."""
+    """Report invalid arguments and exit."""
     parser: argparse.ArgumentParser = options.parser
     if not isinstance(error, ValidationError):
         parser.error(str(error))
@@ -96,23 +113,23 @@ def refuse(options: argparse.Namespace, error: ValueError) -> NoReturn:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, with the letters that the output can write."""
+    """Print a value as JSON, escaping letters that the output cannot encode."""
     print(json.dumps(value, ensure_ascii=not prints_utf8(), indent=2), flush=True)
 
 
 def prints_utf8() -> bool:
-    """Whether the output can write all letters."""
+    """Whether the output can encode all letters."""
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return codecs.lookup(encoding).name == "utf-8"
 
 
 def report(error: FetchHiveError, *, as_json: bool) -> None:
-    """Say on stderr what went wrong."""
+    """Print an error to stderr."""
     if not as_json:
-        billed = "; it may have been processed and billed" if error.maybe_processed else ""
+        billed = "; the call may have been processed and billed" if error.maybe_processed else ""
         complain(in_one_line(str(error)) + billed)
         return
-    known: Mapping[str, object] = {
+    fields: Mapping[str, object] = {
         "error": type(error).__name__,
         "message": str(error),
         "status_code": getattr(error, "status_code", None),
@@ -121,11 +138,11 @@ def report(error: FetchHiveError, *, as_json: bool) -> None:
         "maybe_processed": error.maybe_processed,
         "exit_code": exit_code(error),
     }
-    print(json.dumps({name: value for name, value in known.items() if value is not None}), file=sys.stderr)
+    print(json.dumps({name: value for name, value in fields.items() if value is not None}), file=sys.stderr)
 
 
 def exit_code(error: FetchHiveError) -> int:
-    """Return the exit code of a failure."""
+    """Return the exit code for an error."""
     kinds: list[tuple[type[Exception], int]] = [
         (ConfigurationError, 3),
         (APIStatusError, 4),

@@ -1,8 +1,9 @@
-"""All the commands, and what is read from the words of a command line."""
+"""The parser of all commands, and how a command is run."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -43,11 +44,11 @@ examples:
   fetch-hive doctor
 
 environment:
-  FETCH_HIVE_API_KEY   the key; there is no option for it, as commands are kept in histories and seen in process lists
-  FETCH_HIVE_BASE_URL  where the API is, if it is not the service itself
-  FETCH_HIVE_WORKSPACE_ID  the workspace, for what is managed: knowledge bases, for example
-  FETCH_HIVE_LOG       "debug" writes a line for every request to stderr
-  NO_COLOR             if set, no colours; FORCE_COLOR wants them even where there is no terminal
+  FETCH_HIVE_API_KEY       the API key; there is no option, because options appear in histories and process lists
+  FETCH_HIVE_BASE_URL      the base URL of the API, if it is not that of the service
+  FETCH_HIVE_WORKSPACE_ID  the workspace, for commands such as kb
+  FETCH_HIVE_LOG           "debug" logs every request to stderr
+  NO_COLOR                 disables colours; FORCE_COLOR enables them without a terminal
 """
 
 _WITH_COMMAND = {"record", "replay"}
@@ -66,12 +67,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Read the words of a command line.
+    """Parse a command line.
 
-    What comes after `--` may be a command with options of its own, which are not for argparse to see.
+    The words after `--` are a command with options of its own, so argparse does not get them.
 
     Raises:
-        SystemExit: They are refused, or ask for help.
+        SystemExit: The arguments are invalid, or ask for help.
 
     """
     own = list(words)
@@ -94,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_parser = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
     modules = (_demo, _serve, _invoke, _bulk, _api, _requests, _kb, _record, _replay, _prompts, _doctor, _completion)
     for command in modules:
-        command.add_to(commands.add_parser)
+        command.add_to(add_parser)
     return parser

@@ -1,8 +1,7 @@
-"""`fetch-hive completion`: completion in a shell. argcomplete does it, from the parser itself."""
+"""`fetch-hive completion`: shell completion, provided by argcomplete."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Callable
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING, Callable
 from ._terminal import complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator
 
 EPILOG = """\
-It needs argcomplete: pip install 'fetch-hive-sdk[completion]'
+Requires argcomplete: pip install 'fetch-hive-sdk[completion]'
 
 examples:
   source <(fetch-hive completion bash)    in ~/.bashrc
@@ -21,9 +21,9 @@ examples:
   fetch-hive completion fish | source     in ~/.config/fish/config.fish
 
 exit codes:
-  0  printed
+  0  success
   1  argcomplete is not installed
-  2  an argument is wrong
+  2  invalid argument
 """
 
 
@@ -31,10 +31,9 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "completion",
-        help="print a script that completes commands in a shell",
-        description="Print a script that lets a shell complete commands, options and files.",
+        help="print a script for completion in a shell",
+        description="Print a script that completes commands, options and files in a shell.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=["bash", "fish", "zsh"], help="the shell")
     parser.set_defaults(run=run)
@@ -43,27 +42,27 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the script; return the exit code."""
     try:
-        from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - an extra
+        from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - an optional dependency
     except ImportError:
-        complain("completion needs one more package: pip install 'fetch-hive-sdk[completion]'")
+        complain("completion requires argcomplete: pip install 'fetch-hive-sdk[completion]'")
         return 1
     print(shellcode(["fetch-hive"], shell=options.shell, use_defaults=False))
     return 0
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answer a shell that asks what could come next, and exit. The script of `run` starts the program for that."""
-    import argcomplete  # noqa: PLC0415 - an extra
+    """Print the completions that the shell asks for, and exit. Called by the script that `run` prints."""
+    import argcomplete  # noqa: PLC0415 - an optional dependency
 
     argcomplete.autocomplete(
         parser,
         exit_method=sys.exit,
-        default_completer=_complete_value,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - it takes functions
+        default_completer=_complete_value,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - argcomplete accepts functions
     )
 
 
 def _complete_value(*, prefix: str, action: argparse.Action, **_: object) -> Iterable[str]:
-    from argcomplete.completers import FilesCompleter  # noqa: PLC0415 - an extra
+    from argcomplete.completers import FilesCompleter  # noqa: PLC0415 - an optional dependency
 
     is_command = action.dest == "misplaced" and " -- " in os.environ.get("COMP_LINE", "")
     if not is_command and action.metavar not in {"FILE", "PATH"}:
@@ -74,6 +73,6 @@ def _complete_value(*, prefix: str, action: argparse.Action, **_: object) -> Ite
 
 def _programs(prefix: str) -> Iterator[str]:
     for folder in os.get_exec_path():
-        if os.path.isdir(folder):  # noqa: PTH112 - names, and of many folders
+        if os.path.isdir(folder):  # noqa: PTH112 - faster for many folders
             with os.scandir(folder) as entries:
                 yield from (entry.name for entry in entries if entry.name.startswith(prefix))

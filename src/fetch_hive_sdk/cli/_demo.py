@@ -1,22 +1,24 @@
-"""`fetch-hive demo`: the whole thing on one screen, with no key and no network."""
+"""`fetch-hive demo`: a tour of the package on one screen, without key and network."""
 
 from __future__ import annotations
 
-import argparse
 import textwrap
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk.testing import AgentAnswer, FakeServer, ToolUse
+
+if TYPE_CHECKING:
+    import argparse
 
 EPILOG = """\
 examples:
   fetch-hive demo
 
 exit codes:
-  0  shown
+  0  success
 """
 
-# What is shown is what runs: each scene is printed, then executed, in one namespace.
+# Each scene is printed and then executed, all in one namespace.
 SCENES = [
     (
         "One call, one answer",
@@ -30,7 +32,7 @@ SCENES = [
         """,
     ),
     (
-        "A stream, printed as it comes",
+        "A stream, printed as it arrives",
         """
         shown = None
         for event in client.invoke_prompt_stream(deployment="summarise", inputs={"text": "A long text."}):
@@ -59,7 +61,7 @@ SCENES = [
         """,
     ),
     (
-        "An agent at work, and a workflow",
+        "An agent with a tool, and a workflow",
         """
         for event in client.invoke_agent_stream(agent="weather-bee", message="Do I need a hat in Bonn?"):
             if event.type == "tool":
@@ -73,7 +75,7 @@ SCENES = [
         """,
     ),
     (
-        "A refused call",
+        "An error",
         """
         from fetch_hive_sdk import NotFoundError
 
@@ -91,15 +93,14 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "demo",
-        help="show what the package does, with no key and no network",
-        description="Start a fake service on this machine and show calls, streams, an agent, a workflow and an error.",
+        help="show what the package does, without key and network",
+        description="Start a fake service on this machine; show calls, a stream, an agent, a workflow and an error.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are called alike
+def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands have one signature
     """Play the scenes against a fake service on a loopback port."""
     fake = FakeServer(delay=0.03)
     fake.answers("summarise", "Fetch Hive helps teams ship.", reasoning="Five words will do.", model="demo-model")
@@ -111,7 +112,7 @@ def run(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are 
         for title, scene in SCENES:
             code = textwrap.dedent(scene).strip()
             print(f"--- {title}\n\n{textwrap.indent(code, '    ')}\n", flush=True)
-            exec(code, names)  # noqa: S102 - our own text, above
+            exec(code, names)  # noqa: S102 - our own code, above
             print(flush=True)
-    print("No key, no network, no bill: the service was a fake on this machine. Yours: fetch-hive serve")
+    print("This was a fake service on this machine: no key, no network, no cost. Start your own: fetch-hive serve")
     return 0

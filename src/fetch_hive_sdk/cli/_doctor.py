@@ -1,8 +1,7 @@
-"""`fetch-hive doctor`: look at all that a call needs, and say what to do about what is wrong."""
+"""`fetch-hive doctor`: checks everything that a call needs, and gives advice for each problem."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,19 +24,20 @@ from ._record import SERVICE
 from ._terminal import Style, in_one_line, paint
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 Result = Literal["ok", "warning", "problem", "skipped"]
 
 FOUND_A_PROBLEM = 8
-_SECONDS = 10.0  # for each step on the network
-_DAYS_LEFT = 14  # of a certificate, before it is worth a warning
-_PROXY_WANTS_A_NAME = 407
-_CLOCK_SECONDS = 30.0  # that the two clocks may differ
+_SECONDS = 10.0  # for each network check
+_DAYS_LEFT = 14  # of a certificate, below which there is a warning
+_PROXY_AUTHENTICATION_REQUIRED = 407
+_CLOCK_SECONDS = 30.0  # allowed difference of the clocks
 _STYLES: dict[Result, Style] = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "dim"}
 
 EPILOG = """\
-Sends no key, and starts no run: its one call to the service asks for the catalogue of error codes.
+Sends no API key and starts no run: its only call to the service gets the catalogue of error codes.
 
 examples:
   fetch-hive doctor
@@ -45,14 +45,14 @@ examples:
   fetch-hive doctor --json
 
 exit codes:
-  0  nothing is a problem
-  8  something is: the line says what to do
+  0  no problems found
+  8  a problem was found: its line gives advice
 """
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check has found."""
+    """The result of a check."""
 
     check: str
     result: Result
@@ -64,27 +64,26 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "doctor",
-        help="look at key, network, clock and versions",
-        description="Look at all that a call needs, a line each, and say what to do about what is wrong.",
+        help="check key, network, clock and versions",
+        description="Check everything that a call needs, one line per check, with advice for each problem.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--offline", action="store_true", help="leave out what needs the network")
+    parser.add_argument("--offline", action="store_true", help="skip the network checks")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the checks; return the exit code."""
+    """Run the checks; return the exit code."""
     findings: list[Finding] = []
     for finding in examine(offline=options.offline):
         findings.append(finding)
         if not options.json:
             print(_line(finding), flush=True)
-    is_well = all(finding.result != "problem" for finding in findings)
+    is_ok = all(finding.result != "problem" for finding in findings)
     if options.json:
-        print(json.dumps({"ok": is_well, "checks": [asdict(finding) for finding in findings]}, indent=2))
-    return 0 if is_well else FOUND_A_PROBLEM
+        print(json.dumps({"ok": is_ok, "checks": [asdict(finding) for finding in findings]}, indent=2))
+    return 0 if is_ok else FOUND_A_PROBLEM
 
 
 def _line(finding: Finding) -> str:
@@ -94,10 +93,10 @@ def _line(finding: Finding) -> str:
 
 
 def examine(*, offline: bool = False) -> Iterator[Finding]:
-    """Make the checks, one after the other.
+    """Run the checks one after the other.
 
     Args:
-        offline: Whether to leave out what needs the network.
+        offline: Whether to skip the network checks.
 
     """
     yield _check_versions()
@@ -107,17 +106,17 @@ def examine(*, offline: bool = False) -> Iterator[Finding]:
     proxy = _check_proxies()
     yield proxy
     if offline:
-        yield Finding("network", "skipped", "not looked at, with --offline")
+        yield Finding("network", "skipped", "not checked, because of --offline")
     elif "problem" in {base_url.result, proxy.result}:
-        yield Finding("network", "skipped", "not looked at, before the problem above is mended")
+        yield Finding("network", "skipped", "not checked, because of the problem above")
     else:
         yield from _examine_network(httpx.URL(_base_url()))
 
 
 def _examine_network(url: httpx.URL) -> Iterator[Finding]:
     if Routes().find(url).proxy:
-        yield Finding("dns", "skipped", "the proxy looks the name up")
-        yield Finding("tls", "skipped", "the proxy is asked to connect: see the service below")
+        yield Finding("dns", "skipped", "the proxy resolves the name")
+        yield Finding("tls", "skipped", "the proxy connects: see the service below")
     else:
         name = _check_name(url)
         yield name
@@ -142,13 +141,13 @@ def _check_versions() -> Finding:
 def _check_key() -> Finding:
     key = os.environ.get("FETCH_HIVE_API_KEY", "").strip()
     if not key:
-        advice = "set it to an API key of the workspace; without one: fetch-hive serve"
+        advice = "set it to an API key of your workspace, or use a fake service: fetch-hive serve"
         return Finding("key", "problem", "FETCH_HIVE_API_KEY is not set", advice)
     try:
         FetchHive(key, SERVICE)
     except ConfigurationError as exc:
-        return Finding("key", "problem", f"FETCH_HIVE_API_KEY cannot be a key: {exc}")
-    # Of a key, only what all keys have in common is shown.
+        return Finding("key", "problem", f"FETCH_HIVE_API_KEY is not a valid key: {exc}")
+    # Show only the prefix that all keys have in common.
     shown = "fhk_***" if key.startswith("fhk_") else "***"
     return Finding("key", "ok", f"FETCH_HIVE_API_KEY is {shown}, {len(key)} characters long")
 
@@ -161,10 +160,8 @@ def _check_base_url() -> Finding:
     try:
         FetchHive("fhk_unused", _base_url())
     except ConfigurationError as exc:
-        return Finding(
-            "base URL", "problem", str(exc), "correct FETCH_HIVE_BASE_URL, or unset it for the service itself"
-        )
-    source = "from FETCH_HIVE_BASE_URL" if os.environ.get("FETCH_HIVE_BASE_URL", "").strip() else "the service itself"
+        return Finding("base URL", "problem", str(exc), "correct FETCH_HIVE_BASE_URL, or unset it to use the service")
+    source = "from FETCH_HIVE_BASE_URL" if os.environ.get("FETCH_HIVE_BASE_URL", "").strip() else "the default"
     return Finding("base URL", "ok", f"{_base_url()}, {source}")
 
 
@@ -190,29 +187,29 @@ def _check_name(url: httpx.URL) -> Finding:
     try:
         found = socket.getaddrinfo(url.host, _port_of(url), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        advice = "is the name right, and this machine online? A proxy, if you need one, goes into HTTPS_PROXY"
-        return Finding("dns", "problem", f"{url.host} is not found: {_reason(exc)}", advice)
+        advice = "check the host name and your network; if you need a proxy, set HTTPS_PROXY"
+        return Finding("dns", "problem", f"cannot resolve {url.host}: {_reason(exc)}", advice)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    told = "is an address" if addresses == [url.host] else f"is {', '.join(addresses[:3])}"
-    return Finding("dns", "ok", f"{url.host} {told}")
+    resolved = "is an IP address" if addresses == [url.host] else f"is {', '.join(addresses[:3])}"
+    return Finding("dns", "ok", f"{url.host} {resolved}")
 
 
 def _check_tls(url: httpx.URL) -> Finding:
     if url.scheme != "https":
-        return Finding("tls", "skipped", "the base URL is plain http")
+        return Finding("tls", "skipped", "the base URL uses http")
     try:
         context = httpx.create_ssl_context()
     except OSError as exc:
-        found = f"the trusted certificates cannot be read: {_reason(exc)}"
+        found = f"cannot read the trusted certificates: {_reason(exc)}"
         return Finding("tls", "problem", found, "correct SSL_CERT_FILE or SSL_CERT_DIR, or unset them")
     try:
         return _shake_hands(url, context)
     except ssl.SSLCertVerificationError as exc:
-        advice = "is the clock right? Behind a company's proxy, point SSL_CERT_FILE to its certificate"
+        advice = "check the clock; behind a company proxy, set SSL_CERT_FILE to its certificate"
         return Finding("tls", "problem", f"the certificate is not trusted: {exc.verify_message}", advice)
     except OSError as exc:
-        advice = "is there a firewall between, or a proxy that should be in HTTPS_PROXY?"
-        return Finding("tls", "problem", f"no secure connection to {url.host}: {_reason(exc)}", advice)
+        advice = "check for a firewall; if you need a proxy, set HTTPS_PROXY"
+        return Finding("tls", "problem", f"cannot connect to {url.host} with TLS: {_reason(exc)}", advice)
 
 
 def _shake_hands(url: httpx.URL, context: ssl.SSLContext) -> Finding:
@@ -224,7 +221,9 @@ def _shake_hands(url: httpx.URL, context: ssl.SSLContext) -> Finding:
     days = int((ends - time.time()) // (24 * 60 * 60))
     found = f"{protocol}, certificate valid for {days} more days"
     if days < _DAYS_LEFT:
-        return Finding("tls", "warning", found, "the service has to renew it soon; or is a proxy between?")
+        return Finding(
+            "tls", "warning", found, "the certificate must be renewed soon, by the service or by a proxy in between"
+        )
     return Finding("tls", "ok", found)
 
 
@@ -234,7 +233,7 @@ def _check_service(url: httpx.URL) -> Iterator[Finding]:
         with httpx.Client(timeout=_SECONDS, mounts=loopback_mounts(url)) as client:
             response = client.get(f"{str(url).rstrip('/')}/error_codes")
     except (httpx.HTTPError, OSError) as exc:
-        advice = "is it the right base URL, is there a firewall or a proxy between?"
+        advice = "check the base URL, and for a firewall or a proxy in between"
         yield Finding("service", "problem", f"no answer: {_reason(exc)}", advice)
         return
     ended = time.time()
@@ -244,14 +243,16 @@ def _check_service(url: httpx.URL) -> Iterator[Finding]:
 
 def _judge(response: httpx.Response, seconds: float) -> Finding:
     answered = f"GET /error_codes answered {response.status_code} after {seconds:.2f} s"
-    if response.status_code == _PROXY_WANTS_A_NAME:
-        return Finding("service", "problem", answered, "the proxy wants a user name and password in its address")
+    if response.status_code == _PROXY_AUTHENTICATION_REQUIRED:
+        return Finding("service", "problem", answered, "add the user name and password to the URL of the proxy")
     if response.is_server_error:
-        return Finding("service", "problem", answered, "the service is out of order: try later")
+        return Finding("service", "problem", answered, "the service has a problem: try again later")
     if not response.is_success:
-        return Finding("service", "warning", answered, "the base URL may be wrong, or a stand-in knows no catalogue")
+        return Finding("service", "warning", answered, "check the base URL; a gateway or fake may lack this endpoint")
     if "json" not in response.headers.get("content-type", ""):
-        return Finding("service", "warning", f"{answered}, and no JSON", "the base URL may be wrong: a page answers")
+        return Finding(
+            "service", "warning", f"{answered} without JSON", "check the base URL: it seems to be a web page"
+        )
     return Finding("service", "ok", answered)
 
 
@@ -259,14 +260,14 @@ def _compare_clocks(date: Optional[str], now: float) -> Finding:
     try:
         there = parsedate_to_datetime(date or "")
     except (TypeError, ValueError, IndexError):
-        return Finding("clock", "skipped", "the service does not tell the time")
+        return Finding("clock", "skipped", "the answer has no date")
     if there.tzinfo is None:
         there = there.replace(tzinfo=timezone.utc)
     seconds = (datetime.fromtimestamp(now, timezone.utc) - there).total_seconds()
     if abs(seconds) <= _CLOCK_SECONDS:
-        return Finding("clock", "ok", "as that of the service")
+        return Finding("clock", "ok", "same as that of the service")
     direction = "ahead of" if seconds > 0 else "behind"
-    advice = "set it: certificates and dates to wait for are read wrongly"
+    advice = "set the clock: certificates and retry times depend on it"
     return Finding("clock", "warning", f"{abs(seconds):.0f} s {direction} that of the service", advice)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Optional, TextIO, Union, cast
+from typing import TYPE_CHECKING, Callable, Union, cast
 
 from pydantic import ValidationError
 
 from fetch_hive_sdk import AgentReply, AgentRequest, InvokeRequest, ReasoningEvent, ResponseEvent, WorkflowRequest
 
-from ._calling import add_options, call, pair, print_json, prints_utf8, refuse, scalar
+from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar
 from ._terminal import complain, in_one_line, paint, show
 
 if TYPE_CHECKING:
@@ -37,16 +36,16 @@ examples:
   fetch-hive invoke --workflow invoice-triage --input vendor=Northwind
   fetch-hive invoke --agent AGENT --message "Draft a reply to ticket 8841" --thread ticket-8841 --stream
 
-The key comes from FETCH_HIVE_API_KEY; there is no option for it, as commands are kept in histories.
+The API key is read from FETCH_HIVE_API_KEY. There is no option for it, because shells store their history.
 
-With --json, a failure is a JSON object on stderr, too.
+With --json, errors are printed to stderr as JSON objects.
 
 exit codes:
-  0  answered                        5  no usable answer: not reached, or not in time
-  1  the answer cannot be written    6  an answer that is not as the API promises
-  2  an argument is wrong            7  the run failed or broke off; what came is on stdout
-  3  no key, a bad base URL or proxy 130, 141  Ctrl-C, closed pipe
-  4  refused by the service
+  0  success                         5  no answer: connection failed, or timeout
+  1  the answer cannot be written    6  the answer does not match the API
+  2  invalid argument                7  the run failed or the stream broke; its output is on stdout
+  3  no key, invalid base URL/proxy  130, 141  Ctrl-C, closed pipe
+  4  error response of the service
 """
 
 
@@ -55,16 +54,19 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "invoke",
         help="run a prompt, a workflow or an agent",
-        description="Run a prompt, a workflow or an agent: the text to stdout, everything else to stderr.",
+        description="Run a prompt, a workflow or an agent. Prints its text to stdout and everything else to stderr.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("deployment", nargs="?", help="the name of the deployment of a prompt")
-    parser.add_argument("--workflow", metavar="NAME", help="in its place, the deployment of a workflow")
-    parser.add_argument("--agent", metavar="ID", help="in its place, the id of an agent")
-    parser.add_argument("--message", metavar="TEXT", help="what the agent is asked")
-    parser.add_argument("--thread", metavar="NAME", help="the conversation with the agent; without it, no memory")
-    parser.add_argument("--variant", help="the name of the variant")
+    parser.add_argument("deployment", nargs="?", help="the deployment of a prompt")
+    parser.add_argument("--workflow", metavar="NAME", help="run the deployment of a workflow instead")
+    parser.add_argument("--agent", metavar="ID", help="run the agent with this id instead")
+    parser.add_argument("--message", metavar="TEXT", help="the message to the agent")
+    parser.add_argument(
+        "--thread",
+        metavar="NAME",
+        help="the thread of the conversation with the agent; without it, the agent has no memory",
+    )
+    parser.add_argument("--variant", help="the variant of the deployment")
     parser.add_argument(
         "--input",
         type=pair,
@@ -82,31 +84,22 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="data for the logs; numbers, true, false, null and a text in quotes are read as JSON; may be repeated",
+        help="data for the logs; numbers, true, false, null and quoted strings are parsed as JSON; may be repeated",
     )
-    parser.add_argument("--user", help="your id of the person who calls")
+    parser.add_argument("--user", help="your id for the end user")
     add_options(parser, with_workspace=False)
-    parser.add_argument("--stream", action="store_true", help="print the text as it is being written")
-    parser.add_argument("--reasoning", action="store_true", help="print what the model thought, too, to stderr")
+    parser.add_argument("--stream", action="store_true", help="print the text as it arrives")
+    parser.add_argument("--reasoning", action="store_true", help="print the reasoning of the model to stderr")
     parser.add_argument(
-        "--json", action="store_true", help="print the whole answer as JSON; with --stream each event, on a line"
+        "--json", action="store_true", help="print the whole answer as JSON; with --stream, one event per line"
     )
     parser.set_defaults(run=run, parser=parser)
 
 
 def _json_object(path: str) -> dict[str, object]:
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        raise argparse.ArgumentTypeError("cannot read -: the standard input is closed")
-    try:
-        # Bytes: json knows UTF-8 from UTF-16, with a mark at the beginning or not, better than the locale does.
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        value: object = json.loads(data)
-    except OSError as exc:
-        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
-    except (ValueError, RecursionError):
-        raise argparse.ArgumentTypeError(f"{path} is not JSON") from None
+    value = read_json(path)
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{path} must hold a JSON object")
+        raise argparse.ArgumentTypeError(f"{path} must contain a JSON object")
     return cast("dict[str, object]", value)
 
 
@@ -129,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
 def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowRequest, AgentRequest]:
     parser: argparse.ArgumentParser = options.parser
     _check_combination(parser, options)
-    # What was not given is not sent: an empty object would be.
+    # None is not sent, unlike an empty object.
     common = {"user": options.user, "metadata": {name: scalar(value) for name, value in options.metadata} or None}
     try:
         if options.agent is not None:
@@ -146,15 +139,15 @@ def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowR
 
 def _check_combination(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if [options.deployment, options.workflow, options.agent].count(None) != 2:  # noqa: PLR2004 - one of three
-        parser.error("pass a deployment, --workflow NAME or --agent ID, and one of them only")
+        parser.error("pass exactly one of a deployment, --workflow NAME or --agent ID")
     if (options.agent is None) != (options.message is None):
-        parser.error("--agent and --message go together")
+        parser.error("--agent and --message must be used together")
     if options.agent is None and options.thread is not None:
-        parser.error("--thread goes with --agent")
+        parser.error("--thread requires --agent")
     if options.agent is not None and (options.variant is not None or options.input or options.input_json):
-        parser.error("--variant and --input go with a deployment: an agent takes a --message")
+        parser.error("--variant and --input cannot be combined with --agent: pass a --message")
     if options.workflow is not None and (options.stream or options.reasoning):
-        parser.error("a workflow has no stream and no reasoning")
+        parser.error("--stream and --reasoning cannot be combined with --workflow")
 
 
 def _print_run(workflow_run: WorkflowRun, options: argparse.Namespace) -> int:
@@ -167,7 +160,7 @@ def _print_run(workflow_run: WorkflowRun, options: argparse.Namespace) -> int:
     if workflow_run.status != "failed":
         return 0
     if not options.json:
-        complain(in_one_line(f"the run failed: {workflow_run.error or 'the service does not say why'}"))
+        complain(in_one_line(f"the run failed: {workflow_run.error or 'no reason given'}"))
     return 7
 
 
@@ -176,8 +169,8 @@ def _print(answer: Union[InvokeResponse, AgentReply], options: argparse.Namespac
         print_json(answer.raw)
         return
     if options.reasoning and answer.reasoning:
-        _think(answer.reasoning.rstrip("\n") + "\n")
-    # Flushed: the answer has been paid for, and what follows may fail.
+        _print_reasoning(answer.reasoning.rstrip("\n") + "\n")
+    # Flush the billed answer before anything else can fail.
     print(show(answer.response, sys.stdout), flush=True)
     if isinstance(answer, AgentReply):
         _print_approvals(answer.pending_tool_approvals)
@@ -187,10 +180,10 @@ def _print(answer: Union[InvokeResponse, AgentReply], options: argparse.Namespac
 def _print_approvals(approvals: Sequence[PendingToolApproval]) -> None:
     for approval in approvals:
         what = in_one_line(approval.summary or approval.tool_name or "a tool call")
-        complain(f"waits for a decision: {what} (approval {approval.approval_id})")
+        complain(f"waiting for approval: {what} (approval {approval.approval_id})")
 
 
-def _think(text: str) -> None:
+def _print_reasoning(text: str) -> None:
     print(paint(show(text, sys.stderr), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
 
 
@@ -201,7 +194,7 @@ def _stream(client: FetchHive, request: Union[InvokeRequest, AgentRequest], opti
                 print(json.dumps(event.raw, ensure_ascii=not prints_utf8()), flush=True)
         else:
             _print_events(stream, with_reasoning=options.reasoning)
-        # Raises what the service has told by an event.
+        # Raises the error of an error event.
         answer = stream.collect()
         if isinstance(answer, AgentReply) and not options.json:
             _print_approvals(answer.pending_tool_approvals)
@@ -212,14 +205,14 @@ def _print_events(stream: Union[PromptStream, AgentStream], *, with_reasoning: b
         is_thinking = False
         for event in stream:
             if isinstance(event, ReasoningEvent) and with_reasoning:
-                _think(event.response)
+                _print_reasoning(event.response)
             if is_thinking and not isinstance(event, ReasoningEvent):
                 print(file=sys.stderr, flush=True)
             is_thinking = isinstance(event, ReasoningEvent) and with_reasoning
             if isinstance(event, ResponseEvent):
                 print(show(event.response, sys.stdout), end="", flush=True)
     finally:
-        # What has been paid for stays on the screen, on lines of its own.
+        # End the line of the billed text before an error message.
         if stream.partial.text and not stream.partial.text.endswith("\n"):
             print(flush=True)
     if stream.partial.usage:
@@ -229,5 +222,5 @@ def _print_events(stream: Union[PromptStream, AgentStream], *, with_reasoning: b
 def _print_usage(usage: Usage) -> None:
     if usage.total_tokens is not None:
         prompt, completion = usage.prompt_tokens.total_tokens, usage.completion_tokens.total_tokens
-        told = f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})"
-        print(paint(told, "dim", sys.stderr), file=sys.stderr)
+        counts = f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})"
+        print(paint(counts, "dim", sys.stderr), file=sys.stderr)

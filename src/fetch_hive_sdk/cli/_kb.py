@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Callable
 
@@ -10,6 +9,8 @@ from ._calling import EXIT_CODES, add_options, call, print_json, refuse
 from ._terminal import in_one_line, show
 
 if TYPE_CHECKING:
+    import argparse
+
     from fetch_hive_sdk import FetchHive
 
 EPILOG = f"""\
@@ -18,7 +19,7 @@ examples:
   fetch-hive kb search KNOWLEDGE_BASE "refund window" --limit 5
   fetch-hive kb search KNOWLEDGE_BASE "refund window" --type full_text --json
 
-A search is billed, and never sent twice.
+Searches are billed, and never repeated.
 
 {EXIT_CODES}"""
 
@@ -32,21 +33,22 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="list and search knowledge bases",
         description="List the knowledge bases of a workspace, or search one of them.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True, dest="action")
-    listing = actions.add_parser("list", help="list them", description="List the knowledge bases.")
-    listing.add_argument("--json", action="store_true", help="print all that the service knows, as JSON")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    listing = actions.add_parser("list", help="list knowledge bases", description="List the knowledge bases.")
+    listing.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     listing.set_defaults(run=run_list, parser=listing)
-    search = actions.add_parser("search", help="search one", description="Search a knowledge base.")
+    search = actions.add_parser("search", help="search a knowledge base", description="Search a knowledge base.")
     search.add_argument("id", help="the id of the knowledge base")
-    search.add_argument("query", help="what is looked for")
-    search.add_argument("--type", choices=_TYPES, default="hybrid", help="how it is searched; hybrid")
-    search.add_argument("--limit", type=int, default=8, metavar="NUMBER", help="how many chunks at most, 1 to 20; 8")
+    search.add_argument("query", help="the search query")
+    search.add_argument("--type", choices=_TYPES, default="hybrid", help="the type of search; default: hybrid")
     search.add_argument(
-        "--threshold", type=float, default=0.0, metavar="SCORE", help="how well a chunk has to fit, 0 to 1; 0"
+        "--limit", type=int, default=8, metavar="NUMBER", help="the maximum number of chunks, 1 to 20; default: 8"
     )
-    search.add_argument("--json", action="store_true", help="print the whole answer, as JSON")
+    search.add_argument(
+        "--threshold", type=float, default=0.0, metavar="SCORE", help="the minimum score of a chunk, 0 to 1; default: 0"
+    )
+    search.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     search.set_defaults(run=run_search, parser=search)
     for action in (listing, search):
         add_options(action)
@@ -80,7 +82,7 @@ def run_search(options: argparse.Namespace) -> int:
             chunk_limit=options.limit,
             score_threshold=options.threshold,
         )
-        # What is inside is not documented: without --json it is shown all the same, and may change its form.
+        # The API does not document the shape of the matches, so they are always printed as JSON.
         print_json(found.raw if options.json else found.response)
         return 0
 

@@ -1,8 +1,7 @@
-"""`fetch-hive prompts`: the typed prompts of a module, compared with a file of deployments, or as JSON schemas."""
+"""`fetch-hive prompts`: compares typed prompts with a file of deployments, or prints their JSON schemas."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import sys
@@ -17,13 +16,14 @@ from fetch_hive_sdk.emulator import Emulator
 from ._terminal import complain, paint
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping
 
-USUAL_FILE = Path("fetch-hive.toml")
+DEFAULT_FILE = Path("fetch-hive.toml")
 FOUND_A_DIFFERENCE = 8
 
 EPILOG = """\
-MODULE is imported, with the current folder in front of the path.
+MODULE is imported with the current folder first in sys.path.
 
 examples:
   fetch-hive prompts check my_app.prompts
@@ -31,8 +31,8 @@ examples:
   fetch-hive prompts schema my_app.prompts
 
 exit codes:
-  0  printed; nothing differs
-  2  an argument, the module or the file is wrong
+  0  success; no differences
+  2  invalid argument, module or file
   8  a prompt and its deployment differ
 """
 
@@ -41,10 +41,9 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "prompts",
-        help="check typed prompts, print their schemas",
+        help="check typed prompts or print their schemas",
         description="Compare the typed prompts of a module with a file of deployments, or print their JSON schemas.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
     check = tasks.add_parser(
@@ -52,15 +51,15 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="compare typed prompts with a file of deployments",
         description="List the typed prompts of a module, and compare their variables with a file of deployments.",
     )
-    check.add_argument("module", metavar="MODULE", help="the module of the prompts, such as my_app.prompts")
-    check.add_argument("--file", type=Path, metavar="FILE", help="a TOML file of deployments; fetch-hive.toml")
+    check.add_argument("module", metavar="MODULE", help="the module with the prompts, such as my_app.prompts")
+    check.add_argument("--file", type=Path, metavar="FILE", help="a TOML file of deployments; default: fetch-hive.toml")
     check.set_defaults(run=run_check)
     schema = tasks.add_parser(
         "schema",
         help="print the JSON schemas of inputs and outputs",
         description="Print the JSON schemas of the inputs and outputs of the typed prompts of a module.",
     )
-    schema.add_argument("module", metavar="MODULE", help="the module of the prompts, such as my_app.prompts")
+    schema.add_argument("module", metavar="MODULE", help="the module with the prompts, such as my_app.prompts")
     schema.set_defaults(run=run_schema)
 
 
@@ -69,21 +68,21 @@ def run_check(options: argparse.Namespace) -> int:
     prompts = _import(options.module)
     if not prompts:
         return 2
-    path = options.file or USUAL_FILE
+    path = options.file or DEFAULT_FILE
     try:
         emulator = Emulator.from_file(path)
     except ConfigurationError as exc:
         complain(str(exc))
         return 2
-    are_equal = True
+    all_match = True
     for name, prompt in prompts.items():
         found = emulator.differences(prompt)
-        are_equal = are_equal and not found
+        all_match = all_match and not found
         word = paint("differs", "red", sys.stdout) if found else paint("ok     ", "green", sys.stdout)
         print(word, _describe(name, prompt))
         for difference in found:
             print(f"        {difference}")
-    return 0 if are_equal else FOUND_A_DIFFERENCE
+    return 0 if all_match else FOUND_A_DIFFERENCE
 
 
 def run_schema(options: argparse.Namespace) -> int:
@@ -118,16 +117,29 @@ def _output_schema_of(prompt: Prompt[..., Any]) -> dict[str, Any]:
 
 
 def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
-    """Return the prompts of a module by name; None, and a line that says why, if there are none."""
+    """Return the prompts of a module by name. If there are none, print the reason and return None or an empty dict."""
     sys.path.insert(0, "")
     try:
         names = vars(importlib.import_module(module))
-    except Exception as exc:  # noqa: BLE001 - a module may raise anything
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a module may raise anything
         complain(f"cannot import {module}: {type(exc).__name__}: {exc}")
         return None
     finally:
         sys.path.remove("")
     prompts = {name: cast("Prompt[..., Any]", value) for name, value in names.items() if isinstance(value, Prompt)}
     if not prompts:
-        complain(f"{module} has no typed prompts: functions that are decorated with @prompt")
-    return prompts
+        complain(f"{module} has no typed prompts: decorate functions with @prompt")
+    problems = {name: _problem_of(prompt) for name, prompt in prompts.items()}
+    for name, problem in problems.items():
+        if problem:
+            complain(f"{name} of {module} has no JSON schema: {problem}")
+    return None if any(problems.values()) else prompts
+
+
+def _problem_of(prompt: Prompt[..., Any]) -> Optional[str]:
+    """Say why a prompt has no schemas; None if it has."""
+    try:
+        _schemas_of(prompt)
+    except Exception as exc:  # noqa: BLE001 - the types are those of the caller
+        return f"{type(exc).__name__}: {exc}".partition("\n")[0]
+    return None

@@ -1,8 +1,7 @@
-"""`fetch-hive record`: keep the calls of a command, in any language."""
+"""`fetch-hive record`: records the calls of a command in any language."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from contextlib import ExitStack
@@ -17,27 +16,28 @@ from ._running import add_command_to, check_command, run_command
 from ._terminal import complain
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 SERVICE = "https://api.fetchhive.com/v1"
-"""Where the API is, if the environment does not say otherwise."""
+"""The default base URL of the API."""
 
 _PLAIN_WORD = re.compile(r"(?!-)[\w./-]+")
 
 EPILOG = """\
-The command finds a proxy on this machine in its FETCH_HIVE_BASE_URL, which passes its calls on to where that pointed
-before, with the key that the command sends. The key is not recorded.
+The command runs with FETCH_HIVE_BASE_URL set to a proxy on this machine. The proxy forwards its calls, with the API key
+that the command sends, to the previous FETCH_HIVE_BASE_URL or the service. The key is not recorded.
 
-The file: with --out FILE.json that one. With a folder, one that is named after the command, so that the same command
-writes the same file again: `pytest tests` writes pytest-tests.json, `python app.py` python-app.py.json.
+With --out FILE.json, the calls are recorded in that file. With a folder, the file is named after the command: `pytest
+tests` writes pytest-tests.json, `python app.py` writes python-app.py.json.
 
 examples:
   fetch-hive record --out cassettes -- pytest tests
   fetch-hive record --out cassettes/shop.json -- node shop.js
 
-exit codes: that of the command; 128 and the number of the signal that ended it; and
-  1  the cassette cannot be written    3    a bad base URL or proxy
-  2  an argument is wrong              126, 127  the command cannot be run, or is not there
+exit codes: that of the command, or 128 plus the number of the signal that ended it, or
+  1  the cassette cannot be written    3         invalid base URL or proxy
+  2  invalid argument                  126, 127  the command cannot be run, or was not found
 """
 
 
@@ -49,14 +49,13 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         help="run a command and record its calls",
         description="Run a command and record the calls that it makes to Fetch Hive in a cassette.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("cassettes"),
         metavar="PATH",
-        help="the file, if it ends in .json or .jsonl, else the folder of the file; cassettes",
+        help="a file that ends in .json or .jsonl, or a folder; default: cassettes",
     )
     add_command_to(parser)
     parser.set_defaults(run=run, parser=parser)
@@ -66,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     check_command(options)
     if not options.command:
-        options.parser.error("a command is needed: fetch-hive record -- COMMAND")
+        options.parser.error("the command is missing: fetch-hive record -- COMMAND")
     file = file_for(options.out, options.command)
     upstream = os.environ.get("FETCH_HIVE_BASE_URL") or SERVICE
     try:
         check_proxies()
-        # Only to have it checked. The key is the command's business.
+        # Only checks the base URL. The command has its own key.
         FetchHive("fhk_unused", upstream)
     except ConfigurationError as exc:
         complain(str(exc))
@@ -88,9 +87,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def file_for(out: Path, command: Sequence[str]) -> Path:
-    """Return the file for the calls of a command, named after the program and the word after it.
+    """Return the file for the calls of a command, named after the program and its first argument.
 
-    Not after more: arguments may hold anything, a password for one, and the same command must find its file again.
+    Further arguments are ignored, because they may contain secrets, or change with each run.
     """
     if out.suffix in {".json", ".jsonl"}:
         return out

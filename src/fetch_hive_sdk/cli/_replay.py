@@ -1,4 +1,4 @@
-"""`fetch-hive replay`: answer from a cassette, to a command or to whoever calls."""
+"""`fetch-hive replay`: answers the calls of a command, or of any program, from a cassette."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ examples:
   fetch-hive replay cassettes/pytest-tests.json -- pytest tests
   fetch-hive replay cassettes/shop.json --port 8765 --pace 1
 
-A call that is not in the cassette is answered with 404, told on stderr, and makes the exit code 1.
+A call that was not recorded gets a 404 and a message on stderr, and sets the exit code to 1.
 
-exit codes: that of the command, if there is one; 128 and the number of the signal that ended it; and
+exit codes: that of the command, or 128 plus the number of the signal that ended it, or
   0  stopped
-  1  a call was not recorded; the port is taken
-  2  an argument or the file is wrong
-  126, 127  the command cannot be run, or is not there
+  1  a call was not recorded, or the port is in use
+  2  invalid argument or file
+  126, 127  the command cannot be run, or was not found
 """
 
 
@@ -36,32 +36,36 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "replay",
         usage="fetch-hive replay FILE [--port N] [--pace FACTOR] [--repeat] [-- COMMAND [ARGUMENT ...]]",
-        help="answer from what was recorded",
-        description="Run a command whose calls are answered from a cassette. Without a command, serve the cassette on "
-        "a loopback port until stopped.",
+        help="answer calls from a cassette",
+        description="Run a command and answer its calls from a cassette. Without a command, serve the cassette on a "
+        "loopback port until stopped.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the cassette")
-    parser.add_argument("--port", type=port, default=0, metavar="N", help="the port; a free one if not given")
+    parser.add_argument("--port", type=port, default=0, metavar="N", help="the port; default: a free one")
     parser.add_argument(
-        "--pace", type=factor, default=0.0, help="how fast streams come: 0 at once, 1 as they were recorded; 0"
+        "--pace",
+        type=factor,
+        default=0.0,
+        help="the pace of streams: 0 at once, 1 as recorded, 2 twice as slow; default: 0",
     )
-    parser.add_argument("--repeat", action="store_true", help="answer a call more often than it was recorded")
+    parser.add_argument(
+        "--repeat", action="store_true", help="repeat the last answer for calls made more often than recorded"
+    )
     add_command_to(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
 def factor(text: str) -> float:
-    """Read a pace. argparse says "invalid factor value" of what is no number."""
+    """Parse a pace. argparse reports "invalid factor value" for other strings."""
     pace = float(text)
-    if not 0 <= pace <= 1000:  # noqa: PLR2004 - nobody waits so long
-        raise argparse.ArgumentTypeError("a pace is from 0 to 1000")
+    if not 0 <= pace <= 1000:  # noqa: PLR2004 - a generous limit
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1000")
     return pace
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command, or serve until the process is told to stop; return the exit code."""
+    """Run the command, or serve until the process is stopped; return the exit code."""
     check_command(options)
     try:
         cassette = replay(options.file, pace=options.pace, repeat=options.repeat)
@@ -84,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run_with(command: Sequence[str], url: str) -> int:
-    # A key of the environment has no business here.
+    # Keep a real key out of the command.
     return run_command(command, url, {"FETCH_HIVE_API_KEY": TEST_KEY})
 
 
@@ -92,10 +96,10 @@ def _serve(cassette: Cassette, file: str, url: str) -> int:
     with stop_on_signal() as stopped:
         print(f"Serving {file} on {url} until stopped (Ctrl-C). For your program:\n")
         print(f"export FETCH_HIVE_API_KEY={TEST_KEY}\nexport FETCH_HIVE_BASE_URL={url}\n", flush=True)
-        told = 0
-        # In short waits: on some systems a wait without end hears no signals.
+        reported = 0
+        # With a timeout, because waiting without one blocks signals on some systems.
         while not stopped.wait(0.2):
-            for mistake in cassette.mistakes[told:]:
+            for mistake in cassette.mistakes[reported:]:
                 complain(mistake)
-                told += 1
+                reported += 1
     return 0

@@ -1,8 +1,7 @@
-"""`fetch-hive requests`: what became of an earlier call."""
+"""`fetch-hive requests`: looks up the status of an earlier call."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING, Callable
 
@@ -10,6 +9,8 @@ from ._calling import EXIT_CODES, add_options, call, print_json, refuse, seconds
 from ._terminal import in_one_line, show
 
 if TYPE_CHECKING:
+    import argparse
+
     from fetch_hive_sdk import FetchHive, RequestRecord
 
 EPILOG = f"""\
@@ -17,7 +18,7 @@ examples:
   fetch-hive requests get req_019d52846ea37682b03522fd0695cc43
   fetch-hive requests wait req_019d52846ea37682b03522fd0695cc43 --max-wait 60 --json
 
-A run that failed is an answer like any other: read its status. Every look counts against the daily cap.
+A failed run is not an error of the command: check its status. Every lookup counts against the daily limit.
 
 {EXIT_CODES}"""
 
@@ -26,19 +27,22 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
     parser = add_parser(
         "requests",
-        help="look up what became of an earlier call",
-        description="Look up an earlier call by its request id.",
+        help="look up the status of an earlier call",
+        description="Look up the status of an earlier call by its request id.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True, dest="action")
-    for name, text in (("get", "look it up once"), ("wait", "look it up until it has ended")):
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, dest="action")
+    for name, text in (("get", "look up a call once"), ("wait", "wait until a call has ended")):
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        action.add_argument("id", help="the request id, as in an answer or an error")
-        action.add_argument("--json", action="store_true", help="print all that the service knows, as JSON")
+        action.add_argument("id", help="the request id, from an answer or an error")
+        action.add_argument("--json", action="store_true", help="print the whole record as JSON")
         if name == "wait":
             action.add_argument(
-                "--max-wait", type=seconds, default=600.0, metavar="SECONDS", help="how long to wait at most; 600"
+                "--max-wait",
+                type=seconds,
+                default=600.0,
+                metavar="SECONDS",
+                help="the maximum time to wait; default: 600",
             )
         add_options(action, with_workspace=False)
         action.set_defaults(run=run, parser=action)

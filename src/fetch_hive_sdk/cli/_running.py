@@ -1,4 +1,4 @@
-"""Runs a command of the user's with a service on a loopback port."""
+"""Runs the user's command with a service on a loopback port."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _NOT_FOUND = 127
 
 
 def add_command_to(parser: argparse.ArgumentParser) -> None:
-    """Let a parser see a command that stands where it should not, to say so."""
+    """Let a parser accept a command without `--`, so that `check_command` can report it."""
     parser.add_argument("misplaced", nargs="*", help=argparse.SUPPRESS)
 
 
 def check_command(options: argparse.Namespace) -> None:
-    """Check that the command stands after `--`.
+    """Check that the command follows `--`.
 
     Raises:
-        SystemExit: It does not.
+        SystemExit: `--` is missing.
 
     """
     if options.misplaced:
@@ -38,44 +38,44 @@ def check_command(options: argparse.Namespace) -> None:
 
 
 def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) -> int:
-    """Run a command whose FETCH_HIVE_BASE_URL points to this machine, and return its exit code as a shell would.
+    """Run a command with FETCH_HIVE_BASE_URL set to this machine; return its exit code like a shell.
 
     Args:
         command: The command and its arguments.
-        url: The base URL for it.
-        changed: Further variables of its environment.
+        url: The base URL for the command.
+        changed: Other environment variables to set.
 
     Returns:
-        The exit code; 128 and the number of the signal that ended it; 126 or 127 if it could not be started.
+        The exit code, or 128 plus the number of the signal that ended it; 126 or 127 if it cannot be started.
 
     """
     environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **no_proxy_for_loopback()}
     try:
-        # The user's own words, and no shell.
+        # The user's own command, without a shell.
         process = subprocess.Popen(command, env=environment)  # noqa: S603
     except OSError as exc:
         complain(f"cannot run {command[0]}: {exc.strerror}")
         return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
-    with _left_to(process):
+    with _forward_signals(process):
         code = process.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _left_to(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
-    """Let the command decide what Ctrl-C means: a terminal sends it to both. Pass on what is sent to this process."""
+def _forward_signals(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
+    """Ignore Ctrl-C, which a terminal also sends to the command, and forward other signals to the command."""
 
-    def nothing(number: int, frame: FrameType | None) -> None:
-        """Not SIG_IGN: that would be handed down to commands."""
+    def ignore(number: int, frame: FrameType | None) -> None:
+        """Not SIG_IGN, which the command would inherit."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a signal handler is called with
+    def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
         process.send_signal(number)
 
-    handlers = {"SIGINT": nothing, "SIGQUIT": nothing, "SIGTERM": pass_on, "SIGHUP": pass_on}
+    handlers = {"SIGINT": ignore, "SIGQUIT": ignore, "SIGTERM": forward, "SIGHUP": forward}
     previous: dict[signal.Signals, Any] = {}
     for name, handler in handlers.items():
         number: Optional[signal.Signals] = getattr(signal, name, None)
-        # What is ignored from the start, as below nohup, stays so.
+        # Keep signals ignored that were ignored at the start, as by nohup.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             previous[number] = signal.signal(number, handler)
     try:

@@ -1,4 +1,4 @@
-"""An emulator of Fetch Hive: a fake service whose deployments are described in Python or TOML, with a page of calls.
+"""An emulator of Fetch Hive: a fake service with deployments described in Python or TOML, and a page that shows calls.
 
 from fetch_hive_sdk.emulator import Deployment, Emulator
 

@@ -1,4 +1,4 @@
-"""Descriptions of the deployments of an `Emulator`, in Python and in TOML. Answers nothing by itself."""
+"""Descriptions of deployments for an `Emulator`, in Python and in TOML."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 VariableType = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
 
-# Of JSON values. A boolean comes first: to Python it is an int, too.
+# The types of JSON. Boolean comes first, because bool is a subclass of int.
 _TYPES: dict[str, type] = {
     "boolean": bool,
     "string": str,
@@ -34,12 +34,12 @@ _TYPES: dict[str, type] = {
     "object": dict,
 }
 
-# {{name}} is a way to write {name} itself. All other braces are what they are: an answer may be JSON.
+# {{name}} escapes {name}. Other braces are literal, because an answer may be JSON.
 _FIELD = re.compile(r"\{\{([\w-]+)\}\}|\{([\w-]+)\}")
 
 
 def _refuse(reason: str, *at: Union[str, int]) -> PydanticCustomError:
-    # Not as the template: Pydantic would fill in the braces of a reason that quotes some.
+    # The reason is a parameter, because Pydantic would expand braces in the template.
     return PydanticCustomError("deployment", "{reason}", {"reason": reason, "at": at})
 
 
@@ -51,14 +51,14 @@ class _Model(BaseModel, frozen=True):
 
 
 class Variable(_Model, frozen=True):
-    """A variable of a prompt. In a file, its type alone will do: `text = "string"`."""
+    """A variable of a prompt. In a file, a string is its type: `text = "string"`."""
 
     type: VariableType = "any"
-    """The type of JSON that a value must have; "any" for all of them."""
+    """The required JSON type of a value; "any" allows every type."""
     required: bool = True
-    """Whether a call without it is refused. A variable with a default is never required."""
+    """Whether calls without it are rejected. A variable with a default is never required."""
     default: Any = None
-    """Its value where a call has none."""
+    """The value in calls without one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -68,17 +68,17 @@ class Variable(_Model, frozen=True):
     @model_validator(mode="after")
     def _check_default(self) -> Self:
         if self.default is not None and not (has_type(self.default, self.type) and is_json(self.default)):
-            raise _refuse(f"must be of the type {self.type}", "default")
+            raise _refuse(f"must be of type {self.type}", "default")
         return self
 
 
 def name_type(value: object) -> str:
-    """Name the type of a JSON value as JSON does."""
+    """Return the name of the JSON type of a value."""
     return next((name for name, kind in _TYPES.items() if isinstance(value, kind)), "null")
 
 
 def is_json(value: object) -> bool:
-    """Return whether JSON can carry a value. It has no dates, for one, as TOML does."""
+    """Return whether a value can be written as JSON. Dates of TOML cannot, for example."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
@@ -87,105 +87,105 @@ def is_json(value: object) -> bool:
 
 
 def has_type(value: object, wanted: str) -> bool:
-    """Return whether a JSON value is of a type of `Variable`."""
+    """Return whether a JSON value has a type of `Variable`."""
     return wanted in {"any", name_type(value)} or (wanted, name_type(value)) == ("number", "integer")
 
 
 # --- Answers ---------------------------------------------------------------------------------------------------------
 
 AnswerText = Union[str, "dict[str, Any]"]
-"""A text with `{name}` for the variables; or a table of such, which is answered as JSON."""
+"""A string with `{name}` for variables, or a table of such strings, which is returned as JSON."""
 
 
 def _read_answer(value: object) -> object:
     if value is not None:
-        _check_turns(cast("list[object]", value) if isinstance(value, list) else [value])
+        _check_answers(cast("list[object]", value) if isinstance(value, list) else [value])
     return cast("Any", value)
 
 
-def _check_turns(turns: list[object]) -> None:
-    if not turns or not all(isinstance(turn, (str, dict)) for turn in turns):
-        raise _refuse("must be a text, a table, or a list of those")
-    if not is_json(turns):
-        raise _refuse("has a value that JSON cannot carry, a date for one")
+def _check_answers(answers: list[object]) -> None:
+    if not answers or not all(isinstance(answer, (str, dict)) for answer in answers):
+        raise _refuse("must be a string, a table, or a list of these")
+    if not is_json(answers):
+        raise _refuse("has a value that is not valid JSON, such as a date")
 
 
 class Tokens(_Model, frozen=True):
-    """The tokens that a run is said to have used."""
+    """The reported token usage of a run."""
 
     prompt_tokens: int = Field(default=0, ge=0)
-    """Tokens of the prompt."""
+    """Tokens in the prompt."""
     cached_tokens: int = Field(default=0, ge=0)
-    """How many of those came from a cache."""
+    """Prompt tokens that came from a cache."""
     completion_tokens: int = Field(default=0, ge=0)
-    """Tokens of the answer, reasoning included."""
+    """Tokens in the answer, including reasoning."""
     reasoning_tokens: int = Field(default=0, ge=0)
-    """How many of those were reasoning."""
+    """Answer tokens that were reasoning."""
 
 
 MIDWAY = {"cut", "stall", "end", "error"}
-"""The faults that let an answer begin."""
+"""The faults in the middle of an answer."""
 
 
 def _read_fault(value: object) -> str:
     word = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
     if word in MIDWAY or re.fullmatch(r"[45]\d\d", word):
         return word
-    raise _refuse("must be a status from 400 to 599, cut, stall, end or error")
+    raise _refuse("must be a status from 400 to 599, or cut, stall, end or error")
 
 
 class PlannedFault(_Model, frozen=True):
-    """Something that goes wrong with some calls of a deployment."""
+    """A fault in some calls of a deployment."""
 
     fault: Annotated[Union[int, str], PlainValidator(_read_fault)]
-    """A status from 400 to 599; or "cut", "stall", "end" or "error", which go wrong in the middle of the answer."""
+    """An error status from 400 to 599; or "cut", "stall", "end" or "error", which happen in mid-answer."""
     every: Optional[int] = Field(default=None, ge=1)
-    """Each how many calls; None for all."""
+    """Every how many calls it happens; None means every call."""
     first: Optional[int] = Field(default=None, ge=1)
-    """How many calls from the first on, in place of `every`."""
+    """How many of the first calls it happens in; replaces `every`."""
     message: Optional[str] = None
-    """What the service says, with a status or "error"."""
+    """The error message, for a status or "error"."""
     error_code: Optional[str] = None
-    """The machine-readable code of that; None for the one that the API documents, if there is one."""
+    """The machine-readable error code; None means the documented code of the status, if there is one."""
     retry_after: Optional[float] = Field(default=None, ge=0, le=86400, allow_inf_nan=False)
-    """Seconds for the header `Retry-After`, with a status."""
+    """Seconds in the header `Retry-After`, for a status."""
 
     @model_validator(mode="after")
-    def _check_what_goes_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.every is not None and self.first is not None:
-            raise _refuse("every and first exclude each other", "first")
+            raise _refuse("cannot be combined with every", "first")
         without = {"error": ["retry_after"]}.get(str(self.fault), ["message", "error_code", "retry_after"])
         for name in without if self.fault in MIDWAY else []:
             if getattr(self, name) is not None:
-                raise _refuse(f"{self.fault} cannot say that", name)
+                raise _refuse(f"cannot be combined with the fault {self.fault}", name)
         return self
 
 
 class Variant(_Model, frozen=True):
-    """What a variant of a deployment says otherwise than the deployment."""
+    """The settings of a variant that differ from its deployment."""
 
     answer: Annotated[Union[AnswerText, list[AnswerText], None], PlainValidator(_read_answer)] = None
-    """What it says: a text, in which `{name}` stands for a variable; a table of such, which is answered as JSON; or a
-    list, taken in turn. None for the inputs themselves, as JSON."""
+    """The answer: a string, in which `{name}` is replaced by a variable; a table of such strings, which is returned as
+    JSON; or a list of answers, which are returned in turn. None returns the inputs as JSON."""
     reasoning: Optional[str] = None
-    """What the model thought before, with `{name}` for the variables."""
+    """The reasoning of the model, with `{name}` for variables."""
     model: str = Answer.model
     """The name of the model."""
     usage: Optional[Tokens] = None
-    """The tokens; None to count the words."""
+    """The token usage; None counts words as tokens."""
     delay: Optional[float] = Field(default=None, ge=0, le=3600, allow_inf_nan=False)
-    """Seconds between two events of a stream; None for those of the server."""
+    """Seconds between the events of a stream; None means the `delay` of the server."""
     faults: list[PlannedFault] = Field(default_factory=list[PlannedFault])
-    """What goes wrong. Of several that are due, the first."""
+    """The faults. If several are due in a call, the first one happens."""
 
 
 class DeploymentTable(Variant, frozen=True):
-    """A deployment without its name, which stands before it in a file."""
+    """A deployment without its name, which is the key of its table in a file."""
 
     variables: Optional[dict[str, Variable]] = None
-    """What it takes, by name. None for what its answer needs, each required and of any type."""
+    """The variables by name. None means those used in its answers, each required and of any type."""
     variants: dict[str, Variant] = Field(default_factory=dict[str, Variant])
-    """What differs, by the name of the variant. Without any, every variant is answered alike."""
+    """The variants by name. Without any, calls of every variant get the same answer."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -193,15 +193,15 @@ class DeploymentTable(Variant, frozen=True):
             for place, text in _texts_of(self):
                 for name in _names_in(text):
                     if name not in self.variables:
-                        raise _refuse(f"{{{name}}} is not among the variables{_guess(name, self.variables)}", *place)
+                        raise _refuse(f"{{{name}}} is not one of the variables{_suggest(name, self.variables)}", *place)
         return self
 
 
 class Deployment(DeploymentTable, frozen=True):
-    """A deployment that an `Emulator` serves."""
+    """A deployment of an `Emulator`."""
 
     name: str = Field(min_length=1)
-    """Its name."""
+    """The name of the deployment."""
 
 
 def _texts_of(deployment: DeploymentTable) -> Iterator[tuple[tuple[Union[str, int], ...], str]]:
@@ -228,17 +228,17 @@ def _names_in(text: str) -> list[str]:
 
 
 def variables_of(deployment: DeploymentTable) -> Mapping[str, Variable]:
-    """Return what a deployment takes: what is written, else what its texts need."""
+    """Return the variables of a deployment: the described ones, or else those used in its answers."""
     if deployment.variables is not None:
         return deployment.variables
     return {name: Variable() for _, text in _texts_of(deployment) for name in _names_in(text)}
 
 
-def fill_in(said: object, values: Mapping[str, object]) -> object:
-    """Replace each `{name}` in a text, or in the texts of a table. A text that is a name alone becomes the value."""
-    if isinstance(said, dict):
-        return {key: _fill_in_value(item, values) for key, item in cast("dict[str, object]", said).items()}
-    return _fill_in_text(str(said), values)
+def fill_in(answer: object, values: Mapping[str, object]) -> object:
+    """Replace `{name}` in a string or in the strings of a table, where a string of `{name}` alone keeps its type."""
+    if isinstance(answer, dict):
+        return {key: _fill_in_value(item, values) for key, item in cast("dict[str, object]", answer).items()}
+    return _fill_in_text(str(answer), values)
 
 
 def _fill_in_value(value: object, values: Mapping[str, object]) -> object:
@@ -257,7 +257,7 @@ def _fill_in_text(text: str, values: Mapping[str, object]) -> str:
 
 
 def as_text(value: object) -> str:
-    """Write a JSON value: a text as it is, anything else as JSON."""
+    """Return a string unchanged, and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -265,12 +265,12 @@ def as_text(value: object) -> str:
 
 
 class DeploymentFile(_Model, frozen=True):
-    """What a file says."""
+    """The content of a file of deployments."""
 
     api_key: Optional[SecretStr] = Field(default=None, min_length=1)
-    """The only key that is let in; None for any."""
+    """The only accepted API key; None accepts any."""
     delay: float = Field(default=0.0, ge=0, le=3600, allow_inf_nan=False)
-    """Seconds between two events of a stream, for the deployments that say none."""
+    """Seconds between the events of a stream, for deployments without a `delay`."""
     deployments: dict[str, DeploymentTable] = Field(default_factory=dict[str, DeploymentTable])
     """The deployments, by name."""
 
@@ -279,24 +279,24 @@ def read_file(path: Path) -> DeploymentFile:
     """Read a file of deployments.
 
     Raises:
-        ConfigurationError: It cannot be read, is not TOML, or has a value that is not valid. The message has the file
-            and the reason, and the line of a syntax error or the path of a value, such as `deployments.d.answer`.
+        ConfigurationError: The file cannot be read, is not TOML, or has an invalid value. The message has the file, the
+            reason, and the line of a syntax error or the path of a value, such as `deployments.d.answer`.
 
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as exc:
-        raise ConfigurationError(f"{path}: cannot be read: {exc.strerror}") from None
+        raise ConfigurationError(f"{path}: cannot read the file: {exc.strerror}") from None
     except UnicodeDecodeError as exc:
         line = exc.object.count(b"\n", 0, exc.start) + 1
-        raise ConfigurationError(f"{path}:{line}: this is not UTF-8") from None
+        raise ConfigurationError(f"{path}:{line}: not valid UTF-8") from None
     try:
         return DeploymentFile.model_validate(read_toml(text))
     except TOMLError as exc:
         raise ConfigurationError(f"{path}:{exc.line}: {exc.reason}") from None
     except ValidationError as exc:
         problems = exc.errors(include_url=False, include_input=False)
-        # A key that is missing has often been misspelt: then the misspelling is reported.
+        # A missing key is often a misspelt one: report the unknown key first.
         misspelt = [problem for problem in problems if problem["type"] == "extra_forbidden"]
         raise ConfigurationError(f"{path}: {_explain((misspelt or problems)[0])}") from None
 
@@ -305,7 +305,7 @@ def _explain(problem: ErrorDetails) -> str:
     place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
     where = ".".join(map(str, place))
     if problem["type"] == "extra_forbidden":
-        return f"{where} is unknown{_guess(str(place[-1]), _KEYS)}"
+        return f"{where} is unknown{_suggest(str(place[-1]), _KEYS)}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     return f"{where}: {problem['msg']}"
@@ -315,7 +315,7 @@ _MODELS = (DeploymentFile, DeploymentTable, Variable, Tokens, PlannedFault)
 _KEYS = {name for model in _MODELS for name in model.model_fields}
 
 
-def _guess(word: str, known: Iterable[str]) -> str:
-    """Say what was perhaps meant."""
+def _suggest(word: str, known: Iterable[str]) -> str:
+    """Return a suggestion for an unknown word; an empty string without one."""
     close = difflib.get_close_matches(word, sorted(known), 1)
-    return f": is it {close[0]}?" if close else ""
+    return f": did you mean {close[0]}?" if close else ""

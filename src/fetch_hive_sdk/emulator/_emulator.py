@@ -1,4 +1,4 @@
-"""A fake service that answers as its deployments are described, their faults included."""
+"""A fake service that answers, and fails, as its deployments are described."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import InvokeRequest
     from fetch_hive_sdk.testing._answers import Behaviour
     from fetch_hive_sdk.testing._reply import Reply, Step
+    from fetch_hive_sdk.testing._scripted import CallT, ScriptedAnswers, ScriptT
 
     from ._typed import AnyPrompt, Served
 
-# The codes that the API documents for a status.
+# The documented error codes of statuses.
 _ERROR_CODES = {
     401: "validation_error",
     402: "insufficient_hosted_llm_credits",
@@ -56,24 +57,24 @@ _ERROR_CODES = {
 }
 
 
-CALLBACK_SECONDS = 0.5  # between two looks at what is to be called back
+CALLBACK_SECONDS = 0.5  # between checks for due callbacks
 
 
 class Emulator(FakeServer):
-    """A `FakeServer` that keeps to descriptions of deployments, from Python or from a file.
+    """A `FakeServer` with deployments described in Python or in a file.
 
-    It refuses what the service refuses: unknown deployments and variants (404), and inputs that are missing or of the
-    wrong type (422). What `answers`, `fails` and `streams` tell of a deployment comes before its description.
+    Like the service, it rejects unknown deployments and variants (404) and missing inputs or inputs of the wrong type
+    (422). Answers scripted with `answers`, `fails` or `streams` override the description of a deployment.
 
     Args:
-        *deployments: The deployments: described, or typed prompts. A prompt refuses the inputs that its signature
-            refuses, and answers with an example of its output, or with the value of a pair `(prompt, value)`.
-        default: The answer of deployments that are not described, as for `FakeServer`. None: 404.
-        api_key: The only key that is let in; None for any.
-        delay: Seconds between two events of a stream, for the deployments that say none.
+        *deployments: Descriptions or typed prompts. A typed prompt rejects inputs that do not match its signature, and
+            answers with an example of its output, or with the value of a pair `(prompt, value)`.
+        default: The answer of deployments without a description, as for `FakeServer`. None means 404.
+        api_key: The only accepted API key; None accepts any.
+        delay: Seconds between the events of a stream, for deployments without a `delay`.
 
     Raises:
-        ValueError: Two deployments have the same name, or there is no example of the output of a typed prompt.
+        ValueError: Two deployments have the same name, or no example of a typed prompt's output can be made.
 
     Example:
         ```python
@@ -94,9 +95,9 @@ class Emulator(FakeServer):
         described = read_served(deployments)
         names = [deployment.name for deployment in described]
         if len(set(names)) < len(names):
-            raise ValueError("two deployments have the same name")
+            raise ValueError(f"two deployments have the same name: {max(names, key=names.count)!r}")
         self._deployments = _Deployments(dict(zip(names, described)))
-        self._file: Optional[_File] = None
+        self._file: Optional[_WatchedFile] = None
 
     @classmethod
     def from_file(
@@ -106,31 +107,31 @@ class Emulator(FakeServer):
 
         Args:
             path: The TOML file.
-            default: What deployments answer that are not in it. None: 404.
-            delay: Seconds between two events of a stream, for the deployments that say none; None for what the file
-                says.
+            default: The answer of deployments that are not in the file. None means 404.
+            delay: Seconds between the events of a stream, for deployments without a `delay`; None means the `delay` in
+                the file.
 
         Returns:
-            The emulator. It reads the file again when `reload` is called.
+            The emulator. `reload` reads the file again.
 
         Raises:
-            ConfigurationError: The file cannot be read or is wrong. The message has the file and the reason, and
-                the line of a syntax error or the path of a value.
+            ConfigurationError: The file cannot be read or is invalid. The message has the file, the reason, and the
+                line of a syntax error or the path of a value.
 
         """
         emulator = cls(default=default)
-        emulator._file = _File(Path(path), delay)
+        emulator._file = _WatchedFile(Path(path), delay)
         emulator.reload()
         return emulator
 
     def reload(self) -> bool:
-        """Read the file again if it has changed. Turns and faults are then counted anew.
+        """Read the file again if it has changed. This restarts the count of answers and faults.
 
         Returns:
-            Whether it has changed. A file that is gone has not: editors replace files.
+            Whether the file has changed. A missing file counts as unchanged, because editors replace files.
 
         Raises:
-            ConfigurationError: The file is wrong now. What it said before goes on being served.
+            ConfigurationError: The changed file is invalid. Its previous content is still served.
 
         """
         content = self._file.read_changes() if self._file else None
@@ -148,8 +149,8 @@ class Emulator(FakeServer):
             prompt: The prompt.
 
         Returns:
-            A sentence for each variable that is missing, superfluous or of another type of JSON, and for a deployment
-            or a variant that is not described; empty if they agree.
+            A sentence for each variable that is missing, unknown or of another JSON type, and for a deployment or
+            variant without a description. Empty if they match.
 
         """
         return list(differences(prompt, self._deployments.tables.get(prompt.deployment)))
@@ -158,24 +159,24 @@ class Emulator(FakeServer):
     def serve(self, port: int = 0, delay: Optional[float] = None, *, page: bool = False) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
 
-        Signed callbacks are delivered by themselves, soon after the call, to addresses on this machine.
+        Signed callbacks to addresses on this machine are delivered automatically, soon after the call.
 
         Args:
-            port: The port; 0 for a free one.
-            delay: Seconds between two events of a stream, for the deployments that say none; None for the emulator's
-                own `delay`.
-            page: Whether a browser is shown the calls, on the `/` of the port.
+            port: The port; 0 chooses a free one.
+            delay: Seconds between the events of a stream, for deployments without a `delay`; None means the `delay` of
+                the emulator.
+            page: Whether to serve a page at `/` that shows the calls.
 
         Returns:
-            The URL to give to a client as `base_url`.
+            The `base_url` for clients.
 
         Raises:
-            OSError: The port is taken.
+            OSError: The port is in use.
 
         """
         handler = self.handle if delay is None else partial(self._respond, delay=delay)
         shown = Page(handler) if page else None
-        with serve(shown.handle if shown else handler, port) as address, self._calling_back():
+        with serve(shown.handle if shown else handler, port) as address, self._deliver_when_due():
             try:
                 yield f"{address}{API_PATH}"
             finally:
@@ -183,7 +184,7 @@ class Emulator(FakeServer):
                     shown.close()
 
     @contextmanager
-    def _calling_back(self) -> Generator[None, None, None]:
+    def _deliver_when_due(self) -> Generator[None, None, None]:
         """Deliver callbacks as they fall due, until the block is left."""
         is_over = threading.Event()
 
@@ -200,32 +201,32 @@ class Emulator(FakeServer):
             thread.join()
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
-        # Read once: another thread may reload.
+        # Read the attribute once, because another thread may reload.
         deployments = self._deployments
-        is_scripted = not self._behaviours.keys().isdisjoint({(call.deployment, call.variant), (call.deployment, None)})
-        if is_scripted or call.deployment not in deployments.tables:
+        if self._prompts.has(call.deployment, call.variant) or call.deployment not in deployments.tables:
             return super()._answer_prompt(call, delay)
-        script, performance = deployments.answer(call)
-        reply = _cut_short(prompt_reply(script, call, self._keep_run(script, call)), performance.fault)
-        return reply.paced(delay if performance.delay is None else performance.delay)
+        script, delivery = deployments.answer(call)
+        reply = _cut_short(prompt_reply(script, call, self._store_run(script, call)), delivery.fault)
+        return reply.paced(delay if delivery.delay is None else delivery.delay)
 
-    def _described(self) -> set[tuple[str, Optional[str]]]:
-        return {*super()._described(), *((name, None) for name in self._deployments.tables)}
+    def _known(self, answers: ScriptedAnswers[CallT, ScriptT]) -> set[tuple[str, Optional[str]]]:
+        described = self._deployments.tables if answers.title == self._prompts.title else ()
+        return {*super()._known(answers), *((name, None) for name in described)}
 
 
-# --- Which answer, and which fault ----------------------------------------------------------------------------------
+# --- Answers and faults ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Performance:
-    """How an answer is given."""
+class _Delivery:
+    """The pace of an answer, and the fault in the middle of it."""
 
     delay: Optional[float] = None
     fault: Optional[PlannedFault] = None
 
 
-class _File:
-    """A file that may change."""
+class _WatchedFile:
+    """A file of deployments that is read again when it changes."""
 
     def __init__(self, path: Path, delay: Optional[float]) -> None:
         self.delay = delay
@@ -233,20 +234,20 @@ class _File:
         self._seen: object = None
 
     def read_changes(self) -> Optional[DeploymentFile]:
-        """Return what the file says; None if it is as it was, or gone for now."""
+        """Return the content of the file; None if it has not changed or does not exist."""
         signature = None
         with suppress(OSError):
-            facts = self._path.stat()
-            signature = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+            stat = self._path.stat()
+            signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if self._seen is not None and signature in {None, self._seen}:
             return None
-        # Before it is read: what is written meanwhile is read the next time.
+        # Stored before the file is read, so that a change in between is read the next time.
         self._seen = signature
         return read_file(self._path)
 
 
 class _Deployments:
-    """The described deployments, and how often each has been called."""
+    """The described deployments, with counters of their calls and answers."""
 
     def __init__(self, tables: Mapping[str, DeploymentTable]) -> None:
         self.tables = tables
@@ -254,25 +255,25 @@ class _Deployments:
         self._answers: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def answer(self, call: InvokeRequest) -> tuple[Script, _Performance]:
-        """Answer a call of one of the deployments."""
+    def answer(self, call: InvokeRequest) -> tuple[Script, _Delivery]:
+        """Return the answer to a call of a described deployment."""
         table = self.tables[call.deployment]
         name = call.variant if call.variant in table.variants else ""
         if table.variants and not name and call.variant not in {None, "", "default"}:
             known = ", ".join(map(repr, sorted(table.variants)))
-            message = f"The deployment {call.deployment!r} has no variant {call.variant!r}: known are {known}"
-            return Refusal(404, message), _Performance()
+            message = f"The deployment {call.deployment!r} has no variant {call.variant!r}. Known variants: {known}"
+            return Refusal(404, message), _Delivery()
         values, problem = _read_inputs(variables_of(table), call.inputs)
         if isinstance(table, TypedDeployment):
             problem = table.check(call.variant, call.inputs)
         if problem:
-            return problem, _Performance()
+            return problem, _Delivery()
         variant = _as_variant(table, name or "")
-        fault, turn = self._take_turn((call.deployment, name or ""), variant)
-        return _compose(variant, turn, values, fault), _Performance(variant.delay, fault)
+        fault, turn = self._count_call((call.deployment, name or ""), variant)
+        return _compose(variant, turn, values, fault), _Delivery(variant.delay, fault)
 
-    def _take_turn(self, key: tuple[str, str], variant: Variant) -> tuple[Optional[PlannedFault], int]:
-        """Return the fault that is due, and how many answers were given before. What fails is no answer."""
+    def _count_call(self, key: tuple[str, str], variant: Variant) -> tuple[Optional[PlannedFault], int]:
+        """Return the fault that is due, and the number of earlier answers. A fault is not an answer."""
         with self._lock:
             self._calls[key] += 1
             fault = next((fault for fault in variant.faults if _is_due(fault, self._calls[key])), None)
@@ -295,7 +296,7 @@ def _as_variant(deployment: DeploymentTable, name: str) -> Variant:
 def _read_inputs(
     variables: Mapping[str, Variable], inputs: Mapping[str, object]
 ) -> tuple[dict[str, object], Optional[Refusal]]:
-    """Return the values of the variables, the others too, and the refusal of what is missing or wrong."""
+    """Return all inputs with defaults added, and a refusal if a variable is missing or has the wrong type."""
     values = {name: value for name, value in inputs.items() if value is not None}
     for name, variable in variables.items():
         if name not in values and variable.default is not None:
@@ -305,7 +306,7 @@ def _read_inputs(
         elif name in values and not has_type(values[name], variable.type):
             kind = name_type(values[name])
             return values, Refusal(
-                422, f"inputs.{name} must be of the type {variable.type}, not {kind}", "validation_error"
+                422, f"inputs.{name} must be of type {variable.type}, not {kind}", "validation_error"
             )
     return values, None
 
@@ -313,8 +314,8 @@ def _read_inputs(
 def _compose(variant: Variant, turn: int, values: Mapping[str, object], fault: Optional[PlannedFault]) -> Script:
     if fault is not None and fault.fault not in MIDWAY:
         return _refuse(int(fault.fault), fault)
-    said = variant.answer[turn % len(variant.answer)] if isinstance(variant.answer, list) else variant.answer
-    text = as_text(dict(values) if said is None else fill_in(said, values))
+    answer = variant.answer[turn % len(variant.answer)] if isinstance(variant.answer, list) else variant.answer
+    text = as_text(dict(values) if answer is None else fill_in(answer, values))
     reasoning = None if variant.reasoning is None else as_text(fill_in(variant.reasoning, values))
     usage = None if variant.usage is None else _as_usage(variant.usage)
     if fault is None or fault.fault != "error":
@@ -347,7 +348,7 @@ _ENDINGS: dict[Union[int, str], list[Step]] = {"cut": [Fault.BREAK], "stall": [F
 
 
 def _cut_short(reply: Reply, fault: Optional[PlannedFault]) -> Reply:
-    """Return the first half of a reply, with the fault that comes in place of the second."""
+    """Return the first half of a reply, followed by the fault."""
     if fault is None or fault.fault not in _ENDINGS:
         return reply
     steps = list(reply.steps)

@@ -1,4 +1,4 @@
-"""An example of a JSON schema: one that it names, else its defaults, else the smallest value. Knows no deployments."""
+"""Makes an example for a JSON schema: its own example, else its default, else the smallest value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 Schema = dict[str, Any]
 
-_OF_FORMATS = {
+_FORMAT_EXAMPLES = {
     "date": "2000-01-01",
     "date-time": "2000-01-01T00:00:00Z",
     "time": "00:00:00Z",
@@ -22,14 +22,14 @@ _OF_FORMATS = {
 
 
 class NoExampleError(ValueError):
-    """A schema whose smallest value contains itself."""
+    """The smallest value of a schema contains itself."""
 
 
 def example_of(schema: Schema) -> object:
-    """Return an example of a schema. It may not fit: of a pattern or a validator of Python nothing is known.
+    """Return an example for a schema. It may be invalid, because patterns and Python validators are ignored.
 
     Raises:
-        NoExampleError: Its smallest value contains itself.
+        NoExampleError: The smallest value of the schema contains itself.
 
     """
     return _Examples(schema.get("$defs", {})).of(schema, ())
@@ -40,7 +40,7 @@ class _Examples:
         self._definitions = definitions
 
     def of(self, schema: Schema, within: tuple[str, ...]) -> object:
-        """Return an example; `within` are the definitions that it is a part of."""
+        """Return an example for a schema inside the definitions `within`."""
         for name in ("examples", "enum"):
             if schema.get(name):
                 return cast("list[object]", schema[name])[0]
@@ -73,7 +73,7 @@ class _Examples:
             fixed = [self.of(item, within) for item in schema.get("prefixItems", [])]
             return fixed + [self.of(schema.get("items", {}), within)] * (schema.get("minItems", 0) - len(fixed))
         if kind == "string":
-            return str(_OF_FORMATS.get(schema.get("format", ""), "")).ljust(schema.get("minLength", 0), "x")
+            return str(_FORMAT_EXAMPLES.get(schema.get("format", ""), "")).ljust(schema.get("minLength", 0), "x")
         if kind in {"integer", "number"}:
             return _smallest_number(schema)
         return False if kind == "boolean" else None

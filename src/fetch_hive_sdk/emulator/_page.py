@@ -1,4 +1,4 @@
-"""The page of a server: shows a browser on this machine the calls as they come in."""
+"""The page of a server, which shows its calls live in a browser on this machine."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_NEWS = "/events"
+_FEED = "/events"
 
-# What calls say is for this page alone, and none of it may run.
+# Only this page may read the calls, and nothing in them may run as code.
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -40,10 +40,10 @@ _HEADERS = {
 
 
 class Page:
-    """Stands before a handler: answers for the page, and lets it answer all else.
+    """Serves the page, and passes all other requests to a handler.
 
     Args:
-        handler: Who answers the calls.
+        handler: Answers the calls.
 
     """
 
@@ -52,40 +52,40 @@ class Page:
         self._log = CallLog(handler)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request for the page, or have it answered."""
+        """Answer a request for the page, or pass it to the handler."""
         path = request.url.path
-        if request.method in {"GET", "HEAD"} and (path in _FILES or path == _NEWS):
-            return (_refuse_strangers(request) or self._show(path)).respond(request)
-        # What is not a call, such as /favicon.ico, is not worth a line.
+        if request.method in {"GET", "HEAD"} and (path in _FILES or path == _FEED):
+            return (_refuse_other_origins(request) or self._show(path)).respond(request)
+        # Requests that are not calls, such as /favicon.ico, are not logged.
         is_call = request.method == "POST" or path.startswith(f"{API_PATH}/")
         return self._log.handle(request) if is_call else self._handler(request)
 
     def close(self) -> None:
-        """Let the browsers go."""
+        """End the feeds of all browsers."""
         self._log.close()
 
     def _show(self, path: str) -> Reply:
-        if path == _NEWS:
-            return Reply(200, {**_HEADERS, "Content-Type": "text/event-stream"}, self._news())
+        if path == _FEED:
+            return Reply(200, {**_HEADERS, "Content-Type": "text/event-stream"}, self._feed())
         name, media_type = _FILES[path]
         content = (resources.files("fetch_hive_sdk.emulator") / "page" / name).read_bytes()
         return Reply(200, {**_HEADERS, "Content-Type": media_type}, [content])
 
-    def _news(self) -> Iterator[bytes]:
-        # Browsers come back soon after a server that was started again.
+    def _feed(self) -> Iterator[bytes]:
+        # Browsers reconnect soon after the server was restarted.
         yield b"retry: 1000\n\n"
         for message in self._log.follow():
-            # A comment shows whether the browser is still there.
+            # Writing a comment fails if the browser has disconnected.
             yield b": \n\n" if message is None else b"data: %s\n\n" % json.dumps(message, allow_nan=False).encode()
 
 
-def _refuse_strangers(request: httpx.Request) -> Optional[Reply]:
-    """Refuse requests under a name that is not this machine's, and those of other pages for the news."""
-    # A site may let its own name point here, and read what its pages then get: but that name is in the header.
+def _refuse_other_origins(request: httpx.Request) -> Optional[Reply]:
+    """Refuse requests for a host name other than this machine's, and other pages' requests for the feed."""
+    # Against DNS rebinding: a site may point its own name here, but that name is in the Host header.
     if not is_loopback(request.url.host):
-        return _refuse("This page is shown under the names of this machine only, such as 127.0.0.1 and localhost.\n")
-    if request.url.path == _NEWS and request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-        return _refuse("The news of this page are for the page itself.\n")
+        return _refuse("This page is only served to the names of this machine, such as 127.0.0.1 and localhost.\n")
+    if request.url.path == _FEED and request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return _refuse("Only this page itself may read its feed.\n")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Reads TOML, with whichever reader this Python has. Knows nothing of deployments."""
+"""Reads TOML with `tomllib`, or `tomli` before Python 3.11."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fetch_hive_sdk import ConfigurationError
 
 
 class TOMLError(ValueError):
-    """A text that is not TOML. `line` is where, from 1; `reason` is why."""
+    """Invalid TOML, with the `line` (from 1) and the `reason`."""
 
     def __init__(self, reason: str, line: int) -> None:
         super().__init__(reason)
@@ -20,18 +20,18 @@ class TOMLError(ValueError):
 
 
 def read_toml(text: str) -> dict[str, object]:
-    """Return what a text says.
+    """Parse TOML.
 
     Raises:
-        TOMLError: It is not TOML.
-        ConfigurationError: This Python has no reader of TOML.
+        TOMLError: The text is not valid TOML.
+        ConfigurationError: No TOML reader is installed.
 
     """
     loads = _reader()
     try:
         return loads(text)
     except RecursionError:
-        raise TOMLError("it is nested too deeply", 1) from None
+        raise TOMLError("nested too deeply", 1) from None
     except ValueError as exc:
         found = re.search(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", str(exc), re.DOTALL)
         reason, line = found.groups() if found else (str(exc), None)
@@ -42,4 +42,4 @@ def _reader() -> Callable[[str], dict[str, object]]:
     for name in ("tomllib", "tomli"):
         with suppress(ImportError):
             return cast("Callable[[str], dict[str, object]]", importlib.import_module(name).loads)
-    raise ConfigurationError("Python before 3.11 cannot read TOML by itself: pip install tomli")
+    raise ConfigurationError("Python before 3.11 needs tomli to read TOML: pip install tomli")

@@ -1,4 +1,4 @@
-"""Typed prompts as deployments: how an `Emulator` serves one, and how one differs from a description."""
+"""Typed prompts as deployments of an `Emulator`, and comparison with described deployments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from fetch_hive_sdk.testing import Refusal
 
-from ._deployments import Deployment, Variant, variables_of
+from ._deployments import Deployment, Variant, name_type, variables_of
 from ._examples import example_of
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ _FIELD = re.compile(r"\{([\w-]+)\}")
 
 
 class TypedDeployment(Deployment, frozen=True):
-    """A deployment that was made of typed prompts: of one, or of one for each variant."""
+    """A deployment made from typed prompts: one prompt, or one for each variant."""
 
     _prompts: dict[str, AnyPrompt] = PrivateAttr(default_factory=dict[str, Any])
 
     @classmethod
-    def made_of(cls, name: str, prompts: Mapping[str, AnyPrompt], answers: Mapping[str, str]) -> TypedDeployment:
-        """Return the deployment of prompts and their answers, by variant."""
-        # One alone answers every variant, as a description without variants does.
+    def from_prompts(cls, name: str, prompts: Mapping[str, AnyPrompt], answers: Mapping[str, str]) -> TypedDeployment:
+        """Return the deployment of prompts and their answers by variant."""
+        # A single prompt answers all variants, like a description without variants.
         variants = {key: Variant(answer=text) for key, text in answers.items() if key} if len(answers) > 1 else {}
         answer = answers.get("", next(iter(answers.values())))
         deployment = cls(name=name, answer=answer, variables={}, variants=variants)
@@ -42,7 +42,7 @@ class TypedDeployment(Deployment, frozen=True):
         return deployment
 
     def check(self, variant: Optional[str], inputs: Mapping[str, object]) -> Optional[Refusal]:
-        """Return the refusal of inputs that the signature refuses; None if it takes them."""
+        """Return a refusal of inputs that do not match the signature; None if they do."""
         prompt = self._prompts.get(variant or "") or next(iter(self._prompts.values()))
         try:
             prompt.inputs.model_validate_json(to_json(inputs))
@@ -54,10 +54,10 @@ class TypedDeployment(Deployment, frozen=True):
 
 
 def read_served(given: Iterable[Served]) -> list[Deployment]:
-    """Return the deployments of what an emulator is given. Typed prompts of one deployment are its variants.
+    """Return the arguments of an emulator as deployments. Typed prompts of one deployment become its variants.
 
     Raises:
-        ValueError: There is no example of an output, or it does not fit; or two prompts are the same variant.
+        ValueError: An output has no valid example, or two prompts are the same variant.
 
     """
     deployments: list[Deployment] = []
@@ -70,14 +70,14 @@ def read_served(given: Iterable[Served]) -> list[Deployment]:
         prompt = item[0] if isinstance(item, tuple) else item
         name, variant = prompt.deployment, prompt.variant or ""
         if variant in prompts.setdefault(name, {}):
-            raise ValueError(f"two typed prompts are the same variant of the deployment {name!r}")
+            raise ValueError(f"two typed prompts have the deployment {name!r} and the same variant")
         prompts[name][variant] = prompt
         answers.setdefault(name, {})[variant] = _answer_of(item)
-    return [*deployments, *(TypedDeployment.made_of(name, prompts[name], answers[name]) for name in prompts)]
+    return [*deployments, *(TypedDeployment.from_prompts(name, prompts[name], answers[name]) for name in prompts)]
 
 
 def _answer_of(item: Union[AnyPrompt, tuple[AnyPrompt, object]]) -> str:
-    """Return what a prompt answers, with braces as a description writes them."""
+    """Return the answer of a prompt, with braces escaped as in a description."""
     prompt = item[0] if isinstance(item, tuple) else item
     adapter = _adapter_of(prompt)
     try:
@@ -88,9 +88,11 @@ def _answer_of(item: Union[AnyPrompt, tuple[AnyPrompt, object]]) -> str:
         value = adapter.validate_json(text)
     except (ValueError, TypeError) as exc:
         reason = (
-            f"{prompt!r} has no example of its output" if item is prompt else f"{prompt!r} cannot answer this value"
+            f"cannot make an example of the output of {prompt!r}"
+            if item is prompt
+            else f"invalid answer for {prompt!r}"
         )
-        raise ValueError(f"{reason}: pass a value of its type, as in Emulator((prompt, value))") from exc
+        raise ValueError(f"{reason}: pass a value of its output type, as in Emulator((prompt, value))") from exc
     return _FIELD.sub(r"{{\1}}", value if prompt.output is str else text)
 
 
@@ -99,13 +101,13 @@ def _adapter_of(prompt: AnyPrompt) -> TypeAdapter[Any]:
     return output if isinstance(output, TypeAdapter) else TypeAdapter(output)
 
 
-# --- What differs ----------------------------------------------------------------------------------------------------
+# --- Comparison ------------------------------------------------------------------------------------------------------
 
 
 def differences(prompt: AnyPrompt, table: Optional[DeploymentTable]) -> Iterator[str]:
-    """Say in what a typed prompt differs from the description of its deployment."""
+    """Yield the differences between a typed prompt and the description of its deployment."""
     if table is None:
-        yield f"the deployment {prompt.deployment} is not described"
+        yield f"the deployment {prompt.deployment} has no description"
         return
     if prompt.variant not in {None, "", "default", *table.variants} and table.variants:
         yield f"the deployment {prompt.deployment} has no variant {prompt.variant}"
@@ -116,10 +118,10 @@ def differences(prompt: AnyPrompt, table: Optional[DeploymentTable]) -> Iterator
         if name in own:
             yield from _differences_of(name, types_of(own[name], schema.get("$defs", {})), variable)
         elif variable.required and variable.default is None:
-            yield f"the variable {name} is missing: the deployment requires it"
+            yield f"the variable {name} is missing, but required by the deployment"
     if table.variables is not None:
-        for name in own.keys() - described.keys():
-            yield f"the variable {name} is superfluous: the deployment does not take it"
+        for name in (name for name in own if name not in described):
+            yield f"the variable {name} is unknown to the deployment"
 
 
 def _differences_of(name: str, types: set[str], variable: Variable) -> Iterator[str]:
@@ -128,15 +130,17 @@ def _differences_of(name: str, types: set[str], variable: Variable) -> Iterator[
     accepted |= set[str]() if is_required else {"null"}
     wrong = sorted(types - accepted - {"any"})
     if wrong and variable.type != "any":
-        yield f"the variable {name} is {' or '.join(sorted(types))}: the deployment takes {variable.type}"
+        yield f"the variable {name} is {' or '.join(sorted(types))}, but {variable.type} in the deployment"
 
 
 def types_of(schema: dict[str, Any], definitions: Mapping[str, dict[str, Any]]) -> set[str]:
-    """Return the types of JSON that a schema allows; "any" where it does not say."""
+    """Return the JSON types that a schema allows; "any" if it does not restrict them."""
     if "$ref" in schema:
         return types_of(definitions[str(schema["$ref"]).rpartition("/")[2]], definitions)
     for name in ("anyOf", "oneOf", "allOf"):
         if name in schema:
             return set[str]().union(*(types_of(item, definitions) for item in schema[name]))
+    if "enum" in schema and "type" not in schema:
+        return set(map(name_type, schema["enum"]))
     kinds = schema.get("type", "any")
     return {kinds} if isinstance(kinds, str) else set(cast("list[str]", kinds))

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Optional, T
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError, from_json
+from typing_extensions import TypedDict
 
 from .base import Received
 from .json_values import MetadataValue, Text
 from .output import read_output
 from .prompts import ErrorEvent, ReasoningEvent, ResponseEvent, UnknownEvent, UsageEvent
-from .sent import Id, IdText, Metadata, RunRequest, Sent, ToolApproval, read_part
+from .sent import (
+    CallbackUrl,
+    Id,
+    IdText,
+    Metadata,
+    RunRequest,
+    Sent,
+    ToolApproval,
+    check_callback_url,
+    is_secure,
+    read_part,
+)
 from .usage import Usage, none_is_empty
 
 T = TypeVar("T")
@@ -71,7 +83,7 @@ def _read_attachment(value: object, index: int) -> object:
     else:
         part = read_part(value, Attachment, f"[{index}]")
         url = part.get("file_url")
-    if not isinstance(url, str) or not url.lower().startswith("https://"):
+    if not is_secure(url):
         raise PydanticCustomError(
             "attachment_url", "number {index} must have an https:// address", {"index": index + 1}
         )
@@ -105,18 +117,31 @@ class AgentAsync(Sent, frozen=True):
 
         def __init__(self, *, callback_url: Optional[str] = None, allow_background: Optional[bool] = None) -> None: ...
 
-    callback_url: Optional[Text] = None
-    """Where the service reports background work that has finished."""
+    callback_url: Optional[CallbackUrl] = None
+    """Where the service reports background work that has finished: an HTTPS address."""
     allow_background: Optional[bool] = None
     """Whether workflow tools may go on in the background. By default with a thread or a callback address only."""
 
 
 def _read_messages(value: object) -> object:
-    return [read_part(item, AgentMessage, f"[{index}]") for index, item in enumerate(_listed(value))]
+    return [_read_message(item, index) for index, item in enumerate(_listed(value))]
+
+
+def _read_message(value: object, index: int) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        # The rest of a mapping is sent as it is.
+        fields = cast("Mapping[object, object]", value)
+        files = fields.get("attachments")
+        value = fields if files is None else {**fields, "attachments": _read_attachments(files)}
+    return read_part(value, AgentMessage, f"[{index}]")
 
 
 def _read_async(value: object) -> object:
-    return read_part(value, AgentAsync, "async_options")
+    options = read_part(value, AgentAsync, "async_options")
+    url = options.get("callback_url")
+    if url is not None:
+        check_callback_url(url)
+    return options
 
 
 Refs = Sequence[IdText]
@@ -203,6 +228,29 @@ class AgentRequest(RunRequest, frozen=True):
         if "async_options" in fields:
             fields["async"] = fields.pop("async_options")
         return fields
+
+
+class ConversationOptions(TypedDict, total=False):
+    """What a message of a `Conversation` may have besides its text: the fields of `AgentRequest`."""
+
+    user: Optional[str]
+    """Your own opaque id of the person who calls."""
+    metadata: Optional[Mapping[str, MetadataValue]]
+    """Flat data of your own for audit and log filtering. The model does not see it."""
+    messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]]
+    """Earlier turns that you keep yourself. They win over those of the thread."""
+    image_urls: Optional[Sequence[str]]
+    """HTTPS addresses of images."""
+    attachments: Optional[Sequence[AnyAttachment]]
+    """HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, with images and artifact refs."""
+    known_artifact_refs: Optional[Sequence[Id]]
+    """Ids of artifacts from elsewhere that the agent may find: those of its own thread it knows. 50 at most."""
+    artifact_refs: Optional[Sequence[Id]]
+    """Ids of artifacts that were chosen for this message, such as those of an earlier answer."""
+    async_options: Union[AgentAsync, Mapping[str, object], None]
+    """How background work is treated."""
+    tool_approval: Optional[ToolApproval]
+    """`auto_approve` runs tools without asking, in this run only; the key needs that right."""
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------

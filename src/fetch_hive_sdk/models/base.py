@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional, TypeVar, Un
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, from_json
 
+from fetch_hive_sdk._secret import hide_webhook_secrets
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
     from typing_extensions import Self
@@ -72,6 +74,11 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
 
     def _written_out(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True)
+
+    def __repr_args__(self) -> Iterator[tuple[Optional[str], Any]]:
+        # A webhook's secret may stand in what no field promises, too.
+        for name, value in super().__repr_args__():
+            yield name, hide_webhook_secrets(name, value)
 
     def __getitem__(self, key: str) -> Any:
         return self.raw[key]

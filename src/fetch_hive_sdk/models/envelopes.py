@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from fetch_hive_sdk._secret import hide_webhook_secrets
+
 from .base import Received
 
 
@@ -24,3 +26,7 @@ class RawAnswer:
     """The headers."""
     json: Any
     """The JSON value of the body; None for an empty body."""
+
+    def __repr__(self) -> str:
+        json = hide_webhook_secrets("json", self.json)
+        return f"RawAnswer(status_code={self.status_code}, headers={self.headers!r}, json={json!r})"

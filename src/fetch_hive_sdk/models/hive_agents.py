@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from .base import Received
 from .json_values import MetadataValue, Text
 from .secrets import write_secrets_out
-from .sent import Id, IdText, Metadata, Name, RunRequest, Sent, read_part
+from .sent import CallbackUrl, Id, IdText, Metadata, RunRequest, Sent, read_part
 
 BudgetPolicy = Literal["stop", "proceed_to_cap"]
 """What an unattended run does when spending would need an approval."""
@@ -74,8 +74,8 @@ class HiveAgentRequest(RunRequest, frozen=True):
     """The id of the Hive Agent."""
     objective: Text
     """What it is to reach."""
-    callback_url: Name
-    """Where the service sends the result."""
+    callback_url: CallbackUrl
+    """Where the service sends the result: an HTTPS address."""
     sources: Annotated[Mapping[str, object], BeforeValidator(_read_sources)] = Field(default_factory=dict)
     """What it may read."""
     metadata: Metadata = Field(default_factory=dict)

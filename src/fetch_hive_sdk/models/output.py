@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -39,11 +40,11 @@ def read_output(
         return adapter.validate_json(text)
     except ValidationError as exc:
         reason = describe(exc)
-    try:
-        return adapter.validate_python(text if isinstance(output, str) else output)
-    except ValidationError:
+    # It may be a string without quotes: first the whole, as prose may have a fence in it.
+    for value in (output.strip(), text) if isinstance(output, str) else (output,):
         # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
-        pass
+        with suppress(ValidationError):
+            return adapter.validate_python(value)
     reason += _describe_prose(text)
     raise OutputValidationError(f"the answer does not fit {_name_of(output_type)}: {reason}", response=response)
 
@@ -56,14 +57,18 @@ def _name_of(output_type: object) -> str:
     return str(output_type)
 
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_LONGEST_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*)```", re.DOTALL | re.MULTILINE)
+# Of Markdown, https://spec.commonmark.org/0.31.2/#fenced-code-blocks: three or more backticks or tildes. A fence that
+# is not closed goes to the end of the text: where the text was cut, or a stop sequence has taken the closing fence.
+_OPENING = r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n"
+_FENCE = re.compile(_OPENING + r"(.*?)(?:^[ \t]*\1[`~]*[ \t\r]*$|\Z)", re.DOTALL | re.MULTILINE)
+_LONGEST_FENCE = re.compile(_OPENING + r"(.*)\1", re.DOTALL | re.MULTILINE)
 
 
 def _find_json(text: str) -> str:
     """Return what is in the Markdown fence of a text, where there is one, else all of it."""
-    # The first fence; or, as JSON may have a fence inside a string, up to the last one.
-    found = [match.group(1).strip() for fence in (_FENCE, _LONGEST_FENCE) for match in [fence.search(text)] if match]
+    # The first fence with JSON; or, as JSON may have a fence inside a string, up to the last one.
+    matches = [*_FENCE.finditer(text), *_LONGEST_FENCE.finditer(text)]
+    found = [match.group(2).strip() for match in matches]
     return next(filter(_is_json, found), found[0] if found else text.strip())
 
 

@@ -6,9 +6,12 @@ import copy
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
+
+from fetch_hive_sdk._config import is_loopback
 
 from .json_values import MetadataText, Text, check_metadata, read_inputs, read_json_object
 
@@ -29,7 +32,35 @@ def _read_id(value: object) -> object:
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
+def is_secure(url: object) -> bool:
+    """Whether a value is an address that the service takes: https:// and a host.
+
+    Plain http to this machine is for a fake or an emulator, whose files are here and whose callbacks get here.
+    """
+    if not isinstance(url, str):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+
+
+def check_callback_url(url: object) -> object:
+    """Check the address of a callback: the answer goes there.
+
+    Raises:
+        PydanticCustomError: The service does not take it.
+
+    """
+    if not is_secure(url):
+        raise PydanticCustomError("callback_url", "must be an https:// address (http:// only to this machine)")
+    return url
+
+
 Name = Annotated[Text, AfterValidator(_not_empty)]
+CallbackUrl = Annotated[Text, AfterValidator(check_callback_url)]
 IdText = Annotated[Text, AfterValidator(_not_empty), BeforeValidator(_read_id)]
 Inputs = Annotated[Mapping[str, object], BeforeValidator(read_inputs)]
 Metadata = Annotated[Mapping[Text, MetadataText], BeforeValidator(check_metadata)]

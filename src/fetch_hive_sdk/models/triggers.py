@@ -8,12 +8,12 @@ from pydantic import Field
 
 from .base import Received
 from .json_values import Text
-from .sent import Inputs, Metadata, Name, Sent
+from .sent import CallbackUrl, Inputs, Metadata, Sent
 
 
 class _Trigger(Sent, frozen=True):
-    callback_url: Name
-    """Where the service sends the result."""
+    callback_url: CallbackUrl
+    """Where the service sends the result: an HTTPS address."""
 
     def wire_fields(self) -> dict[str, object]:
         """Return the fields under the names that the service knows."""

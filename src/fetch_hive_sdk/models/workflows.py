@@ -12,7 +12,7 @@ from .base import Received
 from .json_values import MetadataValue, Text
 from .output import read_output
 from .secrets import write_secrets_out
-from .sent import Inputs, Metadata, Name, RunRequest, ToolApproval
+from .sent import CallbackUrl, Inputs, Metadata, Name, RunRequest, ToolApproval
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ class WorkflowStart(_WorkflowFields, frozen=True):
             tool_approval: Optional[ToolApproval] = None,
         ) -> None: ...
 
-    callback_url: Optional[Text] = None
-    """Where the service sends the result. By the documentation it is required; without it, the service refuses."""
+    callback_url: Optional[CallbackUrl] = None
+    """Where the service sends the result: an HTTPS address. By the documentation, the service refuses without it."""
 
     def wire_fields(self) -> dict[str, object]:
         """Return the fields under the names that the service knows."""

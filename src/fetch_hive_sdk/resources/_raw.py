@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Literal, Optional, cast
+from collections.abc import Mapping
+from typing import Literal, Optional, cast
+from urllib.parse import unquote
 
 import httpx
 from pydantic_core import to_json
 
 from fetch_hive_sdk._protocol.answers import Answer, as_object
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint, Method
+from fetch_hive_sdk._protocol.paths import query_of
 from fetch_hive_sdk._protocol.requests import Body
 from fetch_hive_sdk.models.envelopes import RawAnswer
 from fetch_hive_sdk.models.json_values import read_json_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EffectName = Literal["run", "create", "settle", "read"]
 
@@ -40,8 +40,10 @@ def raw_call(
         raise ValueError(f"effect must be one of {', '.join(sorted(names))}, or None")
     what = Effect(effect) if effect else (Effect.READ if verb == "GET" else Effect.RUN)
     place = _read_path(path)
-    texts = {name: _as_text(value) for name, value in (query or {}).items() if value is not None}
-    endpoint = Endpoint(place, _ANSWER, cast("Method", verb), what, texts or None, operation=f"{verb} {place}")
+    if not isinstance(cast("object", query), (Mapping, type(None))):
+        raise ValueError("query must be a mapping of names to values")  # noqa: TRY004 - all refused arguments are ValueErrors
+    texts = query_of(query or {})
+    endpoint = Endpoint(place, _ANSWER, cast("Method", verb), what, texts, operation=f"{verb} {place}")
     if json is None:
         return endpoint, None
     value = read_json_value(json, "json")
@@ -50,16 +52,12 @@ def raw_call(
 
 def _read_path(path: str) -> str:
     text = path if isinstance(cast("object", path), str) else ""
-    # The key goes to the base_url, and nowhere else; a step up would leave it.
-    if not re.fullmatch(r"/?[\w.~%!$&'()*+,;=:@/-]+", text, re.ASCII) or text.startswith("//"):
+    # The key goes to the base_url, and nowhere else; a step up would leave it, and so would one that a proxy decodes.
+    if not re.fullmatch(r"/?[\w.~%!$&'()*+,;=:@/-]+", text, re.ASCII) or "//" in text:
         raise ValueError("path must be what follows the base URL, such as /public/models, without a query")
-    if {".", ".."} & set(text.replace("%2e", ".").replace("%2E", ".").split("/")):
+    if {".", ".."} & set(re.split(r"[/\\]", unquote(text))):
         raise ValueError("path must not have '.' or '..' as a segment")
     return text if text.startswith("/") else f"/{text}"
-
-
-def _as_text(value: object) -> str:
-    return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
 def _add_head(answer: RawAnswer, head: httpx.Response) -> RawAnswer:

@@ -73,11 +73,12 @@ class _Form:
         self._head = BytesIO(head)
         self._tail = BytesIO(tail)
         self._left = opened.length
+        self._reported = opened.length
         self._progress = progress
         self._length = len(head) + opened.length + len(tail)
 
     def upload(self) -> Upload:
-        return Upload(self._read, self._length, self._opened.close)
+        return Upload(self._read, self._length, self._opened.close, note=self._report, read_aside=_read_in_thread)
 
     def _read(self, size: int) -> bytes:
         piece = self._head.read(size)
@@ -87,9 +88,19 @@ class _Form:
             return self._tail.read(size)
         piece = self._opened.file.read(min(size, self._left))
         self._left -= len(piece)
-        if self._progress is not None and piece:
-            self._progress(self._opened.length - self._left, self._opened.length)
         return piece
+
+    def _report(self) -> None:
+        if self._progress is not None and self._left < self._reported:
+            self._reported = self._left
+            self._progress(self._opened.length - self._left, self._opened.length)
+
+
+async def _read_in_thread(read: Callable[[], bytes]) -> bytes:
+    from anyio import to_thread  # noqa: PLC0415 - blocking programs need none of it
+
+    # A slow disk must not stop the event loop. A cancellation waits for the read, so that no file is closed under it.
+    return await to_thread.run_sync(read)
 
 
 def _read_file(file: File) -> tuple[str, Callable[[], _Opened]]:

@@ -6,10 +6,11 @@ import contextlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
-from fetch_hive_sdk._protocol.answers import one
+from fetch_hive_sdk._protocol.answers import Answer, as_object, one, parse_object
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
-from fetch_hive_sdk._protocol.paths import segment
+from fetch_hive_sdk._protocol.paths import query_of, segment
 from fetch_hive_sdk._protocol.writes import write_body
+from fetch_hive_sdk.errors import APIStatusError
 from fetch_hive_sdk.models.approvals import ApprovalPage, Decision, DecisionFields, ToolActionApproval
 
 from ._base import Resource
@@ -100,8 +101,15 @@ class Approvals(Resource):
             "GET",
             Effect.READ,
             operation="approvals.list",
-            query=_query(
-                status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, cursor=cursor, limit=limit
+            query=query_of(
+                {
+                    "status": status,
+                    "agent_id": agent_id,
+                    "run_id": run_id,
+                    "request_id": request_id,
+                    "cursor": cursor,
+                    "limit": limit,
+                }
             ),
         )
 
@@ -177,7 +185,7 @@ class Approvals(Resource):
     ) -> tuple[Endpoint[Decision], Body]:
         endpoint = Endpoint(
             f"{self._workspace}/tool_action_approvals/{segment(id)}/decide",
-            one(Decision, may_be_empty=True),
+            _DECISION,
             "POST",
             Effect.RUN,
             operation="approvals.decide",
@@ -292,11 +300,17 @@ class Approvals(Resource):
             What the service says to each decision. `client.requests.wait(reply.run_id)` waits for the run.
 
         Raises:
-            FetchHiveError: Whatever `decide` raises.
+            APIStatusError: The service refused a decision, such as one that had been made. The others have been sent.
+            FetchHiveError: Whatever `client.approvals.decide` raises.
 
         """
-        with _asking(decide) as ask:
-            return [self.decide(id, ask(pending), timeout=timeout) for id, pending in _decidable(reply)]
+        decisions: builtins.list[Decision] = []
+        with _first_of_many() as errors:
+            for id, pending in _decidable(reply):
+                word = _ask(decide, pending, errors)
+                with _kept(errors):
+                    decisions.append(self.decide(id, word, timeout=timeout))
+        return decisions
 
     async def aresolve(
         self,
@@ -306,12 +320,13 @@ class Approvals(Resource):
         timeout: Optional[Timeout] = None,
     ) -> builtins.list[Decision]:
         """Decide all tool calls that an agent waits for: the asyncio twin of `Approvals.resolve`."""
-        with _asking(decide) as ask:
-            return [await self.adecide(id, ask(pending), timeout=timeout) for id, pending in _decidable(reply)]
-
-
-def _query(**filters: object) -> dict[str, str]:
-    return {name: str(value) for name, value in filters.items() if value is not None}
+        decisions: builtins.list[Decision] = []
+        with _first_of_many() as errors:
+            for id, pending in _decidable(reply):
+                word = _ask(decide, pending, errors)
+                with _kept(errors):
+                    decisions.append(await self.adecide(id, word, timeout=timeout))
+        return decisions
 
 
 def _next_cursor(page: ApprovalPage, seen: set[str]) -> Optional[str]:
@@ -327,23 +342,32 @@ def _decidable(reply: Union[AgentReply, AgentUsageEvent]) -> builtins.list[tuple
     return [(pending.approval_id, pending) for pending in reply.pending_tool_approvals if pending.approval_id]
 
 
+def _ask(
+    decide: Callable[[PendingToolApproval], bool], pending: PendingToolApproval, errors: builtins.list[Exception]
+) -> DecisionWord:
+    if _has_expired(pending):
+        return "deny"
+    try:
+        return "allow_once" if decide(pending) is True else "deny"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the tool call must not go through
+        errors.append(error)
+        return "deny"
+
+
 @contextlib.contextmanager
-def _asking(
-    decide: Callable[[PendingToolApproval], bool],
-) -> Generator[Callable[[PendingToolApproval], DecisionWord], None, None]:
-    """Ask the caller, and remember the first error for the end: by then, every tool call has been decided."""
+def _kept(errors: builtins.list[Exception]) -> Generator[None, None, None]:
+    """Keep a refusal of the service, such as of what has been decided in the dashboard: the others are still open."""
+    try:
+        yield
+    except APIStatusError as error:
+        errors.append(error)
+
+
+@contextlib.contextmanager
+def _first_of_many() -> Generator[builtins.list[Exception], None, None]:
+    """Raise the first of the errors at the end: by then, every tool call has been decided."""
     errors: builtins.list[Exception] = []
-
-    def ask(pending: PendingToolApproval) -> DecisionWord:
-        if _has_expired(pending):
-            return "deny"
-        try:
-            return "allow_once" if decide(pending) is True else "deny"
-        except Exception as error:  # noqa: BLE001 - whatever it is, the tool call must not go through
-            errors.append(error)
-            return "deny"
-
-    yield ask
+    yield errors
     if errors:
         raise errors[0]
 
@@ -358,3 +382,7 @@ def _has_expired(pending: PendingToolApproval) -> bool:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return moment <= datetime.now(timezone.utc)
+
+
+# Its answer is not documented: it has been decided, whatever is said to it.
+_DECISION = Answer(lambda value: parse_object(Decision, as_object(value)), empty=lambda: parse_object(Decision, {}))

@@ -90,7 +90,7 @@ class Assets(Resource):
         progress: Optional[Progress] = None,
         timeout: Optional[Timeout] = None,
     ) -> Asset:
-        """Upload a file: the asyncio twin of `Assets.upload`. The file is read by blocking calls, piece by piece."""
+        """Upload a file: the asyncio twin of `Assets.upload`. The file is read in a thread, piece by piece."""
         return await self._session.arun(
             *self._upload(file, file_name, content_type, part_name, progress), timeout=timeout
         )

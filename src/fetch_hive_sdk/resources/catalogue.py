@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, TypeVar, Union, overload
 
-from fetch_hive_sdk._protocol.answers import Answer, many, one, parse_object
+from fetch_hive_sdk._protocol.answers import Answer, many, one
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
-from fetch_hive_sdk._protocol.paths import segment
+from fetch_hive_sdk._protocol.paths import query_of, segment
 from fetch_hive_sdk.models.catalogue import ErrorCatalogue, Model, SearchServiceCountries
 
 from ._base import Resource
 
 if TYPE_CHECKING:
     from fetch_hive_sdk._config import Timeout
+
+AnswerT = TypeVar("AnswerT")
 
 
 class Catalogue(Resource):
@@ -40,9 +42,15 @@ class Catalogue(Resource):
     def _models(self) -> Endpoint[list[Model]]:
         return Endpoint("/public/models", many(Model), "GET", Effect.READ, operation="catalogue.models")
 
+    @overload
+    def countries(self, service: None = None, *, timeout: Optional[Timeout] = None) -> list[SearchServiceCountries]: ...
+
+    @overload
+    def countries(self, service: str, *, timeout: Optional[Timeout] = None) -> SearchServiceCountries: ...
+
     def countries(
         self, service: Optional[str] = None, *, timeout: Optional[Timeout] = None
-    ) -> list[SearchServiceCountries]:
+    ) -> Union[list[SearchServiceCountries], SearchServiceCountries]:
         """List the countries that the search services know. No key is sent.
 
         Args:
@@ -50,23 +58,40 @@ class Catalogue(Resource):
             timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
 
         Returns:
-            One entry a service.
+            The countries of the service; without one, a list with those of each service.
 
         Raises:
             ValueError: An argument is refused before anything is sent.
             FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
 
         """
+        if service is None:
+            return self._session.run(self._all_countries(), timeout=timeout)
         return self._session.run(self._countries(service), timeout=timeout)
+
+    @overload
+    async def acountries(
+        self, service: None = None, *, timeout: Optional[Timeout] = None
+    ) -> list[SearchServiceCountries]: ...
+
+    @overload
+    async def acountries(self, service: str, *, timeout: Optional[Timeout] = None) -> SearchServiceCountries: ...
 
     async def acountries(
         self, service: Optional[str] = None, *, timeout: Optional[Timeout] = None
-    ) -> list[SearchServiceCountries]:
+    ) -> Union[list[SearchServiceCountries], SearchServiceCountries]:
         """List the countries: the asyncio twin of `Catalogue.countries`."""
+        if service is None:
+            return await self._session.arun(self._all_countries(), timeout=timeout)
         return await self._session.arun(self._countries(service), timeout=timeout)
 
-    def _countries(self, service: Optional[str]) -> Endpoint[list[SearchServiceCountries]]:
-        return _countries(service)
+    def _all_countries(self) -> Endpoint[list[SearchServiceCountries]]:
+        answer = many(SearchServiceCountries, under="services")
+        return _countries_at("/public/search_services/countries", answer)
+
+    def _countries(self, service: str) -> Endpoint[SearchServiceCountries]:
+        path = f"/public/search_services/{segment(service, 'service')}/countries"
+        return _countries_at(path, one(SearchServiceCountries))
 
     def error_codes(self, *, locale: Optional[str] = None, timeout: Optional[Timeout] = None) -> ErrorCatalogue:
         """Read the catalogue of error codes. No key is sent.
@@ -96,16 +121,10 @@ class Catalogue(Resource):
             "GET",
             Effect.READ,
             operation="catalogue.error_codes",
-            query={"locale": locale} if locale else None,
+            query=query_of({"locale": locale or None}),
             is_open=True,
         )
 
 
-def _countries(service: Optional[str]) -> Endpoint[list[SearchServiceCountries]]:
-    path = "/public/search_services"
-    if service is not None:
-        answer = Answer(lambda value: [parse_object(SearchServiceCountries, value)])
-        path = f"{path}/{segment(service, 'service')}"
-    else:
-        answer = many(SearchServiceCountries, under="services")
-    return Endpoint(f"{path}/countries", answer, "GET", Effect.READ, operation="catalogue.countries", is_open=True)
+def _countries_at(path: str, answer: Answer[AnswerT]) -> Endpoint[AnswerT]:
+    return Endpoint(path, answer, "GET", Effect.READ, operation="catalogue.countries", is_open=True)

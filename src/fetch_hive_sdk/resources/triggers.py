@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Union
+from typing import TYPE_CHECKING, Optional, Union, cast
+
+from pydantic import SecretStr
 
 from fetch_hive_sdk._protocol.answers import one
 from fetch_hive_sdk._protocol.endpoint import Endpoint
@@ -18,7 +20,7 @@ from ._base import Resource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic import BaseModel, SecretStr
+    from pydantic import BaseModel
 
     from fetch_hive_sdk._config import Timeout
     from fetch_hive_sdk._protocol.requests import Body
@@ -48,7 +50,7 @@ class Triggers(Resource):
             agent_id: The id of the agent.
             secret: The agent's webhook secret.
             message: What it is asked.
-            callback_url: Where the service sends the answer.
+            callback_url: Where the service sends the answer, an HTTPS address.
             thread_id: The conversation, by a name of yours.
             user: Your own opaque id of the person who calls.
             metadata: Flat data of your own for audit and log filtering.
@@ -63,6 +65,7 @@ class Triggers(Resource):
             FetchHiveError: Whatever `FetchHive.invoke_agent` raises.
 
         """
+        secret = _hidden(secret)  # from here on, no traceback shows it
         fields = AgentTrigger.model_validate(
             {
                 "message": message,
@@ -89,6 +92,7 @@ class Triggers(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
         """Start an agent: the asyncio twin of `Triggers.agent`."""
+        secret = _hidden(secret)  # from here on, no traceback shows it
         fields = AgentTrigger.model_validate(
             {
                 "message": message,
@@ -119,7 +123,7 @@ class Triggers(Resource):
             workflow_endpoint_id: The id of the workflow's deployment.
             variant_id: The id of the variant.
             secret: The deployment's webhook secret.
-            callback_url: Where the service sends the result.
+            callback_url: Where the service sends the result, an HTTPS address.
             inputs: Values for the Start step.
             timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
             extra_body: Further fields of the JSON body, for what this version does not know.
@@ -132,6 +136,7 @@ class Triggers(Resource):
             FetchHiveError: Whatever `FetchHive.invoke_workflow` raises.
 
         """
+        secret = _hidden(secret)  # from here on, no traceback shows it
         fields = WorkflowTrigger.model_validate({"callback_url": callback_url, "inputs": inputs})
         path = _workflow_path(workflow_endpoint_id, variant_id)
         return self._session.run(*self._start(path, secret, fields, extra_body, "triggers.workflow"), timeout=timeout)
@@ -148,6 +153,7 @@ class Triggers(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
         """Start a workflow: the asyncio twin of `Triggers.workflow`."""
+        secret = _hidden(secret)  # from here on, no traceback shows it
         fields = WorkflowTrigger.model_validate({"callback_url": callback_url, "inputs": inputs})
         path = _workflow_path(workflow_endpoint_id, variant_id)
         call = self._start(path, secret, fields, extra_body, "triggers.workflow")
@@ -156,7 +162,7 @@ class Triggers(Resource):
     def _start(
         self,
         path: str,
-        secret: Union[str, SecretStr],
+        secret: SecretStr,
         request: Sent,
         extra_body: Optional[Mapping[str, object]],
         operation: str,
@@ -174,9 +180,16 @@ def _workflow_path(workflow_endpoint_id: Id, variant_id: Id) -> str:
     return f"/workflow/webhooks/{endpoint_id}/variants/{segment(variant_id, 'variant_id')}"
 
 
-def _read_secret(secret: Union[str, SecretStr]) -> Secret:
-    text = secret if isinstance(secret, str) else secret.get_secret_value()
+def _hidden(secret: Union[str, SecretStr]) -> SecretStr:
+    if isinstance(cast("object", secret), str):
+        return SecretStr(cast("str", secret))
+    return secret if isinstance(secret, SecretStr) else SecretStr("")  # which is refused
+
+
+def _read_secret(secret: SecretStr) -> Secret:
+    text = secret.get_secret_value()
     # What may stand in a header, RFC 9110 section 5.5. The message does not quote it.
     if not text.strip() or not text.isascii() or not text.isprintable():
-        raise ConfigurationError("secret must be a printable ASCII string: copy it again")
+        del text
+        raise ConfigurationError("secret must be a printable ASCII string or a SecretStr: copy it again")
     return Secret(text.strip())

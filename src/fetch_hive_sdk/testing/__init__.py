@@ -1,4 +1,4 @@
-"""For the tests of programs that use Fetch Hive: a fake service with scripted answers, and recordings of the real one.
+"""Test code that uses Fetch Hive: a fake service with scripted answers, and recordings of the real one.
 
     from fetch_hive_sdk.testing import FakeServer
 
@@ -6,15 +6,14 @@
     fake.answers("summarise", "Short.")
     client = fake.client()
 
-With pytest, the fixture `fetch_hive` gives a test a `FakeHive`.
+With pytest, the fixture `fetch_hive` provides a `FakeHive`.
 """
 
 from typing import TYPE_CHECKING
 
 from ._agents import AgentAnswer, BackgroundRun, ToolUse
 from ._answers import Answer, Refusal
-from ._fake import TEST_KEY, TEST_WORKSPACE, FakeServer
-from ._hive import FakeHive
+from ._fake import TEST_KEY, TEST_WORKSPACE, FakeHive, FakeServer
 from ._ledger import Callback
 from ._record import RecordingProxy, record, recording_proxy
 from ._replay import Cassette, UnrecordedCallError, replay
@@ -55,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # The emulator is built on this package, and was once a part of it.
+    # The emulator imports this package, so its names are looked up on first use.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from fetch_hive_sdk import emulator  # noqa: PLC0415 - it imports this package

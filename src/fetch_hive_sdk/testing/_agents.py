@@ -1,9 +1,8 @@
-"""What a fake agent answers: its tools, its approvals and its background work, and what they are on the wire."""
+"""Scripted answers of agents, with tools, approvals and background work, and the replies made from them."""
 
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
@@ -11,7 +10,7 @@ from fetch_hive_sdk.models.agents import AgentRequest
 
 from ._answers import Answer, Refusal
 from ._ledger import Approval, Delegation, Run, now
-from ._received import AsItCame
+from ._received import ReceivedRun
 from ._reply import Fault, Reply, json_reply
 from ._routes import refusal_reply
 from ._script import DEFAULT_MODEL, StreamScript, Usage, count_words, reply_of, words_of
@@ -22,89 +21,89 @@ if TYPE_CHECKING:
     from ._ledger import Ledger
 
 
-class ReceivedAgentRequest(AsItCame, AgentRequest, frozen=True, extra="allow"):
-    """A request of an agent as it came."""
+class ReceivedAgentRequest(ReceivedRun, AgentRequest, frozen=True, extra="allow"):
+    """A received agent request."""
 
     @property
     def is_streaming(self) -> bool:
-        """Whether events are wanted."""
+        """Whether the request asks for a stream."""
         return self.raw.get("streaming") is True
 
 
 @dataclass(frozen=True)
 class ToolUse:
-    """A tool that a fake agent uses in its answer."""
+    """A tool call in the answer of a fake agent."""
 
     name: str
     """The name of the tool."""
     input: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What it is called with."""
+    """The arguments of the call."""
     output: object = None
-    """What it gives: any JSON."""
+    """The result of the call: any JSON value."""
     needs_approval: bool = False
-    """Whether the run pauses here until it is decided, unless the request has `tool_approval="auto_approve"`."""
+    """Whether the run waits for an approval, unless the request has `tool_approval="auto_approve"`."""
     summary: str = ""
-    """What the approval shows; empty for the name of the tool."""
+    """The summary in the approval; empty to show the name of the tool."""
     expires_in: Optional[float] = 3600.0
-    """Seconds until the approval expires; negative for one that has expired, None for one that never does."""
+    """Seconds until the approval expires: negative if it already has, None if it never does."""
 
 
 @dataclass(frozen=True)
 class BackgroundRun:
-    """Work that a fake agent hands over, and that can be looked at with `client.delegations`."""
+    """Background work that a fake agent delegates. `client.delegations` reports its status."""
 
     kind: str = "workflow"
-    """What works: `workflow`, `sub_agent` or `hive_agent_run`."""
+    """The kind of work: `workflow`, `sub_agent` or `hive_agent_run`."""
     target: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What was started."""
+    """The workflow or agent that was started."""
     result: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What comes of it."""
+    """The result of the work."""
     looks: int = 1
-    """How many looks still show it running."""
+    """How often it is reported as running before it ends."""
     outcome: str = "completed"
-    """The status that it ends with."""
+    """The final status."""
 
 
 @dataclass(frozen=True)
 class AgentAnswer:
-    """What a fake agent answers to one message."""
+    """The answer of a fake agent to one message."""
 
     text: str = ""
     """The text of the answer."""
     tools: Sequence[ToolUse] = ()
-    """The tools that it uses, in this order."""
+    """The tool calls, in order."""
     background: Sequence[BackgroundRun] = ()
-    """What it hands over. Only for a request with a thread or a callback address, or with `allow_background`; else its
-    result is that of a tool."""
+    """Background work. Unless the request has a thread, a callback URL or `allow_background`, its result is returned as
+    a tool call."""
     artifacts: Sequence[Mapping[str, object]] = ()
-    """The files that it makes, as the service describes them."""
+    """The created files, in the shape of the API."""
     text_if_denied: Optional[str] = None
-    """The text if an approval is denied; None for the same text."""
+    """The text if an approval is denied; None uses `text`."""
     reasoning: Optional[str] = None
-    """What the model thought before, in a stream."""
+    """The reasoning of the model, only sent in streams."""
     usage: Optional[Usage] = None
-    """The `usage` object; None to count the words."""
+    """The `usage` object; None counts words as tokens."""
     model: str = DEFAULT_MODEL
     """The name of the model."""
     stop_reason: str = "completed"
     """Why the model stopped."""
     error: Optional[str] = None
-    """The text of an `error` event that ends a stream; a call without a stream is refused with 502."""
+    """The message of an `error` event that ends the stream. Calls without streaming get a 502."""
     error_code: Optional[str] = None
-    """The code of that error."""
+    """The code of the error."""
 
 
 AgentScript = Union[str, AgentAnswer, Answer, Refusal, StreamScript, Fault]
-"""All that an answer of an agent can be given as."""
+"""Every type of scripted answer of an agent."""
 AGENT_SCRIPTS = (str, AgentAnswer, Answer, Refusal, StreamScript, Fault)
 AgentBehaviour = Union[AgentScript, Callable[[AgentRequest], AgentScript]]
 
 
 def agent_reply(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger) -> Reply:
-    """Return the reply to a call of an agent, and keep its run.
+    """Return the reply to a call of an agent, and store its run.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Fault):
@@ -112,7 +111,7 @@ def agent_reply(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger)
         script.happen()
     if isinstance(script, StreamScript):
         if not call.is_streaming:
-            return refusal_reply(422, f"{call.agent!r} has the events of a stream: ask for one")
+            return refusal_reply(422, f"the answer of {call.agent!r} is scripted as a stream: set streaming to true")
         run = _run_of(call)
         run.request_id = script.request_id or run.request_id
         ledger.start(run)
@@ -127,10 +126,10 @@ def agent_reply(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger)
 
 
 def start_agent(script: AgentScript, call: ReceivedAgentRequest, ledger: Ledger) -> Run:
-    """Keep the run of an agent that was started by a trigger, and answers by a callback."""
+    """Start the run of an agent by a trigger, and store it. Its result is sent by a callback."""
     answer = _as_agent_answer(script) if isinstance(script, (str, Answer, AgentAnswer)) else AgentAnswer(error="failed")
     run = _run_of(call)
-    run.callback_url, run.event_type = _text(call.async_options.get("callback_url")), "agent"
+    run.callback_url, run.event_type = _text_or_none(call.async_options.get("callback_url")), "agent"
     run.data = {"response": answer.text} if answer.error is None else {"error": answer.error}
     run.outcome = "completed" if answer.error is None else "failed"
     return ledger.start(run)
@@ -157,12 +156,12 @@ def _run_of(call: AgentRequest) -> Run:
 
 
 class AgentTurn:
-    """One answer of an agent. Making it keeps its run, its approvals and its background work.
+    """One answer of an agent. The constructor stores its run, approvals and background work.
 
     Args:
-        answer: What is answered.
-        call: What was asked.
-        ledger: Where the run is kept.
+        answer: The scripted answer.
+        call: The request.
+        ledger: The storage of runs.
     """
 
     def __init__(self, answer: AgentAnswer, call: ReceivedAgentRequest, ledger: Ledger) -> None:
@@ -170,24 +169,24 @@ class AgentTurn:
         self._mode = call.tool_approval or "policy"
         self._call = call
         self.run = _run_of(call)
-        asks = [] if self._mode == "auto_approve" else [tool for tool in answer.tools if tool.needs_approval]
-        self._approvals = [self._approval(tool) for tool in asks]
-        self._uses = [tool for tool in answer.tools if tool not in asks]
-        self._delegations = self._hand_over()
+        pending = [] if self._mode == "auto_approve" else [tool for tool in answer.tools if tool.needs_approval]
+        self._approvals = [self._approval(tool) for tool in pending]
+        self._uses = [tool for tool in answer.tools if tool not in pending]
+        self._delegations = self._delegate()
         self.is_paused = bool(self._approvals)
         self.run.data = {"response": answer.text}
         self.run.outcome = "completed" if answer.error is None else "failed"
         if self.is_paused:
-            self.run.callback_url, self.run.event_type = _text(call.async_options.get("callback_url")), "agent"
+            self.run.callback_url, self.run.event_type = _text_or_none(call.async_options.get("callback_url")), "agent"
             ledger.pause(self.run, self._approvals)
         else:
             ledger.start(self.run)
         ledger.delegate(self._delegations)
 
     def fields(self) -> dict[str, object]:
-        """Return the answer in one piece."""
+        """Return the answer as a JSON object."""
         answer = self._answer
-        found = {
+        fields = {
             "response": "" if self.is_paused else answer.text,
             "model": answer.model,
             "tool_calls": [
@@ -197,32 +196,32 @@ class AgentTurn:
             "artifacts": list(answer.artifacts),
             "pending_delegations": [delegation.summary() for delegation in self._delegations],
             "usage": self._usage(),
-            **self._standing(),
+            **self._status_fields(),
         }
-        return {"request_id": self.run.request_id, **found}
+        return {"request_id": self.run.request_id, **fields}
 
     def stream(self) -> Reply:
-        """Return the answer as events."""
-        answer, facts = self._answer, {"request_id": self.run.request_id}
+        """Return the answer as a stream of events."""
+        answer, ids = self._answer, {"request_id": self.run.request_id}
         script = StreamScript(answer.model, self.run.request_id).reasoning(*words_of(answer.reasoning or ""))
         for tool in self._uses:
             used = {"tool_id": tool.name, "tool": tool.name, "tool_type": "function", "tool_input": tool.input}
-            script = script.event({"type": "tool", **facts, **used, "observation": _json(tool.output)})
+            script = script.event({"type": "tool", **ids, **used, "observation": _json(tool.output)})
         for artifact in answer.artifacts:
-            script = script.event({"type": "artifact", **facts, "artifact": artifact})
+            script = script.event({"type": "artifact", **ids, "artifact": artifact})
         for approval in self._approvals:
-            script = script.event({"type": "tool_approval", **facts, "approval": approval.pending()})
+            script = script.event({"type": "tool_approval", **ids, "approval": approval.pending()})
         if not self.is_paused:
             script = script.text(*words_of(answer.text))
         if answer.error is not None:
             return reply_of(script.error(answer.error, answer.error_code), self._call.message)
-        last = {"type": "usage", **facts, "usage": {"duration": 0.5, **self._usage()}, **self._standing()}
+        last = {"type": "usage", **ids, "usage": {"duration": 0.5, **self._usage()}, **self._status_fields()}
         last["stop_reason"] = answer.stop_reason
         if self._delegations:
             last["pending_delegations"] = [delegation.summary() for delegation in self._delegations]
         return reply_of(script.event(last).wire("data: [DONE]\n\n").ends_early(), self._call.message)
 
-    def _standing(self) -> dict[str, object]:
+    def _status_fields(self) -> dict[str, object]:
         auto = [tool for tool in self._uses if tool.needs_approval]
         return {
             "run_id": self.run.request_id,
@@ -254,9 +253,9 @@ class AgentTurn:
         calls = [{"tool_name": each.tool_name, "approval_id": each.id, "reason": "denied"} for each in denied]
         return {"response": text, "denied_tool_calls": calls}
 
-    def _hand_over(self) -> list[Delegation]:
+    def _delegate(self) -> list[Delegation]:
         options = self._call.async_options
-        callback_url = _text(options.get("callback_url"))
+        callback_url = _text_or_none(options.get("callback_url"))
         if not options.get("allow_background", bool(self._call.thread_id or callback_url)):
             self._uses += [ToolUse(work.kind, work.target, work.result) for work in self._answer.background]
             return []
@@ -277,10 +276,5 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _text(value: object) -> Optional[str]:
+def _text_or_none(value: object) -> Optional[str]:
     return value if isinstance(value, str) and value else None
-
-
-def new_id() -> str:
-    """Return an id that nothing else has."""
-    return str(uuid.uuid4())

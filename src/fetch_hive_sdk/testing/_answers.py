@@ -1,10 +1,9 @@
-"""What a fake deployment answers, and what it is on the wire. Knows no sockets."""
+"""Scripted answers of prompts, and the replies made from them. Performs no I/O."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Callable, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 from fetch_hive_sdk import InvokeRequest
 
@@ -18,99 +17,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a fake deployment says.
+    """The answer of a fake deployment.
 
     Raises:
-        ValueError: The pieces, put together, are not the text.
+        ValueError: The joined pieces differ from the text.
     """
 
     text: str = ""
     """The text of the answer."""
     reasoning: Optional[str] = None
-    """What the model thought before, if anything."""
+    """The reasoning of the model, sent before the text."""
     usage: Optional[Usage] = None
-    """The `usage` object; None to count the words."""
+    """The `usage` object; None counts words as tokens."""
     model: str = DEFAULT_MODEL
     """The name of the model."""
     pieces: Optional[Sequence[str]] = None
-    """The text as it is cut for a stream; None to cut it at its words. It is the text, too, if that is empty."""
+    """The chunks of a stream; None splits the text into words. If `text` is empty, it is the joined pieces."""
     stop_reason: str = "completed"
     """Why the model stopped."""
     duration: float = 0.5
-    """Seconds that the run took."""
+    """Duration of the run in seconds."""
     error: Optional[str] = None
-    """The text of an `error` event that ends a stream in place of its `usage`; a call without a stream is refused with
-    502, as the service does when its provider fails."""
+    """The message of an `error` event that ends the stream in place of `usage`. Calls without streaming get a 502, as
+    from the service when its provider fails."""
     error_code: Optional[str] = None
-    """The code of that error."""
+    """The code of the error."""
 
     def __post_init__(self) -> None:
         whole = "".join(self.pieces or ())
         if not self.text:
             object.__setattr__(self, "text", whole)
         elif self.pieces is not None and whole != self.text:
-            raise ValueError("the pieces, put together, are not the text: a stream would tell another story")
+            raise ValueError(
+                "the joined pieces must be the text, or the stream would differ from the answer in one piece"
+            )
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is not 2xx, in the shape that the API documents."""
+    """A response with an error status, in the shape that the API documents."""
 
     status: int
     """The HTTP status."""
-    message: str = "The fake service was told to fail"
-    """What the service says."""
+    message: str = "The fake service returns a scripted error"
+    """The error message."""
     error_code: Optional[str] = None
     """The machine-readable code, if any."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Further headers, `Retry-After` for one."""
+    """Additional headers, such as `Retry-After`."""
 
 
 Script = Union[str, Answer, Refusal, StreamScript, Fault]
-"""All that an answer can be given as."""
+"""Every type of scripted answer."""
 SCRIPTS = (str, Answer, Refusal, StreamScript, Fault)
 Behaviour = Union[Script, Callable[[InvokeRequest], Script]]
 
 
-class AnswerQueue:
-    """Answers that are given one after the other, each of them once."""
-
-    def __init__(self, answers: Sequence[Behaviour]) -> None:
-        if not answers:
-            raise ValueError("there must be an answer in the list")
-        self.answers = [checked(answer) for answer in answers]
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    def take(self) -> tuple[int, Optional[Behaviour]]:
-        """Return the number of this call, and its answer; None if none is left."""
-        with self._lock:
-            self._taken += 1
-            number = self._taken
-        return number, self.answers[number - 1] if number <= len(self.answers) else None
-
-
-def checked(behaviour: Behaviour) -> Behaviour:
-    return behaviour if callable(behaviour) else checked_script(behaviour)
-
-
-def checked_script(script: Script) -> Script:
-    if not isinstance(cast("object", script), SCRIPTS):
-        kind = type(script).__name__
-        raise TypeError(f"an answer is a text, an Answer, a Refusal, a StreamScript or a Fault; this is of type {kind}")
-    return script
-
-
-def told_by(events: Sequence[Event]) -> Union[Answer, StreamScript]:
+def answer_of(events: Sequence[Event]) -> Union[Answer, StreamScript]:
     pieces = [event for event in events if isinstance(event, str) and not event.startswith("data:")]
     return Answer("".join(pieces), pieces=pieces) if len(pieces) == len(events) else script_of(events)
 
 
 def prompt_reply(script: Script, call: InvokeRequest, request_id: str) -> Reply:
-    """Return the reply to a call of a prompt, which has this request id.
+    """Return the reply to a call of a prompt.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Fault):
@@ -126,7 +98,7 @@ def prompt_reply(script: Script, call: InvokeRequest, request_id: str) -> Reply:
     if isinstance(script, StreamScript):
         if call.streaming:
             return reply_of(replace(script, request_id=request_id), call.raw.get("inputs", {}))
-        script = Refusal(422, f"{call.deployment!r} was told the events of a stream: ask for one")
+        script = Refusal(422, f"the answer of {call.deployment!r} is scripted as a stream: set streaming to true")
     return refusal_reply(script.status, script.message, script.error_code, script.headers)
 
 
@@ -144,7 +116,7 @@ def _whole_reply(answer: Answer, call: InvokeRequest, request_id: str) -> Reply:
     fields = {
         "request_id": request_id,
         "model": answer.model,
-        # The service has it up here, and in a stream inside of usage.
+        # The service reports it at the top level here, and inside `usage` in streams.
         "duration": usage.pop("duration", answer.duration),
         "reasoning": answer.reasoning,
         "response": answer.text,
@@ -155,7 +127,7 @@ def _whole_reply(answer: Answer, call: InvokeRequest, request_id: str) -> Reply:
 
 
 def _usage_of(answer: Answer, call: InvokeRequest) -> Usage:
-    """Count words for tokens, where nobody has said what to answer."""
+    """Return the scripted usage, or one that counts words as tokens."""
     if answer.usage is not None:
         return answer.usage
     return count_words(call.raw.get("inputs", {}), answer.reasoning or "", answer.text)

@@ -1,4 +1,4 @@
-"""What a cassette is: calls and their answers in JSON Lines, one call a line. Knows no clients, no sockets."""
+"""The format of cassettes: JSON Lines with one call and its answer per line. Knows no clients and no sockets."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 File = Union[str, "os.PathLike[str]"]
 Redact = Callable[[dict[str, Any]], Mapping[str, Any]]
-"""Takes the JSON object of a request, a copy of its own, and returns what is kept in its place."""
+"""Takes a copy of the JSON object of a request, and returns the object to record instead."""
 
 FORMAT = 2
-"""Calls one a line."""
+"""One call per line."""
 _OLD_FORMAT = 1
-"""One JSON object that has them all."""
+"""One JSON object with all calls."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -37,20 +37,20 @@ class _Part(BaseModel, frozen=True):
 
 
 class RecordedRequest(_Part, frozen=True):
-    """What was asked."""
+    """A recorded request."""
 
     method: str
     path: str
-    """Below the base URL, so that it does not matter where the service was."""
+    """The path below the base URL, so that cassettes do not depend on the host."""
     body: JsonValue = None
 
     def fields(self) -> dict[str, str]:
-        """Return all that it says, field by field, each value as JSON."""
+        """Return all fields by path, each value as JSON."""
         return {"method": write_json(self.method), "path": write_json(self.path), **_flatten(self.body, "")}
 
 
 class RecordedEvent(_Part, frozen=True):
-    """One event of a stream: its JSON, or what was sent in the place of one, word for word."""
+    """One event of a stream: its JSON, or the raw data if it is not a JSON event."""
 
     at: Seconds
     """Seconds after the request."""
@@ -66,21 +66,21 @@ class RecordedEvent(_Part, frozen=True):
 
 
 class RecordedAnswer(_Part, frozen=True):
-    """What was answered, in one piece or as events."""
+    """A recorded answer: a body in one piece, or the events of a stream."""
 
     status: int = Field(ge=100, le=599)
     headers: dict[str, str] = {}
     at: Seconds = 0.0
-    """Seconds after the request, for an answer in one piece."""
+    """Seconds after the request, for a body in one piece."""
     body: JsonValue = None
     text: Optional[str] = None
     base64: Optional[str] = None
     events: Optional[list[RecordedEvent]] = None
     ended: Optional[Literal["left", "broken"]] = None
-    """How a stream ended that is not whole: its reader left, or the connection broke."""
+    """Why a stream is incomplete: the reader stopped early, or the connection broke."""
 
     def pieces(self) -> list[tuple[float, bytes]]:
-        """Return the bytes of the body, each with its seconds after the request."""
+        """Return the chunks of the body, each with its seconds after the request."""
         if self.events is not None:
             return [(event.at, event.content()) for event in self.events]
         is_json = "body" in self.model_fields_set
@@ -103,15 +103,15 @@ class _OldFile(_Part, frozen=True):
 
 
 def write_call(call: RecordedCall) -> bytes:
-    """Return the line of a call. It says its format, so that cassettes can be cut and joined."""
+    """Return the line of a call. It has the format version, so that cassettes can be split and joined."""
     return f"{write_json({'fetch_hive_cassette': FORMAT, **call.model_dump(exclude_unset=True)})}\n".encode()
 
 
 def read_file(path: File) -> list[RecordedCall]:
-    """Read the calls of a file.
+    """Read the calls of a cassette.
 
     Raises:
-        ConfigurationError: It cannot be read, or is not a cassette. The message says what is wrong with it.
+        ConfigurationError: The file cannot be read, or is not a valid cassette. The message gives the reason.
 
     """
     name = os.fspath(path)
@@ -140,15 +140,17 @@ def _read_lines(name: str, data: bytes) -> list[RecordedCall]:
         try:
             fields = _fields_of(json.loads(line))
         except (ValueError, RecursionError) as exc:
-            # The recorder was killed in the middle of its last line.
+            # An incomplete last line: the recorder was killed while writing it.
             if calls and number == len(lines):
                 break
-            raise ConfigurationError(f"the cassette {name} is not JSON in line {number}: {exc}") from None
+            raise ConfigurationError(f"cannot read the cassette {name}: line {number} is not JSON: {exc}") from None
         _check_format(name, fields.pop("fetch_hive_cassette", None), FORMAT)
         try:
             calls.append(RecordedCall.model_validate(fields))
         except ValidationError as exc:
-            raise ConfigurationError(f"the cassette {name} is wrong in line {number} at {_explain(exc)}") from None
+            raise ConfigurationError(
+                f"cannot read the cassette {name}: invalid line {number}: {_explain(exc)}"
+            ) from None
     return calls
 
 
@@ -157,17 +159,15 @@ def _read_old_file(name: str, fields: dict[str, object]) -> list[RecordedCall]:
     try:
         return _OldFile.model_validate(fields).calls
     except ValidationError as exc:
-        raise ConfigurationError(f"the cassette {name} is wrong at {_explain(exc)}") from None
+        raise ConfigurationError(f"cannot read the cassette {name}: {_explain(exc)}") from None
 
 
 def _check_format(name: str, version: object, expected: int) -> None:
     if version != expected:
-        found = (
-            f"its format is {version!r}, this version of the package reads {_OLD_FORMAT} and {FORMAT}"
-            if version
-            else "record makes them"
-        )
-        raise ConfigurationError(f"{name} is no cassette that can be read: {found}")
+        if not version:
+            raise ConfigurationError(f"{name} is not a cassette: it has no format version")
+        known = f"this version of the package reads formats {_OLD_FORMAT} and {FORMAT}"
+        raise ConfigurationError(f"cannot read the cassette {name}: its format is {version!r}, {known}")
 
 
 def _explain(error: ValidationError) -> str:
@@ -175,25 +175,25 @@ def _explain(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
-# --- From requests and answers to what is kept of them ---------------------------------------------------------------
+# --- Recording -------------------------------------------------------------------------------------------------------
 
 
-def keep_request(request: httpx.Request, base_path: str = "", redact: Optional[Redact] = None) -> RecordedRequest:
-    """Return what is kept of a request: no header, no key, and of its JSON what `redact` leaves.
+def record_request(request: httpx.Request, base_path: str = "", redact: Optional[Redact] = None) -> RecordedRequest:
+    """Return the recorded form of a request: without headers and API key, its JSON redacted.
 
     Args:
         request: The request of a client.
-        base_path: The path of the base URL, which is left out.
-        redact: See `Redact`; None to keep all.
+        base_path: The path of the base URL, which is not recorded.
+        redact: See `Redact`; None records everything.
 
     Raises:
-        TypeError: `redact` returned no JSON object.
+        TypeError: `redact` did not return a JSON object.
 
     """
-    key = Secret(key_of(request))
+    key = secrets_of(request)
     path = _SECRET_IN_QUERY.sub(r"\1***", key.hide_in(request.url.raw_path.decode("ascii", "replace")))
     found = {"method": request.method, "path": path[len(base_path) :] if path.startswith(f"{base_path}/") else path}
-    # An upload is read as it is sent; here it is kept whole.
+    # read(): the body of an upload may be a stream.
     content = _with_fixed_boundary(request.read(), str(request.headers.get("content-type", "")))
     if not content:
         return RecordedRequest.model_validate(found)
@@ -207,7 +207,7 @@ _BOUNDARY = re.compile(r'boundary="?([^";]+)')
 
 
 def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
-    """Return a form with the same boundary each time: clients make up a new one for each request."""
+    """Return a form with a fixed boundary in place of the random one of the client."""
     found = _BOUNDARY.search(media_type) if media_type.startswith("multipart/") else None
     return content.replace(found[1].encode(), b"boundary") if found else content
 
@@ -215,69 +215,62 @@ def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
 _SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
 
 
-def hide_webhook_secrets(value: JsonValue) -> JsonValue:
-    """Return a JSON value without what callbacks are signed with."""
-    if isinstance(value, dict):
-        hidden = {name: "***" if name == "webhook_secret" and item else item for name, item in value.items()}
-        return {name: hide_webhook_secrets(item) for name, item in hidden.items()}
-    return [hide_webhook_secrets(item) for item in value] if isinstance(value, list) else value
+def secrets_of(request: httpx.Request) -> Secret:
+    """Return the mask of the API key of a request, and of the secret of a trigger."""
+    key = request.headers.get("authorization", "").partition(" ")[2].strip()
+    return Secret(key, request.headers.get("x-fetch-hive-webhook-secret", "").strip())
 
 
-def key_of(request: httpx.Request) -> str:
-    """Return the key that a request carries, empty if there is none."""
-    return str(request.headers.get("authorization", "")).partition(" ")[2].strip()
-
-
-def keep_answer(status: int, headers: Mapping[str, str], chunks: list[tuple[float, bytes]], key: str) -> RecordedAnswer:
-    """Return what is kept of an answer.
+def record_answer(
+    status: int, headers: Mapping[str, str], chunks: list[tuple[float, bytes]], secret: Secret
+) -> RecordedAnswer:
+    """Return the recorded form of an answer.
 
     Args:
         status: The HTTP status.
-        headers: The headers to keep.
-        chunks: The bytes as they came, each with its seconds after the request.
-        key: The key, masked wherever it stands.
+        headers: The headers to record.
+        chunks: The received chunks, each with its seconds after the request.
+        secret: Masks the secrets of the request everywhere.
 
     """
-    secret = Secret(key)
     found: dict[str, object] = {"status": status, "headers": secret.hide_in_value(dict(sorted(headers.items())))}
     if headers.get("content-type", "").startswith("text/event-stream"):
-        found["events"] = [_keep_event(at, block, secret) for at, block in _cut(chunks)]
+        found["events"] = [_record_event(at, block, secret) for at, block in _split(chunks)]
     else:
         found["at"] = chunks[-1][0] if chunks else 0.0
-        found.update(_keep_body(b"".join(chunk for _, chunk in chunks), secret))
+        found.update(_record_body(b"".join(chunk for _, chunk in chunks), secret))
     return RecordedAnswer.model_validate(found)
 
 
-def is_over(event: RecordedEvent) -> bool:
-    """Whether a stream has said all when it has said this."""
+def is_last(event: RecordedEvent) -> bool:
+    """Whether a stream is complete with this event."""
     payload = event.event or {}
     return payload.get("type") in {"usage", "error"} or (event.wire or "").strip() == "data: [DONE]"
 
 
 def _redact(body: dict[str, Any], redact: Redact) -> JsonValue:
-    kept = cast("object", redact(body))
-    if not isinstance(kept, Mapping):
-        raise TypeError("redact must return the JSON object to keep")
-    # Written and read: it is as it will be in the file, and what is not JSON fails now, before anything is paid for.
-    return cast("JsonValue", json.loads(json.dumps(dict(cast("Mapping[str, object]", kept)), allow_nan=False)))
+    redacted = cast("object", redact(body))
+    if not isinstance(redacted, Mapping):
+        raise TypeError("redact must return a mapping: the JSON object to record")
+    # A round trip through JSON: other values fail now, before the call is sent and billed.
+    return cast("JsonValue", json.loads(json.dumps(dict(cast("Mapping[str, object]", redacted)), allow_nan=False)))
 
 
-def _keep_event(at: float, block: bytes, key: Secret) -> dict[str, object]:
+def _record_event(at: float, block: bytes, key: Secret) -> dict[str, object]:
     if block.startswith(b"data: ") and block.endswith(b"\n\n"):
         value = _parse(block[6:-2])
         if isinstance(value, dict):
-            return {"at": at, "event": hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))}
-    return {"at": at, **_keep_bytes(block, key, "wire")}
+            return {"at": at, "event": key.hide_in_value(value)}
+    return {"at": at, **_record_bytes(block, key, "wire")}
 
 
-def _keep_body(body: bytes, key: Secret) -> dict[str, object]:
+def _record_body(body: bytes, key: Secret) -> dict[str, object]:
     value = _parse(body)
     is_json = isinstance(value, (dict, list))
-    hidden = hide_webhook_secrets(cast("JsonValue", key.hide_in_value(value)))
-    return {"body": hidden} if is_json else _keep_bytes(body, key, "text")
+    return {"body": key.hide_in_value(value)} if is_json else _record_bytes(body, key, "text")
 
 
-def _keep_bytes(data: bytes, key: Secret, name: str) -> dict[str, object]:
+def _record_bytes(data: bytes, key: Secret, name: str) -> dict[str, object]:
     masked = key.hide_in_bytes(data)
     try:
         return {name: masked.decode()}
@@ -292,8 +285,8 @@ def _bytes_of(text: Optional[str], encoded: Optional[str]) -> bytes:
 _BLANK_LINE = re.compile(rb"(?<=\n\n)|(?<=\r\n\r\n)|(?<=\r\r)")
 
 
-def _cut(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
-    """Cut the bytes of a stream at its blank lines; each block has the time at which its last byte came."""
+def _split(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Split a stream at its blank lines; the time of a block is that of its last byte."""
     blocks: list[tuple[float, bytes]] = []
     rest = b""
     for at, chunk in chunks:
@@ -306,7 +299,7 @@ def _cut(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
 
 
 def _parse(data: bytes) -> JsonValue:
-    """Read what is JSON and can be written as the same JSON again; anything else is its text."""
+    """Parse JSON that can be written back unchanged; return anything else as a string."""
     try:
         return read_json(data)
     except ValueError:
@@ -314,7 +307,7 @@ def _parse(data: bytes) -> JsonValue:
 
 
 def _flatten(value: JsonValue, name: str) -> dict[str, str]:
-    """Return the leaves of a JSON value, by their paths."""
+    """Return the leaves of a JSON value by their paths."""
     if isinstance(value, dict) and value:
         parts = [_flatten(item, f"{name}.{key}" if name else key) for key, item in value.items()]
     elif isinstance(value, list) and value:

@@ -1,4 +1,4 @@
-"""Writes a cassette while calls are made, so that what ends the program costs the call under way and no other."""
+"""Writes a cassette call by call, so that a crash loses only the calls that have not ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: int) -> None:
-        # Windows keeps others from reading what is locked: a byte that no file has.
+        # Windows prevents others from reading a locked range, so lock a byte far beyond the end.
         os.lseek(file, 2**40, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
@@ -42,25 +42,26 @@ class _Line:
     content: bytes
     started: float
     ended: float
-    asked: str
+    sort_key: str
 
 
 class CassetteWriter:
-    """Appends calls to a file as they end. The file is opened and locked at once, and changed by the first call.
+    """Appends calls to a file as they end.
 
-    Until then an older recording stays as it is. A file that is a link stays one, and keeps its mode. If a line cannot
-    be written, the file stays as it was before, the calls go on, and leaving the block is an error.
+    The file is opened and locked at once, but an older recording is kept until the first call ends.
+    Symbolic links and file modes are preserved. If a line cannot be written, the file keeps the lines before it, calls
+    continue, and leaving the block raises the error.
 
     Args:
-        path: The file. Its folder is made if it is not there.
+        path: The file. A missing folder is created.
 
     Raises:
-        OSError: The file cannot be written, or another recorder is writing it.
+        OSError: The file cannot be written, or another recorder is writing to it.
 
     """
 
     def __init__(self, path: File) -> None:
-        # The program may go to another folder while it is recorded, and a link stays a link.
+        # Resolved now: the program may change its folder, and links must not be replaced.
         self._path = Path(os.path.realpath(path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._is_new = not self._path.exists()
@@ -80,31 +81,31 @@ class CassetteWriter:
             try:
                 file = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             except OSError as exc:
-                raise PermissionError(errno.EACCES, "a cassette cannot be written here", name) from exc
+                raise PermissionError(errno.EACCES, "the file is not writable", name) from exc
             try:
                 _lock(file)
             except OSError as exc:
-                # Anything else means that this file system knows no locks.
+                # Any other error means that the file system does not support locks.
                 if exc.errno in {errno.EAGAIN, errno.EACCES, errno.EDEADLK}:
                     os.close(file)
-                    raise BlockingIOError(errno.EAGAIN, "another recorder is writing this cassette", name) from None
+                    raise BlockingIOError(errno.EAGAIN, "another recorder is writing to this cassette", name) from None
             # The last recorder may have removed or replaced the file between the two lines above.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), self._path.stat()):
                     return file
             os.close(file)
 
-    def append(self, call: RecordedCall, *, started: float = 0.0, ended: float = 0.0, asked: str = "") -> None:
+    def append(self, call: RecordedCall, *, started: float = 0.0, ended: float = 0.0, sort_key: str = "") -> None:
         """Append a call.
 
         Args:
             call: The call.
             started: When it started, on any clock.
             ended: When it ended.
-            asked: What it asked, by which calls that were under way at the same time are sorted.
+            sort_key: Orders calls that ran at the same time.
 
         """
-        line = _Line(write_call(call), started, ended, asked)
+        line = _Line(write_call(call), started, ended, sort_key)
         with self._guard:
             if self._error is None and not self._is_closed:
                 self._write(line.content)
@@ -146,24 +147,24 @@ class CassetteWriter:
         traceback: Optional[TracebackType],
     ) -> None:
         self._close()
-        # An error of the block itself is the one that counts.
+        # An error of the block itself takes precedence.
         if self._error is not None and exc_type is None:
             raise self._error
 
     def _close(self) -> None:
         with self._guard:
             self._is_closed = True
-            if sys.platform == "win32":  # where an open file can be neither removed nor replaced
+            if sys.platform == "win32":  # which can neither remove nor replace an open file
                 os.close(self._file)
             if not self._lines and self._is_new:
                 self._path.unlink()
-            elif self._lines != (lines := _in_order(self._lines)):
+            elif self._lines != (lines := _sorted(self._lines)):
                 self._replace(lines)
-            if sys.platform != "win32":  # where the lock goes with the file, and has to be the last to go
+            if sys.platform != "win32":  # closing releases the lock, so it comes last
                 os.close(self._file)
 
     def _replace(self, lines: list[_Line]) -> None:
-        """Write the lines in another order: the file is whole at every moment, and stays as it is if that fails."""
+        """Write the lines in another order. The file is replaced at once; if that fails, it stays unchanged."""
         new = self._path.with_name(f"{self._path.name}.new")
         try:
             new.write_bytes(b"".join(line.content for line in lines))
@@ -174,10 +175,10 @@ class CassetteWriter:
                 new.unlink()
 
 
-def _in_order(lines: list[_Line]) -> list[_Line]:
-    """Sort calls by their beginnings; those that were under way at the same time by what they ask.
+def _sorted(lines: list[_Line]) -> list[_Line]:
+    """Sort calls by their start, and concurrent calls by their requests.
 
-    Which of two threads comes first is chance, and would be another file each time.
+    The order of concurrent calls is random, and would change the file with every recording.
     """
     groups: list[list[_Line]] = []
     busy_until = -math.inf
@@ -186,4 +187,4 @@ def _in_order(lines: list[_Line]) -> list[_Line]:
             groups.append([])
         groups[-1].append(line)
         busy_until = max(busy_until, line.ended)
-    return [line for group in groups for line in sorted(group, key=lambda line: line.asked)]
+    return [line for group in groups for line in sorted(group, key=lambda line: line.sort_key)]

@@ -1,35 +1,40 @@
-"""The catalogue of error codes: the codes and the shape are the API's, the words are our own."""
+"""The catalogues of a fake service: error codes, models, search countries. Codes as in the API, texts of our own."""
 
 from __future__ import annotations
 
 from typing import Optional
 
-# Code, status (None: the API does not say), what it means, what to do.
+# Code, status (None: not documented), meaning, advice.
 _CODES: list[tuple[str, Optional[int], str, str]] = [
-    ("model_deprecated", 422, "The model is no longer offered.", "Choose another model."),
+    ("model_deprecated", 422, "The model is no longer available.", "Choose another model."),
     ("personal_model_missing_credentials", 422, "Your own model has no credentials.", "Add them."),
-    ("personal_model_invalid_credentials", 422, "The credentials of your own model are refused.", "Renew them."),
+    ("personal_model_invalid_credentials", 422, "The credentials of your own model are invalid.", "Renew them."),
     ("insufficient_hosted_llm_credits", 402, "The credits are used up.", "Buy credits."),
     ("account_credit_cap_reached", 422, "The account's cap on credits is reached.", "Raise the cap."),
-    ("asset_storage_limit_reached", 402, "The storage for assets is full.", "Delete assets, or change the plan."),
+    ("asset_storage_limit_reached", 402, "The asset storage is full.", "Delete assets or upgrade the plan."),
     ("vision_not_supported", 422, "The model cannot see images.", "Choose another model."),
-    ("workflow_step_limit_reached", 402, "The plan allows no more steps.", "Change the plan."),
-    ("workspace_limit_reached", 402, "The plan allows no more workspaces.", "Change the plan."),
-    ("api_rate_limit_exceeded", 429, "The calls of this day are used up.", "Wait until midnight UTC."),
-    ("log_range_limit_exceeded", 402, "The plan does not keep logs for so long.", "Ask for a shorter time."),
-    ("iteration_limit_exceeded", 422, "The run took too many turns.", "Make the task smaller."),
+    ("workflow_step_limit_reached", 402, "The plan allows no more steps.", "Upgrade the plan."),
+    ("workspace_limit_reached", 402, "The plan allows no more workspaces.", "Upgrade the plan."),
+    ("api_rate_limit_exceeded", 429, "The daily limit of API calls is reached.", "Wait until midnight UTC."),
+    ("log_range_limit_exceeded", 402, "The plan does not keep logs for that long.", "Request a shorter range."),
+    ("iteration_limit_exceeded", 422, "The run took too many iterations.", "Make the task smaller."),
     ("internal_server_error", 500, "The service failed.", "Try again later."),
-    ("too_many_requests", 429, "There are too many calls at once.", "Try again after a while."),
-    ("validation_error", None, "A value is refused.", "Correct the request."),
+    ("too_many_requests", 429, "There are too many concurrent calls.", "Try again later."),
+    ("validation_error", None, "A value is invalid.", "Correct the request."),
     ("missing_required_field", 422, "A value is missing.", "Complete the request."),
-    ("invalid_tool_approval", 400, "The approval of tools is not understood.", "Correct the request."),
-    ("tool_approval_override_not_permitted", 403, "The approval of tools is fixed.", "Leave it out."),
-    ("tool_approval_mode_requires_dashboard", 422, "This needs the dashboard.", "Change it in the dashboard."),
+    ("invalid_tool_approval", 400, "The tool approval mode is invalid.", "Correct the request."),
+    ("tool_approval_override_not_permitted", 403, "The tool approval mode cannot be overridden.", "Leave it out."),
+    (
+        "tool_approval_mode_requires_dashboard",
+        422,
+        "This mode is set in the dashboard.",
+        "Use the dashboard.",
+    ),
 ]
 
 
 def error_catalogue() -> dict[str, object]:
-    """Return what `GET /error_codes` answers, in English."""
+    """Return the answer of `GET /error_codes`, in English."""
     return {
         "locale": "en",
         "default_field": "error_code",
@@ -64,12 +69,12 @@ _SERVICES = [
 
 
 def search_services() -> list[dict[str, object]]:
-    """Return what `GET /public/search_services/countries` answers, with a few countries."""
+    """Return the answer of `GET /public/search_services/countries`, with a few countries."""
     return [_service(*row) for row in _SERVICES]
 
 
 def countries_of(service: str) -> Optional[dict[str, object]]:
-    """Return the countries of a service; None if there is no such service."""
+    """Return the countries of a search service; None for an unknown service."""
     return next((found for found in search_services() if found["service"] == service), None)
 
 
@@ -88,7 +93,7 @@ def _service(service: str, name: str, value_field: str, value_format: str) -> di
 
 
 def model_catalogue() -> list[dict[str, object]]:
-    """Return what `GET /public/models` answers, with two models."""
+    """Return the answer of `GET /public/models`, with two models."""
     return [_model("fake-model", "Fake model", is_image=False), _model("fake-painter", "Fake painter", is_image=True)]
 
 

@@ -1,41 +1,29 @@
-"""A fake Fetch Hive service with scripted answers. Knows no sockets: a request in, a response out."""
+"""A fake Fetch Hive service with scripted answers: takes a request, returns a response. Uses no sockets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Optional, TypedDict, Union
 
 import httpx
-from pydantic import ConfigDict, ValidationError
 
 from fetch_hive_sdk import FetchHive, InvokeRequest
 
-from ._answers import (
-    SCRIPTS,
-    Answer,
-    AnswerQueue,
-    Behaviour,
-    Refusal,
-    Script,
-    checked,
-    checked_script,
-    prompt_reply,
-    told_by,
-)
+from ._answers import SCRIPTS, Answer, Behaviour, Refusal, Script, answer_of, prompt_reply
 from ._catalogue import error_catalogue
-from ._json import read_json
 from ._ledger import Run
 from ._platform import Platform
+from ._received import ReceivedRun, as_call, read_object
 from ._reply import Fault, Reply, json_reply
 from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of
 from ._script import DEFAULT_MODEL, Event, StreamScript, Usage, new_request_id
+from ._scripted import ScriptedAnswers
 from ._server import serve
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -44,52 +32,36 @@ if TYPE_CHECKING:
     from ._server import Handler
 
 TEST_KEY = "fhk_test"
-"""The key that `FakeServer.client` sends."""
+"""The API key of `FakeServer.client`."""
 
 TEST_WORKSPACE = "ws_test"
-"""The workspace of `FakeServer.client`, unless it is given another."""
+"""The default workspace of `FakeServer.client`."""
 
 
-class _ReceivedRequest(InvokeRequest, frozen=True):
-    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
-
-    @property
-    def raw(self) -> dict[str, object]:
-        return {**super().raw, **(self.model_extra or {})}
-
-    # A failing test shows what it could have written.
-    def __repr_name__(self) -> str:
-        return InvokeRequest.__name__
-
-    # Tests compare with what they could have sent, which is an InvokeRequest.
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, InvokeRequest) and self.raw == other.raw
-
-    __hash__ = InvokeRequest.__hash__
+class _ReceivedRequest(ReceivedRun, InvokeRequest, frozen=True, extra="allow"):
+    """A received prompt request."""
 
 
 class Service(Platform):
-    """What every fake of the service does: it answers from what it is told to say, and remembers what it was asked.
+    """The base of all fakes of the service: returns scripted answers and records the calls.
 
     Args:
-        default: What deployments answer that nobody has described; None for 404.
-        api_key: The only key that is let in; None for any.
-        delay: Seconds between two events of a stream.
+        default: The answer of deployments without a scripted one; None means 404.
+        api_key: The only accepted API key; None accepts any.
+        delay: Seconds between the events of a stream.
     """
 
     calls: list[InvokeRequest]
-    """The requests that were let in, in the order in which they came. `raw` has the JSON object of each."""
+    """The accepted requests, oldest first. `raw` is the JSON object of a request."""
 
     mistakes: list[str]
-    """What the test seems to have got wrong: calls for which no answer was left."""
+    """Apparent mistakes in the test: calls after the last answer of a list."""
 
     default: Optional[Behaviour]
-    """What deployments answer that nobody has described; None for 404. May be changed at any time."""
+    """The answer of deployments without a scripted one; None means 404. Can be changed at any time."""
 
     delay: float
-    """Seconds between two events of a stream. May be changed at any time."""
+    """Seconds between the events of a stream. Can be changed at any time."""
 
     def __init__(
         self,
@@ -104,7 +76,8 @@ class Service(Platform):
         self.default = default
         self.delay = delay
         self._api_key = api_key
-        self._behaviours: dict[tuple[str, Optional[str]], Union[Behaviour, AnswerQueue]] = {}
+        expected = "a string, an Answer, a Refusal, a StreamScript or a Fault"
+        self._prompts: ScriptedAnswers[InvokeRequest, Script] = ScriptedAnswers("deployment", SCRIPTS, expected)
         self._routes = RouteTable(self._endpoints())
 
     def answers(
@@ -120,37 +93,32 @@ class Service(Platform):
         error: Optional[str] = None,
         error_code: Optional[str] = None,
     ) -> None:
-        """Tell what a deployment answers, in one piece or as a stream.
+        """Script the answer of a deployment, for calls with and without streaming.
 
         Args:
             deployment: The name of the deployment.
-            answer: The text; an `Answer`, which has all that follows; a `Refusal`, a `StreamScript` or a `Fault`; a
-                function of the request that returns one of them; or a list of all these, which are taken in turn, one
-                for each call. A call for which none is left is refused with 422, and noted in `mistakes`.
-            variant: The variant that says so; None for all that nobody has described.
-            reasoning: What the model thought before.
-            usage: The `usage` object; None to count the words.
+            answer: The text; an `Answer`, a `Refusal`, a `StreamScript` or a `Fault`; a function of the request that
+                returns one of them; or a list of these with one answer for each call. Calls after the last answer get
+                a 422 and are added to `mistakes`.
+            variant: The variant with this answer; None for all variants without an answer of their own.
+            reasoning: The reasoning of the model, sent before the text.
+            usage: The `usage` object; None counts words as tokens.
             model: The name of the model.
-            pieces: The text as it is cut for a stream. It is the text, too, if that is empty.
-            error: The text of an `error` event with which a stream ends.
-            error_code: The code of that error.
+            pieces: The chunks of a stream. If the text is empty, it is the joined pieces.
+            error: The message of an `error` event that ends the stream.
+            error_code: The code of the error.
 
         Raises:
-            ValueError: The pieces, put together, are not the text; or the list is empty.
-            TypeError: There is something else than a text, and also what only goes with a text; or it is no answer.
+            ValueError: The joined pieces differ from the text, or the list is empty.
+            TypeError: `answer` has an unsupported type, or is not a string but passed with `reasoning`, `usage` or
+                another argument that belongs in an `Answer`.
 
         """
         text = answer if isinstance(answer, str) else ""
-        told = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
-        if not isinstance(answer, str) and told != Answer():
-            raise TypeError("reasoning, usage and the like go with a text: put them into the Answer")
-        if isinstance(answer, str):
-            self._behaviours[deployment, variant] = told
-        elif not callable(answer) and isinstance(answer, Sequence):
-            self._behaviours[deployment, variant] = AnswerQueue(answer)
-        else:
-            # ty: ignore[invalid-argument-type] - it has in mind a callable that is a sequence
-            self._behaviours[deployment, variant] = checked(answer)
+        scripted = Answer(text, reasoning, usage, model, pieces, error=error, error_code=error_code)
+        if not isinstance(answer, str) and scripted != Answer():
+            raise TypeError("reasoning, usage and so on can only be passed with a string: put them into the Answer")
+        self._prompts.put(deployment, scripted if isinstance(answer, str) else answer, variant)
 
     def fails(
         self,
@@ -162,73 +130,73 @@ class Service(Platform):
         error_code: Optional[str] = None,
         headers: Optional[Mapping[str, str]] = None,
     ) -> None:
-        """Tell that a deployment is refused.
+        """Script an error response for a deployment.
 
         Args:
             deployment: The name of the deployment.
-            status: The HTTP status, 429 for one.
-            variant: The variant that is refused; None for all that nobody has described.
-            message: What the service says.
-            error_code: The machine-readable code, if any.
-            headers: Further headers, `{"Retry-After": "1"}` for one.
+            status: The HTTP status, such as 429.
+            variant: The variant that fails; None for all variants without an answer of their own.
+            message: The error message.
+            error_code: The machine-readable code; None for no code.
+            headers: Additional headers, such as `{"Retry-After": "1"}`.
 
         """
-        self._behaviours[deployment, variant] = Refusal(status, message, error_code, headers or {})
+        self._prompts.put(deployment, Refusal(status, message, error_code, headers or {}), variant)
 
     def streams(
         self, deployment: str, events: Union[StreamScript, Sequence[Event]], *, variant: Optional[str] = None
     ) -> None:
-        """Tell the events of a deployment's stream, one by one.
+        """Script the events of a deployment's stream, one by one.
 
         Args:
             deployment: The name of the deployment.
-            events: A `StreamScript`, which has pauses, faults and ends of all kinds. Or a list of pieces of text, which
-                become `response` events, events as dicts or models, and texts in the form `data: ...`, which are sent
-                word for word; after pieces of text alone, usage and `[DONE]` follow, else the stream ends where you
-                end it. A call that asks for no stream is refused with 422, but for pieces of text alone.
-            variant: The variant that says so; None for all that nobody has described.
+            events: A `StreamScript`, which can have pauses, faults and any kind of end. Or a list of strings, which
+                become `response` events, of events as dicts or models, and of strings that begin with `data:`, which
+                are sent unchanged. A list of text alone is followed by `usage` and `[DONE]`; any other stream ends
+                after the last item, and calls without streaming get a 422.
+            variant: The variant with this stream; None for all variants without an answer of their own.
 
         """
-        self._behaviours[deployment, variant] = events if isinstance(events, StreamScript) else told_by(events)
+        self._prompts.put(deployment, events if isinstance(events, StreamScript) else answer_of(events), variant)
 
     def breaks(self, deployment: str, *, variant: Optional[str] = None) -> None:
-        """Tell that the connection breaks before a deployment has answered.
+        """Script a connection that breaks before the deployment has answered.
 
-        The request has arrived, so that the run may have happened: the client's error has `maybe_processed=True`.
+        The request has arrived, so the run may have happened: the client's error has `maybe_processed=True`.
 
         Args:
             deployment: The name of the deployment.
-            variant: The variant that is never answered; None for all that nobody has described.
+            variant: The variant that breaks; None for all variants without an answer of their own.
 
         """
-        self._behaviours[deployment, variant] = Fault.BREAK
+        self._prompts.put(deployment, Fault.BREAK, variant)
 
     def stalls(self, deployment: str, *, variant: Optional[str] = None) -> None:
-        """Tell that a deployment never answers.
+        """Script a deployment that never answers.
 
-        On a port the connection stays open and silent until the client leaves or the server is stopped. In process the
-        client gets its `httpx.ReadTimeout` at once, whatever its `timeout` is, so that no test has to wait for it.
+        On a port the connection stays open until the client disconnects or the server is stopped. In process,
+        `httpx.ReadTimeout` is raised at once whatever the client's `timeout` is, so that tests need not wait for it.
 
         Args:
             deployment: The name of the deployment.
-            variant: The variant that is never answered; None for all that nobody has described.
+            variant: The variant that never answers; None for all variants without an answer of their own.
 
         """
-        self._behaviours[deployment, variant] = Fault.STALL
+        self._prompts.put(deployment, Fault.STALL, variant)
 
     @contextmanager
     def serve(self, port: int = 0, delay: Optional[float] = None) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
 
         Args:
-            port: The port; 0 for a free one.
-            delay: Seconds between two events of a stream; None for the server's own `delay`.
+            port: The port; 0 chooses a free one.
+            delay: Seconds between the events of a stream; None means the server's `delay`.
 
         Returns:
-            The URL to give to a client as `base_url`.
+            The `base_url` for clients.
 
         Raises:
-            OSError: The port is taken.
+            OSError: The port is in use.
 
         """
         handler = self.handle if delay is None else partial(self._respond, delay=delay)
@@ -236,17 +204,17 @@ class Service(Platform):
             yield f"{address}{API_PATH}"
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request: the handler for an `httpx.MockTransport`.
+        """Answer a request. Can be passed to `httpx.MockTransport`.
 
         Args:
             request: The request of a client.
 
         Returns:
-            What the service would answer.
+            The response that the service would return.
 
         Raises:
-            httpx.RemoteProtocolError: The deployment was told to break.
-            httpx.ReadTimeout: The deployment was told to stall.
+            httpx.RemoteProtocolError: The deployment is scripted to break.
+            httpx.ReadTimeout: The deployment is scripted to stall.
 
         """
         return self._respond(request)
@@ -274,24 +242,24 @@ class Service(Platform):
     def _check_key(self, request: httpx.Request) -> None:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not key or self._api_key not in {None, key}:
-            raise RefusedError(401, "The API key is missing or wrong", "validation_error")
+            raise RefusedError(401, "The API key is missing or invalid", "validation_error")
 
     # --- Endpoints ----------------------------------------------------------------------------------------------------
 
-    def _list_error_codes(self, incoming: Incoming) -> Reply:  # noqa: ARG002 - every endpoint is called alike
+    def _list_error_codes(self, incoming: Incoming) -> Reply:  # noqa: ARG002 - all endpoints have one signature
         return json_reply(200, error_catalogue())
 
     def _invoke_prompt(self, incoming: Incoming) -> Reply:
-        call = _read_call(incoming.request)
+        call = as_call(_ReceivedRequest, read_object(incoming.request))
         self.calls.append(call)
         return self._answer_prompt(call, incoming.delay)
 
     def _answer_prompt(self, call: InvokeRequest, delay: float) -> Reply:
-        script = self._script_for(call)
-        return prompt_reply(script, call, self._keep_run(script, call)).paced(delay)
+        script = self._script_for(self._prompts, call.deployment, call, call.variant, self.default)
+        return prompt_reply(script, call, self._store_run(script, call)).paced(delay)
 
-    def _keep_run(self, script: Script, call: InvokeRequest) -> str:
-        """Keep the run of a prompt for those who look it up; return its request id."""
+    def _store_run(self, script: Script, call: InvokeRequest) -> str:
+        """Store the run of a prompt, so that `client.requests` finds it; return its request id."""
         if isinstance(script, Refusal):
             return new_request_id()
         run = Run("prompt_completion", metadata=call.metadata)
@@ -303,45 +271,18 @@ class Service(Platform):
             run.request_id = script.request_id or run.request_id
         return self._ledger.start(run).request_id
 
-    def _script_for(self, call: InvokeRequest) -> Script:
-        behaviour = self._behaviours.get((call.deployment, call.variant or None))
-        if behaviour is None:
-            behaviour = self._behaviours.get((call.deployment, None), self.default)
-        if isinstance(behaviour, AnswerQueue):
-            behaviour = self._take_from(behaviour, call)
-        if behaviour is None:
-            return Refusal(404, f"There is no deployment {call.deployment!r}: {self._known_deployments()}")
-        return behaviour if isinstance(behaviour, SCRIPTS) else checked_script(behaviour(call))
-
-    def _known_deployments(self) -> str:
-        known = [repr(name) if variant is None else f"{name!r} ({variant})" for name, variant in self._described()]
-        return f"known are {', '.join(sorted(known))}" if known else "none has been described"
-
-    def _described(self) -> set[tuple[str, Optional[str]]]:
-        """Return the deployments that have an answer, with the variant if only that has one."""
-        known = self._behaviours.keys()
-        return {(name, variant) for name, variant in known if variant is None or (name, None) not in known}
-
-    def _take_from(self, queue: AnswerQueue, call: InvokeRequest) -> Behaviour:
-        number, behaviour = queue.take()
-        if behaviour is None:
-            mistake = f"{call.deployment!r} was told {len(queue.answers)} answers, and this is call {number}"
-            self.mistakes.append(mistake)
-            return Refusal(422, mistake)
-        return behaviour
-
 
 class FakeServer(Service):
-    """Answers like the service, from what it is told to say, with no network and no bill.
+    """A fake Fetch Hive service with scripted answers, for tests without network and cost.
 
-    Use it in process, through `client()` or as the handler of an `httpx.MockTransport`, or on a loopback port with
-    `serve()`. It may be used from several threads.
+    Use it in process, with `client()` or as the handler of an `httpx.MockTransport`, or on a loopback port, with
+    `serve()`. Thread-safe.
 
     Args:
-        default: What deployments answer that nobody has described: a text, an `Answer`, a `Refusal`, or a function of
-            the request that returns one of them. None: 404, as the service does.
-        api_key: The only key that is let in; None for any.
-        delay: Seconds between two events of a stream.
+        default: The answer of deployments without a scripted one: a string, an `Answer`, a `Refusal`, or a function of
+            the request that returns one of them. None means 404, as from the service.
+        api_key: The only accepted API key; None accepts any.
+        delay: Seconds between the events of a stream.
 
     Example:
         ```python
@@ -352,19 +293,19 @@ class FakeServer(Service):
     """
 
     def client(self, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
-        """Return a client whose calls this server answers in process, blocking and asyncio.
+        """Return a client whose calls, blocking and asyncio, this server answers in process.
 
         Args:
-            api_key: The key that it sends.
-            **options: Further arguments of `FetchHive`, but for those that say what calls are sent with.
+            api_key: The API key of the client.
+            **options: Further arguments of `FetchHive`, except those that choose the HTTP client.
 
         Returns:
-            The client. There is nothing to close.
+            The client. It need not be closed.
 
         """
 
         def handle(request: httpx.Request) -> httpx.Response:
-            # In process any base URL will do, such as that of a gateway.
+            # In process, any base URL is accepted, such as that of a gateway.
             base_path = path_of(client.base_url)
             return self.handle(request) if base_path == API_PATH else self._respond(request, base_path=base_path)
 
@@ -372,8 +313,33 @@ class FakeServer(Service):
         return client
 
 
+class FakeHive(Service):
+    """A fake service with a client for it: the value of the fixture `fetch_hive`.
+
+    Example:
+        ```python
+        def test_summary(fetch_hive: FakeHive) -> None:
+            fetch_hive.answers("summarise", "Short.")
+            assert fetch_hive.client.invoke_prompt(deployment="summarise").response == "Short."
+        ```
+    """
+
+    client: FetchHive
+    """A client whose calls are answered in process, blocking and asyncio. There is nothing to close."""
+
+    url: str
+    """The URL of the same service on a loopback port. `FETCH_HIVE_BASE_URL` is set to it, so `FetchHive()` uses it."""
+
+    @contextmanager
+    def running(self) -> Generator[FakeHive, None, None]:
+        """Serve on `url` until the block is left. The fixture does this for you."""
+        with self.serve() as self.url:
+            self.client = connect(self.handle, base_url=self.url)
+            yield self
+
+
 class ClientOptions(TypedDict, total=False):
-    """The arguments of `FetchHive` that a client of a fake may have."""
+    """The arguments of `FetchHive` that the client of a fake accepts."""
 
     base_url: Optional[str]
     timeout: Union[float, httpx.Timeout, None]
@@ -389,25 +355,12 @@ class ClientOptions(TypedDict, total=False):
 
 
 def connect(handler: Handler, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
-    """Return a client whose calls a handler answers in process."""
+    """Return a client whose calls are answered by a handler in process."""
     transport = httpx.MockTransport(handler)
     options.setdefault("workspace_id", TEST_WORKSPACE)
     return FetchHive(
         api_key=api_key,
         http_client=httpx.Client(transport=transport),
         async_http_client=httpx.AsyncClient(transport=transport),
-        **options,  # pyrefly: ignore[open-unpacking] - a checked call has no further ones
+        **options,  # pyrefly: ignore[open-unpacking] - checked calls pass no others
     )
-
-
-def _read_call(request: httpx.Request) -> InvokeRequest:
-    body = request.read()
-    try:
-        read_json(body)
-        return _ReceivedRequest.model_validate_json(body)
-    except ValidationError as exc:
-        problem = exc.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the body"
-        raise RefusedError(422, f"{where}: {problem['msg']}", "validation_error") from None
-    except ValueError as exc:
-        raise RefusedError(422, f"the body is not valid JSON: {exc}", "validation_error") from None

@@ -1,4 +1,4 @@
-"""JSON as the standard has it, read and written strictly."""
+"""Strict JSON: no NaN, no infinity, no lone surrogates."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 def read_json(data: bytes) -> JsonValue:
-    """Read JSON that can be written as the same JSON again.
+    """Parse JSON that can be written back unchanged.
 
     Raises:
-        ValueError: It is not JSON, has a number that no float can hold, half of a surrogate pair, or is nested too
-            deeply.
+        ValueError: The data is not JSON, is nested too deeply, or has a number that a float cannot hold or a lone
+            surrogate.
 
     """
-    # Not json.loads: that takes NaN, and has no limit of depth but that of Python's stack.
+    # json.loads would accept NaN, and limits the depth only by Python's stack.
     value = from_json(data, allow_inf_nan=False)
-    # 1e400 is JSON, and infinite to Python.
+    # 1e400 is valid JSON, but infinite in Python.
     json.dumps(value, allow_nan=False)
     return cast("JsonValue", value)
 
 
 def write_json(value: object) -> str:
-    """Write JSON in one line, its letters as they are. The service does not escape them, either."""
+    """Write JSON on one line without escaping letters, as the service does."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a fake service keeps of its runs: requests, delegations, approvals and callbacks. Knows no requests of HTTP."""
+"""The runs of a fake service, with their delegations, approvals and callbacks. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Callable, Optional
 
-from ._script import new_request_id
+from ._script import new_id, new_request_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WEBHOOK_SECRET = "whsec_fake"  # noqa: S105 - of a fake
-"""What fakes sign their callbacks with, and expect of triggers."""
+WEBHOOK_SECRET = "whsec_fake"  # noqa: S105 - not a real secret
+"""The secret that signs the callbacks of fakes, and that triggers must send."""
 
 SIGNATURE_HEADER = "X-Fetch-Hive-Signature"
 
@@ -26,7 +26,7 @@ _OPEN = frozenset({"pending", "running"})
 
 
 def now(seconds: float = 0.0) -> str:
-    """Return the time, so many seconds from now, as the service writes it."""
+    """Return the time `seconds` from now, in the format of the service."""
     moment = datetime.now(timezone.utc) + timedelta(seconds=seconds)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -36,24 +36,24 @@ class Callback:
     """A signed callback, as the service would send it."""
 
     url: str
-    """Where it goes."""
+    """The URL to send it to."""
     body: bytes
-    """The JSON, as it is signed."""
+    """The signed JSON."""
     headers: Mapping[str, str] = field(repr=False)
-    """Its headers, with the signature."""
+    """The headers, with the signature."""
 
 
 @dataclass
 class Run:
-    """A request that can be looked up."""
+    """A run, which can be looked up by its request id."""
 
     request_type: str
     outcome: str = "completed"
-    """The status that it ends with."""
+    """The final status."""
     data: Optional[Mapping[str, object]] = None
     metadata: Optional[Mapping[str, object]] = None
     looks: int = 0
-    """How many looks still show it under way."""
+    """How many more times it is reported as running."""
     callback_url: Optional[str] = None
     event_type: str = ""
     request_id: str = field(default_factory=new_request_id)
@@ -62,7 +62,7 @@ class Run:
     ended_at: Optional[str] = None
 
     def record(self) -> dict[str, object]:
-        """Return what `GET /public/requests/{id}` answers."""
+        """Return the answer of `GET /public/requests/{id}`."""
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, self.request_id)),
             "request_id": self.request_id,
@@ -82,7 +82,7 @@ class Run:
 
 @dataclass
 class Delegation:
-    """Background work of an agent."""
+    """Background work that an agent has delegated."""
 
     kind: str
     target: Mapping[str, object]
@@ -93,18 +93,18 @@ class Delegation:
     thread_id: Optional[str] = None
     callback_url: Optional[str] = None
     status: str = "running"
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     tool_call_id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:12]}")
     created_at: str = field(default_factory=now)
     expected_by: str = field(default_factory=lambda: now(60))
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """Whether it is still running."""
         return self.status in _OPEN
 
     def record(self) -> dict[str, object]:
-        """Return what `GET /agent/delegations/{id}` answers."""
+        """Return the answer of `GET /agent/delegations/{id}`."""
         return {
             "id": self.id,
             "status": self.status,
@@ -121,13 +121,13 @@ class Delegation:
         }
 
     def summary(self) -> dict[str, object]:
-        """Return it as an agent's answer has it."""
+        """Return it in the shape of an agent's answer."""
         return {"id": self.id, "kind": self.kind, "target": self.target, "expected_by": self.expected_by}
 
 
 @dataclass
 class Approval:
-    """A tool call that waits for a decision."""
+    """A tool call that needs an approval."""
 
     run: Run
     agent: str
@@ -136,15 +136,15 @@ class Approval:
     arguments: Mapping[str, object]
     expires_at: Optional[str]
     on_end: Callable[[Sequence[Approval]], Mapping[str, object]]
-    """Returns the data of the run, once all its approvals are decided."""
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Returns the data of the run after the last decision."""
+    id: str = field(default_factory=new_id)
     status: str = "pending"
     decision: Optional[str] = None
     created_at: str = field(default_factory=now)
     decided_at: Optional[str] = None
 
     def record(self) -> dict[str, object]:
-        """Return what `GET .../tool_action_approvals/{id}` answers."""
+        """Return the answer of `GET .../tool_action_approvals/{id}`."""
         return {
             "id": self.id,
             "status": self.status,
@@ -160,7 +160,7 @@ class Approval:
         }
 
     def pending(self) -> dict[str, object]:
-        """Return it as an agent's answer has it."""
+        """Return it in the shape of an agent's answer."""
         return {
             "approval_id": self.id,
             "tool_name": self.tool_name,
@@ -170,27 +170,27 @@ class Approval:
             "review_url": f"https://app.fetchhive.invalid/approvals/{self.id}",
         }
 
-    def belongs_to(self, query: Mapping[str, str]) -> bool:
-        """Whether a list with this query shows it."""
-        facts = {"agent_id": self.agent, "run_id": self.run.request_id, "request_id": self.run.request_id}
+    def matches(self, query: Mapping[str, str]) -> bool:
+        """Whether the query of a list matches this approval."""
+        ids = {"agent_id": self.agent, "run_id": self.run.request_id, "request_id": self.run.request_id}
         wanted = {"status": query.get("status") or "pending"}
-        wanted.update({name: query[name] for name in facts if query.get(name)})
-        return all({"status": self.status, **facts}[name] == value for name, value in wanted.items())
+        wanted.update({name: query[name] for name in ids if query.get(name)})
+        return all({"status": self.status, **ids}[name] == value for name, value in wanted.items())
 
 
 class Ledger:
-    """All runs of a fake service. Threads may share it."""
+    """All runs of a fake service. Thread-safe."""
 
     def __init__(self) -> None:
         self.callbacks: list[Callback] = []
-        self._untaken: list[Callback] = []
+        self._undelivered: list[Callback] = []
         self._runs: dict[str, Run] = {}
         self._delegations: dict[str, Delegation] = {}
         self._approvals: dict[str, Approval] = {}
         self._lock = threading.RLock()
 
     def start(self, run: Run) -> Run:
-        """Take a run in. One that needs no looks has ended, unless its result is called back."""
+        """Add a run. It ends at once if it has neither `looks` nor a callback."""
         with self._lock:
             self._runs[run.request_id] = run
             if run.looks <= 0 and run.callback_url is None and run.status == "running":
@@ -198,21 +198,21 @@ class Ledger:
         return run
 
     def pause(self, run: Run, approvals: Sequence[Approval]) -> None:
-        """Let a run wait for decisions."""
+        """Add a run that waits for approvals."""
         with self._lock:
             run.status = "awaiting_approval"
             self.start(run)
             self._approvals.update({approval.id: approval for approval in approvals})
 
     def delegate(self, delegations: Sequence[Delegation]) -> None:
-        """Take background work in."""
+        """Add background work."""
         with self._lock:
             self._delegations.update({delegation.id: delegation for delegation in delegations})
 
-    # --- Looking ------------------------------------------------------------------------------------------------------
+    # --- Reading ------------------------------------------------------------------------------------------------------
 
     def look_up(self, request_id: str) -> Optional[dict[str, object]]:
-        """Return the record of a request, which is one look nearer to its end; None if there is none."""
+        """Return the record of a request and count down its `looks`; None for an unknown id."""
         with self._lock:
             run = self._runs.get(request_id)
             if run is None:
@@ -223,12 +223,12 @@ class Ledger:
             return run.record()
 
     def records(self) -> list[dict[str, object]]:
-        """Return the records of all requests, the oldest first, without coming nearer to their ends."""
+        """Return the records of all requests, oldest first, without counting down their `looks`."""
         with self._lock:
             return [run.record() for run in self._runs.values()]
 
-    def look_at_delegation(self, delegation_id: str) -> Optional[dict[str, object]]:
-        """Return a delegation, which is one look nearer to its end; None if there is none."""
+    def look_up_delegation(self, delegation_id: str) -> Optional[dict[str, object]]:
+        """Return a delegation and count down its `looks`; None for an unknown id."""
         with self._lock:
             delegation = self._delegations.get(delegation_id)
             if delegation is None:
@@ -239,18 +239,18 @@ class Ledger:
             return delegation.record()
 
     def open_delegations(self, thread_id: str) -> list[dict[str, object]]:
-        """Return the delegations of a thread that go on."""
+        """Return the running delegations of a thread."""
         with self._lock:
             found = [each for each in self._delegations.values() if each.thread_id == thread_id and each.is_open]
             return [delegation.record() for delegation in found]
 
     def approvals(self, query: Mapping[str, str]) -> list[dict[str, object]]:
-        """Return the approvals that a list with this query shows."""
+        """Return the approvals that match a query."""
         with self._lock:
-            return [approval.record() for approval in self._approvals.values() if approval.belongs_to(query)]
+            return [approval.record() for approval in self._approvals.values() if approval.matches(query)]
 
     def approval(self, approval_id: str) -> Optional[dict[str, object]]:
-        """Return an approval, or None."""
+        """Return an approval; None for an unknown id."""
         with self._lock:
             approval = self._approvals.get(approval_id)
             return None if approval is None else approval.record()
@@ -258,7 +258,7 @@ class Ledger:
     # --- Changing -----------------------------------------------------------------------------------------------------
 
     def cancel(self, delegation_id: str) -> Optional[dict[str, object]]:
-        """Cancel a delegation, if it goes on; None if there is none."""
+        """Cancel a delegation unless it has ended; None for an unknown id."""
         with self._lock:
             delegation = self._delegations.get(delegation_id)
             if delegation is None:
@@ -268,7 +268,7 @@ class Ledger:
             return delegation.record()
 
     def decide(self, approval_id: str, decision: str) -> bool:
-        """Decide, and let the run go on when nothing else is to be decided; return whether it was still open."""
+        """Decide an approval, and end the run after the last one. Return False if it was decided before."""
         with self._lock:
             approval = self._approvals[approval_id]
             if approval.status != "pending":
@@ -282,8 +282,8 @@ class Ledger:
                 self._end(approval.run)
             return True
 
-    def end_called_back(self) -> list[Callback]:
-        """End what will be called back, and return the callbacks that have not been taken."""
+    def take_callbacks(self) -> list[Callback]:
+        """End all runs and delegations with a callback, and return the undelivered callbacks."""
         with self._lock:
             for run in self._runs.values():
                 if run.callback_url is not None and run.status == "running":
@@ -291,8 +291,8 @@ class Ledger:
             for delegation in self._delegations.values():
                 if delegation.callback_url is not None and delegation.is_open:
                     self._finish(delegation)
-            taken, self._untaken = self._untaken, []
-            return taken
+            undelivered, self._undelivered = self._undelivered, []
+            return undelivered
 
     def _end(self, run: Run) -> None:
         run.status, run.ended_at = run.outcome, now()
@@ -312,21 +312,21 @@ class Ledger:
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: sign(body.encode())}
         callback = Callback(url, body.encode(), headers)
         self.callbacks.append(callback)
-        self._untaken.append(callback)
+        self._undelivered.append(callback)
 
 
 def sign(body: bytes, secret: str = WEBHOOK_SECRET) -> str:
-    """Return the signature of a callback, in one of the forms that the documentation allows for."""
+    """Return the signature of a callback, in one of the documented forms."""
     return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def cursor_at(place: int) -> str:
-    """Return the cursor of a page that begins at this place."""
-    return base64.urlsafe_b64encode(str(place).encode()).decode()
+def cursor_of(index: int) -> str:
+    """Return the cursor of a page that begins at an index."""
+    return base64.urlsafe_b64encode(str(index).encode()).decode()
 
 
-def place_of(cursor: str) -> int:
-    """Return where a page begins; 0 for a cursor that is none."""
+def index_of(cursor: str) -> int:
+    """Return the index at which a page begins; 0 for an invalid cursor."""
     try:
         return int(base64.urlsafe_b64decode(cursor.encode()))
     except ValueError:

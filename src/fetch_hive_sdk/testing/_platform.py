@@ -1,8 +1,8 @@
-"""The endpoints of a fake service that are not prompts: workflows, agents, and all that belongs to their runs."""
+"""The endpoints of a fake service for workflows, agents and their runs: everything except prompts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
 import httpx
 
@@ -10,12 +10,12 @@ from fetch_hive_sdk._config import is_loopback
 
 from ._agents import AGENT_SCRIPTS, AgentBehaviour, AgentScript, ReceivedAgentRequest, agent_reply, start_agent
 from ._answers import Answer, Behaviour, Refusal
-from ._book import AnswerBook, UsedUpError
 from ._catalogue import countries_of, model_catalogue, search_services
-from ._ledger import WEBHOOK_SECRET, Callback, Ledger, cursor_at, place_of
+from ._ledger import WEBHOOK_SECRET, Callback, Ledger, cursor_of, index_of
 from ._received import as_call, read_object
 from ._reply import Fault, Reply, json_reply
 from ._routes import Incoming, RefusedError, Route
+from ._scripted import CallT, NoAnswerLeftError, ScriptedAnswers, ScriptT
 from ._workflows import (
     WORKFLOW_SCRIPTS,
     AnyWorkflowRequest,
@@ -32,7 +32,7 @@ from ._workflows import (
 from ._workspace import Workspaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fetch_hive_sdk.models.agents import AgentRequest
     from fetch_hive_sdk.models.hive_agents import HiveAgentRequest
@@ -44,16 +44,16 @@ _DELIVERY_SECONDS = 10.0
 
 
 class Platform:
-    """What every fake of the service does beside prompts."""
+    """The base of all fakes for everything except prompts."""
 
     agent_calls: list[AgentRequest]
-    """The requests of agents that were let in, in the order in which they came."""
+    """The accepted agent requests, oldest first."""
 
     workflow_calls: list[AnyWorkflowRequest]
-    """The requests of workflows that were let in: a `WorkflowRequest`, or a `WorkflowStart`."""
+    """The accepted workflow requests, oldest first: each a `WorkflowRequest` or a `WorkflowStart`."""
 
     hive_agent_calls: list[HiveAgentRequest]
-    """The requests of Hive Agents that were let in."""
+    """The accepted Hive Agent requests, oldest first."""
 
     mistakes: list[str]
     default: Optional[Behaviour]
@@ -64,27 +64,30 @@ class Platform:
         self.hive_agent_calls = []
         self._ledger = Ledger()
         self._workspaces = Workspaces(self._ledger)
-        expected = "a text, an AgentAnswer, a Refusal, a StreamScript or a Fault"
-        self._agents: AnswerBook[AgentRequest, AgentScript] = AnswerBook(AGENT_SCRIPTS, expected)
-        expected = "a text, a mapping, a WorkflowAnswer, a Refusal or a Fault"
-        self._workflows: AnswerBook[AnyWorkflowRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
-        self._hive_agents: AnswerBook[HiveAgentRequest, WorkflowScript] = AnswerBook(WORKFLOW_SCRIPTS, expected)
+        expected = "a string, an AgentAnswer, a Refusal, a StreamScript or a Fault"
+        self._agents: ScriptedAnswers[AgentRequest, AgentScript] = ScriptedAnswers("agent", AGENT_SCRIPTS, expected)
+        types, expected = WORKFLOW_SCRIPTS, "a string, a mapping, a WorkflowAnswer, a Refusal or a Fault"
+        self._workflows: ScriptedAnswers[AnyWorkflowRequest, WorkflowScript] = ScriptedAnswers(
+            "workflow", types, expected
+        )
+        self._hive_agents: ScriptedAnswers[HiveAgentRequest, WorkflowScript] = ScriptedAnswers(
+            "Hive Agent", types, expected
+        )
 
-    # --- What is answered ---------------------------------------------------------------------------------------------
+    # --- Scripted answers ---------------------------------------------------------------------------------------------
 
     def answers_agent(self, agent: str, answer: Union[AgentBehaviour, Sequence[AgentBehaviour]]) -> None:
-        """Script what an agent answers, in one piece or as a stream.
+        """Script the answer of an agent, for calls with and without streaming.
 
         Args:
             agent: The id of the agent.
-            answer: The text; an `AgentAnswer`, which has tools, approvals, files and background work; a `Refusal`, a
-                `StreamScript` or a `Fault`; a function of the `AgentRequest` that returns one of them; or a list of all
-                these, which are taken in turn. A call for which none is left is refused with 422, and noted in
-                `mistakes`.
+            answer: The text; an `AgentAnswer` with tools, approvals, files or background work; a `Refusal`, a
+                `StreamScript` or a `Fault`; a function of the `AgentRequest` that returns one of them; or a list of
+                these with one answer for each call. Calls after the last answer get a 422 and are added to `mistakes`.
 
         Raises:
             ValueError: The list is empty.
-            TypeError: It is not an answer.
+            TypeError: `answer` has an unsupported type.
 
         """
         self._agents.put(agent, answer)
@@ -96,18 +99,18 @@ class Platform:
         *,
         variant: Optional[str] = None,
     ) -> None:
-        """Script what a workflow gives.
+        """Script the answer of a workflow.
 
         Args:
             deployment: The name of the deployment.
-            answer: The output as a text or a mapping; a `WorkflowAnswer`, which can fail and take time; a `Refusal` or
+            answer: The output as a string or a mapping; a `WorkflowAnswer`, which can fail or take time; a `Refusal` or
                 a `Fault`; a function of the `WorkflowRequest` or `WorkflowStart` that returns one of them; or a list of
-                all these, which are taken in turn.
-            variant: The variant that gives it; None for all that are not scripted.
+                these with one answer for each call.
+            variant: The variant with this answer; None for all variants without an answer of their own.
 
         Raises:
             ValueError: The list is empty.
-            TypeError: It is not an answer.
+            TypeError: `answer` has an unsupported type.
 
         """
         self._workflows.put(deployment, answer, variant)
@@ -115,7 +118,7 @@ class Platform:
     def answers_hive_agent(
         self, hive_agent: str, answer: Union[HiveAgentBehaviour, Sequence[HiveAgentBehaviour]]
     ) -> None:
-        """Script what a Hive Agent reports.
+        """Script the result of a Hive Agent.
 
         Args:
             hive_agent: The id of the Hive Agent.
@@ -123,39 +126,39 @@ class Platform:
 
         Raises:
             ValueError: The list is empty.
-            TypeError: It is not an answer.
+            TypeError: `answer` has an unsupported type.
 
         """
         self._hive_agents.put(hive_agent, answer)
 
-    # --- What happened ------------------------------------------------------------------------------------------------
+    # --- Recorded runs ------------------------------------------------------------------------------------------------
 
     @property
     def records(self) -> list[dict[str, object]]:
-        """The requests as `client.requests` shows them, the oldest first: also those whose answer never arrived."""
+        """The records of all runs as in `client.requests`, oldest first, including those without an answer."""
         return self._ledger.records()
 
     @property
     def callbacks(self) -> list[Callback]:
-        """The signed callbacks of what has ended, the oldest first. `deliver_callbacks` ends what goes on, too."""
+        """The signed callbacks of ended runs, oldest first. `deliver_callbacks` ends the running ones."""
         return list(self._ledger.callbacks)
 
     @property
     def webhook_secret(self) -> str:
-        """What callbacks are signed with, and what triggers have to carry."""
+        """The secret that signs callbacks, and that triggers must send."""
         return WEBHOOK_SECRET
 
     def deliver_callbacks(self) -> list[int]:
-        """End the runs that answer by a callback, and send their callbacks to where they go on this machine.
+        """End all runs with a callback URL, and send the callbacks for this machine.
 
-        A run that waits for a decision goes on waiting. A callback to another machine is not sent; it is in
-        `callbacks`, as all others.
+        Runs that wait for an approval keep waiting. Callbacks to other machines are not sent; like all others, they
+        are in `callbacks`.
 
         Returns:
-            The statuses that were answered; 0 where nothing answered.
+            The HTTP status of each delivery; 0 means no answer.
 
         """
-        due = [callback for callback in self._ledger.end_called_back() if _is_near(callback)]
+        due = [callback for callback in self._ledger.take_callbacks() if _is_local(callback)]
         if not due:
             return []
         with httpx.Client(trust_env=False, timeout=_DELIVERY_SECONDS) as client:
@@ -190,13 +193,12 @@ class Platform:
 
     def _invoke_workflow(self, incoming: Incoming) -> Reply:
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
+        options = _pop_async_options(fields)
         call: AnyWorkflowRequest
-        if isinstance(options, dict) and cast("dict[str, object]", options).get("enabled") is True:
-            url = cast("dict[str, object]", options).get("callback_url")
-            if not url:
+        if options.get("enabled") is True:
+            if not options.get("callback_url"):
                 raise RefusedError(422, "callback_url is required when async is enabled", "missing_required_field")
-            call = as_call(ReceivedWorkflowStart, {**fields, "callback_url": url})
+            call = as_call(ReceivedWorkflowStart, {**fields, "callback_url": options["callback_url"]})
         else:
             call = as_call(ReceivedWorkflowRequest, fields)
         self.workflow_calls.append(call)
@@ -209,8 +211,7 @@ class Platform:
 
     def _invoke_hive_agent(self, incoming: Incoming) -> Reply:
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
-        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        url = _pop_async_options(fields).get("callback_url")
         call = as_call(ReceivedHiveAgentRequest, {**fields, "callback_url": url})
         self.hive_agent_calls.append(call)
         return hive_agent_reply(self._hive_agent_script(call), call, self._ledger)
@@ -228,8 +229,7 @@ class Platform:
     def _trigger_workflow(self, incoming: Incoming) -> Reply:
         _check_secret(incoming.request)
         fields = read_object(incoming.request)
-        options = fields.pop("async", None)
-        url = cast("dict[str, object]", options).get("callback_url") if isinstance(options, dict) else None
+        url = _pop_async_options(fields).get("callback_url")
         if not url:
             raise RefusedError(422, "async.callback_url is required", "missing_required_field")
         names = {"deployment": incoming.names["workflow"], "variant": incoming.names["variant"]}
@@ -239,13 +239,10 @@ class Platform:
         return json_reply(202, {"request_id": run.request_id, "run_status": "running"})
 
     def _look_up(self, incoming: Incoming) -> Reply:
-        record = self._ledger.look_up(incoming.names["request"])
-        if record is None:
-            raise RefusedError(404, "Request not found")
-        return json_reply(200, record)
+        return _found(self._ledger.look_up(incoming.names["request"]), "Request")
 
     def _get_delegation(self, incoming: Incoming) -> Reply:
-        return _found(self._ledger.look_at_delegation(incoming.names["delegation"]), "Delegation")
+        return _found(self._ledger.look_up_delegation(incoming.names["delegation"]), "Delegation")
 
     def _cancel_delegation(self, incoming: Incoming) -> Reply:
         return _found(self._ledger.cancel(incoming.names["delegation"]), "Delegation")
@@ -256,18 +253,16 @@ class Platform:
     def _list_approvals(self, incoming: Incoming) -> Reply:
         query = dict(incoming.request.url.params)
         approvals = self._ledger.approvals(query)
-        first = place_of(query.get("cursor", ""))
+        first = index_of(query.get("cursor", ""))
         limit = int(query["limit"]) if query.get("limit", "").isdigit() else _PAGE
         end = first + max(1, min(limit, _PAGE))
         page: dict[str, object] = {"approvals": approvals[first:end]}
-        # The service documents a cursor, and not where it comes from.
-        return json_reply(200, {**page, "next_cursor": cursor_at(end)} if end < len(approvals) else page)
+        # The API documents the parameter `cursor`, but not the field that returns it.
+        return json_reply(200, {**page, "next_cursor": cursor_of(end)} if end < len(approvals) else page)
 
     def _get_approval(self, incoming: Incoming) -> Reply:
         approval = self._ledger.approval(incoming.names["approval"])
-        if approval is None:
-            raise RefusedError(404, "Approval not found")
-        return json_reply(200, {"approval": approval})
+        return _found(approval and {"approval": approval}, "Approval")
 
     def _decide(self, incoming: Incoming) -> Reply:
         approval_id = incoming.names["approval"]
@@ -277,8 +272,8 @@ class Platform:
         if decision not in _DECISIONS:
             raise RefusedError(422, "The decision is not allowed for this action", "validation_error")
         if not self._ledger.decide(approval_id, str(decision)):
-            raise RefusedError(409, "This approval has been decided already")
-        # By the service's reference its answer is empty.
+            raise RefusedError(409, "This approval has already been decided")
+        # The API reference documents an empty answer.
         return Reply(200, {}, [])
 
     def _list_countries(self, incoming: Incoming) -> Reply:
@@ -291,43 +286,53 @@ class Platform:
     # --- Scripts ------------------------------------------------------------------------------------------------------
 
     def _agent_script(self, call: AgentRequest) -> AgentScript:
-        try:
-            script = self._agents.find(call.agent, call)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("agent", call.agent, self._agents.names()) if script is None else script
+        return self._script_for(self._agents, call.agent, call, None, self._plain_default)
 
     def _workflow_script(self, call: AnyWorkflowRequest) -> WorkflowScript:
-        try:
-            script = self._workflows.find(call.deployment, call, call.variant or None)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("workflow", call.deployment, self._workflows.names()) if script is None else script
+        return self._script_for(self._workflows, call.deployment, call, call.variant, self._plain_default)
 
     def _hive_agent_script(self, call: HiveAgentRequest) -> WorkflowScript:
+        return self._script_for(self._hive_agents, call.hive_agent, call, None, self._plain_default)
+
+    @property
+    def _plain_default(self) -> Union[str, Answer, Refusal, Fault, None]:
+        """The default answer, unless only prompts can use it: a function or a stream."""
+        return self.default if isinstance(self.default, (str, Answer, Refusal, Fault)) else None
+
+    def _script_for(
+        self,
+        answers: ScriptedAnswers[CallT, ScriptT],
+        name: str,
+        call: CallT,
+        variant: Optional[str],
+        default: Union[ScriptT, Callable[[CallT], ScriptT], None],
+    ) -> Union[ScriptT, Refusal]:
+        """Return the scripted answer to a call; a refusal if there is none, or none is left."""
         try:
-            script = self._hive_agents.find(call.hive_agent, call)
-        except UsedUpError as exc:
-            return self._note_mistake(exc)
-        return self._default("Hive Agent", call.hive_agent, self._hive_agents.names()) if script is None else script
+            script = answers.find(name, call, variant or None, default)
+        except NoAnswerLeftError as exc:
+            self.mistakes.append(str(exc))
+            return Refusal(422, str(exc))
+        if script is not None:
+            return script
+        known = sorted(repr(name) if key is None else f"{name!r} ({key})" for name, key in self._known(answers))
+        listed = f"Known {answers.title}s: {', '.join(known)}" if known else f"No {answers.title}s are scripted"
+        return Refusal(404, f"There is no {answers.title} {name!r}. {listed}")
 
-    def _default(self, what: str, name: str, known: Sequence[str]) -> Union[str, Answer, Refusal, Fault]:
-        # A default that is a function, or the script of a stream, is one of prompts.
-        if isinstance(self.default, (str, Answer, Refusal, Fault)):
-            return self.default
-        scripted = f"scripted are {', '.join(map(repr, known))}" if known else "none has been scripted"
-        return Refusal(404, f"There is no {what} {name!r}: {scripted}")
-
-    def _note_mistake(self, error: UsedUpError) -> Refusal:
-        self.mistakes.append(str(error))
-        return Refusal(422, str(error))
+    def _known(self, answers: ScriptedAnswers[CallT, ScriptT]) -> set[tuple[str, Optional[str]]]:
+        return answers.keys()
 
 
 def _read_agent_call(fields: dict[str, object]) -> ReceivedAgentRequest:
-    # The service's name for it is no name in Python.
+    # `async`, the API's name, is a keyword of Python.
     return as_call(
         ReceivedAgentRequest, {"async_options" if name == "async" else name: value for name, value in fields.items()}
     )
+
+
+def _pop_async_options(fields: dict[str, object]) -> Mapping[str, object]:
+    options = fields.pop("async", None)
+    return cast("dict[str, object]", options) if isinstance(options, dict) else {}
 
 
 def _found(record: Optional[dict[str, object]], what: str) -> Reply:
@@ -339,10 +344,10 @@ def _found(record: Optional[dict[str, object]], what: str) -> Reply:
 def _check_secret(request: httpx.Request) -> None:
     given = request.headers.get("x-fetch-hive-webhook-secret") or request.url.params.get("secret")
     if given != WEBHOOK_SECRET:
-        raise RefusedError(401, "The webhook secret is missing or wrong", "validation_error")
+        raise RefusedError(401, "The webhook secret is missing or invalid", "validation_error")
 
 
-def _is_near(callback: Callback) -> bool:
+def _is_local(callback: Callback) -> bool:
     try:
         return is_loopback(httpx.URL(callback.url).host)
     except httpx.InvalidURL:

@@ -1,4 +1,4 @@
-"""Requests of runs as they came to a fake: also with fields that this version does not know."""
+"""The requests that a fake service received, including fields unknown to this version."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ if TYPE_CHECKING:
 RequestT = TypeVar("RequestT", bound=RunRequest)
 
 
-class AsItCame(RunRequest, frozen=True):
-    """A request as it came. In `raw` are also the fields that this version does not know, from `extra_body`.
+class ReceivedRun(RunRequest, frozen=True):
+    """A received request. `raw` includes fields unknown to this version, such as those from `extra_body`.
 
-    A class for one kind of requests has `extra="allow"`: of the settings of its bases, those of the last one count.
+    Subclasses must repeat `extra="allow"`, because Pydantic takes the configuration of their last base.
     """
 
     @property
     def raw(self) -> dict[str, object]:
         return {**super().raw, **(self.model_extra or {})}
 
-    # A failing test shows what it could have written.
+    # Assertion messages show the class that a test would use.
     def __repr_name__(self) -> str:
-        return type(self).__mro__[2].__name__
+        return self._sent_as().__name__
 
-    # Tests compare with what they could have sent.
+    # Tests compare received requests with the ones they sent.
     def __eq__(self, other: object) -> bool:
-        own = {name: value for name, value in self.raw.items() if name != "streaming"}
-        return isinstance(other, RunRequest) and own == {
-            name: value for name, value in other.raw.items() if name != "streaming"
-        }
+        if not isinstance(other, self._sent_as()):
+            return False
+        # Clients add `streaming` to requests without such a field.
+        added = {"streaming"} - self._sent_as().model_fields.keys()
+        own, others = ({name: raw[name] for name in raw.keys() - added} for raw in (self.raw, other.raw))
+        return own == others
 
     __hash__ = RunRequest.__hash__
 
+    @classmethod
+    def _sent_as(cls) -> type[RunRequest]:
+        return cast("type[RunRequest]", cls.__mro__[2])
+
 
 def read_object(request: httpx.Request) -> dict[str, object]:
-    """Read the JSON object of a request.
+    """Parse the body of a request as a JSON object.
 
     Raises:
-        RefusedError: It has none.
+        RefusedError: The body is not a JSON object.
 
     """
     try:
@@ -60,10 +66,10 @@ def read_object(request: httpx.Request) -> dict[str, object]:
 
 
 def as_call(model: type[RequestT], fields: Mapping[str, object]) -> RequestT:
-    """Read the fields of a request as the model that was received.
+    """Validate the fields of a request.
 
     Raises:
-        RefusedError: A field is missing or wrong.
+        RefusedError: A field is missing or invalid.
 
     """
     try:

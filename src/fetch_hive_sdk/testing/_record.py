@@ -1,4 +1,4 @@
-"""Records the calls of a client, or of anything that calls through a proxy on a loopback port."""
+"""Records the calls of a client, or of any program through a proxy on a loopback port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import httpx
 from fetch_hive_sdk._net.proxies import loopback_mounts
 from fetch_hive_sdk._session import wrap_sender
 
-from ._cassette import File, RecordedCall, RecordedRequest, Redact, is_over, keep_answer, keep_request, key_of
+from ._cassette import (
+    File,
+    RecordedCall,
+    RecordedRequest,
+    Redact,
+    is_last,
+    record_answer,
+    record_request,
+    secrets_of,
+)
 from ._cassette_writer import CassetteWriter
 from ._reply import Reply, json_reply
 from ._routes import path_of
@@ -29,11 +38,11 @@ if TYPE_CHECKING:
 Send = Callable[[httpx.Request], httpx.Response]
 AsyncSend = Callable[[httpx.Request], "Awaitable[httpx.Response]"]
 
-_KEPT_HEADERS = ("content-type", "retry-after")
-_DIGITS = 3  # of the seconds: finer than that is noise
+_RECORDED_HEADERS = ("content-type", "retry-after")
+_DIGITS = 3  # of the seconds: more would be noise
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _CONNECT_SECONDS = 10.0
-# What belongs to one connection, or is written again for the next.
+# Headers of one connection, and headers that the next hop writes itself.
 _HOP_BY_HOP = {
     b"connection",
     b"content-length",
@@ -49,26 +58,26 @@ _HOP_BY_HOP = {
 
 @contextmanager
 def record(path: File, client: FetchHive, *, redact: Optional[Redact] = None) -> Generator[FetchHive, None, None]:
-    """Record the calls that a client makes in the block. Each is in the file when it ends.
+    """Record the calls that a client makes in the block. Each call is written to the file when it ends.
 
-    The calls go to the service as always: blocking and asyncio, streams with their pace, refusals and repetitions too.
-    Only what was answered is kept, neither the key nor other headers of a request. Calls of clients made by
-    `with_options` are recorded as well, because they share the connections. Threads may share the client.
+    The calls go to the service as usual: blocking and asyncio, streams with their pace, errors and retries. The API key
+    and other headers of requests are not recorded, nor are calls without an answer. Clients made by `with_options` are
+    recorded too, because they share the connections. Threads can share the client.
 
     Args:
-        path: The file: JSON Lines, one call a line. Its folder is made if it is not there. An older recording stays
-            until the first call has been answered.
+        path: The file: JSON Lines with one call per line. A missing folder is created. An older recording is kept
+            until the first call ends.
         client: The client.
-        redact: Takes the JSON object of each request and returns what is kept in its place. `replay` needs the same
-            function. It is called before a request is sent: if it fails, nothing has been paid for.
+        redact: Takes the JSON object of each request and returns the one to record instead. Pass the same function to
+            `replay`. It is called before the request is sent, so an error in it costs nothing.
 
     Returns:
         The client, for `with record("file.json", FetchHive()) as client:`.
 
     Raises:
-        RuntimeError: The client is being recorded already.
-        OSError: The file cannot be written, or another recorder is writing it. What happens in the middle is raised at
-            the end of the block, as the calls have been paid for.
+        RuntimeError: The client is already being recorded.
+        OSError: The file cannot be written, or another recorder is writing to it. An error while calls are recorded is
+            raised at the end of the block, because the calls have been billed.
 
     """
     recorder = _Recorder(client.base_url, redact)
@@ -77,10 +86,10 @@ def record(path: File, client: FetchHive, *, redact: Optional[Redact] = None) ->
 
 
 class RecordingProxy:
-    """Stands before the service on a loopback port, passes calls on and keeps them. Made by `recording_proxy`."""
+    """A proxy on a loopback port that forwards calls to the service and records them. Made by `recording_proxy`."""
 
     url: str
-    """The address to give to clients as `base_url`. They send their own keys."""
+    """The `base_url` for clients. They send their own API keys."""
 
     def __init__(self, url: str, recorder: _Recorder) -> None:
         self.url = url
@@ -88,7 +97,7 @@ class RecordingProxy:
 
     @property
     def calls(self) -> int:
-        """How many calls have been recorded so far."""
+        """The number of calls recorded so far."""
         return self._recorder.calls
 
 
@@ -96,19 +105,19 @@ class RecordingProxy:
 def recording_proxy(
     path: File, base_url: str, *, port: int = 0, redact: Optional[Redact] = None
 ) -> Generator[RecordingProxy, None, None]:
-    """Record the calls of any program, in any language, that calls a loopback port in place of the service.
+    """Record the calls of any program, in any language, with a proxy on a loopback port.
 
     Args:
         path: The file, as for `record`.
-        base_url: Where the service is.
-        port: The port; 0 for a free one.
+        base_url: The base URL of the service.
+        port: The port; 0 chooses a free one.
         redact: As for `record`.
 
     Returns:
-        The proxy. Its `url` is the `base_url` for clients, who send their own keys.
+        The proxy. Its `url` is the `base_url` for clients, which send their own API keys.
 
     Raises:
-        OSError: The port is taken, the file cannot be written, or another recorder is writing it.
+        OSError: The port is in use, the file cannot be written, or another recorder is writing to it.
 
     """
     url = httpx.URL(base_url)
@@ -121,7 +130,7 @@ def recording_proxy(
 
 
 class _Forwarder:
-    """Passes requests on to the service, and its answers back as they come."""
+    """Forwards requests to the service and streams back its answers."""
 
     def __init__(self, client: httpx.Client, url: httpx.URL, recorder: _Recorder) -> None:
         self._client = client
@@ -129,29 +138,29 @@ class _Forwarder:
         self._recorder = recorder
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request with what the service answers."""
+        """Answer a request with the answer of the service."""
         try:
-            return self._pass_back(self._recorder.send(self._pass_on, request))
+            return self._return(self._recorder.send(self._forward, request))
         except _NOT_SENT as exc:
-            # What clients take for a service that has not run anything: they may try again.
+            # Clients treat 503 as a service that has not started the run, and may retry.
             return _fail(503, exc, {"Retry-After": "1"}).respond(request)
         except httpx.TransportError as exc:
             return _fail(502, exc).respond(request)
 
-    def _pass_on(self, request: httpx.Request) -> httpx.Response:
-        # Not the client's build_request: it adds headers of its own, and the cookies that another caller was given.
-        onward = httpx.Request(
+    def _forward(self, request: httpx.Request) -> httpx.Response:
+        # Not build_request, which adds headers of this client, and cookies set for other callers.
+        forwarded = httpx.Request(
             request.method,
             self._url.copy_with(raw_path=request.url.raw_path),
-            # A compression that the caller knows may be unknown here.
+            # The caller may accept compressions that cannot be decoded here.
             headers=[*_end_to_end(request.headers, b"accept-encoding"), (b"accept-encoding", b"identity")],
             content=request.content,
-            # No limit on reading: how long to wait for an answer is the caller's decision.
+            # No read timeout: the caller decides how long to wait.
             extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict()},
         )
-        return self._client.send(onward, stream=True, follow_redirects=False)
+        return self._client.send(forwarded, stream=True, follow_redirects=False)
 
-    def _pass_back(self, response: httpx.Response) -> httpx.Response:
+    def _return(self, response: httpx.Response) -> httpx.Response:
         status, headers = response.status_code, _end_to_end(response.headers)
         if response.headers.get("content-type", "").startswith("text/event-stream"):
             return httpx.Response(status, headers=headers, stream=response.stream)
@@ -161,20 +170,20 @@ class _Forwarder:
 
 
 def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> Reply:
-    problem = f"no answer from the service: {str(exc) or type(exc).__name__}"
+    problem = f"the service did not answer: {str(exc) or type(exc).__name__}"
     return json_reply(status, {"error": problem, "message": problem}, headers)
 
 
 def _end_to_end(headers: httpx.Headers, *others: bytes) -> list[tuple[bytes, bytes]]:
-    # Pairs: cookies stand on lines of their own.
+    # A list of pairs, because Set-Cookie may occur more than once.
     return [(name, value) for name, value in headers.raw if name.lower() not in {*_HOP_BY_HOP, *others}]
 
 
 class _Recorder:
-    """Keeps each call when it ends. Threads and tasks may share it.
+    """Records each call when it ends. Threads and tasks can share it.
 
     Args:
-        base_url: Where the service is; its path is left out of what is kept.
+        base_url: The base URL of the service. Its path is not recorded.
         redact: See `record`.
     """
 
@@ -182,104 +191,104 @@ class _Recorder:
         self.base_path: str = path_of(base_url)
         self._redact = redact
         self._writer: Optional[CassetteWriter] = None
-        self._under_way: set[_CallUnderWay] = set()
+        self._open_calls: set[_OpenCall] = set()
         self._lock = threading.Lock()
 
     @property
     def calls(self) -> int:
-        """How many calls have been kept."""
+        """The number of recorded calls."""
         return 0 if self._writer is None else len(self._writer)
 
     @contextmanager
     def writing(self, path: File) -> Generator[None, None, None]:
-        """Keep calls in a file until the block is left, then what is still under way, as far as it has come."""
+        """Record calls to a file until the block is left, then the received part of the open ones."""
         with CassetteWriter(path) as self._writer:
             try:
                 yield
             finally:
-                for call in sorted(self._under_way, key=lambda call: call.started):
-                    self._keep(call, "left")
+                for call in sorted(self._open_calls, key=lambda call: call.started):
+                    self._finish(call, "left")
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
-        """Send a request, and keep its answer."""
+        """Send a request and record its answer."""
         call = self._begin(request)
-        return self._listen(call, send(request))
+        return self._watch(call, send(request))
 
     async def asend(self, send: AsyncSend, request: httpx.Request) -> httpx.Response:
-        """Send a request, and keep its answer."""
+        """Send a request and record its answer."""
         call = self._begin(request)
-        return self._listen(call, await send(request))
+        return self._watch(call, await send(request))
 
-    def _begin(self, request: httpx.Request) -> _CallUnderWay:
-        return _CallUnderWay(request, keep_request(request, self.base_path, self._redact))
+    def _begin(self, request: httpx.Request) -> _OpenCall:
+        return _OpenCall(request, record_request(request, self.base_path, self._redact))
 
-    def _listen(self, call: _CallUnderWay, response: httpx.Response) -> httpx.Response:
-        """Take the head of an answer, and its body as it is read."""
+    def _watch(self, call: _OpenCall, response: httpx.Response) -> httpx.Response:
+        """Record the head of an answer, and its body while it is read."""
         call.answer(response)
-        self._under_way.add(call)
-        if response.is_stream_consumed:  # a fake, or an event hook has read it
+        self._open_calls.add(call)
+        if response.is_stream_consumed:  # read by a fake or by an event hook
             call.note(response.content)
-            self._keep(call, "done")
+            self._finish(call, "done")
         else:
-            response.stream = WatchedBody(response.stream, call.note, lambda end: self._keep(call, end))
+            response.stream = WatchedBody(response.stream, call.note, lambda end: self._finish(call, end))
         return response
 
-    def _keep(self, call: _CallUnderWay, end: End) -> None:
+    def _finish(self, call: _OpenCall, end: End) -> None:
         ended = time.monotonic()
         with self._lock:
-            if call not in self._under_way or self._writer is None:
+            if call not in self._open_calls or self._writer is None:
                 return
-            self._under_way.discard(call)
+            self._open_calls.discard(call)
         for recorded in call.recorded(end):
-            self._writer.append(recorded, started=call.started, ended=ended, asked=call.asked)
+            self._writer.append(recorded, started=call.started, ended=ended, sort_key=call.sort_key)
 
 
-class _CallUnderWay:
-    """What has come of a call so far."""
+class _OpenCall:
+    """A call whose answer has not ended."""
 
-    def __init__(self, request: httpx.Request, kept: RecordedRequest) -> None:
-        self.asked = str(sorted(kept.fields().items()))
+    def __init__(self, request: httpx.Request, recorded: RecordedRequest) -> None:
+        self.sort_key = str(sorted(recorded.fields().items()))
         self.started = time.monotonic()
-        self._request = kept
-        self._key = key_of(request)
+        self._request = recorded
+        self._secret = secrets_of(request)
         self._status = 0
         self._headers: dict[str, str] = {}
         self._encoding = ""
         self._chunks: list[tuple[float, bytes]] = []
 
     def answer(self, response: httpx.Response) -> None:
-        """Take the head of the answer."""
+        """Record the status and headers of the answer."""
         self._status = response.status_code
-        self._headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-        # Where the body has been read, its compression is undone.
+        self._headers = {name: response.headers[name] for name in _RECORDED_HEADERS if name in response.headers}
+        # httpx has decompressed a body that was read.
         self._encoding = "" if response.is_stream_consumed else response.headers.get("content-encoding", "")
 
     def note(self, chunk: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Record the next chunk of the body."""
         self._chunks.append((round(time.monotonic() - self.started, _DIGITS), chunk))
 
     def recorded(self, end: End) -> Iterator[RecordedCall]:
-        """Yield the call if there is an answer to keep: a whole one, or what there is of a stream."""
+        """Yield the call if it has a complete answer, or any part of a stream."""
         try:
-            answer = keep_answer(self._status, self._headers, self._unpacked(), self._key)
+            answer = record_answer(self._status, self._headers, self._decompressed(), self._secret)
         except httpx.DecodingError:
             return
-        # The client stops reading at the end marker, and does not always wait for the end of the body.
-        if answer.events is not None and end != "done" and not any(is_over(event) for event in answer.events):
+        # Clients may stop reading at the end marker, before the end of the body.
+        if answer.events is not None and end != "done" and not any(is_last(event) for event in answer.events):
             answer = answer.model_copy(update={"ended": end})
         if answer.events is not None or end == "done":
             yield RecordedCall(request=self._request, response=answer)
 
-    def _unpacked(self) -> list[tuple[float, bytes]]:
+    def _decompressed(self) -> list[tuple[float, bytes]]:
         chunks = list(self._chunks)
         if self._encoding in {"", "identity"} or not chunks:
             return chunks
         moment = 0.0
 
-        def packed() -> Iterator[bytes]:
+        def compressed() -> Iterator[bytes]:
             nonlocal moment
-            for moment, chunk in chunks:  # noqa: B007 - read below, for what is unpacked of the chunk
+            for moment, chunk in chunks:  # noqa: B007 - read below, with each decompressed piece
                 yield chunk
 
-        response = httpx.Response(200, headers={"content-encoding": self._encoding}, content=packed())
+        response = httpx.Response(200, headers={"content-encoding": self._encoding}, content=compressed())
         return [(moment, piece) for piece in response.iter_bytes()]

@@ -1,4 +1,4 @@
-"""Answers from a cassette, strictly: what was not recorded is an error."""
+"""Answers calls from a cassette. Calls that were not recorded are errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ._cassette import (
     RecordedEvent,
     RecordedRequest,
     Redact,
-    keep_request,
     read_file,
+    record_request,
 )
 from ._fake import TEST_KEY, connect
 from ._json import write_json
@@ -34,42 +34,41 @@ if TYPE_CHECKING:
 
     from ._fake import ClientOptions
 
-_SHOWN = 60  # characters of a value, in an error message
-_BEFORE = 20  # of them before the first that differs
+_SHOWN = 60  # characters of a value in an error message
+_BEFORE = 20  # of them before the first difference
 
 
 class UnrecordedCallError(AssertionError):
-    """A call that is not in the cassette, or has been answered already. Not for code under test to handle."""
+    """A call that was not recorded, or was made more often than recorded. Code under test should not catch it."""
 
 
 def replay(path: File, *, redact: Optional[Redact] = None, pace: float = 0.0, repeat: bool = False) -> Cassette:
-    """Return what answers from a cassette, with no network and no bill.
+    """Read a cassette, which answers calls without network and cost.
 
     Args:
-        path: A file that `record`, `recording_proxy` or `fetch-hive record` has written.
-        redact: The function that `record` was given, for calls to be compared with what it left of them.
-        pace: How fast streams come: 0 at once, 1 as slowly as they were recorded, 2 twice as slowly.
-        repeat: Whether a call that is made more often than it was recorded is answered as the last time.
+        path: A file written by `record`, `recording_proxy` or `fetch-hive record`.
+        redact: The function passed to `record`. It is applied to each call before it is compared.
+        pace: The speed of streams: 0 sends them at once, 1 at the recorded pace, 2 takes twice as long.
+        repeat: Whether calls made more often than recorded get the last recorded answer again.
 
     Returns:
         The cassette.
 
     Raises:
-        ConfigurationError: The file cannot be read, or is no cassette.
-        ValueError: The pace is less than 0.
+        ConfigurationError: The file cannot be read, or is not a cassette.
+        ValueError: `pace` is negative or NaN.
 
     """
     if not pace >= 0:
-        raise ValueError("pace must be 0 or more")
+        raise ValueError(f"invalid pace: it must be 0 or more, not {pace}")
     return Cassette(os.fspath(path), read_file(path), redact=redact, pace=pace, repeat=repeat)
 
 
 class Cassette:
-    """Recorded calls that answer again. Made by `replay`.
+    """Recorded calls, which answer the same calls again. Made by `replay`.
 
-    Identical calls are answered in the order in which they were recorded, others in any order. Used in a `with`
-    statement, it sees to it that calls which were not recorded are an error at the end of the block, even if the code
-    under test has swallowed the first. Threads may share it.
+    Identical calls are answered in the recorded order, other calls in any order. In a `with` statement, an unrecorded
+    call also raises an error at the end of the block, in case the tested code has swallowed the first. Thread-safe.
 
     Example:
         ```python
@@ -79,7 +78,7 @@ class Cassette:
     """
 
     mistakes: list[str]
-    """The calls that were not recorded, each as its error told it."""
+    """The error messages of calls that were not recorded."""
 
     def __init__(
         self, name: str, calls: Sequence[RecordedCall], *, redact: Optional[Redact], pace: float, repeat: bool
@@ -94,14 +93,14 @@ class Cassette:
         self._lock = threading.Lock()
 
     def client(self, api_key: str = TEST_KEY, **options: Unpack[ClientOptions]) -> FetchHive:
-        """Return a client whose calls are answered in process, blocking and asyncio.
+        """Return a client whose calls, blocking and asyncio, are answered in process.
 
         Args:
-            api_key: The key that it sends.
-            **options: Further arguments of `FetchHive`, but for those that say what calls are sent with.
+            api_key: The API key of the client.
+            **options: Further arguments of `FetchHive`, except those that choose the HTTP client.
 
         Returns:
-            The client. There is nothing to close.
+            The client. It need not be closed.
 
         """
         return connect(self.handle, api_key, **options)
@@ -110,40 +109,40 @@ class Cassette:
     def serve(self, port: int = 0) -> Generator[str, None, None]:
         """Serve on a loopback port until the block is left.
 
-        A call that was not recorded is answered with 404 and the whole message, and is an error when the block ends.
+        An unrecorded call gets a 404 with the whole error message, and raises an error at the end of the block.
 
         Args:
-            port: The port; 0 for a free one.
+            port: The port; 0 chooses a free one.
 
         Returns:
-            The URL to give to a client as `base_url`.
+            The `base_url` for clients.
 
         Raises:
-            OSError: The port is taken.
-            UnrecordedCallError: At the end of the block: a call was not recorded.
+            OSError: The port is in use.
+            UnrecordedCallError: A call was not recorded. Raised at the end of the block.
 
         """
         with self, serve(self._handle_on_port, port) as address:
             yield f"{address}/v1"
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer a request: the handler for an `httpx.MockTransport`.
+        """Answer a request. Can be passed to `httpx.MockTransport`.
 
         Args:
             request: The request of a client.
 
         Returns:
-            What was recorded.
+            The recorded answer.
 
         Raises:
-            UnrecordedCallError: Nothing was recorded, or no more than has been answered already.
+            UnrecordedCallError: The call was not recorded, or was made more often than recorded.
 
         """
-        return self._reply(self._take(keep_request(request, redact=self._redact))).respond(request)
+        return self._reply(self._next_answer(record_request(request, redact=self._redact))).respond(request)
 
     @property
     def unplayed(self) -> list[object]:
-        """The JSON objects of the recorded requests that nobody has made yet."""
+        """The JSON objects of the recorded requests that have not been made yet."""
         return [call.request.body for call in self._left]
 
     def __enter__(self) -> Self:
@@ -158,37 +157,37 @@ class Cassette:
         if exc_type is None and self.mistakes:
             raise UnrecordedCallError("\n".join(self.mistakes))
 
-    def _take(self, asked: RecordedRequest) -> RecordedAnswer:
+    def _next_answer(self, request: RecordedRequest) -> RecordedAnswer:
         with self._lock:
             for place, call in enumerate(self._left):
-                if _is_same(call.request, asked):
+                if _is_same(call.request, request):
                     return self._left.pop(place).response
-        answered = [call.response for call in self._calls if _is_same(call.request, asked)]
+        answered = [call.response for call in self._calls if _is_same(call.request, request)]
         if answered and self._repeat:
             return answered[-1]
-        raise self._refuse(self._explain(asked, len(answered)))
+        raise self._refuse(self._explain(request, len(answered)))
 
     def _explain_end(self) -> str:
-        return f"{self._name}: the stream was left here when it was recorded, and nobody knows the rest"
+        return f"{self._name}: the reader stopped here when this stream was recorded, so the rest is unknown"
 
     def _refuse(self, message: str) -> UnrecordedCallError:
         self.mistakes.append(message)
         return UnrecordedCallError(message)
 
-    def _explain(self, asked: RecordedRequest, answered: int) -> str:
-        what = f"{asked.method} {asked.path}"
+    def _explain(self, request: RecordedRequest, answered: int) -> str:
+        what = f"{request.method} {request.path}"
         if answered:
             often = "once" if answered == 1 else f"{answered} times"
             return (
-                f"{what}: this call is recorded {often} in {self._name} and has been answered as often: record again, "
-                "or take repeat=True"
+                f"{what}: this call was recorded {often} in {self._name}, but made more often: record it again, or "
+                "pass repeat=True"
             )
         if not self._calls:
-            return f"{what}: no call is recorded in {self._name}"
-        nearest = min(self._calls, key=lambda call: _distance(call.request, asked))
-        differences = "".join(f"\n  {line}" for line in _differences(nearest.request, asked))
+            return f"{what}: the cassette {self._name} is empty"
+        nearest = min(self._calls, key=lambda call: _distance(call.request, request))
+        differences = "".join(f"\n  {line}" for line in _differences(nearest.request, request))
         number = self._calls.index(nearest) + 1
-        return f"{what}: no such call is recorded in {self._name}. The nearest is call {number}:{differences}"
+        return f"{what}: this call was not recorded in {self._name}. Call {number} is the most similar:{differences}"
 
     def _steps(self, answer: RecordedAnswer) -> Iterator[Step]:
         before = 0.0
@@ -204,58 +203,58 @@ class Cassette:
 
     def _reply(self, answer: RecordedAnswer) -> Reply:
         steps = self._steps(answer)
-        # What breaks off is found out when it is read.
+        # A generator for incomplete streams, whose end may raise an error.
         return Reply(answer.status, answer.headers, steps if answer.ended else list(steps))
 
     def _handle_on_port(self, request: httpx.Request) -> httpx.Response:
         try:
-            answer = self._take(keep_request(request, redact=self._redact))
+            answer = self._next_answer(record_request(request, redact=self._redact))
         except UnrecordedCallError as exc:
-            # A status that no client takes for a passing failure.
+            # A status that clients do not retry.
             return refusal_reply(404, str(exc), "unrecorded_call").respond(request)
         if answer.ended == "left" and answer.events:
-            # Not a mistake: the server cannot see whether its client reads on. One that does gets an error.
+            # Not a mistake yet: the client may stop here, too. If it reads on, it gets an error event.
             end = RecordedEvent(at=answer.events[-1].at, wire=_error_event(self._explain_end()))
             answer = answer.model_copy(update={"events": [*answer.events, end], "ended": None})
         return self._reply(answer).respond(request)
 
 
 def _error_event(message: str) -> str:
-    # The first blank line ends an event that was cut.
+    # The blank line ends an incomplete event.
     return f"\n\ndata: {write_json({'type': 'error', 'error': message})}\n\n"
 
 
-def _is_same(recorded: RecordedRequest, asked: RecordedRequest) -> bool:
-    # First what is quick. Then strictly: to Python, 1 is True.
-    return recorded.body == asked.body and not _differences(recorded, asked)
+def _is_same(recorded: RecordedRequest, request: RecordedRequest) -> bool:
+    # The quick comparison first. The strict one distinguishes 1 from True.
+    return recorded.body == request.body and not _differences(recorded, request)
 
 
-def _differences(recorded: RecordedRequest, asked: RecordedRequest) -> list[str]:
-    """Return a line for each field that is not the same."""
-    then, now = recorded.fields(), asked.fields()
-    # Wherever the service was: its base URL is in the one and not in the other.
-    if asked.path.endswith(recorded.path):
+def _differences(recorded: RecordedRequest, request: RecordedRequest) -> list[str]:
+    """Return a line for each field that differs."""
+    then, now = recorded.fields(), request.fields()
+    # Recorded paths do not include the path of the base URL.
+    if request.path.endswith(recorded.path):
         now["path"] = then["path"]
     names = [*then, *(name for name in now if name not in then)]
     return [_compare(name, then.get(name), now.get(name)) for name in names if then.get(name) != now.get(name)]
 
 
-def _distance(recorded: RecordedRequest, asked: RecordedRequest) -> tuple[bool, int]:
-    """Return how far two calls are from each other: those of one deployment are near."""
-    deployments = [request.fields().get("deployment") for request in (recorded, asked)]
-    return deployments[0] != deployments[1], len(_differences(recorded, asked))
+def _distance(recorded: RecordedRequest, request: RecordedRequest) -> tuple[bool, int]:
+    """Return how much two calls differ. Calls of the same deployment are most similar."""
+    deployments = [each.fields().get("deployment") for each in (recorded, request)]
+    return deployments[0] != deployments[1], len(_differences(recorded, request))
 
 
 def _compare(name: str, then: Optional[str], now: Optional[str]) -> str:
     if then is None or now is None:
         only = _clip(then or now or "", 0)
-        return f"{name}: {only} now, not recorded" if then is None else f"{name}: {only} was recorded, nothing now"
+        return f"{name}: not recorded, now {only}" if then is None else f"{name}: recorded {only}, now missing"
     same = next((place for place, (old, new) in enumerate(zip(then, now)) if old != new), min(len(then), len(now)))
-    return f"{name}: {_clip(then, same)} was recorded, {_clip(now, same)} now"
+    return f"{name}: recorded {_clip(then, same)}, now {_clip(now, same)}"
 
 
 def _clip(text: str, same: int) -> str:
-    """Return what is worth showing of a long text: a part that has the first difference in it."""
+    """Return the part of a long string around the first difference."""
     begin = max(0, same - _BEFORE) if len(text) > _SHOWN else 0
     shown = text[begin : begin + _SHOWN]
     return ("..." if begin else "") + shown + ("..." if begin + _SHOWN < len(text) else "")

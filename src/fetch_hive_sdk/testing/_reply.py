@@ -1,9 +1,9 @@
-"""An answer of a fake service: a status, headers, and steps that are bytes, pauses and faults. Knows no sockets.
+"""A reply of a fake service: a status, headers, and steps that are bytes, pauses or faults. Uses no sockets.
 
     Reply(200, {"Content-Type": "text/event-stream"}, [b"data: ...", Pause(0.5), Fault.BREAK])
 
-Everything that answers here makes a `Reply`: the fake, the emulator, a cassette, the recording proxy, the page. One
-body plays it, in process and on a port.
+The fake, the emulator, cassettes, the recording proxy and the page all return a `Reply`. One body class plays it, in
+process and on a port.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ EVENT_STREAM = "text/event-stream"
 
 
 class Fault(Enum):
-    """A call that gets no answer, though it may have been processed and billed."""
+    """A failure that leaves a call without an answer, though it may have been processed and billed."""
 
     BREAK = "break"
     """The connection breaks."""
     STALL = "stall"
-    """Nothing comes any more."""
+    """The connection stays open, but nothing more is sent."""
 
     def happen(self) -> NoReturn:
-        """Raise what a client sees of it.
+        """Raise the error that a client gets.
 
         Raises:
-            httpx.RemoteProtocolError: The connection broke.
-            httpx.ReadTimeout: Nothing came.
+            httpx.RemoteProtocolError: For `BREAK`.
+            httpx.ReadTimeout: For `STALL`.
 
         """
         if self is Fault.BREAK:
@@ -46,7 +46,7 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class Pause:
-    """A silence."""
+    """A pause before the next step."""
 
     seconds: float
 
@@ -57,12 +57,12 @@ Headers = Union[httpx.Headers, Mapping[str, str], Sequence[tuple[bytes, bytes]]]
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered to a request."""
+    """The reply to a request."""
 
     status: int
     headers: Headers
     steps: Iterable[Step]
-    """What the body does, one step after the other. A generator may find out as it goes, and raise."""
+    """The steps of the body, in order. A generator may raise an error in the middle."""
 
     @property
     def is_event_stream(self) -> bool:
@@ -70,21 +70,21 @@ class Reply:
         return str(httpx.Headers(self.headers).get("content-type", "")).startswith(EVENT_STREAM)
 
     def paced(self, delay: float) -> Reply:
-        """Return the reply with a pause between two events of its stream."""
+        """Return the reply with a pause between the events of its stream."""
         return replace(self, steps=_pace(self.steps, delay)) if delay and self.is_event_stream else self
 
     def respond(self, request: httpx.Request) -> httpx.Response:
-        """Return the response to a request; its body plays the steps when it is read."""
+        """Return the response to a request. Reading its body plays the steps."""
         content = self._content()
         if content is not None:
             return httpx.Response(self.status, headers=self.headers, content=content)
-        # The limit is the client's. Requests that come to a port have none: there the client measures by itself.
+        # The read timeout of an in-process client. Requests from a port have none: there the client measures itself.
         limit = request.extensions.get("timeout", {}).get("read")
         return httpx.Response(self.status, headers=self.headers, stream=ReplyBody(self.steps, limit))
 
     def _content(self) -> Optional[bytes]:
-        """Return the whole body, if nothing happens in the middle of it."""
-        # httpx decodes content at once, and streams when they are read.
+        """Return the whole body if its steps are only bytes, else None."""
+        # httpx decodes `content` at once, but a stream only when it is read.
         if self.is_event_stream or "content-encoding" in httpx.Headers(self.headers):
             return None
         if not isinstance(self.steps, Sequence):
@@ -94,7 +94,7 @@ class Reply:
 
 
 def json_reply(status: int, value: object, headers: Optional[Mapping[str, str]] = None) -> Reply:
-    """Return the reply with a JSON value."""
+    """Return a reply with a JSON body."""
     all_headers = httpx.Headers({"Content-Type": "application/json"})
     all_headers.update(dict(headers or {}))
     return Reply(status, all_headers, [write_json(value).encode()])
@@ -106,16 +106,16 @@ def _pace(steps: Iterable[Step], delay: float) -> Iterator[Step]:
         if not is_first:
             yield Pause(delay)
         yield step
-        # A pause that is scripted comes on top of the pace.
+        # Scripted pauses are added to the pace.
         is_first = isinstance(step, Pause)
 
 
 class ReplyBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """Plays the steps of a reply: to a blocking client, to an asyncio client, or to a server.
+    """Plays the steps of a reply for a blocking client, an asyncio client or a server.
 
     Args:
         steps: The steps.
-        limit: Seconds that the client waits for a byte. A longer silence is its timeout at once, so that no test has to
+        limit: The client's read timeout in seconds. A longer pause raises the timeout at once, so that tests need not
             wait for it.
     """
 
@@ -140,7 +140,7 @@ class ReplyBody(httpx.SyncByteStream, httpx.AsyncByteStream):
                     yield piece
 
     def _play(self) -> Generator[tuple[float, bytes], None, None]:
-        """Yield each piece after the seconds to wait for it, then the fault, if there is one."""
+        """Yield the seconds to wait and the bytes of each step; raise the fault, if there is one."""
         seconds = 0.0
         try:
             for step in self._steps:
@@ -154,11 +154,11 @@ class ReplyBody(httpx.SyncByteStream, httpx.AsyncByteStream):
             if seconds:
                 yield self._within_limit(seconds), b""
         finally:
-            # A generator may hold a connection.
+            # A generator may hold a connection open.
             getattr(self._steps, "close", lambda: None)()
 
     def _within_limit(self, seconds: float) -> float:
-        # The limit of our own client knows what is left of `idle_timeout`, others are plain numbers.
+        # Our own client passes an object that knows the remaining `idle_timeout`; others pass plain numbers.
         limit: Optional[float] = getattr(self._limit, "left", lambda: self._limit)()
         if limit is not None and seconds > limit:
             Fault.STALL.happen()

@@ -1,4 +1,4 @@
-"""Which endpoint a request is for. An endpoint is a row of a table; none is guessed from how a path ends."""
+"""Finds the endpoint of a request in a table of exact paths."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 API_PATH = "/v1"
-"""The path of a base URL, where nothing else is known."""
+"""The default path of a base URL."""
 
 
 def path_of(base_url: str) -> str:
-    """Return the path of a base URL, as requests have it."""
+    """Return the path of a base URL, escaped as in requests."""
     return httpx.URL(base_url).raw_path.decode("ascii").rstrip("/")
 
 
@@ -29,9 +29,9 @@ class Incoming:
 
     request: httpx.Request
     names: Mapping[str, str]
-    """What stands for the `{names}` of the path."""
+    """The values of the `{names}` in the path."""
     delay: float = 0.0
-    """Seconds between two events of a stream."""
+    """Seconds between the events of a stream."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Route:
 
     method: str
     path: str
-    """Below the base URL, such as `/agents/{agent}`. A name in braces stands for one segment."""
+    """The path below the base URL, such as `/agents/{agent}`. A name in braces matches one segment."""
     answer: Callable[[Incoming], Reply]
     needs_key: bool = True
 
 
 class RefusedError(Exception):
-    """A request that gets a refusal in the shape of the API."""
+    """A request that is answered with an error, in the shape of the API."""
 
     def __init__(self, status: int, message: str, error_code: Optional[str] = None) -> None:
         super().__init__(message)
@@ -56,26 +56,26 @@ class RefusedError(Exception):
 def refusal_reply(
     status: int, message: str, error_code: Optional[str] = None, headers: Optional[Mapping[str, str]] = None
 ) -> Reply:
-    """Return a refusal in the shape of the API."""
+    """Return an error response in the shape of the API."""
     body = {"error": message, "message": message, "error_code": error_code}
     return json_reply(status, {name: value for name, value in body.items() if value is not None}, headers)
 
 
 class RouteTable:
-    """All the endpoints of a service."""
+    """The endpoints of a service."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes = [(_pattern_of(route.path), route) for route in routes]
 
     def find(self, request: httpx.Request, base_path: str) -> tuple[Route, dict[str, str]]:
-        """Return the endpoint of a request, and what stands for the names of its path.
+        """Return the endpoint of a request, and the values of the names in its path.
 
         Args:
             request: The request.
             base_path: The path of the base URL.
 
         Raises:
-            RefusedError: There is no such endpoint (404), or it takes another method (405).
+            RefusedError: The endpoint is unknown (404), or it does not allow the method (405).
 
         """
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")

@@ -1,4 +1,4 @@
-"""What comes in a stream, step by step, and how it ends. Knows no sockets."""
+"""Scripts of streams: their events, pauses and faults, and how they end. Uses no sockets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _DONE = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """An event that gets the request id of the stream, and its model."""
+class _OwnEvent:
+    """An event to which the request id and the model of the stream are added."""
 
     fields: Mapping[str, object]
 
@@ -41,14 +41,15 @@ class _EarlyEnd(Enum):
     HERE = "here"
 
 
-Step = Union[PlayedStep, _Facts, _Usage, _EarlyEnd]
+Step = Union[PlayedStep, _OwnEvent, _Usage, _EarlyEnd]
 
 
 @dataclass(frozen=True)
 class StreamScript:
-    """What comes in a stream, step by step, and how it ends. Each method returns a longer script and changes nothing.
+    """The events of a stream, step by step. Immutable: each method returns a longer script.
 
-    A script that names no end ends well: with `usage`, unless that or an `error` was there, and `[DONE]`.
+    Unless the script ends with `ends_early()`, `breaks()` or `stalls()`, the stream ends with `[DONE]`, after a `usage`
+    event if the script has neither `usage` nor `error`.
 
     Example:
         ```python
@@ -57,126 +58,126 @@ class StreamScript:
     """
 
     model: str = DEFAULT_MODEL
-    """The name of the model in its events."""
+    """The name of the model in the events."""
     request_id: Optional[str] = None
-    """The request id in its events; None for a new one in each stream."""
+    """The request id in the events; None creates a new one for each stream."""
     steps: tuple[Step, ...] = ()
-    """What is in it so far. The methods write it for you."""
+    """The steps so far. The methods add to them."""
 
     def text(self, *pieces: str) -> StreamScript:
-        """Pieces of the text.
+        """Add chunks of text.
 
         Args:
-            *pieces: What comes one after the other: a `response` event for each.
+            *pieces: The chunks; each is sent as a `response` event.
 
         """
-        return self._say("response", pieces)
+        return self._add_chunks("response", pieces)
 
     def reasoning(self, *pieces: str) -> StreamScript:
-        """Pieces of what the model thought.
+        """Add chunks of reasoning.
 
         Args:
-            *pieces: What comes one after the other: a `reasoning` event for each.
+            *pieces: The chunks; each is sent as a `reasoning` event.
 
         """
-        return self._say("reasoning", pieces)
+        return self._add_chunks("reasoning", pieces)
 
     def usage(self, usage: Optional[Usage] = None, *, stop_reason: str = "completed") -> StreamScript:
-        """A `usage` event, the last of a healthy stream.
+        """Add a `usage` event, the last event of a successful stream.
 
         Args:
-            usage: The `usage` object; None to count the words.
+            usage: The `usage` object; None counts words as tokens.
             stop_reason: Why the model stopped.
 
         """
-        return self._then(_Usage(usage, stop_reason))
+        return self._add(_Usage(usage, stop_reason))
 
     def error(self, message: str, error_code: Optional[str] = None) -> StreamScript:
-        """An `error` event: the provider failed after the stream had begun.
+        """Add an `error` event: the provider failed after the stream had begun.
 
         Args:
-            message: What the service says.
-            error_code: The machine-readable code, if any.
+            message: The error message.
+            error_code: The machine-readable code; None for no code.
 
         """
         fields = {"type": "error", "error": message, "message": message, "error_code": error_code}
-        return self._then(_Facts({name: value for name, value in fields.items() if value is not None}))
+        return self._add(_OwnEvent({name: value for name, value in fields.items() if value is not None}))
 
     def event(self, event: Union[StreamEvent, Mapping[str, object]]) -> StreamScript:
-        """An event as you give it, of a type from the future for one.
+        """Add an event of any type, such as one that this version does not know.
 
         Args:
-            event: The JSON object that is sent: a dict, or a model of an event.
+            event: The JSON object to send: a dict or an event model.
 
         """
-        return self._then(_write(event if isinstance(event, dict) else dict(event)))
+        return self._add(_write(event if isinstance(event, dict) else dict(event)))
 
     def broken_json(self) -> StreamScript:
-        """An event whose JSON has no end."""
+        """Add an event with incomplete JSON."""
         return self.wire('data: {"type": "response", "response": "\n\n')
 
     def wire(self, data: Union[str, bytes]) -> StreamScript:
-        r"""What is sent word for word.
+        r"""Add raw data, which is sent unchanged.
 
         Args:
-            data: The text or the bytes, `"data: [DONE]\n\n"` for one. Part of an event will do.
+            data: A string or bytes, such as `"data: [DONE]\n\n"` or a part of an event.
 
         """
-        return self._then(data.encode() if isinstance(data, str) else data)
+        return self._add(data.encode() if isinstance(data, str) else data)
 
     def comment(self, text: str = "keep-alive") -> StreamScript:
-        """A comment, with which a server keeps a silent connection open. It is no event.
+        """Add a comment, which servers send to keep a connection open. Clients ignore it.
 
         Args:
-            text: What it says.
+            text: The text of the comment.
 
         """
-        return self._then(f": {text}\n\n".encode())
+        return self._add(f": {text}\n\n".encode())
 
     def pause(self, seconds: float) -> StreamScript:
-        """A silence.
+        """Add a pause.
 
-        In process, one that is longer than the client waits for is its `httpx.ReadTimeout` at once, so that no test
-        has to wait for it.
+        In process, a pause longer than the client's timeout raises `httpx.ReadTimeout` at once, so that tests need not
+        wait for it.
 
         Args:
-            seconds: How long it is, 0 or more.
+            seconds: The length in seconds, 0 or more.
 
         Raises:
-            ValueError: It is less than nothing.
+            ValueError: `seconds` is negative or NaN.
 
         """
         if not seconds >= 0:
-            raise ValueError("a pause has 0 seconds or more")
-        return self._then(Pause(seconds))
+            raise ValueError(f"invalid pause: seconds must be 0 or more, not {seconds}")
+        return self._add(Pause(seconds))
 
     def ends_early(self) -> StreamScript:
-        """The stream ends here as if it were whole, and has only what was told: no `usage`, no `[DONE]` is added."""
-        return self._then(_EarlyEnd.HERE)
+        """End the stream here as if it were complete, without adding `usage` or `[DONE]`."""
+        return self._add(_EarlyEnd.HERE)
 
     def breaks(self) -> StreamScript:
-        """The connection breaks here. In process, the client gets the same `httpx.RemoteProtocolError` as on a port."""
-        return self._then(Fault.BREAK)
+        """Break the connection here. In process, the client gets the same `httpx.RemoteProtocolError` as on a port."""
+        return self._add(Fault.BREAK)
 
     def stalls(self) -> StreamScript:
-        """Nothing comes any more, and the connection stays open.
+        """Send nothing more, but keep the connection open.
 
-        On a port that lasts until the client leaves or the server is stopped. In process the client gets its
-        `httpx.ReadTimeout` at once, whatever its `timeout` is, so that no test has to wait for it.
+        On a port this lasts until the client disconnects or the server is stopped. In process, `httpx.ReadTimeout` is
+        raised at once whatever the client's `timeout` is, so that tests need not wait for it.
         """
-        return self._then(Fault.STALL)
+        return self._add(Fault.STALL)
 
-    def _say(self, kind: str, pieces: Iterable[str]) -> StreamScript:
-        return self._then(*(_Facts({"type": kind, "response": piece}) for piece in pieces))
+    def _add_chunks(self, kind: str, pieces: Iterable[str]) -> StreamScript:
+        return self._add(*(_OwnEvent({"type": kind, "response": piece}) for piece in pieces))
 
-    def _then(self, *steps: Step) -> StreamScript:
+    def _add(self, *steps: Step) -> StreamScript:
         if self.steps and isinstance(self.steps[-1], (Fault, _EarlyEnd)):
-            raise ValueError("the script has ended: nothing can come after ends_early(), breaks() or stalls()")
+            raise ValueError("the script has ended: no step can follow ends_early(), breaks() or stalls()")
         return replace(self, steps=(*self.steps, *steps))
 
 
 def script_of(events: Iterable[Event]) -> StreamScript:
-    """Return the script of these events, which ends where they end."""
+    """Return a script of these events that ends after the last one."""
     script = StreamScript()
     for event in events:
         if not isinstance(event, str):
@@ -187,13 +188,13 @@ def script_of(events: Iterable[Event]) -> StreamScript:
 
 
 def reply_of(script: StreamScript, inputs: object) -> Reply:
-    """Return the reply to a request with these inputs whose body comes as the script says."""
+    """Return the scripted reply to a request with these inputs."""
     return Reply(200, {"Content-Type": EVENT_STREAM}, list(_perform(script, inputs)))
 
 
-def count_words(inputs: object, thought: str, said: str) -> Usage:
-    """Return a `usage` object that has words for tokens."""
-    asked, reasoned, answered = (len(words_of(text)) for text in (json.dumps(inputs), thought, said))
+def count_words(inputs: object, reasoning: str, text: str) -> Usage:
+    """Return a `usage` object that counts words as tokens."""
+    asked, reasoned, answered = (len(words_of(part)) for part in (json.dumps(inputs), reasoning, text))
     return {
         "prompt_tokens": {"total_tokens": asked, "cached_tokens": 0},
         "completion_tokens": {"total_tokens": reasoned + answered, "reasoning_tokens": reasoned},
@@ -202,41 +203,46 @@ def count_words(inputs: object, thought: str, said: str) -> Usage:
 
 
 def words_of(text: str) -> list[str]:
-    """Cut a text at its words; put together again, the pieces are the text."""
+    """Split a string into words with their spaces: joined, they are the string again."""
     return re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
 
 
+def new_id() -> str:
+    """Return a new id, as the service gives to everything but requests."""
+    return str(uuid.uuid4())
+
+
 def new_request_id() -> str:
-    """Return a request id that no other call has."""
+    """Return a new request id."""
     return f"req_{uuid.uuid4().hex}"
 
 
 def _perform(script: StreamScript, inputs: object) -> Iterator[PlayedStep]:
-    """Write the steps of a script for the wire."""
-    facts = {"request_id": script.request_id or new_request_id(), "model": script.model}
-    for step in _to_the_end(script):
-        if isinstance(step, _Facts):
-            yield _write({**facts, **step.fields})
+    """Yield the steps of a script as bytes, pauses and faults."""
+    common = {"request_id": script.request_id or new_request_id(), "model": script.model}
+    for step in _completed(script):
+        if isinstance(step, _OwnEvent):
+            yield _write({**common, **step.fields})
         elif isinstance(step, _Usage):
-            usage = step.usage or count_words(inputs, _told(script, "reasoning"), _told(script, "response"))
+            usage = step.usage or count_words(inputs, _joined(script, "reasoning"), _joined(script, "response"))
             event = {"type": "usage", "usage": usage, "stop_reason": step.stop_reason}
-            yield _write({"request_id": facts["request_id"], **event})
+            yield _write({"request_id": common["request_id"], **event})
         elif not isinstance(step, _EarlyEnd):
             yield step
 
 
-def _to_the_end(script: StreamScript) -> Sequence[Step]:
-    """Return the steps of a script, and the good end that it did not have to name."""
+def _completed(script: StreamScript) -> Sequence[Step]:
+    """Return the steps of a script, completed with `usage` and `[DONE]` where it has no end."""
     if script.steps and isinstance(script.steps[-1], (Fault, _EarlyEnd)):
         return script.steps
-    facts = [step.fields["type"] for step in script.steps if isinstance(step, _Facts)]
-    is_complete = "error" in facts or any(isinstance(step, _Usage) for step in script.steps)
+    types = [step.fields["type"] for step in script.steps if isinstance(step, _OwnEvent)]
+    is_complete = "error" in types or any(isinstance(step, _Usage) for step in script.steps)
     return (script if is_complete else script.usage()).wire(_DONE).steps
 
 
-def _told(script: StreamScript, kind: str) -> str:
-    """Return what the events of a kind say together."""
-    events = [step.fields for step in script.steps if isinstance(step, _Facts)]
+def _joined(script: StreamScript, kind: str) -> str:
+    """Return the joined text of the events of one type."""
+    events = [step.fields for step in script.steps if isinstance(step, _OwnEvent)]
     return "".join(str(fields["response"]) for fields in events if fields["type"] == kind)
 
 

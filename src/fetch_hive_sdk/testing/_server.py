@@ -1,4 +1,4 @@
-"""A loopback server for a handler of httpx requests. h11 knows HTTP; this knows sockets and threads."""
+"""A threaded HTTP server on a loopback port for a handler of httpx requests. h11 parses HTTP."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
-_LONGEST_HEAD = 64 * 1024
-_LONGEST_BODY = 256 * 1024 * 1024
+_MAX_HEAD = 64 * 1024
+_MAX_BODY = 256 * 1024 * 1024
 _WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 _STATUSES = {status.value for status in HTTPStatus}
 _READ_SIZE = 64 * 1024
@@ -34,8 +34,8 @@ _LINGER_READS = 256
 def serve(handler: Handler, port: int = 0) -> Generator[str, None, None]:
     """Serve on a loopback port until the block is left; yield the address.
 
-    What the handler, or the body that it returns, raises of httpx really happens on the port: a timeout is silence
-    until the client leaves or the block is left, any other `httpx.TransportError` closes the connection there.
+    Errors of httpx that the handler or the response body raises become faults on the port: a timeout keeps the
+    connection open without an answer, any other `httpx.TransportError` closes it.
     """
     with _Server(handler, port) as server:
         thread = threading.Thread(target=server.accept, daemon=True)
@@ -50,9 +50,9 @@ def serve(handler: Handler, port: int = 0) -> Generator[str, None, None]:
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
-    # Calls may come many at once.
+    # Room for many concurrent connections.
     request_queue_size = 128
-    # Seconds between two looks at whether to stop; `stop` does not wait for them.
+    # Seconds between checks whether to stop; `stop` need not wait for them.
     timeout = 0.5
 
     def __init__(self, handler: Handler, port: int) -> None:
@@ -62,14 +62,14 @@ class _Server(socketserver.ThreadingTCPServer):
         self._is_stopping = False
         super().__init__(("127.0.0.1", port), _Connection)
 
-    # Not serve_forever(): shutdown() takes as long as its next look, and every test that serves would wait for that.
+    # Not serve_forever(): its shutdown() waits for the next poll, which would slow down every test with a server.
     def accept(self) -> None:
         """Serve until `stop` is called."""
         while not self._is_stopping:
             self.handle_request()
 
     def stop(self) -> None:
-        """Let `accept` return, and wake it with a connection."""
+        """Stop `accept`, waking it with a connection."""
         self._is_stopping = True
         with suppress(OSError):
             create_connection(("127.0.0.1", self.server_address[1])).close()
@@ -78,7 +78,7 @@ class _Server(socketserver.ThreadingTCPServer):
         try:
             return super().get_request()
         except OSError:
-            # Without descriptors a connection stays in the queue, and is offered again at once.
+            # Without file descriptors the connection stays in the queue, and accept() would spin.
             time.sleep(0.05)
             raise
 
@@ -96,7 +96,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        # Clients keep connections open; the threads that wait on them end when they are cut.
+        # Close the connections that clients keep open, which ends the threads reading from them.
         with self._lock:
             for connection in self._open:
                 with suppress(OSError):
@@ -105,7 +105,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _RefusedRequest(Exception):  # noqa: N818 - not an error of this program
-    """A request that the handler does not get to see."""
+    """An invalid request, which is answered without calling the handler."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -113,20 +113,20 @@ class _RefusedRequest(Exception):  # noqa: N818 - not an error of this program
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """Serves one client until it leaves."""
+    """Serves one client until it disconnects."""
 
     request: socket
 
     def handle(self) -> None:
         self.request.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
-        # A client may go away at any time.
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        # A client may disconnect at any time.
         with suppress(ConnectionError):
             while self._answer():
                 self._http.start_next_cycle()
 
     def _answer(self) -> bool:
-        """Answer a request; return whether another one may follow."""
+        """Answer a request; return whether the connection can be kept."""
         try:
             request = self._receive()
             if request is None:
@@ -138,7 +138,7 @@ class _Connection(socketserver.BaseRequestHandler):
             self._let_finish()
             return False
         except httpx.TimeoutException:
-            # Silence, until the client leaves or the server closes.
+            # Keep the connection open until the client disconnects or the server stops.
             while self.request.recv(_READ_SIZE):
                 pass
             return False
@@ -147,7 +147,7 @@ class _Connection(socketserver.BaseRequestHandler):
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
 
     def _let_finish(self) -> None:
-        # To close on a client that is still sending would take the answer away from it.
+        # Closing while the client is still sending would discard the answer.
         self.request.shutdown(SHUT_WR)
         self.request.settimeout(_LINGER_SECONDS)
         with suppress(OSError):
@@ -156,7 +156,7 @@ class _Connection(socketserver.BaseRequestHandler):
                     break
 
     def _receive(self) -> Optional[httpx.Request]:
-        """Read a request; None if the client has left."""
+        """Read a request; return None if the client disconnected."""
         try:
             head = self._read_event()
             if not isinstance(head, h11.Request):
@@ -167,17 +167,17 @@ class _Connection(socketserver.BaseRequestHandler):
         except h11.RemoteProtocolError as exc:
             raise _RefusedRequest(exc.error_status_hint, str(exc)) from None
         except (ValueError, httpx.InvalidURL):
-            raise _RefusedRequest(HTTPStatus.BAD_REQUEST, "The host or the path is not valid") from None
+            raise _RefusedRequest(HTTPStatus.BAD_REQUEST, "The host or the path is invalid") from None
         return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body)
 
     def _read_body(self, length: bytes) -> bytes:
         body = bytearray()
-        while int(length) <= _LONGEST_BODY and len(body) <= _LONGEST_BODY:
+        while int(length) <= _MAX_BODY and len(body) <= _MAX_BODY:
             event = self._read_event()
             if not isinstance(event, h11.Data):
                 return bytes(body)
             body += event.data
-        raise _RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is longer than {_LONGEST_BODY} bytes")
+        raise _RefusedRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body exceeds {_MAX_BODY} bytes")
 
     def _read_event(self) -> object:
         while True:
@@ -191,7 +191,7 @@ class _Connection(socketserver.BaseRequestHandler):
     def _send(self, response: httpx.Response, method: str) -> None:
         status = response.status_code
         headers = [*response.headers.raw, (b"Server", b"FakeFetchHive"), (b"Date", formatdate(usegmt=True).encode())]
-        # Not response.content, of which httpx has undone a compression that the headers name.
+        # Not response.content, which httpx has decompressed though the headers declare a compression.
         content = b"".join(response.stream) if isinstance(response.stream, httpx.ByteStream) else None
         if content is not None and "content-length" not in response.headers and status not in _WITHOUT_BODY:
             headers.append((b"Content-Length", str(len(content)).encode()))

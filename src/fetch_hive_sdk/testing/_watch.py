@@ -1,4 +1,4 @@
-"""Sees the body of an answer go by, whoever reads it. Changes nothing of it."""
+"""Observes the body of a response while it is read, without changing it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
 End = Literal["done", "broken", "left"]
-"""How a body ended: it was read to its end, the connection broke, or its reader left."""
+"""How a body ended: read completely, the connection broke, or the reader stopped early."""
 
 
 class WatchedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """Passes a body on, and reports its pieces and its end.
+    """Passes a body through, and reports its chunks and its end.
 
     Args:
         stream: The body.
-        note: Called with each piece.
-        end: Called once, with how it ended.
+        note: Called with each chunk.
+        end: Called once, with how the body ended.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class WatchedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
                 self._note(piece)
                 yield piece
 
-    # The generators above may end later, when they are garbage collected.
+    # The generators above may end only when they are garbage collected.
     def close(self) -> None:
         self._end_once("left")
         self._stream.close()

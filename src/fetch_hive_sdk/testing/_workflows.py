@@ -1,4 +1,4 @@
-"""What a fake workflow or Hive Agent answers, and what it is on the wire. Knows no sockets."""
+"""Scripted answers of workflows and Hive Agents, and the replies made from them. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fetch_hive_sdk.models.workflows import WorkflowRequest, WorkflowStart
 
 from ._answers import Answer, Refusal
 from ._ledger import WEBHOOK_SECRET, Run
-from ._received import AsItCame
+from ._received import ReceivedRun
 from ._reply import Fault, Reply, json_reply
 from ._routes import refusal_reply
 
@@ -21,90 +21,92 @@ if TYPE_CHECKING:
 AnyWorkflowRequest = Union[WorkflowRequest, WorkflowStart]
 
 
-class ReceivedWorkflowRequest(AsItCame, WorkflowRequest, frozen=True, extra="allow"):
-    """A request of a workflow as it came."""
+class ReceivedWorkflowRequest(ReceivedRun, WorkflowRequest, frozen=True, extra="allow"):
+    """A received workflow request."""
 
 
-class ReceivedWorkflowStart(AsItCame, WorkflowStart, frozen=True, extra="allow"):
-    """The start of a workflow as it came."""
+class ReceivedWorkflowStart(ReceivedRun, WorkflowStart, frozen=True, extra="allow"):
+    """A received request to start a workflow."""
 
 
-class ReceivedHiveAgentRequest(AsItCame, HiveAgentRequest, frozen=True, extra="allow"):
-    """A request of a Hive Agent as it came."""
+class ReceivedHiveAgentRequest(ReceivedRun, HiveAgentRequest, frozen=True, extra="allow"):
+    """A received request to start a Hive Agent."""
 
 
 @dataclass(frozen=True)
 class WorkflowAnswer:
-    """What a fake workflow gives, or a fake Hive Agent."""
+    """The answer of a fake workflow or Hive Agent."""
 
     output: Any = None
-    """The output: any JSON."""
+    """The output: any JSON value."""
     status: str = "completed"
     """The status of the run: `completed` or `failed`."""
     error: Optional[str] = None
-    """What went wrong, of a run that failed."""
+    """The error message of a failed run."""
     looks: int = 1
-    """How many looks with `client.requests` still show it running, if it was started without waiting."""
+    """How often `client.requests` reports a started run as running before it ends."""
 
 
 WorkflowScript = Union[str, Mapping[str, object], WorkflowAnswer, Answer, Refusal, Fault]
-"""All that an answer of a workflow can be given as."""
+"""Every type of scripted answer of a workflow or Hive Agent."""
 WORKFLOW_SCRIPTS = (str, Mapping, WorkflowAnswer, Answer, Refusal, Fault)
 WorkflowBehaviour = Union[WorkflowScript, Callable[[AnyWorkflowRequest], WorkflowScript]]
 HiveAgentBehaviour = Union[WorkflowScript, Callable[[HiveAgentRequest], WorkflowScript]]
 
 
 def workflow_reply(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Reply:
-    """Return the reply to a call of a workflow, and keep its run.
+    """Return the reply to a call of a workflow, and store its run.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Refusal):
         return refusal_reply(script.status, script.message, script.error_code, script.headers)
     answer = as_workflow_answer(script)
-    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata)
-    if isinstance(call, WorkflowStart):
-        run.looks, run.callback_url, run.event_type = answer.looks, call.callback_url, "workflow"
-    ledger.start(run)
+    run_id = start_workflow(script, call, ledger).request_id
     if isinstance(script, Fault):
         script.happen()
-    facts = {"request_id": run.request_id, "run_id": run.request_id}
+    ids = {"request_id": run_id, "run_id": run_id}
     if isinstance(call, WorkflowStart):
-        return json_reply(202, {**facts, "run_status": "queued", "webhook_secret": WEBHOOK_SECRET})
-    return json_reply(200, {**facts, "run_status": answer.status, "output": answer.output, "error": answer.error})
+        return json_reply(202, {**ids, "run_status": "queued", "webhook_secret": WEBHOOK_SECRET})
+    return json_reply(200, {**ids, "run_status": answer.status, "output": answer.output, "error": answer.error})
 
 
 def hive_agent_reply(script: WorkflowScript, call: HiveAgentRequest, ledger: Ledger) -> Reply:
-    """Return the reply to the start of a Hive Agent, and keep its run.
+    """Return the reply to the start of a Hive Agent, and store its run.
 
     Raises:
-        httpx.TransportError: There is none: a fault comes in its place.
+        httpx.TransportError: The script is a fault.
 
     """
     if isinstance(script, Refusal):
         return refusal_reply(script.status, script.message, script.error_code, script.headers)
-    answer = as_workflow_answer(script)
-    run = Run("hive_agent_run", answer.status, _data_of(answer), call.metadata, answer.looks)
-    run.callback_url, run.event_type = call.callback_url, "hive_agent"
-    ledger.start(run)
+    run_id = _start("hive_agent", script, call, ledger).request_id
     if isinstance(script, Fault):
         script.happen()
-    facts = {"request_id": run.request_id, "run_id": run.request_id}
-    return json_reply(202, {**facts, "status": "pending", "webhook_secret": WEBHOOK_SECRET})
+    ids = {"request_id": run_id, "run_id": run_id}
+    return json_reply(202, {**ids, "status": "pending", "webhook_secret": WEBHOOK_SECRET})
 
 
-def start_workflow(script: WorkflowScript, call: WorkflowStart, ledger: Ledger) -> Run:
-    """Keep the run of a workflow that was started by a trigger."""
+def start_workflow(script: WorkflowScript, call: AnyWorkflowRequest, ledger: Ledger) -> Run:
+    """Start the run of a workflow and store it."""
+    return _start("workflow", script, call, ledger)
+
+
+def _start(
+    event_type: str, script: WorkflowScript, call: Union[AnyWorkflowRequest, HiveAgentRequest], ledger: Ledger
+) -> Run:
     answer = as_workflow_answer(script)
-    run = Run("workflow_run", answer.status, _data_of(answer), call.metadata, answer.looks)
-    run.callback_url, run.event_type = call.callback_url, "workflow"
+    data = {"output": answer.output, "error": answer.error}
+    run = Run(f"{event_type}_run", answer.status, data, call.metadata)
+    if not isinstance(call, WorkflowRequest):
+        run.looks, run.callback_url, run.event_type = answer.looks, call.callback_url, event_type
     return ledger.start(run)
 
 
 def as_workflow_answer(script: WorkflowScript) -> WorkflowAnswer:
-    """Return what a script gives, whatever it was given as."""
+    """Return any scripted answer as a `WorkflowAnswer`."""
     if isinstance(script, WorkflowAnswer):
         return script
     if isinstance(script, Answer):
@@ -112,7 +114,3 @@ def as_workflow_answer(script: WorkflowScript) -> WorkflowAnswer:
     if isinstance(script, (Fault, Refusal)):
         return WorkflowAnswer()
     return WorkflowAnswer(script if isinstance(script, str) else dict(script))
-
-
-def _data_of(answer: WorkflowAnswer) -> dict[str, object]:
-    return {"output": answer.output, "error": answer.error}

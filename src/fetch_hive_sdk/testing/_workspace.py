@@ -1,6 +1,6 @@
-"""A fake workspace: agents and chats, knowledge bases and items, assets. Keeps what is put in for as long as it lives.
+"""Fake workspaces, stored in memory: agents and chats, knowledge bases and items, assets.
 
-The texts of its answers are the service's; so are the statuses of what is not there: 422 here, and 404 for chats.
+Messages and statuses are those of the service, which answers 422 for an unknown object, but 404 for an unknown chat.
 """
 
 from __future__ import annotations
@@ -12,37 +12,43 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Optional, cast
 from urllib.parse import quote
 
-from ._agents import new_id
 from ._ledger import Run, now
 from ._received import read_object
 from ._reply import Reply, json_reply
 from ._routes import Incoming, RefusedError, Route
+from ._script import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from email.message import EmailMessage
 
     from ._ledger import Ledger
 
 Record = dict[str, object]
 
-_PLACE = "/public/workspaces/{workspace}"
+_WORKSPACE = "/public/workspaces/{workspace}"
 _SEARCH_FIELDS = ("search_query", "search_type", "search_chunk_limit", "search_score_threshold")
 _SEARCH_TYPES = {"hybrid", "vector", "full_text"}
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is kept: agents, for example."""
+    """A kind of stored object, such as agents."""
 
     wrapper: str
-    """The name of one, in bodies and answers."""
+    """The key of one object in requests and answers."""
     plural: str
-    title: str
-    """How messages call it."""
+    one: str
+    """The name in messages, with its article."""
+    deleted: str
+    """The message after a deletion."""
     required: tuple[str, ...]
     complete: Callable[[Record], Record]
     """Returns the fields that the service adds."""
+    path_name: str
+    """The name in paths that stands for its id."""
+    parent: Optional[_Kind] = None
+    """The kind it is stored in; None for the workspace."""
     missing_status: int = 422
 
 
@@ -75,7 +81,7 @@ def _complete_knowledge_base(fields: Record) -> Record:
         **fields,
     }
     kinds = {f"is_{kind}_search": found["search_type"] == kind for kind in sorted(_SEARCH_TYPES)}
-    # The service takes a number, and answers with a string.
+    # The service accepts a number, but returns a string.
     return {**found, **kinds, "search_score_threshold": str(found["search_score_threshold"])}
 
 
@@ -83,173 +89,169 @@ def _complete_item(fields: Record) -> Record:
     return {"item_type": "custom", "description": None, "run_status": "completed", "status": "active", **fields}
 
 
-_AGENT = _Kind("agent", "agents", "agent", ("name", "llm_model", "model_type"), _complete_agent)
-_CHAT = _Kind("chat", "chats", "chat", ("name",), _complete_chat, missing_status=404)
-_KNOWLEDGE_BASE = _Kind("knowledge_base", "knowledge_bases", "knowledge base", ("name",), _complete_knowledge_base)
-_ITEM = _Kind("knowledge_base_item", "knowledge_base_items", "knowledge base item", ("name",), _complete_item)
+_AGENT = _Kind(
+    "agent", "agents", "an agent", "Agent deleted", ("name", "llm_model", "model_type"), _complete_agent, "agent"
+)
+_CHAT = _Kind(
+    "chat",
+    "chats",
+    "a chat",
+    "Successfully deleted the chat.",
+    ("name",),
+    _complete_chat,
+    "chat",
+    _AGENT,
+    missing_status=404,
+)
+_KNOWLEDGE_BASE = _Kind(
+    "knowledge_base",
+    "knowledge_bases",
+    "a knowledge base",
+    "Knowledge base marked for deletion",
+    ("name",),
+    _complete_knowledge_base,
+    "base",
+)
+_ITEM = _Kind(
+    "knowledge_base_item",
+    "knowledge_base_items",
+    "a knowledge base item",
+    "Knowledge base item deleted",
+    ("name",),
+    _complete_item,
+    "item",
+    _KNOWLEDGE_BASE,
+)
 
 
 @dataclass
-class _Thing:
-    """One of what is kept, and what is kept inside of it."""
+class _Stored:
+    """A stored object, such as an agent, and the objects inside it."""
 
     record: Record
-    inside: dict[str, _Thing] = field(default_factory=dict[str, "_Thing"])
+    children: dict[str, _Stored] = field(default_factory=dict[str, "_Stored"])
 
 
 class Workspaces:
-    """The workspaces of a fake service: every id is one, empty at first. Threads may share it.
+    """The workspaces of a fake service. Every id is an empty workspace at first. Thread-safe.
 
     Args:
-        ledger: Where requests are kept that can be looked up.
+        ledger: The storage of runs.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._things: dict[tuple[str, str], dict[str, _Thing]] = {}
+        self._stored: dict[tuple[str, str], dict[str, _Stored]] = {}
         self._assets: dict[str, dict[str, Record]] = {}
         self._files: dict[str, tuple[str, bytes]] = {}
         self._lock = threading.RLock()
 
     def routes(self) -> Iterable[Route]:
-        """Return the endpoints of what is kept here."""
-        agents, agent = f"{_PLACE}/agents", f"{_PLACE}/agents/{{agent}}"
-        chats, chat = f"{agent}/chats", f"{agent}/chats/{{chat}}"
-        bases, base = f"{_PLACE}/knowledge_bases", f"{_PLACE}/knowledge_bases/{{base}}"
-        items, item = f"{base}/items", f"{base}/items/{{item}}"
+        """Return the endpoints of workspaces."""
+        agents, bases = f"{_WORKSPACE}/agents", f"{_WORKSPACE}/knowledge_bases"
+        chats, items = f"{agents}/{{agent}}/chats", f"{bases}/{{base}}/items"
         table: list[tuple[str, str, Callable[[Incoming], Reply]]] = [
             ("GET", agents, lambda incoming: self._list(incoming, _AGENT)),
-            ("POST", agents, lambda incoming: self._create(incoming, _AGENT, "Successfully created an agent.")),
-            ("GET", agent, lambda incoming: self._get(incoming, _AGENT)),
-            ("PATCH", agent, lambda incoming: self._update(incoming, _AGENT, "Successfully updated an agent.")),
-            ("DELETE", agent, lambda incoming: self._delete(incoming, _AGENT, "Agent deleted")),
-            ("POST", chats, lambda incoming: self._create(incoming, _CHAT, "Successfully created a chat.")),
-            ("GET", chat, lambda incoming: self._get(incoming, _CHAT)),
-            ("PATCH", chat, lambda incoming: self._update(incoming, _CHAT, "Successfully updated a chat.")),
-            ("DELETE", chat, lambda incoming: self._delete(incoming, _CHAT, "Successfully deleted the chat.")),
-            ("PATCH", f"{chat}/clear_messages", self._clear_messages),
-            ("GET", f"{chat}/messages", self._list_messages),
+            *self._rows(agents, _AGENT),
+            *self._rows(chats, _CHAT),
+            ("PATCH", f"{chats}/{{chat}}/clear_messages", self._clear_messages),
+            ("GET", f"{chats}/{{chat}}/messages", self._list_messages),
             ("GET", bases, lambda incoming: self._list(incoming, _KNOWLEDGE_BASE)),
-            ("POST", bases, self._create_knowledge_base),
-            ("GET", base, lambda incoming: self._get(incoming, _KNOWLEDGE_BASE)),
-            ("PATCH", base, self._update_knowledge_base),
-            ("DELETE", base, self._delete_knowledge_base),
-            ("POST", f"{base}/search", self._search),
+            *self._rows(bases, _KNOWLEDGE_BASE),
+            ("POST", f"{bases}/{{base}}/search", self._search),
             ("GET", items, lambda incoming: self._list(incoming, _ITEM)),
-            ("POST", items, self._create_item),
-            ("GET", item, lambda incoming: self._get(incoming, _ITEM)),
-            (
-                "PATCH",
-                item,
-                lambda incoming: self._update(incoming, _ITEM, "Successfully updated a knowledge base item."),
-            ),
-            ("DELETE", item, self._delete_item),
-            ("POST", f"{item}/regenerate", self._regenerate),
-            ("GET", f"{_PLACE}/assets", self._list_assets),
-            ("POST", f"{_PLACE}/assets", self._upload),
+            *self._rows(items, _ITEM),
+            ("POST", f"{items}/{{item}}/regenerate", self._regenerate),
+            ("GET", f"{_WORKSPACE}/assets", self._list_assets),
+            ("POST", f"{_WORKSPACE}/assets", self._upload),
         ]
-        # A file is fetched with its address alone.
+        # A file needs no key, only its URL.
         return [*(Route(*row) for row in table), Route("GET", "/files/{file}/{name}", self._send_file, needs_key=False)]
 
-    # --- What is kept -------------------------------------------------------------------------------------------------
+    def _rows(self, path: str, kind: _Kind) -> list[tuple[str, str, Callable[[Incoming], Reply]]]:
+        one = f"{path}/{{{kind.path_name}}}"
+        return [
+            ("POST", path, lambda incoming: self._create(incoming, kind)),
+            ("GET", one, lambda incoming: self._get(incoming, kind)),
+            ("PATCH", one, lambda incoming: self._update(incoming, kind)),
+            ("DELETE", one, lambda incoming: self._delete(incoming, kind)),
+        ]
 
-    def _shelf(self, incoming: Incoming, kind: _Kind) -> dict[str, _Thing]:
-        """Return all of a kind: in the workspace, or in the agent or knowledge base that the path names."""
-        names = incoming.names
-        if kind is _CHAT:
-            return self._find(names["workspace"], _AGENT, names["agent"], missing_status=404).inside
-        if kind is _ITEM:
-            return self._find(names["workspace"], _KNOWLEDGE_BASE, names["base"]).inside
-        return self._things.setdefault((names["workspace"], kind.plural), {})
+    # --- Stored objects -----------------------------------------------------------------------------------------------
 
-    def _find(self, workspace: str, kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
-        return _of(self._things.get((workspace, kind.plural), {}), kind, key, missing_status)
+    def _all(self, incoming: Incoming, kind: _Kind) -> dict[str, _Stored]:
+        """Return all objects of a kind in the workspace, agent or knowledge base of the path."""
+        if kind.parent is not None:
+            return self._find(incoming, kind.parent, kind.missing_status).children
+        return self._stored.setdefault((incoming.names["workspace"], kind.plural), {})
 
-    def _thing(self, incoming: Incoming, kind: _Kind) -> _Thing:
-        names = {"agent": "agent", "chat": "chat", "knowledge_base": "base", "knowledge_base_item": "item"}
-        return _of(self._shelf(incoming, kind), kind, incoming.names[names[kind.wrapper]])
+    def _find(self, incoming: Incoming, kind: _Kind, missing_status: Optional[int] = None) -> _Stored:
+        stored = self._all(incoming, kind).get(incoming.names[kind.path_name])
+        if stored is None:
+            raise RefusedError(
+                missing_status or kind.missing_status, f"{kind.one.partition(' ')[2].capitalize()} not found."
+            )
+        return stored
 
     def _list(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
-            return json_reply(200, {kind.plural: [thing.record for thing in self._shelf(incoming, kind).values()]})
+            return json_reply(200, {kind.plural: [stored.record for stored in self._all(incoming, kind).values()]})
 
     def _get(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
-            return json_reply(200, {kind.wrapper: self._thing(incoming, kind).record})
+            return json_reply(200, {kind.wrapper: self._find(incoming, kind).record})
 
-    def _create(
-        self, incoming: Incoming, kind: _Kind, message: str, more: Optional[Mapping[str, object]] = None
-    ) -> Reply:
+    def _create(self, incoming: Incoming, kind: _Kind) -> Reply:
         fields = _unwrapped(incoming, kind)
         missing = [name for name in kind.required if fields.get(name) in {None, ""}]
         if missing:
             raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        if kind is _ITEM:
+            fields = {**fields, "knowledge_base_id": incoming.names["base"]}
         with self._lock:
-            thing = _Thing({"id": new_id(), **kind.complete({**fields, **(more or {})})})
-            self._shelf(incoming, kind)[str(thing.record["id"])] = thing
-            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+            stored = _Stored({"id": new_id(), **kind.complete(fields)})
+            self._all(incoming, kind)[str(stored.record["id"])] = stored
+            self._count_items(incoming, kind)
+        return json_reply(200, {"message": f"Successfully created {kind.one}.", kind.wrapper: stored.record})
 
-    def _update(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+    def _update(self, incoming: Incoming, kind: _Kind) -> Reply:
         fields = _unwrapped(incoming, kind)
         with self._lock:
-            thing = self._thing(incoming, kind)
-            thing.record = {**thing.record, **kind.complete({**thing.record, **fields})}
-            return json_reply(200, {"message": message, kind.wrapper: thing.record})
+            stored = self._find(incoming, kind)
+            stored.record = {**stored.record, **kind.complete({**stored.record, **fields})}
+        return json_reply(200, {"message": f"Successfully updated {kind.one}.", kind.wrapper: stored.record})
 
-    def _delete(self, incoming: Incoming, kind: _Kind, message: str) -> Reply:
+    def _delete(self, incoming: Incoming, kind: _Kind) -> Reply:
         with self._lock:
-            thing = self._thing(incoming, kind)
-            del self._shelf(incoming, kind)[str(thing.record["id"])]
-            return json_reply(200, {"message": message})
+            stored = self._find(incoming, kind)
+            del self._all(incoming, kind)[str(stored.record["id"])]
+            self._count_items(incoming, kind)
+        return json_reply(200, {"message": kind.deleted})
 
     # --- Chats --------------------------------------------------------------------------------------------------------
 
     def _clear_messages(self, incoming: Incoming) -> Reply:
         with self._lock:
-            thing = self._thing(incoming, _CHAT)
-            thing.inside.clear()
-            thing.record = {**thing.record, "message_count": 0, "last_message_content": None}
-            return json_reply(200, {"message": "Successfully cleared the messages.", "chat": thing.record})
+            stored = self._find(incoming, _CHAT)
+            stored.children.clear()
+            stored.record = {**stored.record, "message_count": 0, "last_message_content": None}
+            return json_reply(200, {"message": "Successfully cleared the messages.", "chat": stored.record})
 
     def _list_messages(self, incoming: Incoming) -> Reply:
         with self._lock:
-            messages = [message.record for message in self._thing(incoming, _CHAT).inside.values()]
+            messages = [message.record for message in self._find(incoming, _CHAT).children.values()]
             return json_reply(200, {"messages": messages})
 
     # --- Knowledge bases ----------------------------------------------------------------------------------------------
 
-    def _create_knowledge_base(self, incoming: Incoming) -> Reply:
-        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
-        return self._create(incoming, _KNOWLEDGE_BASE, "Successfully created a knowledge base.")
-
-    def _update_knowledge_base(self, incoming: Incoming) -> Reply:
-        _check_search_type(_unwrapped(incoming, _KNOWLEDGE_BASE))
-        return self._update(incoming, _KNOWLEDGE_BASE, "Successfully updated a knowledge base.")
-
-    def _delete_knowledge_base(self, incoming: Incoming) -> Reply:
-        return self._delete(incoming, _KNOWLEDGE_BASE, "Knowledge base marked for deletion")
-
-    def _create_item(self, incoming: Incoming) -> Reply:
-        more = {"knowledge_base_id": incoming.names["base"]}
-        message = "Successfully created a knowledge base item."
-        with self._lock:
-            reply = self._create(incoming, _ITEM, message, more)
-            self._count_items(incoming)
-        return reply
-
-    def _delete_item(self, incoming: Incoming) -> Reply:
-        with self._lock:
-            reply = self._delete(incoming, _ITEM, "Knowledge base item deleted")
-            self._count_items(incoming)
-        return reply
-
-    def _count_items(self, incoming: Incoming) -> None:
-        base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
-        base.record = {**base.record, "data_item_count": len(base.inside)}
+    def _count_items(self, incoming: Incoming, kind: _Kind) -> None:
+        if kind is _ITEM:
+            base = self._find(incoming, _KNOWLEDGE_BASE)
+            base.record = {**base.record, "data_item_count": len(base.children)}
 
     def _regenerate(self, incoming: Incoming) -> Reply:
         with self._lock:
-            self._thing(incoming, _ITEM)
+            self._find(incoming, _ITEM)
         run = self._ledger.start(Run("knowledge_base_item", looks=1))
         return json_reply(200, {"message": "Generating knowledge base item...", "request_id": run.request_id})
 
@@ -260,8 +262,8 @@ class Workspaces:
             raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
         _check_search_type(query)
         with self._lock:
-            base = self._find(incoming.names["workspace"], _KNOWLEDGE_BASE, incoming.names["base"])
-            found = _matches(base.inside.values(), str(query["search_query"]))
+            base = self._find(incoming, _KNOWLEDGE_BASE)
+            found = _matches(base.children.values(), str(query["search_query"]))
         limit = cast("int", query["search_chunk_limit"])
         message = "Successfully ran a search on a knowledge base."
         return json_reply(200, {"message": message, "response": {"matches": found[:limit]}})
@@ -305,17 +307,12 @@ class Workspaces:
         return Reply(200, {"Content-Type": media_type}, [content])
 
 
-def _of(shelf: Mapping[str, _Thing], kind: _Kind, key: str, missing_status: Optional[int] = None) -> _Thing:
-    thing = shelf.get(key)
-    if thing is None:
-        raise RefusedError(missing_status or kind.missing_status, f"{kind.title.capitalize()} not found.")
-    return thing
-
-
 def _unwrapped(incoming: Incoming, kind: _Kind) -> Record:
     fields = read_object(incoming.request).get(kind.wrapper)
     if not isinstance(fields, dict):
         raise RefusedError(400, f"param is missing or the value is empty: {kind.wrapper}", "validation_error")
+    if kind is _KNOWLEDGE_BASE:
+        _check_search_type(cast("Record", fields))
     return cast("Record", fields)
 
 
@@ -324,8 +321,8 @@ def _check_search_type(fields: Record) -> None:
         raise RefusedError(422, "Invalid search type.", "validation_error")
 
 
-def _matches(items: Iterable[_Thing], query: str) -> list[Record]:
-    """Return the items that have words of the query, those with most of them first. The real service does better."""
+def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
+    """Return the items that contain words of the query, best first. A simple stand-in for the real search."""
     words = set(query.lower().split())
     found: list[tuple[float, Record]] = []
     for item in items:
@@ -333,13 +330,13 @@ def _matches(items: Iterable[_Thing], query: str) -> list[Record]:
         hits = words & set(text.lower().split())
         if hits:
             score = round(len(hits) / len(words), 3)
-            facts = {"id": item.record["id"], "name": item.record.get("name"), "content": text, "score": score}
-            found.append((score, facts))
-    return [facts for _, facts in sorted(found, key=lambda each: -each[0])]
+            match = {"id": item.record["id"], "name": item.record.get("name"), "content": text, "score": score}
+            found.append((score, match))
+    return [match for _, match in sorted(found, key=lambda each: -each[0])]
 
 
 def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
-    """Return the name, the media type and the content of the first file in a form."""
+    """Return the name, media type and content of the first file in a form."""
     request = incoming.request
     head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
     form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
@@ -348,4 +345,4 @@ def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
         name = part.get_filename()
         if name:
             return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
-    raise RefusedError(422, "There is no file in the form", "missing_required_field")
+    raise RefusedError(422, "The form has no file", "missing_required_field")

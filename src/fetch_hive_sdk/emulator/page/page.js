@@ -1,11 +1,11 @@
-// Shows the calls of the server. What comes from a call is set as text, never as HTML.
+// Shows the calls of the server. The content of calls is always set as text, never as HTML.
 "use strict";
 
 const MOST_CALLS = 500;
 const calls = new Map(); // by id, oldest first
 const rows = new Map();
-let chosen = null; // the id of a call; null: the newest
-let shown = { id: null, events: 0 }; // what the detail shows now
+let chosen = null; // the id of a call; null means the newest
+let shown = { id: null, events: 0 }; // the state of the detail view
 let isDrawing = false;
 
 const $ = (id) => document.getElementById(id);
@@ -17,7 +17,7 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
-// --- What a call says ---
+// --- Reading a call ---
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const asText = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
@@ -25,7 +25,7 @@ const requestOf = (call) => (isObject(call.request) ? call.request : {});
 const typeOf = (event) => (isObject(event.data) ? String(event.data.type ?? "?") : event.data === "[DONE]" ? "done" : "text");
 const namedBy = (request) => request.deployment ?? request.agent ?? request.hive_agent;
 const placeOf = (call) => `${call.method === "POST" ? "" : `${call.method} `}${call.path}`;
-// An object under one of these names is what is created or changed, not what is run.
+// The wrapper of an object that is created or changed, as opposed to run.
 const nameOf = (call) => { const name = namedBy(requestOf(call)); return name && !isObject(name) ? asText(name) : placeOf(call); };
 const isRefused = (call) => call.status >= 400;
 
@@ -38,19 +38,19 @@ function factOf(call, name) {
   return call.events.map((event) => isObject(event.data) ? event.data[name] : undefined).find((value) => value !== undefined);
 }
 
-const saidIn = (body) => body.response ?? body.output ?? (body.run_status || body.status ? `(${body.run_status ?? body.status})` : "");
-const answerOf = (call) => (isObject(call.body) ? asText(saidIn(call.body)) : piecesOf(call, "response"));
+const textIn = (body) => body.response ?? body.output ?? (body.run_status || body.status ? `(${body.run_status ?? body.status})` : "");
+const answerOf = (call) => (isObject(call.body) ? asText(textIn(call.body)) : piecesOf(call, "response"));
 const reasoningOf = (call) => (isObject(call.body) ? asText(call.body.reasoning ?? "") : piecesOf(call, "reasoning"));
 const tokensOf = (call) => (isObject(factOf(call, "usage")) ? factOf(call, "usage").total_tokens : undefined);
 
 function failureOf(call) {
   const event = call.events.find((each) => typeOf(each) === "error");
-  const said = event ? event.data : isRefused(call) ? call.body : null;
-  if (isObject(said)) return { text: asText(said.message ?? said.error ?? ""), code: said.error_code ?? said.code ?? "" };
-  if (said) return { text: asText(said), code: "" };
-  if (call.state === "broken") return { text: "The server broke the connection, as it was told.", code: "" };
-  if (call.state === "left") return { text: "The client left before the end.", code: "" };
-  return endsEarly(call) ? { text: "The answer ended before it was whole, as the server was told.", code: "" } : null;
+  const error = event ? event.data : isRefused(call) ? call.body : null;
+  if (isObject(error)) return { text: asText(error.message ?? error.error ?? ""), code: error.error_code ?? error.code ?? "" };
+  if (error) return { text: asText(error), code: "" };
+  if (call.state === "broken") return { text: "The connection broke, as scripted.", code: "" };
+  if (call.state === "left") return { text: "The client disconnected before the end.", code: "" };
+  return endsEarly(call) ? { text: "The answer ended early, as scripted.", code: "" } : null;
 }
 
 function endsEarly(call) {
@@ -59,8 +59,8 @@ function endsEarly(call) {
   return !call.events.some((event) => ["usage", "error", "done"].includes(typeOf(event)));
 }
 
-function standingOf(call) {
-  if (call.state === "open") return [call.status === null ? "asked" : "running", "busy"];
+function stateOf(call) {
+  if (call.state === "open") return [call.status === null ? "waiting" : "running", "busy"];
   if (isRefused(call)) return [String(call.status), "bad"];
   if (call.state === "broken") return ["cut", "bad"];
   if (call.state === "left") return ["client left", "bad"];
@@ -84,7 +84,7 @@ const wanted = () => [...calls.values()].reverse().filter(isWanted);
 function makeRow(call) {
   const item = element("li");
   const button = element("button", "", { type: "button", class: "call" });
-  for (const part of ["name", "badge", "said", "meta"]) button.append(element("span", "", { class: part }));
+  for (const part of ["name", "badge", "preview", "meta"]) button.append(element("span", "", { class: part }));
   button.addEventListener("click", () => { choose(call.id); openDetail(); });
   item.append(button);
   rows.set(call.id, item);
@@ -93,11 +93,11 @@ function makeRow(call) {
 
 function drawRow(call) {
   if (!rows.has(call.id)) makeRow(call);
-  const [name, badge, said, meta] = rows.get(call.id).firstChild.children;
+  const [name, badge, preview, meta] = rows.get(call.id).firstChild.children;
   const variant = requestOf(call).variant;
   name.replaceChildren(nameOf(call), ...(variant ? [" ", element("i", asText(variant))] : []));
-  [badge.textContent, badge.dataset.kind] = standingOf(call);
-  said.textContent = (answerOf(call) || failureOf(call)?.text || "\u00a0").slice(0, 200);
+  [badge.textContent, badge.dataset.kind] = stateOf(call);
+  preview.textContent = (answerOf(call) || failureOf(call)?.text || "\u00a0").slice(0, 200);
   const form = requestOf(call).streaming ? "stream" : "";
   meta.textContent = [timeOf(call), duration(call.ms), tokens(tokensOf(call)), form].filter(Boolean).join(" \u00b7 ");
   rows.get(call.id).hidden = !isWanted(call);
@@ -133,7 +133,7 @@ function drawDetail() {
   const request = requestOf(call);
   $("deployment").textContent = nameOf(call);
   $("variant").textContent = request.variant ? asText(request.variant) : "";
-  [$("status").textContent, $("status").dataset.kind] = standingOf(call);
+  [$("status").textContent, $("status").dataset.kind] = stateOf(call);
   $("copy-python").disabled = !isObject(call.request) && (call.method === "POST" || call.request !== "");
   drawPairs($("facts"), {
     "at": timeOf(call), "took": duration(call.ms), "tokens": tokensOf(call), "model": factOf(call, "model"),
@@ -146,12 +146,12 @@ function drawDetail() {
   drawSection("answer", answerOf(call));
   const failure = failureOf(call);
   drawSection("error", failure?.text);
-  $("error-title").textContent = isRefused(call) ? "Refused" : "Went wrong";
+  $("error-title").textContent = isRefused(call) ? "Refused" : "Failed";
   $("error-code").textContent = failure?.code ?? "";
   drawEvents(call);
 }
 
-// What a run was given, and the fields of any other call.
+// The inputs of a run, or the fields of any other call.
 function inputsOf(request) {
   if (request.deployment) return request.inputs ?? {};
   const { agent, hive_agent, user, metadata, streaming, ...rest } = request;
@@ -176,7 +176,7 @@ const LANES = { reasoning: 0, response: 1 };
 
 function drawEvents(call) {
   $("events").hidden = !call.events.length;
-  $("events-count").textContent = call.events.length + (call.left_out ? `, and ${call.left_out} that are not kept` : "");
+  $("events-count").textContent = call.events.length + (call.left_out ? `, and ${call.left_out} not logged` : "");
   if (!shown.events) { $("events-list").replaceChildren(); $("marks").replaceChildren(); }
   for (const event of call.events.slice(shown.events)) {
     const type = typeOf(event);
@@ -208,7 +208,7 @@ function drawSoon() {
   if (!isDrawing) { isDrawing = true; requestAnimationFrame(draw); }
 }
 
-// --- Moving about ---
+// --- Navigation ---
 
 function choose(id) {
   chosen = id;
@@ -254,7 +254,7 @@ function onKey(event) {
     if (event.key === "Enter" && current()) { choose(current().id); openDetail(); }
     return;
   }
-  // Arrows scroll what is being read.
+  // Arrow keys scroll the detail view.
   const isReading = $("detail").contains(document.activeElement);
   const isArrow = event.key.startsWith("Arrow");
   const keys = {
@@ -262,7 +262,7 @@ function onKey(event) {
     "/": () => { if (document.body.dataset.view === "detail") closeDetail(); $("filter").focus(); },
     Enter: () => { if (current()) { choose(current().id); openDetail(); } },
   };
-  // Enter on a button is the button's.
+  // Leave Enter to a focused button.
   if (!keys[event.key] || (isArrow && isReading) || (event.key === "Enter" && event.target.closest("button"))) return;
   event.preventDefault();
   keys[event.key]();
@@ -290,7 +290,7 @@ function asPython(value, indent = "") {
   return `${open}\n${items.map((item) => `${indent}    ${item},\n`).join("")}${indent}${close}`;
 }
 
-// The methods of the client by their paths, with the names of their keywords. Other fields go into extra_body.
+// The client's methods and their keywords by path. Other fields go into extra_body.
 const COMMON = ["user", "metadata"];
 const PROMPT = ["invoke_prompt", "response", ["deployment", "variant", "inputs", ...COMMON]];
 const METHODS = {
@@ -301,7 +301,7 @@ const METHODS = {
   "/hive-agent/invoke": ["invoke_hive_agent", "run_id", ["hive_agent", "objective", "callback_url", "sources", "metadata", "unattended", "budget_policy"]],
 };
 
-// The fields of a request under the names that Python's keywords have.
+// The fields of a request by the names of the Python keywords.
 function keywordsOf(method, { streaming, async: options, ...fields }) {
   if (options === undefined) return fields;
   if (method === "invoke_agent") return { ...fields, async_options: options };
@@ -344,11 +344,11 @@ async function copy(write) {
     await navigator.clipboard.writeText(write(current()));
     $("copied").textContent = current().is_shortened ? "Copied, with long texts shortened" : "Copied";
   } catch {
-    $("copied").textContent = "The browser does not allow to copy";
+    $("copied").textContent = "The browser does not allow copying";
   }
 }
 
-// --- News ---
+// --- Feed ---
 
 function take(message) {
   if (message.kind === "snapshot") {
@@ -381,14 +381,14 @@ function forgetOldest() {
 }
 
 function connect() {
-  const news = new EventSource("/events");
-  const tell = (state, text) => { $("connection").dataset.state = state; $("connection").textContent = text; };
-  news.onopen = () => tell("live", "live");
-  news.onerror = () => {
-    tell("lost", "the server has stopped");
-    if (news.readyState === EventSource.CLOSED) setTimeout(connect, 1000);
+  const feed = new EventSource("/events");
+  const setConnection = (state, text) => { $("connection").dataset.state = state; $("connection").textContent = text; };
+  feed.onopen = () => setConnection("live", "live");
+  feed.onerror = () => {
+    setConnection("lost", "the server has stopped");
+    if (feed.readyState === EventSource.CLOSED) setTimeout(connect, 1000);
   };
-  news.onmessage = (event) => take(JSON.parse(event.data));
+  feed.onmessage = (event) => take(JSON.parse(event.data));
 }
 
 $("example").textContent = `from fetch_hive_sdk import FetchHive
