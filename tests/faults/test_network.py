@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -564,8 +565,11 @@ def is_uninterrupted(number, client, kind):
     events = itertools.count()
 
     def interrupt(frame, event, arg):
-        if frame.f_code.co_filename.startswith("<frozen "):
-            return  # Python's own lock of an import
+        files = {frame.f_code.co_filename, frame.f_back.f_code.co_filename}
+        # Python's own lock of an import may stay locked, and its SSLSocket shares a descriptor for a moment, which may
+        # then be closed twice.
+        if ssl.__file__ in files or any(file.startswith("<frozen ") for file in files):
+            return
         if event in {"call", "c_return"} and next(events) == number:
             sys.setprofile(None)
             raise InterruptionError

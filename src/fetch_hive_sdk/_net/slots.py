@@ -29,12 +29,14 @@ class Slot(Generic[TransportT]):
     nothing back. Therefore the end of a used slot ends its connection.
     """
 
+    is_used = False  # until all the others are set
+
     def __init__(self, route: Route, transport: TransportT, lose: Optional[Callable[[Slot[TransportT]], None]]) -> None:
         self.route = route
         self.transport = transport
-        self.is_used = True
         self.idle_since = 0.0
         self._lose = lose
+        self.is_used = True
 
     def __del__(self) -> None:
         if self.is_used and self._lose is not None:
