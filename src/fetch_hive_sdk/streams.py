@@ -187,7 +187,7 @@ class AgentStream(_AgentStream):
 
 
 class AsyncStream(Generic[EventT, AnswerT]):
-    """A stream of the events of one run: the asyncio twin of `Stream`.
+    """A stream of the events of one run: the asyncio twin of `Stream`. Made by the client.
 
     Iterate over the stream, or call `text()` or `collect()`. The request is sent on first use. Reading to the end
     releases the connection. Use `async with` if you may stop early and keep a reference to the stream.
