@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Optional, cast
 
-from fetch_hive_sdk._extensions import PROXY
+from fetch_hive_sdk._extensions import CLOSED, PROXY
 
 from .retry import causes, is_hopeless
 
@@ -70,7 +70,7 @@ def check_connection(request: httpx.Request, cause: Optional[Exception] = None) 
         return "if your network has certificates of its own, name them in SSL_CERT_FILE"
     if any(isinstance(link, ssl.SSLError) and _is_not_tls(link) for link in links):
         return "check whether base_url should have another port, or begin with http://"
-    if any(map(is_hopeless, links)):
+    if any(is_hopeless(link) or str(link) == CLOSED for link in links):
         return ""
     if request.extensions.get(PROXY):
         return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and what the proxy allows"
