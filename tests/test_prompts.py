@@ -54,7 +54,7 @@ class Dog(BaseModel):
 
 @prompt("summarise", variant="prod", metadata={"team": "news"})
 def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> Summary:
-    """Condense a text for the newsletter."""
+    """Condense an article for the newsletter."""
     raise NotImplementedError
 
 
@@ -262,7 +262,7 @@ def test_prompt_has_the_metadata_of_its_function():
     """It has the name, the docstring and the signature of the function. Its repr shows the options."""
     assert summarise.__name__ == "summarise"
     assert summarise.__module__ == __name__
-    assert inspect.getdoc(summarise) == "Condense a text for the newsletter."
+    assert inspect.getdoc(summarise) == "Condense an article for the newsletter."
     assert list(inspect.signature(summarise).parameters) == ["text", "tone"]
     assert inspect.signature(summarise).parameters["tone"].default == "dry"
     assert repr(summarise) == ("<Prompt summarise (deployment='summarise', variant='prod', metadata={'team': 'news'})>")
@@ -292,7 +292,7 @@ def test_functions_without_a_return_value_are_accepted():
 
     @prompt("d")
     def documented(text: str) -> str:
-        """Say something."""
+        """Summarise the text."""
 
     @prompt("d")
     def passes() -> str:
