@@ -56,7 +56,7 @@ class AttemptEnded:
     error: Optional[BaseException]
     """The error of the attempt; None if it succeeded."""
     seconds: float
-    """The duration of the attempt."""
+    """The duration of the attempt in seconds."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class CallEnded:
     attempts: int
     """The number of attempts."""
     seconds: float
-    """The duration of the call."""
+    """The duration of the call in seconds."""
     time_to_first_event: Optional[float]
     """Seconds until the first event of a stream; None if there was no event."""
     text: Optional[str] = field(default=None, repr=False)
