@@ -227,6 +227,8 @@ class Job:
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
         """Send the rows in this event loop: the asyncio twin of `run`. Cancelled, it finishes what is under way."""
+        # First: rows that cannot be iterated must leave no processes behind.
+        source: Source = AsyncSource(cast("Any", rows)) if is_async(rows) else PlainSource(cast("Any", rows))
         plan = self._plan(
             client,
             RowReader(deployment, variant, inputs, key),
@@ -241,7 +243,6 @@ class Job:
             wait_for_reset=wait_for_reset,
             progress=progress,
         )
-        source: Source = AsyncSource(cast("Any", rows)) if is_async(rows) else PlainSource(cast("Any", rows))
         engine = plan(source)
         task = asyncio.ensure_future(engine.run())
         try:

@@ -54,11 +54,12 @@ class Spending:
         """Tokens over the life of the journal."""
         self.failures = 0
         """Rows of this run of the job that did not end well."""
-        self._runs_before = 0
+        self.runs_before: Optional[int] = None
+        """Runs of earlier runs of the job; None until the journal is open."""
 
     def begin(self, runs: int, tokens: int) -> None:
         """Begin with what earlier runs of the job have used."""
-        self.runs = self._runs_before = runs
+        self.runs = self.runs_before = runs
         self.tokens = tokens
 
     def add(self, *, may_have_run: bool, tokens: int, is_failure: bool) -> None:
@@ -70,7 +71,7 @@ class Spending:
     @property
     def new_runs(self) -> int:
         """Runs that ended since the job was started."""
-        return self.runs - self._runs_before
+        return self.runs - (self.runs_before or 0)
 
     def room(self, room: int, reserved: int, arming: int) -> int:
         """Return how many more rows may be marked.
