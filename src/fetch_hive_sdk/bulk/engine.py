@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, OutputValidationError
 
-from .endings import Snapshot, disk_error, message_of
+from .endings import Snapshot, disk_error, error_of, message_of
 from .failures import JournalError
 from .journal import Journal
 from .pace import Pace
@@ -115,7 +115,6 @@ class Engine:
         self._error: Optional[BaseException] = None
         self._reason: Optional[BaseException] = None
         self._disk_problem: Optional[Exception] = None
-        self._is_abandoned = False
 
     # --- From outside, in the loop ------------------------------------------------------------------------------------
 
@@ -156,7 +155,6 @@ class Engine:
 
     def abandon(self) -> None:
         """Stop, and leave what is under way in doubt."""
-        self._is_abandoned = True
         self.stop("signal")
         for task in self._under_way:
             task.cancel()
@@ -570,11 +568,8 @@ class Engine:
         report = self._report()
         if self._disk_problem is not None:  # before all others: its error has answers that were paid for
             raise disk_error(self._journal, report, self._disk_problem) from self._disk_problem
-        error = self._error
-        if isinstance(error, BulkError):
-            error.report = report
-        if error is not None:
-            raise error
+        if self._error is not None:
+            raise error_of([self._error], report)
         message = message_of(self._stop, self._reason, self._maximum)
         if message is None:
             return report

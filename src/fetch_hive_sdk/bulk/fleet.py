@@ -1,7 +1,7 @@
 """Runs a job in several processes: reads the rows, sends each to its shard, and divides the budget among them.
 
-It has the methods of an `Engine`. No shard begins a run that it was not granted, so that a budget is never exceeded
-by all of them together. One shard is granted the first row alone, to find out whether key and deployment work.
+It has the methods of an `Engine`. A shard only begins runs that it was granted, so that all shards together stay within
+the budget. When all journals are open, one shard sends the first row alone, which tests the key and the deployment.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROWS_AT_ONCE = 256
-_ROWS_AHEAD = 1024  # that a shard has and has not read: settled rows are gone through quickly
+_ROWS_AHEAD = 1024  # that were sent to a shard and are not read yet: settled rows are skipped quickly
 _NO_LIMIT = 1 << 40
 
 
 class _Shard:
-    """What is known of a shard."""
+    """The last known state of a shard."""
 
     def __init__(self, number: int, worker: Worker) -> None:
         self.number = number
@@ -243,7 +243,7 @@ class Fleet:
             self.stop(stopped)
 
     def _bury(self, worker: Worker, how: str) -> None:
-        """Take note that a process has ended; it has died if one of its shards has not."""
+        """Record that a process has ended. If one of its shards has not, the process died."""
         left = [self._shards[number] for number in worker.shards if not self._shards[number].has_ended]
         for shard in left:
             shard.has_ended = True
@@ -328,7 +328,7 @@ class Fleet:
                 worker.send(Reclaim())
 
     def _outstanding(self) -> int:
-        """Return how many runs were granted of whose end nothing is known: what they use is not counted yet."""
+        """Return how many granted runs have not ended yet, as far as is known."""
         return sum(shard.granted - shard.snapshot.runs for shard in self._shards.values())
 
     def _grant_to(self, shard: _Shard, runs: int) -> None:
@@ -359,7 +359,7 @@ class Fleet:
         raise error_of(self._errors, report)
 
     def _report_of(self, shard: _Shard) -> BulkReport:
-        """Return what the engine reported, or what the journal of a process that died says."""
+        """Return the report of the engine, or that of the journal if the process died."""
         if shard.report is not None:
             return shard.report
         path = shard_path(self._path, shard.number)
@@ -370,9 +370,9 @@ class Fleet:
 def start_fleet(
     path: Path, processes: Optional[int], client: FetchHive, reader: RowReader, *, budget: Budget, limits: Limits
 ) -> Optional[Callable[[Source], Fleet]]:
-    """Start the processes of a job; return what makes the fleet, or None for a job in this process alone.
+    """Start the processes of a job; return the function that makes the fleet, or None for a job in this process alone.
 
-    Called in the thread of the caller, before there are others: a process that forks should have one thread.
+    Called in the thread of the caller, before the job starts threads: it is safer to fork without them.
 
     Raises:
         JournalError: The journal is one of a job in one process, or cannot be made.

@@ -185,7 +185,10 @@ def _shares(budget: Budget, shards: int) -> list[Union[Budget, Stop]]:
             name: None if limit is None else limit // shards + (number < limit % shards) for name, limit in limits
         }
         reached = next((name for name, amount in amounts.items() if amount == 0), None)
-        shares.append(reached or replace(budget, **amounts))
+        if reached is not None:
+            shares.append(reached)
+        else:
+            shares.append(replace(budget, **amounts))
     return shares
 
 

@@ -13,12 +13,12 @@ class Lease:
     """Runs that an engine may begin; it asks for more when they are used up.
 
     Args:
-        on_ask: Called when more runs are needed, once until they are granted.
+        on_ask: Called when more runs are needed; not called again until they are granted.
     """
 
     def __init__(self, on_ask: Callable[[], None]) -> None:
         self.runs = 0
-        """How many runs it may begin, all in all."""
+        """How many runs it may begin, in total."""
         self.on_change: Callable[[], None] = lambda: None
         self._on_ask = on_ask
         self.is_asking = False
@@ -53,7 +53,7 @@ class Spending:
         self.tokens = 0
         """Tokens over the life of the journal."""
         self.failures = 0
-        """Rows of this run of the job that did not end well."""
+        """Rows of this run of the job that failed, were rejected or are in doubt."""
         self.runs_before: Optional[int] = None
         """Runs of earlier runs of the job; None until the journal is open."""
 

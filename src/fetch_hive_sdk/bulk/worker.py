@@ -1,4 +1,4 @@
-"""A process of a job: runs the engines of some shards, with the rows and the runs that the parent process sends.
+"""A process of a job: runs the engines of some shards. The parent process sends the rows and grants the runs.
 
 The parent sends `Rows`, `Grant` and the other orders below; the worker answers with `Taken`, `Asked`, `State`,
 `Returned` and `Ended`. When the parent dies, the worker finishes the calls under way and sends nothing more.
@@ -56,7 +56,7 @@ class Rows:
     """The next rows of a shard."""
 
     shard: int
-    rows: bytes  # pickled: those that cannot be are found where the rows are read
+    rows: bytes  # pickled where they are read, so that an error names the row
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Reclaim:
-    """All shards are to give back the runs that they do not need now."""
+    """All shards give back the runs that they do not need now."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class StopSending:
-    """Nothing more is to be sent."""
+    """The shards send nothing more."""
 
     why: Optional[Stop]
     is_abandoned: bool = False
@@ -176,11 +176,11 @@ Answer = Union[Taken, Asked, State, Returned, Ended, Unable]
 
 
 def work(pipe: Connection, inherited: Sequence[Connection]) -> None:
-    """Be a worker: the main function of the process.
+    """Run the worker: the main function of the process.
 
     Args:
         pipe: To the parent and from it.
-        inherited: Ends of other workers' pipes that a forked process has, and which would keep them open.
+        inherited: Ends of other pipes that a forked process inherits. It closes them, as they would stay open.
     """
     for other in inherited:
         other.close()
