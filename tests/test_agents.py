@@ -148,14 +148,14 @@ def test_empty_threads_and_lists_of_files_are_left_out(drive):
             {"attachments": [HTTPS] * 3, "image_urls": [HTTPS] * 2, "artifact_refs": ["r"]},
             "not be more than 5 together",
         ),
-        ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// address"),
-        ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// address"),
+        ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// URL"),
+        ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// URL"),
         ({"attachments": [{"file_name": "secret"}]}, "https"),
-        ({"attachments": ["https://"]}, "number 1 must have an https:// address"),
+        ({"attachments": ["https://"]}, "number 1 must have an https:// URL"),
         ({"messages": [{"role": "user", "attachments": [HTTPS, "http://secret"]}]}, "messages\n.*number 2 must have"),
         ({"messages": [{"role": "user", "content": "", "attachments": HTTPS + "secret"}]}, "must be a list"),
-        ({"async_options": {"callback_url": "http://secret"}}, "must be an https:// address"),
-        ({"async_options": {"callback_url": 5}}, "must be an https:// address"),
+        ({"async_options": {"callback_url": "http://secret"}}, "must be an https:// URL"),
+        ({"async_options": {"callback_url": 5}}, "must be an https:// URL"),
         ({"attachments": HTTPS + "secret"}, "must be a list"),
         ({"metadata": {"a": {"secret": 1}}}, "nested metadata"),
         ({"known_artifact_refs": ["secret"] * 51}, "more than 50"),
@@ -286,7 +286,7 @@ def test_an_accepted_workflow_has_one_of_its_ids(drive):
 
 def test_extra_fields_must_not_start_a_workflow(drive):
     """`async` is what `async_mode` writes."""
-    with pytest.raises(ValueError, match="extra_body must not have async"):
+    with pytest.raises(ValueError, match="extra_body must not contain async"):
         drive.call(
             drive.client(Keeping({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
         )

@@ -97,7 +97,7 @@ def test_extra_fields_are_added_to_the_body():
 
 def test_extra_fields_do_not_hide_arguments():
     """What has an argument is passed there; the message names all that are wrong."""
-    with pytest.raises(ValueError, match="extra_body must not have streaming, user: there is an argument"):
+    with pytest.raises(ValueError, match="extra_body must not contain streaming, user: pass it as an argument"):
         json_body(
             ENDPOINT, {"deployment": "d"}, InvokeRequest.model_fields, {"user": "u", "streaming": True, "seed": 7}
         )
@@ -511,7 +511,7 @@ def test_broken_stream_keeps_what_it_gave():
 
 @pytest.mark.parametrize(
     ("idle_timeout", "phase", "said"),
-    [(None, "read", "fell silent"), (60.0, "read", "fell silent"), (NO_TIME, "idle", "no event")],
+    [(None, "read", "sent no data"), (60.0, "read", "sent no data"), (NO_TIME, "idle", "no event")],
 )
 def test_silent_stream_tells_what_it_waited_for(idle_timeout, phase, said):
     """A byte, or an event."""
@@ -656,7 +656,7 @@ def test_refusals_are_logged_by_their_class(debug_log):
     assert KEY not in debug_log.text
 
 
-@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream ended"), ([HELLO], "stream left")])
+@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream complete"), ([HELLO], "stream incomplete")])
 def test_end_of_a_stream_is_logged(debug_log, events, outcome):
     """Whether it came to its end or was left."""
     call = stream_with(*events)
@@ -782,7 +782,7 @@ def test_decoding_error_says_what_was_wrong():
     """With the body that we do not have."""
     error = raised_in(accepted_call().errors(), httpx.DecodingError("not gzip"))
 
-    assert str(error) == "the answer is not compressed as its header says"
+    assert str(error) == "the answer does not match its Content-Encoding header"
     assert error.body == b""
 
 

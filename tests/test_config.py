@@ -69,7 +69,7 @@ def test_white_space_around_a_key_is_stripped():
 )
 def test_key_that_no_header_can_carry_is_refused_unseen(bad):
     """The error does not show the key, in no part of its traceback."""
-    with pytest.raises(ConfigurationError, match="copy it again") as caught:
+    with pytest.raises(ConfigurationError, match="copy the key again") as caught:
         config(api_key=bad)
 
     assert "secret" not in "".join(traceback.format_exception_only(type(caught.value), caught.value))
@@ -82,7 +82,7 @@ def test_config_does_not_show_the_key():
 
     assert KEY not in repr(found)
     assert KEY not in repr(vars(found))
-    with pytest.raises(TypeError, match="a secret is not pickled"):
+    with pytest.raises(TypeError, match="a Secret cannot be pickled"):
         pickle.dumps(found)
 
 
@@ -178,11 +178,11 @@ def test_what_callbacks_are_signed_with_is_masked_by_its_name(text, masked):
 
 def test_a_mask_hides_two_secrets():
     """That of a trigger stands beside the key."""
-    both = Secret(KEY).beside(Secret("whsec_123456"))
+    both = Secret(KEY).combined_with(Secret("whsec_123456"))
 
     assert both.hide_in(f"{KEY} whsec_123456") == "*** ***"
     assert both.reveal() == KEY
-    assert Secret(KEY).beside(None) == Secret(KEY)
+    assert Secret(KEY).combined_with(None) == Secret(KEY)
 
 
 def test_mask_leaves_other_escapes_alone():
@@ -256,7 +256,7 @@ def test_base_url_must_be_one(url):
 @pytest.mark.parametrize("no_text", [7, b"https://a.test", httpx.URL("https://a.test")])
 def test_base_url_must_be_a_text(no_text):
     """Anything else is the caller's mistake, and named as such."""
-    with pytest.raises(ConfigurationError, match="base_url is not a URL"):
+    with pytest.raises(ConfigurationError, match="base_url is not a valid URL"):
         config(base_url=no_text)
 
 
@@ -407,7 +407,7 @@ def test_prompt_path_is_a_path(path):
 @pytest.mark.parametrize("key", [b"fhk_secret", 5])
 def test_key_is_a_text(key):
     """Anything else is refused without being shown."""
-    with pytest.raises(ConfigurationError, match="api_key must be a text") as caught:
+    with pytest.raises(ConfigurationError, match="api_key must be a string") as caught:
         read_config(api_key=key)
 
     assert "fhk_secret" not in str(caught.value)

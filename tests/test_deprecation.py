@@ -37,7 +37,7 @@ def test_the_warning_says_what_when_and_what_instead(module):
     with pytest.warns(DeprecationWarning, match="deprecated since") as caught:
         module.take(tag="a")
 
-    said = "take(tag=...) is deprecated since 1.2 and will be gone in 2.0: use metadata"
+    said = "take(tag=...) is deprecated since 1.2 and will be removed in 2.0: use metadata"
     assert [str(warning.message) for warning in caught] == [said]
 
 

@@ -270,8 +270,8 @@ def test_a_run_is_never_repeated_after_it_was_accepted(run):
 
 
 DOUBTS = {
-    Effect.CREATE: "; it may have been created: look before you call again",
-    Effect.SETTLE: "; it may have been done, and can be called again",
+    Effect.CREATE: "; the object may have been created: check before you call again",
+    Effect.SETTLE: "; the change may have been made: it is safe to call again",
     Effect.RUN: "",
     Effect.READ: "",
 }

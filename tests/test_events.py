@@ -111,7 +111,7 @@ def test_malformed_event_is_reported(payload, field):
     """The message names the field and never quotes the data."""
     body = {"request_id": "req_1", **payload}
 
-    with pytest.raises(ResponseValidationError, match="an event of the stream is not as promised") as caught:
+    with pytest.raises(ResponseValidationError, match="an event of the stream does not match the API") as caught:
         parse_event(as_json(body))
 
     assert f"{field}: " in str(caught.value)

@@ -1,7 +1,7 @@
-"""What a request carries between the network and the protocol, by the names of its `extensions`."""
+"""The keys of `httpx.Request.extensions` that the network and the protocol share."""
 
 PROXY = "fetch_hive_sdk.proxy"
-"""The host and port of the proxy that it goes through, if it does."""
+"""The host and port of the proxy of the request, if there is one."""
 
 STOP = "fetch_hive_sdk.stop"
-"""A function that ends the call from another thread; for asyncio a coroutine function, for another task."""
+"""A function that ends the call from another thread; for asyncio, a coroutine function that another task awaits."""

@@ -1,4 +1,4 @@
-"""The text of an answer, read as a type of the caller's. Performs no I/O."""
+"""Parses the text of an answer to the caller's type. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def read_output(
     output_type: Union[type[T], TypeAdapter[T]],
     response: Union[InvokeResponse, AgentReply, WorkflowRun],
 ) -> T:
-    """Read the output of an answer: a text as JSON of a type or as the value itself, other JSON as what it is.
+    """Validate the output of an answer: a string as JSON or else as the value itself, other JSON values directly.
 
     Raises:
-        OutputValidationError: The text does not fit. Its `response` is the one given here.
+        OutputValidationError: The output does not match the type. Its `response` is the argument `response`.
 
     """
     if output_type is str and isinstance(output, str):
@@ -42,10 +42,10 @@ def read_output(
     try:
         return adapter.validate_python(text if isinstance(output, str) else output)
     except ValidationError:
-        # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
+        # Not chained: errors of Pydantic quote the text, which is in `response` anyway.
         pass
     reason += _describe_prose(text)
-    raise OutputValidationError(f"the answer does not fit {_name_of(output_type)}: {reason}", response=response)
+    raise OutputValidationError(f"the answer does not match {_name_of(output_type)}: {reason}", response=response)
 
 
 def _name_of(output_type: object) -> str:
@@ -61,8 +61,8 @@ _LONGEST_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*)```", re.DOTALL | re.MULTIL
 
 
 def _find_json(text: str) -> str:
-    """Return what is in the Markdown fence of a text, where there is one, else all of it."""
-    # The first fence; or, as JSON may have a fence inside a string, up to the last one.
+    """Return the content of the first Markdown code fence, or the whole text if there is none."""
+    # A JSON string may contain a fence, so the content may also extend to the last closing fence.
     found = [match.group(1).strip() for fence in (_FENCE, _LONGEST_FENCE) for match in [fence.search(text)] if match]
     return next(filter(_is_json, found), found[0] if found else text.strip())
 
@@ -76,13 +76,13 @@ def _is_json(text: str) -> bool:
 
 
 def _describe_prose(text: str) -> str:
-    """Say where the JSON of a text seems to begin, if there is prose before it."""
+    """Describe where the JSON seems to begin, if there is prose before it."""
     begin = re.search(r"[\[{]", text)
     if begin is None or begin.start() == 0:
         return ""
     line = text.count("\n", 0, begin.start()) + 1
     column = begin.start() - text.rfind("\n", 0, begin.start())
     return (
-        f"; there is prose before what looks like JSON, at line {line} column {column}: ask the model for JSON alone, "
-        "or for JSON in a Markdown fence"
+        f"; there is prose before the JSON, which seems to begin at line {line} column {column}: ask the model for "
+        "JSON only, or for JSON in a Markdown code fence"
     )

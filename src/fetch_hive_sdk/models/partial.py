@@ -1,4 +1,4 @@
-"""JSON that is still being written, read as far as it goes. Performs no I/O."""
+"""Parses incomplete JSON, as received so far. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from pydantic_core import from_json
 
 NOTHING: Any = object()
-"""What a text shows that has not come to its JSON, or is none."""
+"""Returned if the JSON has not begun, or if the text is not JSON."""
 
 _OPENING_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n", re.MULTILINE)
 
-# An escape that is still being written, or half of a surrogate pair. Pydantic before 2.10 leaves such a string out.
+# An incomplete escape, or half of a surrogate pair. Pydantic before 2.10 would drop the string.
 _CUT_ESCAPE = re.compile(
     r"\\(?:u(?:[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?|[0-9a-fA-F]{0,3}))?$", re.ASCII
 )
@@ -20,16 +20,16 @@ _LONGEST_ESCAPE = 11
 
 
 def read_partial(text: str) -> Any:
-    """Return the value that the beginning of an answer shows so far; `NOTHING` if it shows none.
+    """Parse the beginning of a JSON answer; return `NOTHING` if there is no value yet.
 
-    A string that is still being written is included. An opening Markdown fence is skipped, and what stands before it.
+    Incomplete strings are included. An opening Markdown code fence, and the text before it, are skipped.
     """
     begun = text.lstrip()
     if begun[:1] not in {"{", "[", '"'}:
         opening = _OPENING_FENCE.search(text)
         begun = text[opening.end() :] if opening else begun
     try:
-        # What follows the value, such as the closing fence, is not looked at.
+        # Text after the value, such as the closing fence, is ignored.
         return from_json(_without_cut_escape(begun), allow_inf_nan=False, allow_partial="trailing-strings")
     except (ValueError, TypeError):  # a TypeError for half of a surrogate pair
         return NOTHING
