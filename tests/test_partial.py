@@ -1,4 +1,4 @@
-"""JSON that is still being written."""
+"""Parsing incomplete JSON."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from fetch_hive_sdk.models.partial import NOTHING, read_partial
         ('"\ud800', NOTHING),
     ],
 )
-def test_beginning_shows_a_value(text, value):
-    """The value so far, a string that is still being written included, a fence skipped; or nothing."""
+def test_beginning_is_parsed(text, value):
+    """The result is the value so far, with incomplete strings and without a code fence, or `NOTHING`."""
     assert read_partial(text) == value
 
 
@@ -53,8 +53,8 @@ values = st.recursive(
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=5), values, max_size=5), st.booleans())
-def test_no_beginning_is_an_error(value, fenced):
-    """However much of an answer has come, it shows a value or nothing; the whole shows the whole."""
+def test_every_beginning_is_parsed(value, fenced):
+    """Every prefix of an answer yields a value or `NOTHING`; the complete text yields the complete value."""
     text = json.dumps(value)
     text = f"```json\n{text}\n```" if fenced else text
 
