@@ -558,7 +558,7 @@ def test_unknown_event_is_not_a_known_one():
         TypeAdapter(KnownEvent).validate_python(wire)
 
 
-# Missing, null, malformed, surplus
+# Missing, null, invalid and unknown fields
 
 
 @pytest.mark.parametrize(
@@ -642,7 +642,7 @@ def test_error_event_has_its_code(name):
     assert event.error_code == "busy"
 
 
-# The dict from the wire
+# raw
 
 
 @with_each_model

@@ -43,7 +43,7 @@ _MODELS: dict[str, type[KnownAgentEvent]] = {
     "tool_approval": ToolApprovalEvent,
     "usage": AgentUsageEvent,
 }
-_WITH_PARTS = (AgentUsageEvent, ArtifactEvent, ToolApprovalEvent)
+_WITH_NESTED_MODELS = (AgentUsageEvent, ArtifactEvent, ToolApprovalEvent)
 
 
 def parse_event(payload: Union[bytes, str]) -> AgentEvent:
@@ -61,7 +61,7 @@ def parse_event(payload: Union[bytes, str]) -> AgentEvent:
         pass
     if event is None or event.type == "error":
         return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
-    if isinstance(event, _WITH_PARTS):
+    if isinstance(event, _WITH_NESTED_MODELS):
         # The models inside also have a `raw`.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)

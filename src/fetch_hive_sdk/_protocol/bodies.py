@@ -92,7 +92,8 @@ class Inflater:
         """
         if not self._is_gzip:
             if self._encoding not in {"", "identity"}:
-                raise ResponseDecodeError(f"the answer is compressed with {self._encoding[:20]!r}", body=chunk)
+                message = f"the answer is compressed with {self._encoding[:20]!r}, which is not supported"
+                raise ResponseDecodeError(message, body=chunk)
             yield chunk
             return
         while chunk:

@@ -22,7 +22,7 @@ _EMPTY_EVENT_BYTES = len(b"data: \n\n")
 
 
 class ErrorPayload(bytes):
-    """The payload of an event whose name is `error`."""
+    """The payload of an event with the name `error`."""
 
     __slots__ = ()
 

@@ -407,7 +407,7 @@ def _is_object(item: object) -> bool:
 
 class _Turn(Received, frozen=True):
     status: Optional[str] = None
-    """`completed` or `awaiting_approval`; an open set."""
+    """`completed` or `awaiting_approval`; the service may add values."""
     run_id: Optional[str] = None
     """The id of the run."""
     thread_id: Optional[str] = None
@@ -592,9 +592,9 @@ class AgentDelegation(Received, frozen=True):
     id: ReceivedId
     """The id of the delegation."""
     status: Optional[str] = None
-    """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; an open set."""
+    """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; the service may add values."""
     kind: Optional[str] = None
-    """`workflow`, `sub_agent` or `hive_agent_run`; an open set."""
+    """`workflow`, `sub_agent` or `hive_agent_run`; the service may add values."""
     target: Optional[dict[str, Any]] = None
     """The workflow or agent that does the work."""
     result: Any = None

@@ -27,7 +27,7 @@ class ToolActionApproval(Received, frozen=True):
     id: ReceivedId
     """The id of the approval."""
     status: Optional[str] = None
-    """`pending` until the decision; an open set."""
+    """`pending` until the decision; the service may add values."""
     decision: Optional[str] = None
     """The decision."""
     summary: Optional[str] = None

@@ -178,7 +178,7 @@ def read_model(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
 
 
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
-    """Let `model.raw` be the dict that the model was made of, and that of its parts the parts of the dict."""
+    """Set `model.raw` to the dict that the model was parsed from, and `raw` of nested models to the nested dicts."""
     object.__setattr__(model, "_raw_source", raw)
     for name, part in model.__dict__.items():
         inner = raw.get(name)

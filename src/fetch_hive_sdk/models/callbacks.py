@@ -11,7 +11,7 @@ class CallbackEvent(Received, frozen=True):
     """The base class of all callbacks."""
 
     event_type: Optional[str] = None
-    """The type of the event, such as `agent.completed`; an open set."""
+    """The type of the event, such as `agent.completed`; the service may add values."""
     request_id: Optional[str] = None
     """The id of the request that the event belongs to."""
     data: Any = None

@@ -25,7 +25,7 @@ class Model(Received, frozen=True):
     context_limit: Optional[int] = None
     """The maximum number of tokens in the context."""
     model_type: Optional[str] = None
-    """`llm` or `image_generation`; an open set."""
+    """`llm` or `image_generation`; the service may add values."""
     is_image_generation: Optional[bool] = None
     """Whether it generates images."""
     is_vision: Optional[bool] = None
@@ -59,7 +59,7 @@ class SearchServiceCountries(Received, frozen=True):
     country_value_field: Optional[str] = None
     """The name of the setting for the country."""
     country_value_format: Optional[str] = None
-    """`country_name` or `alpha2`; an open set."""
+    """`country_name` or `alpha2`; the service may add values."""
     countries: list[SearchCountry] = Field(default_factory=list[SearchCountry])
     """The countries."""
 

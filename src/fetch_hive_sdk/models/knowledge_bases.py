@@ -136,7 +136,7 @@ class KnowledgeBase(Received, frozen=True):
     data_item_count: Optional[int] = None
     """The number of items."""
     search_type: Optional[str] = None
-    """The search method: `hybrid`, `vector` or `full_text`; an open set."""
+    """The search method: `hybrid`, `vector` or `full_text`; the service may add values."""
     search_score_threshold: Optional[float] = None
     """The minimum score of a chunk, from 0 to 1. The service sends it as a string."""
     search_chunk_limit: Optional[int] = None
@@ -169,7 +169,7 @@ class KnowledgeBaseItem(Received, frozen=True):
     knowledge_base_id: Optional[str] = None
     """The id of the knowledge base."""
     item_type: Optional[str] = None
-    """`custom`, `website_scrape` or `document`; an open set."""
+    """`custom`, `website_scrape` or `document`; the service may add values."""
     run_status: Optional[str] = None
     """The state of the import."""
     status: Optional[str] = None

@@ -18,7 +18,7 @@ class _NewAgent(TypedDict):
     llm_model: str
     """The id of the model: see `client.catalogue.models()`."""
     model_type: str
-    """Who pays for the model: `hosted` or `personal`; an open set."""
+    """Who pays for the model: `hosted` or `personal`; the service may add values."""
 
 
 class AgentFields(_NewAgent, total=False):
@@ -42,7 +42,7 @@ class AgentChanges(TypedDict, total=False):
     llm_model: Optional[str]
     """The id of the model: see `client.catalogue.models()`."""
     model_type: Optional[str]
-    """Who pays for the model: `hosted` or `personal`; an open set."""
+    """Who pays for the model: `hosted` or `personal`; the service may add values."""
     description: Optional[str]
     """The description of the agent."""
     instruction_prompt: Optional[str]
@@ -122,7 +122,7 @@ class AgentChat(Received, frozen=True):
     generated_at: Optional[str] = None
     """When the chat was created."""
     status: Optional[str] = None
-    """`active` or `archived`; an open set."""
+    """`active` or `archived`; the service may add values."""
     agent: Optional[dict[str, Any]] = None
     """The agent."""
 
@@ -135,7 +135,7 @@ class AgentChatMessage(Received, frozen=True):
     content: Optional[str] = None
     """The text of the message."""
     role: Optional[str] = None
-    """The sender: `user`, `assistant` or `system`; an open set."""
+    """The sender: `user`, `assistant` or `system`; the service may add values."""
     sent_at: Optional[str] = None
     """When the message was sent."""
     chat_id: Optional[str] = None

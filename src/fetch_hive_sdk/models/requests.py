@@ -15,9 +15,9 @@ class RequestRecord(Received, frozen=True):
     id: Optional[str] = None
     """The id of the record."""
     status: Optional[str] = None
-    """The status of the call, such as `completed`; an open set."""
+    """The status of the call, such as `completed`; the service may add values."""
     request_type: Optional[str] = None
-    """The type of the call, such as `prompt_completion`; an open set."""
+    """The type of the call, such as `prompt_completion`; the service may add values."""
     requestable_type: Optional[str] = None
     """The type of the object that the call created."""
     requestable_id: Optional[str] = None

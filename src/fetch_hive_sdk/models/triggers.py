@@ -50,4 +50,4 @@ class TriggerAccepted(Received, frozen=True):
     run_id: Optional[str] = None
     """The id of the run."""
     run_status: Optional[str] = None
-    """`running` or `queued`; an open set."""
+    """`running` or `queued`; the service may add values."""

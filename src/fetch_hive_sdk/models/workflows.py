@@ -115,7 +115,7 @@ class _Run(Received, frozen=True):
     run_id: Optional[str] = None
     """The id of the run."""
     status: Optional[str] = None
-    """`completed`, `failed`, `running` or `queued`; an open set. Read from `run_status`, or else from `status`."""
+    """`run_status` or else `status`: `completed`, `failed`, `running` or `queued`; the service may add values."""
 
     @model_validator(mode="before")
     @classmethod
