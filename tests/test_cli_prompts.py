@@ -10,7 +10,7 @@ import pytest
 from fetch_hive_sdk.cli import main
 
 MODULE = """
-from typing import Annotated, Literal
+from typing import Annotated, Callable, Literal
 from pydantic import BaseModel, Field
 from fetch_hive_sdk import prompt
 
@@ -50,6 +50,9 @@ def _folder(tmp_path, monkeypatch):
     (package / "prompts.py").write_text(MODULE, "utf-8")
     (package / "empty.py").touch()
     (package / "broken.py").write_text("1 / 0", "utf-8")
+    (package / "leaving.py").write_text("raise SystemExit(0)", "utf-8")
+    (package / "undefined.py").write_text(MODULE.replace("-> Summary", "-> 'Missing'"), "utf-8")
+    (package / "foreign.py").write_text(MODULE.replace("-> Summary", "-> Callable[[], int]"), "utf-8")
     (tmp_path / "fetch-hive.toml").write_text(FILE, "utf-8")
     path = list(sys.path)
     yield
@@ -104,6 +107,9 @@ def test_schemas_are_printed(capsys):
         ("typed_app.none", "cannot import typed_app.none: ModuleNotFoundError"),
         ("typed_app.broken", "cannot import typed_app.broken: ZeroDivisionError"),
         ("typed_app.empty", "typed_app.empty has no typed prompts"),
+        ("typed_app.leaving", "cannot import typed_app.leaving: SystemExit"),
+        ("typed_app.undefined", "summarise of typed_app.undefined has no JSON schema: NameError: name 'Missing'"),
+        ("typed_app.foreign", "summarise of typed_app.foreign has no JSON schema: PydanticInvalidForJsonSchema"),
     ],
 )
 def test_invalid_module_is_an_error(capsys, task, module, reason):

@@ -12,6 +12,7 @@ import pickle
 import pkgutil
 import sys
 import textwrap
+import time
 from collections import ChainMap, OrderedDict, deque
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
@@ -327,8 +328,8 @@ def itself_in_a_dataclass() -> object:
     [
         (itself_in_a_dict, "inputs.a.again[0] contains itself"),
         (itself_in_a_list, "inputs.a[0] contains itself"),
-        (itself_in_a_model, "inputs.a is of type Ticket, which JSON cannot represent"),
-        (itself_in_a_dataclass, "inputs.a is of type Point, which JSON cannot represent"),
+        (itself_in_a_model, "inputs.a"),
+        (itself_in_a_dataclass, "inputs.a.next contains itself"),
     ],
 )
 def test_cyclic_inputs_are_rejected(make, reason):
@@ -374,7 +375,15 @@ def test_too_deep_objects_are_rejected():
 
     text = refusal(inputs={"a": point})
 
-    assert "inputs.a is of type Point, which JSON cannot represent" in text
+    assert "inputs.a.next.next" in text
+    assert "is nested more than 100 levels deep" in text
+
+
+def test_error_names_the_invalid_part_of_a_model():
+    """The message has its path, not only that of the model."""
+    assert "inputs.a.x[0].b is of type object, which JSON cannot represent" in refusal(
+        inputs={"a": Point([{"b": object()}])}
+    )
 
 
 @pytest.mark.parametrize("inputs", ["text", [("a", 1)], 7, Point(1)], ids=lambda value: type(value).__name__)
@@ -1097,6 +1106,10 @@ def test_bare_word_is_validated_as_the_value(text, output_type, value):
         '```json\r\n{"name": "Ulm"}\r\n```\r\n',
         '```json\n{"name": "Ulm"}```',
         '```json title="the town"\n\n{\n  "name": "Ulm"\n}\n\n```',
+        '~~~json\n{"name": "Ulm"}\n~~~',
+        '````json\n{"name": "Ulm"}\n````',
+        '```json\n{"name": "Ulm"}\n',
+        'In Python:\n\n```python\nprint("Ulm")\n```\n\nIn JSON:\n\n```json\n{"name": "Ulm"}\n```',
     ],
 )
 def test_json_in_a_code_fence_is_parsed(text):
@@ -1114,6 +1127,17 @@ def test_code_fence_inside_a_value_is_kept():
     text = "See:\n```\nred\n```"
 
     assert answer(text).output_as(str) == text
+    assert answer(text).output_as(TypeAdapter(Union[Town, str])) == text
+
+
+def test_many_fences_are_parsed_in_linear_time():
+    """For a model that repeats itself. 16,000 fences once took ten seconds."""
+    begin = time.process_time()
+
+    with pytest.raises(OutputValidationError):
+        answer("```json\n" * 16_000).output_as(Town)
+
+    assert time.process_time() - begin < 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetch_hive_sdk.models.partial import NOTHING, read_partial
+from fetch_hive_sdk.models.partial import NOTHING, PartialJSON
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ from fetch_hive_sdk.models.partial import NOTHING, read_partial
         ('{"a": "x\\ud83d', {"a": "x"}),
         ("[1, 2", [1, 2]),
         ('  [{"a": tr', [{}]),
-        ("null", None),
+        ("null", NOTHING),
+        ("\n\n{", {}),
         ("```", NOTHING),
         ("```json", NOTHING),
         ("```json\n", NOTHING),
@@ -35,13 +36,48 @@ from fetch_hive_sdk.models.partial import NOTHING, read_partial
         ('{"a": "```json\\n[1]"', {"a": "```json\n[1]"}),
         ("Here you are:", NOTHING),
         ('Here you are: {"a": 1}', NOTHING),
+        ('~~~json\n{"a": 1', {"a": 1}),
+        ('````\n{"a": 1', {"a": 1}),
         ("NaN", NOTHING),
         ('"\ud800', NOTHING),
     ],
 )
 def test_beginning_is_parsed(text, value):
     """The result is the value so far, with incomplete strings and without a code fence, or `NOTHING`."""
-    assert read_partial(text) == value
+    assert PartialJSON(text).read() == value
+    assert read_in_pieces(text) == value
+
+
+def read_in_pieces(text):
+    """Read the text after each character, as in a stream."""
+    json, value = PartialJSON(), NOTHING
+    for character in text:
+        json.add(character)
+        value = json.read()
+    return value
+
+
+@pytest.mark.parametrize(
+    ("text", "so_far", "whole"),
+    [
+        ("42", NOTHING, 42),
+        ("\n-4.5\n", NOTHING, -4.5),
+        ("true", NOTHING, True),
+        ("null", NOTHING, None),
+        ("3 points follow:", NOTHING, NOTHING),
+        ("null and void", NOTHING, NOTHING),
+        ("Yes.", NOTHING, NOTHING),
+        ("```json\n42", NOTHING, 42),
+        ("```json\n42\n```", 42, 42),
+        ("~~~\ntrue\n~~~", True, True),
+        ("3 points:\n\n```\n[1]", [1], [1]),
+        ("", NOTHING, NOTHING),
+    ],
+)
+def test_bare_value_is_returned_when_it_is_complete(text, so_far, whole):
+    """A number or a word may be the first word of prose."""
+    assert PartialJSON(text).read() == read_in_pieces(text) == so_far
+    assert PartialJSON(text).read(is_whole=True) == whole
 
 
 values = st.recursive(
@@ -59,6 +95,6 @@ def test_every_beginning_is_parsed(value, fenced):
     text = f"```json\n{text}\n```" if fenced else text
 
     for end in range(len(text)):
-        shown = read_partial(text[:end])
+        shown = PartialJSON(text[:end]).read()
         assert shown is NOTHING or shown.keys() <= value.keys()
-    assert read_partial(text) == value
+    assert PartialJSON(text).read() == read_in_pieces(text) == value

@@ -221,12 +221,41 @@ def test_options_give_another_prompt():
     assert (other.deployment, other.variant, other.user, other.metadata) == ("summarise", "prod", "u", {"a": 1})
     assert (summarise.user, summarise.metadata) == (None, {"team": "news"})
     assert other(text="a").raw == {**summarise(text="a").raw, "user": "u", "metadata": {"a": 1}}
-    assert "variant" not in summarise.with_options(variant="")(text="a").raw
+    bare = summarise.with_options(user="u").with_options(variant="", user="", metadata={})
+    assert bare(text="a").raw == {"deployment": "summarise", "inputs": summarise(text="a").inputs, "streaming": False}
     assert other == summarise.with_options(user="u", metadata={"a": 1})
     assert len({other, summarise, summarise.with_options(user="u", metadata={"a": 1})}) == 2
     assert summarise != "summarise"
     with pytest.raises(ValidationError):
         summarise.with_options(metadata={"a": [1]})  # type: ignore[dict-item]
+    with pytest.raises(ValidationError):
+        summarise.with_options(metadata=[])  # type: ignore[arg-type]
+
+
+def test_options_that_are_not_given_are_not_sent(client, fake):
+    """A request of a prompt is the one that would have been made by hand."""
+    client.invoke(translate("Hallo"))
+    client.invoke_prompt(deployment="translate", inputs={"text": "Hallo", "language": "en"})
+
+    typed, plain = fake.calls
+    assert typed.raw == plain.raw
+
+
+def test_default_that_is_refused_names_its_variable():
+    """As a value that was given does."""
+
+    @prompt("d")
+    def typed(
+        n: int = "abc",  # type: ignore[assignment]
+        customer: Annotated[int, Field(alias="customer-id")] = "abc",  # type: ignore[assignment]
+    ) -> str:
+        raise NotImplementedError
+
+    with pytest.raises(ValidationError) as caught:
+        typed()
+
+    assert [item["loc"] for item in caught.value.errors()] == [("n",), ("customer-id",)]
+    assert "abc" not in str(caught.value)
 
 
 def test_prompt_looks_like_its_function():
@@ -509,6 +538,8 @@ def test_request_by_hand_is_checked():
 
 
 def check_misfit(error: OutputValidationError) -> None:
+    assert error.attempts == 1
+    assert error.correlation_id
     assert error.response.response == "I would rather not."
     assert error.response.usage.total_tokens
     assert error.request_id == error.response.request_id
@@ -519,6 +550,7 @@ def check_misfit(error: OutputValidationError) -> None:
 async def test_answer_that_does_not_fit_is_kept(client, fake):
     """An answer in prose costs one call and loses nothing: the error has the whole answer."""
     fake.answers("summarise", "I would rather not.")
+    client = client.with_options(correlate=True)
     request = summarise(text="a")
 
     with pytest.raises(OutputValidationError) as caught:
@@ -618,6 +650,33 @@ async def test_snapshots_of_a_text_are_the_text_so_far(client, fake):
 
     assert list(client.stream(translate("Hallo!")).snapshots()) == ["Hel", "Hello", "Hello!"]
     assert [text async for text in client.astream(translate("Hallo!")).snapshots()] == ["Hel", "Hello", "Hello!"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "snapshots"),
+    [
+        (["4", "2"], [42]),
+        (["3", " points ", "follow."], []),
+        (["\n", "\n{", '"title": 1}'], [{}, {"title": 1}]),
+        (['{"a": 1, "b', '": 2', ', "a": 3}'], [{"a": 1}, {"a": 1, "b": 2}, {"a": 3, "b": 2}]),
+        (['{"a": {"b": []', ', "c": 0', "}, ", '"d": [', "true", ", false]}"], "distinct"),
+        (["[[", "], [", "], {", "}, [[]", ", null]", "]"], "distinct"),
+    ],
+)
+async def test_snapshots_are_distinct_and_end_with_the_whole(fake, pieces, snapshots):
+    """A number alone comes when it is complete; prose that begins with one shows nothing."""
+    fake.answers("d", pieces=pieces)
+    request = PromptRequest(deployment="d", output=TypeAdapter(object))
+    client = fake.client()
+
+    shown = list(client.stream(request).snapshots())
+
+    assert shown == [snapshot async for snapshot in client.astream(request).snapshots()]
+    if snapshots == "distinct":
+        assert all(before != after for before, after in zip(shown, shown[1:]))
+        assert shown[-1] == client.invoke(request).output
+    else:
+        assert shown == snapshots
 
 
 def test_snapshots_are_the_caller_s_own(client, fake):

@@ -170,6 +170,22 @@ def test_a_failed_stream_stays_failed():
     assert (caught.value.request_id, caught.value.attempts) == ("req_1", 1)
 
 
+async def test_a_consumed_stream_has_its_correlation_id(service):
+    """As every error of a call."""
+    client = service.client().with_options(correlate=True)
+    stream, twin = client.invoke_prompt_stream(deployment="d"), client.ainvoke_prompt_stream(deployment="d")
+    list(stream)
+    _ = [event async for event in twin]
+
+    with pytest.raises(StreamConsumedError) as caught:
+        list(stream)
+    with pytest.raises(StreamConsumedError) as caught_by_twin:
+        _ = [event async for event in twin]
+
+    assert caught.value.correlation_id
+    assert caught_by_twin.value.correlation_id
+
+
 async def test_a_failed_asyncio_stream_stays_failed():
     """The twin does the same."""
     service = Service(*sse(EVENTS[1], {"type": "error", "error": {"message": "busy"}}))

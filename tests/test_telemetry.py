@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
+import json
 import logging
 import pickle
 import sys
 import threading
+from types import MappingProxyType
 
 import httpx
 import pytest
+from opentelemetry.metrics import NoOpMeter, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import BaseModel, model_validator
 
 from driving import KEY, sse, streamed
-from fetch_hive_sdk import ConfigurationError, FetchHive, InternalServerError, StreamInterruptedError, telemetry
+from fetch_hive_sdk import (
+    ConfigurationError,
+    FetchHive,
+    FetchHiveError,
+    InternalServerError,
+    OutputValidationError,
+    PromptRequest,
+    StreamInterruptedError,
+    telemetry,
+)
 from fetch_hive_sdk.telemetry import CallEnded, Observer, OpenTelemetry, UsageMeter
+from fetch_hive_sdk.testing import FakeServer
 
 USAGE = {
     "prompt_tokens": {"total_tokens": 10, "cached_tokens": 2},
@@ -230,6 +246,143 @@ def test_a_faulty_observer_harms_no_call(drive, caplog):
     assert notes.names.count("CallEnded") == 2
 
 
+class Curious(Observer):
+    @property
+    def wants_content(self):
+        raise ValueError("no")
+
+
+def test_an_observer_that_fails_to_say_what_it_wants_harms_no_call(drive, caplog):
+    """As one that fails in its methods."""
+    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[Curious()])
+
+    assert drive.invoke(client, **CALL).response == "Short."
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Snow": "\u2603"},
+        {"X-Lines": "a\r\nX-Evil: b"},
+        {"X Blank": "a"},
+        {"": "a"},
+        {3: "a"},
+        {"Transfer-Encoding": "chunked"},
+        {"content-length": "3"},
+        {"Accept": "text/html"},
+        {"user-agent": "other", "X-TENANT": "other"},
+        "X-Text: a",
+        [("X-Pair", "a")],
+    ],
+)
+def test_headers_that_cannot_be_added_are_left_out(drive, headers):
+    """Those that cannot be sent, and those that the request has already."""
+    notes = Notes()
+    notes.attempt_started = lambda event: headers
+    handle = answering(httpx.Response(200, json=ANSWER), httpx.Response(200, json=ANSWER))
+    client = drive.client(handle, default_headers={"X-Tenant": "t1"})
+
+    drive.invoke(client, **CALL)
+    drive.invoke(client.with_options(observers=[notes]), **CALL)
+
+    plain, observed = handle.requests
+    assert observed.headers == plain.headers
+    assert notes.end.error is None
+
+
+def test_headers_may_be_any_mapping(drive):
+    """As the annotation says."""
+    notes = Notes()
+    notes.attempt_started = lambda event: MappingProxyType({"X-Trace": "t1"})
+    handle = answering(httpx.Response(200, json=ANSWER))
+
+    drive.invoke(drive.client(handle, observers=[notes]), **CALL)
+
+    assert handle.requests[0].headers["x-trace"] == "t1"
+
+
+def test_observers_see_the_first_event_of_a_stream_that_is_answered_with_json(drive):
+    """It has events for its reader, too."""
+    notes = Notes()
+
+    drive.events(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes]), **CALL)
+
+    assert notes.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
+    assert notes.end.time_to_first_event is not None
+
+
+def test_observers_see_an_output_that_does_not_fit(drive):
+    """The call raises it; what the run used is known, and counted."""
+    notes, meter = Notes(), UsageMeter()
+    client = drive.client(answering(httpx.Response(429), httpx.Response(200, json=ANSWER)), observers=[notes, meter])
+
+    with pytest.raises(OutputValidationError) as caught:
+        drive.call(client, "invoke", PromptRequest(deployment="summarise", output=int))
+
+    assert notes.end.error is caught.value
+    assert caught.value.attempts == notes.end.attempts == 2
+    assert notes.end.usage.total_tokens == meter.snapshot()[0].total_tokens == 30
+
+
+class Fussy(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _look(cls, value: object) -> object:
+        raise OSError("the dictionary is missing")
+
+
+def test_an_error_of_a_validator_is_not_taken_for_one_of_the_network(drive):
+    """It reaches the caller as it is, and the call is not made again."""
+    handle = answering(httpx.Response(200, json={**ANSWER, "response": "{}"}))
+    client = drive.client(handle, retry_unknown_outcome=True)
+
+    with pytest.raises(OSError, match="the dictionary is missing") as caught:
+        drive.call(client, "invoke", PromptRequest(deployment="summarise", output=Fussy))
+
+    assert type(caught.value) is OSError
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("requests.get", lambda client: client.requests.get("req_1")),
+        ("requests.get", lambda client: client.requests.wait("req_1", max_wait=0.01)),
+        ("requests.get", lambda client: client.requests.await_("req_1", max_wait=0.01)),
+        ("catalogue.models", lambda client: client.catalogue.models()),
+        ("catalogue.models", lambda client: client.catalogue.amodels()),
+        ("GET /new", lambda client: client.raw_request("GET", "/new")),
+        ("GET /new", lambda client: client.araw_request("GET", "/new")),
+        ("get_request", lambda client: client.get_request("req_1")),
+    ],
+)
+def test_observers_see_calls_of_every_kind(operation, call):
+    """Resources, the looks of a wait, calls without a name, and the vendor's names, which are blocking."""
+    notes = Notes()
+
+    async def main() -> None:
+        made = call(FakeServer().client(observers=[notes]))
+        if inspect.isawaitable(made):
+            await made
+
+    with contextlib.suppress(FetchHiveError):
+        asyncio.run(main())
+
+    assert notes.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+    assert (notes.seen[0].operation, notes.seen[0].streaming) == (operation, False)
+
+
+def test_with_options_changes_the_observers(drive):
+    """Those that are given take the place of the old ones; an empty list takes them away."""
+    first, second = Notes(), Notes()
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(3)]), observers=[first])
+
+    for options in ({"timeout": 5}, {"observers": [second]}, {"observers": ()}):
+        drive.invoke(client.with_options(**options), **CALL)
+
+    assert first.names.count("CallEnded") == second.names.count("CallEnded") == 1
+
+
 def test_what_is_not_an_observer_is_refused():
     """When the client is made."""
     for wrong in ([object()], [Notes], Notes()):
@@ -291,11 +444,12 @@ def test_a_call_is_a_client_span(drive):
 def test_the_names_are_those_of_the_conventions():
     """The list of this package and the package of the conventions say the same."""
     home = "opentelemetry.semconv._incubating"
-    attributes = pytest.importorskip(f"{home}.attributes.gen_ai_attributes")
-    metrics = pytest.importorskip(f"{home}.metrics.gen_ai_metrics")
+    names = ("attributes.gen_ai_attributes", "attributes.server_attributes", "attributes.error_attributes")
+    modules = [pytest.importorskip(f"{home}.{name}") for name in (*names, "metrics.gen_ai_metrics")]
 
-    known = {value for module in (attributes, metrics) for value in vars(module).values() if isinstance(value, str)}
-    ours = {value for value in vars(telemetry).values() if isinstance(value, str) and value.startswith("gen_ai.")}
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    prefixes = ("gen_ai.", "server.", "error.")
+    ours = {value for value in vars(telemetry).values() if isinstance(value, str) and value.startswith(prefixes)}
     assert ours
     assert ours <= known
 
@@ -331,6 +485,71 @@ def test_a_failed_call_ends_its_span_with_what_happened(drive):
     assert statuses == [429, 500]
 
 
+def test_a_stream_that_breaks_or_is_left_ends_its_span(drive):
+    """A break with what happened; leaving is no error."""
+    collected = Collected()
+    handle = answering(streamed(*sse(EVENTS[0]), httpx.ReadError("reset")), streamed(*sse(*EVENTS)))
+    client = drive.client(handle, observers=[collected.observer])
+
+    with pytest.raises(StreamInterruptedError):
+        drive.events(client, **CALL)
+    drive.leave(client, 1, **CALL)
+
+    broken, left = collected.spans
+    assert (broken.status.status_code.name, left.status.status_code.name) == ("ERROR", "UNSET")
+    assert broken.attributes["error.type"] == "StreamInterruptedError"
+    assert broken.attributes["fetchhive.maybe_processed"] is True
+    assert "error.type" not in left.attributes
+
+
+def test_a_cancelled_call_ends_its_span():
+    """With the cancellation as its error."""
+    collected = Collected()
+    tasks = []
+
+    async def cancel(request: httpx.Request) -> httpx.Response:
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+
+    transport = httpx.MockTransport(cancel)
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=transport), observers=[collected.observer])
+
+    async def main() -> None:
+        tasks.append(asyncio.ensure_future(client.ainvoke_prompt(**CALL)))
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+
+    asyncio.run(main())
+
+    (span,) = collected.spans
+    assert (span.status.status_code.name, span.attributes["error.type"]) == ("ERROR", "CancelledError")
+    assert "fetchhive.maybe_processed" not in span.attributes
+
+
+def test_threads_have_their_own_spans():
+    """Each is a child of the span of its thread."""
+    collected = Collected()
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=ANSWER))
+    client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[collected.observer])
+    tracer = collected.provider.get_tracer("app")
+
+    def work(number: int) -> None:
+        with tracer.start_as_current_span(f"chat d{number}"):
+            for _ in range(5):
+                client.invoke_prompt(deployment=f"d{number}")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    names = {span.context.span_id: span.name for span in collected.spans}
+    children = [span for span in collected.spans if span.parent is not None]
+    assert len(children) == 40
+    assert all(names[span.parent.span_id] == span.name for span in children)
+
+
 def test_a_stream_is_measured(drive):
     """Duration, tokens, and the time to the first event."""
     collected = Collected(capture_content=True)
@@ -347,8 +566,36 @@ def test_a_stream_is_measured(drive):
     tokens = {point.attributes["gen_ai.token.type"]: point.sum for point in metrics["gen_ai.client.token.usage"]}
     assert tokens == {"input": 10, "output": 20}
     (span,) = collected.spans
-    assert span.attributes["gen_ai.output.messages"] == "Short."
-    assert '"text":"private"' in span.attributes["gen_ai.input.messages"]
+    assert json.loads(span.attributes["gen_ai.input.messages"]) == [
+        {"role": "user", "parts": [{"type": "text", "content": '{"text":"private"}'}]}
+    ]
+    assert json.loads(span.attributes["gen_ai.output.messages"]) == [
+        {"role": "assistant", "parts": [{"type": "text", "content": "Short."}], "finish_reason": "completed"}
+    ]
+    seconds = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+    assert metrics["gen_ai.client.operation.duration"][0].explicit_bounds == seconds
+    assert metrics["gen_ai.client.operation.time_to_first_chunk"][0].explicit_bounds == seconds
+    assert metrics["gen_ai.client.token.usage"][0].explicit_bounds[:5] == (1, 4, 16, 64, 256)
+    assert metrics["gen_ai.client.token.usage"][0].explicit_bounds[-1] == 67108864
+
+
+class OldMeter(NoOpMeter):
+    def create_histogram(self, name, unit="", description=""):
+        return super().create_histogram(name, unit, description)
+
+
+class OldMeterProvider(NoOpMeterProvider):
+    def get_meter(self, *args, **options):
+        return OldMeter("old")
+
+
+def test_meters_that_know_no_boundaries_are_accepted(drive):
+    """Those of opentelemetry-api before 1.30."""
+    client = drive.client(
+        answering(httpx.Response(200, json=ANSWER)), observers=[OpenTelemetry(meter_provider=OldMeterProvider())]
+    )
+
+    assert drive.invoke(client, **CALL).response == "Short."
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -382,6 +629,13 @@ def test_the_meter_adds_up_what_runs_use(drive):
     assert [line.split()[4] for line in lines] == ["2", "1"]
     assert meter.reset() == [first, second]
     assert meter.snapshot() == []
+
+
+def test_prices_of_another_shape_are_refused():
+    """When the meter is made, and not when it is read."""
+    for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):
+        with pytest.raises((TypeError, ValueError)):
+            UsageMeter(prices={"m": wrong})
 
 
 def test_threads_share_a_meter():

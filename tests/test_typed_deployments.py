@@ -214,6 +214,7 @@ def typed(  # noqa: PLR0917 - as many as there are types
     when: Optional[dt.date] = None,
     colour: Colour = Colour.RED,
     anything: Any = None,
+    level: Literal["high", 3] = 3,
 ) -> str:
     raise NotImplementedError
 
@@ -227,6 +228,7 @@ AGREEING: dict[str, Any] = {
     "when": Variable(type="string", required=False),
     "colour": Variable(type="string"),
     "anything": Variable(type="object"),
+    "level": Variable(),
 }
 
 
@@ -243,6 +245,14 @@ AGREEING: dict[str, Any] = {
         ({"more": Variable(required=False)}, []),
         ({"more": Variable(default=1)}, []),
         ({"text": None}, ["the variable text is unknown to the deployment"]),
+        (
+            {"note": None, "text": None, "count": None},
+            [f"the variable {name} is unknown to the deployment" for name in ("text", "count", "note")],
+        ),
+        (
+            {"level": Variable(type="integer")},
+            ["the variable level is integer or string, but integer in the deployment"],
+        ),
     ],
 )
 def test_differences_are_found(change, found):

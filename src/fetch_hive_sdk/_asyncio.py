@@ -30,7 +30,7 @@ T = TypeVar("T")
 async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
-        return await _repeat(call, sender, lambda: _answer(call, sender))
+        return call.finish(await _repeat(call, sender, lambda: _answer(call, sender)))
 
 
 async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T], sender: AsyncSharedSender) -> T:

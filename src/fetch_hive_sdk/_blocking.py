@@ -30,7 +30,7 @@ T = TypeVar("T")
 def run(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
     """Make a call and return its answer."""
     with call.watched():
-        return _repeat(call, sender, lambda: _answer(call, sender))
+        return call.finish(_repeat(call, sender, lambda: _answer(call, sender)))
 
 
 def wait(ask: Callable[[], T], waits: Wait[T], sender: SharedSender) -> T:

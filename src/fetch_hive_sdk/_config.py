@@ -183,6 +183,12 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?")  # RFC 9110 section 5.5, printable ASCII
 
 
+def is_valid_extra_header(name: object, value: object) -> bool:
+    """Whether a header is valid, and not one that the client sets."""
+    is_name = isinstance(name, str) and _HEADER_NAME.fullmatch(name) and name.lower() not in _OWN_HEADERS
+    return bool(is_name and isinstance(value, str) and _HEADER_VALUE.fullmatch(value))
+
+
 def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
     # The messages do not quote values, which may be secrets.
     if not isinstance(cast("object", given), (Mapping, type(None))):

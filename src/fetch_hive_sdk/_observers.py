@@ -148,7 +148,8 @@ class Observer:
             event: Which attempt it is.
 
         Returns:
-            Headers to add to the request, such as `traceparent`, or None.
+            Headers to add to the request, such as `traceparent`, or None. They replace none that the request has, and
+            one that cannot be sent is left out.
 
         """
 

@@ -38,19 +38,29 @@ class Session:
         self.senders = senders
 
     def run(
-        self, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Optional[Timeout] = None
+        self,
+        endpoint: Endpoint[AnswerT],
+        body: Optional[Body] = None,
+        *,
+        timeout: Optional[Timeout] = None,
+        read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> AnswerT:
-        """Make a call and return its answer."""
-        call = Call(self.config, endpoint, body, timeout=self._limit(timeout))
+        """Make a call and return its answer, as `read` returns it if that is given."""
+        call = Call(self.config, endpoint, body, timeout=self._limit(timeout), read=read)
         return _blocking.run(call, self.senders.sender)
 
     async def arun(
-        self, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Optional[Timeout] = None
+        self,
+        endpoint: Endpoint[AnswerT],
+        body: Optional[Body] = None,
+        *,
+        timeout: Optional[Timeout] = None,
+        read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> AnswerT:
-        """Make a call and return its answer."""
+        """Make a call and return its answer, as `read` returns it if that is given."""
         from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
 
-        call = Call(self.config, endpoint, body, timeout=self._limit(timeout))
+        call = Call(self.config, endpoint, body, timeout=self._limit(timeout), read=read)
         return await _asyncio.run(call, self.senders.async_sender)
 
     def wait(self, ask: Callable[[], AnswerT], waits: Wait[AnswerT]) -> AnswerT:
@@ -116,3 +126,8 @@ def runs_asyncio(client: _HasSession) -> bool:
     """Whether the asyncio calls of a client reach what its owner means them to: not if it only has an `http_client`."""
     senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
     return senders.http_client is None or senders.async_http_client is not None
+
+
+def api_key_of(client: _HasSession) -> str:
+    """Return the API key of a client, for processes that it is handed to."""
+    return client._session.config.api_key.reveal()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for

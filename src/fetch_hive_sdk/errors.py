@@ -416,7 +416,9 @@ class StreamFailedError(StreamError):
 
 
 class OutputValidationError(FetchHiveError, ValueError):
-    """The text of an answer does not match the type passed to `output_as`. `response` has the whole answer.
+    """The text of an answer does not match the output type of a typed prompt or of `output_as`.
+
+    `response` has the whole answer. `attempts` is 0 for `output_as`, which makes no call.
 
     Args:
         message: Which part does not match, and why. Never quotes the text.

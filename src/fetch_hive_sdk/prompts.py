@@ -41,14 +41,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Never, ParamSpec, get_type_hints
 
+from .errors import OutputValidationError
 from .models.base import message_of
 from .models.output import read_output
-from .models.partial import NOTHING, read_partial
+from .models.partial import NOTHING, PartialJSON
 from .models.prompts import InvokeRequest, InvokeResponse, StreamEvent
 from .streams import AsyncPromptStream, PromptStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -202,7 +203,8 @@ class TypedStream(PromptStream, Generic[T_co]):
     def snapshots(self) -> Generator[Any, None, None]:
         """Iterate over what the answer's JSON says so far, as plain values that have not been validated.
 
-        A string that is still being written is included. Of a prompt whose output is `str`, it is the text so far.
+        A string that is still being written is included. A number, `true`, `false` or `null` that is the whole answer
+        comes once, when it is complete. Of a prompt whose output is `str`, it is the text so far.
 
         Yields:
             The value, after each event that changes it.
@@ -214,8 +216,8 @@ class TypedStream(PromptStream, Generic[T_co]):
         """
         snapshots = _Snapshots(self._request, self.partial.text)
         for piece in self.text():
-            if snapshots.add(piece):
-                yield snapshots.value
+            yield from snapshots.add(piece)
+        yield from snapshots.finish()
 
     def collect(self) -> PromptResponse[T_co]:
         """Read to the end and return the answer that `invoke` would have given.
@@ -229,7 +231,7 @@ class TypedStream(PromptStream, Generic[T_co]):
             FetchHiveError: Whatever iterating over the events raises.
 
         """
-        return self._request.read(super().collect())
+        return _read(self._request, super().collect(), self._transcript)
 
 
 class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
@@ -257,35 +259,65 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
         """Iterate over what the answer's JSON says so far: the asyncio twin of `TypedStream.snapshots`."""
         snapshots = _Snapshots(self._request, self.partial.text)
         async for piece in self.text():
-            if snapshots.add(piece):
-                yield snapshots.value
+            for snapshot in snapshots.add(piece):
+                yield snapshot
+        for snapshot in snapshots.finish():
+            yield snapshot
 
     async def collect(self) -> PromptResponse[T_co]:
         """Read to the end and return the answer: the asyncio twin of `TypedStream.collect`."""
-        return self._request.read(await super().collect())
+        return _read(self._request, await super().collect(), self._transcript)
+
+
+def _read(request: PromptRequest[T], answer: InvokeResponse, transcript: Transcript[Any, Any]) -> PromptResponse[T]:
+    try:
+        return request.read(answer)
+    except OutputValidationError as error:
+        error.attempts, error.correlation_id = transcript.attempts, transcript.correlation_id
+        raise
 
 
 class _Snapshots:
     """What the text of an answer shows so far."""
 
     def __init__(self, request: PromptRequest[Any], text: str) -> None:
-        self._read: Callable[[str], Any] = str if request.output is str else read_partial
-        self._text = text
-        self._shown: Any = self._read(text) if text else NOTHING
+        self._is_json = request.output is not str
+        self._json = PartialJSON(text)
+        self._shown_text = text
+        self._shown_edge = _edge_of(self._json.read()) if self._is_json else None
 
-    @property
-    def value(self) -> Any:
-        """What the text shows. Read again, for the caller may change it."""
-        return self._read(self._text)
+    def add(self, piece: str) -> Iterator[Any]:
+        """Take the next piece of text; yield what it shows if that is another value than before."""
+        self._json.add(piece)
+        if not self._is_json:
+            yield from [self._json.text] if piece else []
+            return
+        value = self._json.read()
+        edge = _edge_of(value)
+        if value is not NOTHING and edge != self._shown_edge:
+            self._shown_edge, self._shown_text = edge, self._json.text
+            # The caller may change it: it is compared with nothing later.
+            yield value
 
-    def add(self, piece: str) -> bool:
-        """Take the next piece of text; return whether it shows another value than before."""
-        self._text += piece
-        value = self._read(self._text)
-        if value is NOTHING or value == self._shown:
-            return False
-        self._shown = value
-        return True
+    def finish(self) -> Iterator[Any]:
+        """The text has ended: yield what shows only now."""
+        if self._is_json:
+            value = self._json.read(is_whole=True)
+            if value is not NOTHING and value != PartialJSON(self._shown_text).read():
+                yield value
+
+
+def _edge_of(value: Any) -> tuple[object, ...]:
+    """Return what tells a value from what it was with less of its text: only at its end does JSON grow."""
+    # In place of a comparison of the whole. It misses a name that an object has twice, until the text has ended.
+    edge: list[object] = []
+    inner: object = value
+    while inner and isinstance(inner, (dict, list)):
+        container = cast("dict[object, object] | list[object]", inner)
+        last = next(reversed(container))
+        edge.append((len(container), last if isinstance(container, dict) else None))
+        inner = container[last] if isinstance(container, dict) else last
+    return (*edge, type(inner), inner)
 
 
 # --- Prompts ---------------------------------------------------------------------------------------------------------
@@ -374,14 +406,10 @@ class Prompt(Generic[P, T_co]):
             pydantic.ValidationError: A value is refused. Neither its text nor its `errors()` quote the values.
 
         """
-        return PromptRequest(
-            deployment=self._options.deployment,
-            variant=self._options.variant,
-            user=self._options.user,
-            metadata=self._options.metadata,
-            inputs=self._described.read_arguments(args, kwargs),
-            output=cast("type[T_co]", self),
-        )
+        # Those that were given: what was not is not sent.
+        options = {name: getattr(self._options, name) for name in self._options.given_fields()}
+        inputs = self._described.read_arguments(args, kwargs)
+        return PromptRequest(**options, inputs=inputs, output=cast("type[T_co]", self))
 
     @property
     def deployment(self) -> str:
@@ -425,7 +453,7 @@ class Prompt(Generic[P, T_co]):
         Args:
             variant: The name of the variant. None, here and below: as this prompt has it; `""` takes it away.
             user: Your own opaque id of the person who calls.
-            metadata: Flat data of your own, in place of that of this prompt.
+            metadata: Flat data of your own, in place of that of this prompt; `{}` takes it away.
 
         Returns:
             The new prompt. This one stays as it is.
@@ -434,14 +462,12 @@ class Prompt(Generic[P, T_co]):
             pydantic.ValidationError: An option is refused.
 
         """
-        old = self._options
-        options = InvokeRequest(
-            deployment=old.deployment,
-            variant=old.variant if variant is None else variant,
-            user=old.user if user is None else user,
-            metadata=old.metadata if metadata is None else metadata,
-        )
-        return _with_options(self._origin or self, options)
+        given = {"variant": variant, "user": user, "metadata": metadata}
+        changed = {name: value for name, value in given.items() if value is not None}
+        options = InvokeRequest.model_validate({**self._options.given_fields(), **changed})
+        # What is empty has been taken away.
+        kept = {name: value for name, value in options.given_fields().items() if value}
+        return _with_options(self._origin or self, InvokeRequest.model_validate(kept))
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self._options.raw.items() if name != "streaming")
@@ -544,7 +570,8 @@ class _Described(Generic[T_co]):
         except TypeError as exc:
             raise TypeError(f"{name}() {exc}") from None
         variables = self.types.variables
-        return _validate(self.types.inputs, {variables[name]: value for name, value in arguments.items()})
+        values = {variables[name]: value for name, value in arguments.items()}
+        return _validate(self.types.inputs, values, {f"input_{name}": variables[name] for name in variables})
 
     def _check(self) -> None:
         inner = inspect.unwrap(self._function)
@@ -641,11 +668,17 @@ def _output_of(annotation: Any) -> Any:
     return annotation if is_itself else adapter
 
 
-def _validate(model: type[BaseModel], values: Mapping[str, object]) -> BaseModel:
+def _validate(model: type[BaseModel], values: Mapping[str, object], variables: Mapping[str, str]) -> BaseModel:
+    """Read the values of a call; `variables` has the names of the variables by those of the fields."""
     try:
         return model.model_validate(values)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_context=False, include_input=False)
+    for item in found:
+        # Where a default is refused, Pydantic names the field and not its alias.
+        first, *rest = item["loc"]
+        if first not in variables.values():
+            item["loc"] = (variables.get(str(first), first), *rest)
     # A new one, not chained: that of Pydantic has the values, and whatever the validators of the caller say.
     raise ValidationError.from_exception_data(model.__name__, list(map(_without_value, found)), hide_input=True)
 

@@ -119,8 +119,8 @@ class Sending:
 
         """
         kind, request, typed = _read(request)
-        answer = self._session.run(*self._written(kind, request, extra_body), timeout=timeout)
-        return answer if typed is None else typed.read(answer)
+        read = None if typed is None else typed.read
+        return self._session.run(*self._written(kind, request, extra_body), timeout=timeout, read=read)
 
     @overload
     async def ainvoke(
@@ -185,8 +185,8 @@ class Sending:
     ) -> Any:
         """Run what a request describes: the asyncio twin of `invoke`."""
         kind, request, typed = _read(request)
-        answer = await self._session.arun(*self._written(kind, request, extra_body), timeout=timeout)
-        return answer if typed is None else typed.read(answer)
+        read = None if typed is None else typed.read
+        return await self._session.arun(*self._written(kind, request, extra_body), timeout=timeout, read=read)
 
     @overload
     def stream(

@@ -17,9 +17,9 @@ from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, Fi
 from .errors import ConfigurationError, FetchHiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.metrics import Histogram, Meter, MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
     from .models.usage import Usage
@@ -70,6 +70,10 @@ DURATION_METRIC = "gen_ai.client.operation.duration"
 TOKENS_METRIC = "gen_ai.client.token.usage"
 FIRST_CHUNK_METRIC = "gen_ai.client.operation.time_to_first_chunk"
 
+# The boundaries of the buckets that the conventions name for these metrics: powers of 2 from 10 ms, and of 4.
+_SECONDS = [0.01 * 2**power for power in range(14)]
+_TOKENS = [4**power for power in range(14)]
+
 # What our operations are in those conventions, and which attribute has the name of what is run.
 _OPERATIONS = {
     "invoke_prompt": ("chat", PROMPT),
@@ -118,9 +122,9 @@ class OpenTelemetry(Observer):
         self._propagate = propagate
         self._tracer = trace.get_tracer("fetch_hive_sdk", tracer_provider=tracer_provider)
         meter = metrics.get_meter("fetch_hive_sdk", meter_provider=meter_provider)
-        self._duration = meter.create_histogram(DURATION_METRIC, "s", "GenAI operation duration.")
-        self._tokens = meter.create_histogram(TOKENS_METRIC, "{token}", "Number of input and output tokens used.")
-        self._first_chunk = meter.create_histogram(FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.")
+        self._duration = _histogram(meter, DURATION_METRIC, "s", "GenAI operation duration.", _SECONDS)
+        self._tokens = _histogram(meter, TOKENS_METRIC, "{token}", "Number of input and output tokens used.", _TOKENS)
+        self._first_chunk = _histogram(meter, FIRST_CHUNK_METRIC, "s", "Time to receive the first chunk.", _SECONDS)
         self._spans: dict[str, Span] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,8 +134,8 @@ class OpenTelemetry(Observer):
     def call_started(self, event: CallStarted) -> None:
         """Begin the span."""
         attributes = _attributes_of(event)
-        if event.inputs is not None:
-            attributes[INPUT_MESSAGES] = _json(event.inputs)
+        if event.inputs:
+            attributes[INPUT_MESSAGES] = _input_messages(event.inputs)
         operation = attributes[OPERATION]
         name = f"{operation} {event.deployment}" if event.deployment else str(operation)
         self._spans[event.call_id] = self._tracer.start_span(
@@ -189,6 +193,13 @@ class OpenTelemetry(Observer):
                     self._tokens.record(count, {**attributes, TOKEN_TYPE: kind})
 
 
+def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries: Sequence[float]) -> Histogram:
+    try:
+        return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries)
+    except TypeError:  # before opentelemetry-api 1.30
+        return meter.create_histogram(name, unit, description)
+
+
 def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
     operation, name_of_run = _OPERATIONS.get(event.operation, (event.operation or "call", None))
     url = urlsplit(event.endpoint)
@@ -217,7 +228,7 @@ def _results_of(event: CallEnded) -> dict[str, Any]:
         OUTPUT_TOKENS: usage.completion_tokens.total_tokens if usage is not None else None,
         CACHED_TOKENS: usage.prompt_tokens.cached_tokens if usage is not None else None,
         REASONING_TOKENS: usage.completion_tokens.reasoning_tokens if usage is not None else None,
-        OUTPUT_MESSAGES: event.text,
+        OUTPUT_MESSAGES: _output_messages(event.text, event.stop_reason) if event.text is not None else None,
         ERROR_TYPE: type(error).__name__ if error is not None else None,
         MAYBE_PROCESSED: error.maybe_processed if isinstance(error, FetchHiveError) else None,
     }
@@ -229,10 +240,24 @@ def _describe(error: BaseException) -> str:
     return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
 
 
-def _json(fields: Mapping[str, object]) -> str:
+# Messages as the conventions describe them: gen-ai-input-messages.json and gen-ai-output-messages.json.
+
+
+def _input_messages(fields: Mapping[str, object]) -> str:
+    message = fields.get("message")
+    text = message if isinstance(message, str) else _json(fields.get("inputs", fields))
+    return _json([{"role": "user", "parts": [{"type": "text", "content": text}]}])
+
+
+def _output_messages(text: str, stop_reason: Optional[str]) -> str:
+    parts = [{"type": "text", "content": text}]
+    return _json([{"role": "assistant", "parts": parts, "finish_reason": stop_reason or "unknown"}])
+
+
+def _json(value: object) -> str:
     from pydantic_core import to_json  # noqa: PLC0415 - only for those who capture content
 
-    return to_json(dict(fields)).decode()
+    return to_json(value).decode()
 
 
 # --- Usage -----------------------------------------------------------------------------------------------------------
@@ -294,7 +319,8 @@ class UsageMeter(Observer):
     """
 
     def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
-        self._prices = dict(prices or {})
+        # Unpacked here, so that a price of another shape is refused at once.
+        self._prices = {model: (sent, received) for model, (sent, received) in (prices or {}).items()}
         self._lock = threading.Lock()
         self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sys
 from traceback import clear_frames
-from typing import TYPE_CHECKING, ClassVar, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, ClassVar, Generic, Optional, TypeVar
 
 import httpx
 
@@ -105,18 +105,26 @@ class Call(Generic[AnswerT]):
         endpoint: The endpoint to call.
         body: The request body; None means no body.
         timeout: The time limit of this call.
+        read: Converts the answer to the type that the caller wants; None means no conversion.
     """
 
     streaming: ClassVar[bool] = False
 
     def __init__(
-        self, config: Config, endpoint: Endpoint[AnswerT], body: Optional[Body] = None, *, timeout: Timeout
+        self,
+        config: Config,
+        endpoint: Endpoint[AnswerT],
+        body: Optional[Body] = None,
+        *,
+        timeout: Timeout,
+        read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> None:
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
         self._mask = config.api_key.combined_with(endpoint.secret)
         self._timeout = timeout
+        self._read = read
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
         self._sent: httpx.Request
         self._head: httpx.Response
@@ -146,7 +154,8 @@ class Call(Generic[AnswerT]):
             self._opening_error = exc
             raise
         if self._watch is not None:
-            self._sent.headers.update(self._watch.begin_attempt())
+            for name, value in self._watch.begin_attempt().items():
+                self._sent.headers.setdefault(name, value)  # observers cannot replace headers
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
@@ -184,6 +193,22 @@ class Call(Generic[AnswerT]):
         self._answer = answer
         self._log("answered", find_request_id(self._body.so_far()))
         return answer
+
+    def finish(self, answer: AnswerT) -> AnswerT:
+        """Convert the answer to the type that the caller wants.
+
+        Raises:
+            OutputValidationError: The text does not match the type.
+
+        """
+        # Not inside of `errors()`: an OSError of the caller's validator is not a network error.
+        if self._read is None:
+            return answer
+        try:
+            return self._read(answer)
+        except FetchHiveError as error:
+            self._complete(error)
+            raise
 
     def refusal(self) -> APIStatusError:
         """Return the error for a response that is not 2xx, with the part of the body that was read."""

@@ -140,7 +140,7 @@ class Transcript(Generic[EventT, AnswerT]):
         """Return the error for iterating over a stream again."""
         message = "this stream was already consumed: use collect() for its answer, or make another call"
         error = StreamConsumedError(message, request_id=self.masked(self.request_id))
-        error.attempts = self.attempts
+        error.attempts, error.correlation_id = self.attempts, self.correlation_id
         return error
 
     @property
@@ -216,6 +216,7 @@ class EventReader(Generic[EventT]):
         body: Optional[BodyReader] = None,
     ) -> None:
         self._parse_event = parse_event
+        self._note_first: Callable[[], None] = _no_note
         self.transcript = transcript
         self.is_done = False
         self._media_type = media_type
@@ -237,6 +238,7 @@ class EventReader(Generic[EventT]):
             return event
 
         self._parse_event = parse_first
+        self._note_first = note
 
     def feed(self, chunk: bytes) -> Iterator[EventT]:
         """Add the next bytes and yield every event that they complete. `is_done` is set after the last event.
@@ -310,8 +312,14 @@ class EventReader(Generic[EventT]):
         self._deadlines.await_end(_LINGER_SECONDS)
 
     def _read_json_answer(self) -> Iterator[EventT]:
-        for event in self.transcript.read_whole(self._media_type, self._body.finish()):
+        for index, event in enumerate(self.transcript.read_whole(self._media_type, self._body.finish())):
+            if not index:
+                self._note_first()
             yield self.transcript.add(event)
+
+
+def _no_note() -> None:
+    """Do nothing, because there are no observers."""
 
 
 def _is_valid_json(payload: bytes) -> bool:

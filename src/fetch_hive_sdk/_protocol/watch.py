@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Optional, TypedDict
 
+from fetch_hive_sdk._config import is_valid_extra_header
 from fetch_hive_sdk._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent
 from fetch_hive_sdk.models.usage import Usage
 
@@ -15,7 +17,7 @@ from .answers import as_object
 from .endpoint import CORRELATION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from fetch_hive_sdk._deadline import Clock
     from fetch_hive_sdk._observers import Observer
@@ -24,9 +26,6 @@ log = logging.getLogger("fetch_hive_sdk")
 
 # Observers that have raised, which is logged once for each. Not a set: an observer may not be hashable.
 _faulty: list[Observer] = []
-
-# Headers that observers cannot change.
-_OWN_HEADERS = {"authorization", "content-length", "content-type", "host"}
 
 
 class _About(TypedDict):
@@ -85,14 +84,15 @@ class Watch:
             started = CallStarted(call_id=self._call_id, **self._about)
             with_content = dataclasses.replace(started, inputs=self._fields)
             for observer in self._observers:
-                self._tell(observer, "call_started", with_content if observer.wants_content else started)
+                with _harmless(observer):
+                    observer.call_started(with_content if observer.wants_content else started)
         self._attempt += 1
         self._is_attempt_open = True
         headers: dict[str, str] = {}
         for observer in self._observers:
-            added = self._tell(observer, "attempt_started", AttemptStarted(self._call_id, self._attempt))
-            texts = {name: value for name, value in as_object(added).items() if isinstance(value, str)}
-            headers.update({name: value for name, value in texts.items() if name.lower() not in _OWN_HEADERS})
+            with _harmless(observer):
+                added = observer.attempt_started(AttemptStarted(self._call_id, self._attempt)) or {}
+                headers.update({name: value for name, value in added.items() if is_valid_extra_header(name, value)})
         return headers
 
     def end_attempt(self, status: Optional[int], error: Optional[BaseException]) -> None:
@@ -101,12 +101,16 @@ class Watch:
             return
         self._is_attempt_open = False
         seconds = self._clock() - self._attempt_started
-        self._tell_all("attempt_ended", AttemptEnded(self._call_id, self._attempt, status, error, seconds))
+        for observer in self._observers:
+            with _harmless(observer):
+                observer.attempt_ended(AttemptEnded(self._call_id, self._attempt, status, error, seconds))
 
     def note_first_event(self) -> None:
         """Announce the first event of a stream."""
         self._time_to_first_event = self._clock() - self._started
-        self._tell_all("first_event", FirstEvent(self._call_id, self._time_to_first_event))
+        for observer in self._observers:
+            with _harmless(observer):
+                observer.first_event(FirstEvent(self._call_id, self._time_to_first_event))
 
     def end(self, *, status: Optional[int], error: Optional[BaseException], answer: object) -> None:
         """Announce how the call ended.
@@ -138,20 +142,19 @@ class Watch:
         text = _text(getattr(answer, "response", None)) or _text(getattr(answer, "text", None))
         with_content = dataclasses.replace(ended, text=text)
         for observer in self._observers:
-            self._tell(observer, "call_ended", with_content if observer.wants_content else ended)
+            with _harmless(observer):
+                observer.call_ended(with_content if observer.wants_content else ended)
 
-    def _tell_all(self, method: str, event: object) -> None:
-        for observer in self._observers:
-            self._tell(observer, method, event)
 
-    def _tell(self, observer: Observer, method: str, event: object) -> object:
-        try:
-            return getattr(observer, method)(event)
-        except Exception:
-            if not any(known is observer for known in _faulty):
-                _faulty.append(observer)
-                log.warning("the observer %s failed, and is not reported again", type(observer).__name__, exc_info=True)
-            return None
+@contextlib.contextmanager
+def _harmless(observer: Observer) -> Generator[None, None, None]:
+    """Let what an observer raises end nothing else; log it once for each observer."""
+    try:
+        yield
+    except Exception:
+        if not any(known is observer for known in _faulty):
+            _faulty.append(observer)
+            log.warning("the observer %s failed, and is not reported again", type(observer).__name__, exc_info=True)
 
 
 def _text(value: object) -> Optional[str]:

@@ -11,8 +11,8 @@ what is in doubt. Uses the package from outside; the package does not know it.
 
 from .budget import Budget
 from .failures import JournalError, OutputError, RowError
-from .job import Job
+from .job import Job, run_shard
 from .progress import Progress
 from .report import BulkReport, Item
 
-__all__ = ["Budget", "BulkReport", "Item", "Job", "JournalError", "OutputError", "Progress", "RowError"]
+__all__ = ["Budget", "BulkReport", "Item", "Job", "JournalError", "OutputError", "Progress", "RowError", "run_shard"]

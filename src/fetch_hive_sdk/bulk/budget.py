@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Optional
 
 
@@ -33,3 +33,26 @@ class Budget:
                 raise ValueError(f"{field.name} must be a positive number")
             if field.name != "seconds" and limit != int(limit):
                 raise ValueError(f"{field.name} must be a whole number")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How fast a job goes, and which rows it sends."""
+
+    max_concurrency: int
+    """Calls at once, at most."""
+    rpm: Optional[float]
+    """Calls a minute, at most."""
+    tpm: Optional[float]
+    """Tokens a minute, at most."""
+    sendable: frozenset[int]
+    """The states of the rows that are sent."""
+    may_change_requests: bool = False
+    """Whether a request may differ from the one in the journal."""
+    waits_for_reset: bool = False
+    """Whether to wait until the daily cap is lifted."""
+
+    def divided_by(self, count: int) -> Limits:
+        """Return the limits of one of several shards."""
+        rpm, tpm = (None if limit is None else limit / count for limit in (self.rpm, self.tpm))
+        return replace(self, max_concurrency=max(1, self.max_concurrency // count), rpm=rpm, tpm=tpm)

@@ -30,6 +30,16 @@ class Snapshot:
     """Rows that came to an end in this run."""
     paused: float
     """Seconds until the next call may begin; 0 if it may begin now."""
+    runs: int = 0
+    """Runs that ended since the job was started."""
+    tokens: int = 0
+    """Tokens over the life of the journal."""
+    failures: int = 0
+    """Rows that did not end well since the job was started."""
+    is_first: bool = False
+    """Whether the first row has not come to an end yet."""
+    is_answered: bool = True
+    """Whether the service has answered a row."""
 
 
 def message_of(stop: Optional[Stop], reason: Optional[BaseException], maximum: int) -> Optional[str]:

@@ -24,7 +24,9 @@ from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, Output
 from .endings import Snapshot, disk_error, message_of
 from .failures import JournalError
 from .journal import Journal
+from .pace import Pace
 from .report import BulkReport
+from .spending import Spending
 from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
 
@@ -35,10 +37,10 @@ if TYPE_CHECKING:
 
     from fetch_hive_sdk import FetchHive
 
-    from .budget import Budget
-    from .pace import Pace
+    from .budget import Budget, Limits
     from .report import Stop
-    from .rows import RowReader, Source
+    from .rows import Reader, Source
+    from .spending import Lease
     from .store import Row
     from .verdicts import Verdict
 
@@ -59,38 +61,34 @@ class Engine:
         source: The values of the input.
         reader: Makes rows of them.
         path: The journal.
-        pace: How many at once, and when.
         budget: What the job may use.
-        maximum: Calls at once, at most.
-        sendable: The states of the rows that are sent.
-        may_change_requests: Whether a request may differ from that of the journal.
-        waits_for_reset: Whether to wait until the daily cap is lifted.
+        limits: How fast it goes, and which rows it sends.
+        lease: How many runs it may begin, where several engines share a budget.
     """
 
     def __init__(
         self,
         client: FetchHive,
         source: Source,
-        reader: RowReader,
+        reader: Reader,
         path: Path,
         *,
-        pace: Pace,
         budget: Budget,
-        maximum: int,
-        sendable: frozenset[int],
-        may_change_requests: bool = False,
-        waits_for_reset: bool = False,
+        limits: Limits,
+        lease: Optional[Lease] = None,
     ) -> None:
         # The client must repeat nothing by itself: the pace has to see the refusals.
         self._client: Any = client.with_options(max_retries=0)
         self._source = source
         self._reader = reader
-        self._pace = pace
-        self._budget = budget
-        self._maximum = maximum
-        self._sendable = sendable
-        self._may_change_requests = may_change_requests
-        self._waits_for_reset = waits_for_reset
+        self._pace = Pace(limits.max_concurrency, rpm=limits.rpm, tpm=limits.tpm)
+        self._spending = Spending(budget, lease)
+        self._maximum = limits.max_concurrency
+        self._sendable = limits.sendable
+        self._may_change_requests = limits.may_change_requests
+        self._waits_for_reset = limits.waits_for_reset
+        if lease is not None:
+            lease.on_change = self._look_again
         self._loop = asyncio.get_running_loop()
         self._journal = Journal(path, self._loop, self._free, self._fail_to_write)
         self._changed = asyncio.Event()
@@ -100,6 +98,7 @@ class Engine:
         self._ready: deque[Row] = deque()  # to be sent, and not marked
         self._armed: deque[Row] = deque()  # marked
         self._marked = 0  # on the disk, or on its way there
+        self._arming = 0  # on its way there
         self._under_way: dict[asyncio.Task[None], Optional[Row]] = {}
         self._active = 0
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -109,9 +108,6 @@ class Engine:
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
-        self._runs = 0
-        self._tokens = 0
-        self._failures = 0
         self._ended = 0
         self._unreached = 0  # rows in a row without a connection
         # Why it stops:
@@ -131,10 +127,10 @@ class Engine:
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
         self._is_open = True
-        self._runs, self._tokens = self._journal.counts.runs, self._journal.counts.tokens
+        self._spending.begin(self._journal.counts.runs, self._journal.counts.tokens)
         seconds = None
-        if self._budget.seconds is not None:
-            seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
+        if self._spending.budget.seconds is not None:
+            seconds = self._loop.call_later(self._spending.budget.seconds, self.stop, "seconds")
         try:
             try:
                 await self._feed()
@@ -172,6 +168,11 @@ class Engine:
             self._active,
             self._ended,
             self._pace.delay(time.monotonic()),
+            runs=self._spending.new_runs,
+            tokens=self._spending.tokens,
+            failures=self._spending.failures,
+            is_first=self._pace.is_first,
+            is_answered=not self._is_first,
         )
 
     @property
@@ -192,7 +193,7 @@ class Engine:
     async def _arm(self) -> bool:  # noqa: PLR0911 - one for each case
         """Mark the next rows; say whether there was anything to do."""
         is_paused = self._is_paused_for_long
-        if is_paused or self._has_used_up():
+        if is_paused or self._spending.used_up():
             self._give_back()
         if is_paused:
             return False
@@ -202,13 +203,19 @@ class Engine:
                 await self._mark(room)
                 return True
             self._stop_at_budget()
+            if not self.is_stopping:
+                self._spending.ask(self._reserved + self._arming)
             return False
         if self._is_exhausted:
             return False
         if room > 0:
             await self._read(max(room, self._batch), room)
             return True
-        if not self._reserved and self._is_over_budget():
+        if self._spending.lease is not None and self._marked < 2 * self._pace.limit:
+            # Rows that are settled need no lease.
+            await self._read(max(2 * self._pace.limit, self._batch), 0)
+            return True
+        if not self._reserved and self._spending.reached():
             # Whether a budget stops the job depends on whether there is anything more to send.
             await self._read(1, 0)
             return True
@@ -216,47 +223,46 @@ class Engine:
 
     def _room(self) -> int:
         """How many more rows may be marked now."""
-        if self._is_over_budget():
-            return 0
         # Twice the limit of now, and so never more than twice the maximum.
-        room = 2 * self._pace.limit - self._marked
-        if self._budget.runs is not None:
-            room = min(room, self._budget.runs - self._runs - self._reserved)
-        return room
+        return self._spending.room(2 * self._pace.limit - self._marked, self._reserved, self._arming)
+
+    def give_back_lease(self) -> int:
+        """Give back the runs of the lease that have not begun; return how many."""
+        return self._spending.give_back(self._reserved + self._arming)
+
+    def pass_first(self, *, is_answered: bool) -> None:
+        """Send several rows at once: another engine has sent the first row."""
+        self._is_first = self._is_first and not is_answered
+        self._pace.settle_first()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._changed.set()
+        self._pump()
 
     @property
     def _reserved(self) -> int:
         """Rows that are marked, and have not come to their end."""
         return len(self._armed) + self._active
 
-    def _is_over_budget(self) -> Optional[Stop]:
-        if self._budget.runs is not None and self._runs >= self._budget.runs:
-            return "runs"
-        return self._has_used_up()
-
-    def _has_used_up(self) -> Optional[Stop]:
-        """Say which budget keeps even those rows from being sent that are marked: their runs were counted then."""
-        if self._budget.tokens is not None and self._tokens >= self._budget.tokens:
-            return "tokens"
-        if self._budget.failures is not None and self._failures >= self._budget.failures:
-            return "failures"
-        return None
-
     def _stop_at_budget(self) -> None:
         """Stop if a budget is what keeps the next row from being sent."""
-        reached = self._is_over_budget()
+        reached = self._spending.reached()
         if reached:
             self.stop(reached)
 
     async def _mark(self, room: int) -> None:
         rows = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
         self._marked += len(rows)
+        self._arming = len(rows)
         try:
             await self._journal.mark(rows)
         except Exception:
             self._marked -= len(rows)
             self._ready.extendleft(reversed(rows))
             raise
+        finally:
+            self._arming = 0
         self._armed.extend(rows)
         self._pump()
 
@@ -275,12 +281,17 @@ class Engine:
             except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
                 problem = exc
                 break
+        if self._spending.lease is not None:  # it may have been given back meanwhile
+            room = max(0, min(room, self._room()))
         self._marked += room
+        self._arming = room
         try:
             admitted = await self._journal.admit(rows, room)
         except Exception:
             self._marked -= room
             raise
+        finally:
+            self._arming = 0
         self._marked -= room - admitted.marked
         self._armed.extend(admitted.rows[: admitted.marked])
         self._ready.extend(admitted.rows[admitted.marked :])
@@ -318,7 +329,7 @@ class Engine:
 
     def _next(self) -> Optional[Row]:
         """Return the next row if it may be sent now."""
-        if self.is_stopping or not self._armed or self._has_used_up():
+        if self.is_stopping or not self._armed or self._spending.used_up():
             return None
         now = time.monotonic()
         delay = self._pace.delay(now)
@@ -474,9 +485,7 @@ class Engine:
         tokens: int = 0,
     ) -> None:
         may_have_run = state in {DONE, FAILED, IN_DOUBT}
-        self._runs += may_have_run
-        self._tokens += tokens
-        self._failures += state != DONE
+        self._spending.add(may_have_run=may_have_run, tokens=tokens, is_failure=state != DONE)
         self._ended += 1
         now = time.time()
         self._journal.end(

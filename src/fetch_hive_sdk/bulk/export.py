@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
 from .failures import DamageError, JournalError, OutputError
 from .lock import beside, is_owned
 from .opening import journal_errors, open_for_reading, quick_check
-from .reading import read_items, salvage
+from .reading import in_order, read_items, salvage
 from .rescue import open_copy
+from .shards import journals_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from .report import Stored
 
@@ -38,26 +39,34 @@ def export(journal: Path, path: Path) -> int:
 
     """
     path = check_output(path, journal)
+    with ExitStack() as stack:
+        return _export([stack.enter_context(_open(shard)) for shard in journals_of(journal)], journal, path)
+
+
+@contextmanager
+def _open(journal: Path) -> Generator[_Reading, None, None]:
     try:
         opened = open_for_reading(journal)
     except DamageError:
         with open_copy(journal) as copy:
-            return _export(_Reading(copy, journal, is_damaged=True), journal, path)
+            yield _Reading(copy, journal, is_damaged=True)
+        return
     with closing(opened) as connection, journal_errors(journal):
-        return _export(_Reading(connection, journal), journal, path)
+        yield _Reading(connection, journal)
 
 
-def _export(reading: _Reading, journal: Path, path: Path) -> int:
+def _export(shards: Sequence[_Reading], journal: Path, path: Path) -> int:
     write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
     try:
         with replacing(path) as file:
-            count = write(file, reading)
+            count = write(file, _Records(shards))
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
-    if reading.is_damaged:
-        lost = f"at least {reading.lost:,} could not" if reading.lost else "others may be missing"
+    if any(shard.is_damaged for shard in shards):
+        lost = sum(shard.lost for shard in shards)
+        others = f"at least {lost:,} could not" if lost else "others may be missing"
         raise JournalError(
-            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path}, {lost}"
+            f"{journal} is damaged, and is left as it is: {count:,} rows could be read and are in {path}, {others}"
         )
     return count
 
@@ -75,7 +84,8 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
 
     """
     target = Path(os.path.realpath(path))
-    if any(_is_same(target, beside(journal, end)) for end in ("", "-wal", "-shm", "-journal", ".lock")):
+    ends = ("", "-wal", "-shm", "-journal", ".lock")
+    if any(_is_same(target, beside(file, end)) for file in journals_of(journal) for end in ends):
         raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
     if rows is not None and _is_same(target, rows):
         raise OutputError(f"cannot write {path}: the rows are read from it")
@@ -111,18 +121,28 @@ class _Reading:
             except DamageError:
                 self.is_damaged = True
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[Stored]:
         self.lost = 0
         for stored in self._stored():
             if stored is None:
                 self.lost += 1
             else:
-                yield record_of(stored)
+                yield stored
 
     def _stored(self) -> Iterator[Optional[Stored]]:
         if self.is_damaged:
             return salvage(self._connection)
         return read_items(self._connection, self._journal)
+
+
+class _Records:
+    """The rows of a journal and its shards as they are exported, as often as is needed."""
+
+    def __init__(self, shards: Sequence[_Reading]) -> None:
+        self._shards = shards
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(record_of, in_order([iter(shard) for shard in self._shards]))
 
 
 def record_of(stored: Stored) -> Record:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
-import threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Protocol, TypeVar, Union, cast, overload
 
@@ -15,24 +12,26 @@ from pydantic import TypeAdapter
 from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk._session import runs_asyncio
 
-from .budget import Budget
+from .background import Background, Watched
+from .budget import Budget, Limits
 from .engine import Engine
 from .export import export
 from .failures import JournalError
+from .fleet import start_fleet
 from .lock import OwnerLock, is_owned
 from .opening import journal_errors, open_for_reading, open_for_writing, quick_check
-from .pace import Pace
 from .progress import Watch
-from .reading import read_items, read_report
+from .reading import read_all_items, read_reports
 from .report import Item
 from .rows import AsyncSource, PlainSource, RowReader, ServedSource, is_async
-from .store import DONE, FAILED, PENDING, REJECTED, Store
+from .shards import journals_of
+from .store import DONE, FAILED, PENDING, REJECTED, Store, change_doubt
 
 if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping, Sequence
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -44,8 +43,59 @@ if TYPE_CHECKING:
 
 OutputT = TypeVar("OutputT")
 
-_SIGTERM_EXIT = 128 + 15
-_LOOK_SECONDS = 0.2  # Windows does not interrupt a wait when a signal comes
+
+def run_shard(
+    client: FetchHive,
+    requests: Iterable[RowValue],
+    journal: Union[str, os.PathLike[str]],
+    *,
+    deployment: Optional[str] = None,
+    variant: Optional[str] = None,
+    inputs: Optional[Mapping[str, str]] = None,
+    key: Optional[Key] = None,
+    budget: Optional[Budget] = None,
+    max_concurrency: int = 64,
+    rpm: Optional[float] = None,
+    tpm: Optional[float] = None,
+) -> BulkReport:
+    """Run a part of a job that another engine has cut into parts, such as a partition of Dask or Spark.
+
+    If the engine runs the part again, it goes on with its journal: no row is paid for twice. For that, the journal has
+    to be in the same place each time, on a disk that outlives the worker, and each part needs a journal of its own.
+
+    Args:
+        client: The client to send with.
+        requests: Requests or mappings, as for `Job.run`: the same ones each time.
+        journal: The journal of this part: a path.
+        deployment: The prompt deployment to run, for rows that are mappings.
+        variant: Its variant.
+        inputs: For each variable of the prompt, the column that it comes from. None for all columns.
+        key: The column that has the key of a row, or a function that makes it of the row.
+        budget: What this part may use.
+        max_concurrency: How many calls of this part may be under way at once, at most.
+        rpm: Calls a minute, at most.
+        tpm: Tokens a minute, at most.
+
+    Returns:
+        What has been done.
+
+    Raises:
+        BulkError: The part stopped, as `Job.run` does.
+
+    """
+    return Job(journal).run(
+        client,
+        requests,
+        deployment=deployment,
+        variant=variant,
+        inputs=inputs,
+        key=key,
+        budget=budget,
+        max_concurrency=max_concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        progress=False,
+    )
 
 
 class _HasOutput(Protocol[OutputT]):
@@ -89,6 +139,7 @@ class Job:
         key: Optional[Key] = None,
         budget: Optional[Budget] = None,
         max_concurrency: int = 64,
+        processes: Optional[int] = None,
         rpm: Optional[float] = None,
         tpm: Optional[float] = None,
         retry_failed: bool = False,
@@ -112,7 +163,10 @@ class Job:
             key: What a row is known by: the name of a column, or a function of the row. None for the request itself,
                 so that a request that is there three times is run three times.
             budget: What the job may use before it stops.
-            max_concurrency: How many calls may be under way at once, at most.
+            max_concurrency: How many calls may be under way at once, at most, in all processes together.
+            processes: How many processes share the work, each with a journal of its own, `<path>.shard-0` and so on,
+                which `Job` reads as one. How many journals there are is fixed by the first run. Requests, rows with
+                `observers` of the client and typed prompts have to be picklable. None for this process alone.
             rpm: Calls a minute, at most.
             tpm: Tokens a minute, at most; what is under way comes on top.
             retry_failed: Whether rows that have failed are sent again.
@@ -143,6 +197,7 @@ class Job:
             rows,
             budget,
             max_concurrency=max_concurrency,
+            processes=processes,
             rpm=rpm,
             tpm=tpm,
             retry_failed=retry_failed,
@@ -150,7 +205,7 @@ class Job:
             wait_for_reset=wait_for_reset,
             progress=progress,
         )
-        return _Background(plan, make).run()
+        return Background(plan, make).run()
 
     async def arun(
         self,
@@ -163,6 +218,7 @@ class Job:
         key: Optional[Key] = None,
         budget: Optional[Budget] = None,
         max_concurrency: int = 64,
+        processes: Optional[int] = None,
         rpm: Optional[float] = None,
         tpm: Optional[float] = None,
         retry_failed: bool = False,
@@ -177,6 +233,7 @@ class Job:
             rows,
             budget,
             max_concurrency=max_concurrency,
+            processes=processes,
             rpm=rpm,
             tpm=tpm,
             retry_failed=retry_failed,
@@ -208,41 +265,44 @@ class Job:
         budget: Optional[Budget],
         *,
         max_concurrency: int,
+        processes: Optional[int],
         rpm: Optional[float],
         tpm: Optional[float],
         retry_failed: bool,
         force: bool,
         wait_for_reset: bool,
         progress: Union[Callable[[Progress], None], Literal[False], None],
-    ) -> Callable[[Source], _Watched]:
+    ) -> Callable[[Source], Watched]:
         """Check the arguments; return what makes the engine."""
         is_async(rows)
         if not runs_asyncio(client):
             raise ConfigurationError(
                 "a job makes asyncio calls, and this client has only an http_client: pass async_http_client, too"
             )
-        if isinstance(cast("object", max_concurrency), bool) or int(max_concurrency) < 1:
-            raise ValueError("max_concurrency must be a whole number, 1 or more")
+        for name, number in (("max_concurrency", max_concurrency), ("processes", processes)):
+            if number is not None and (isinstance(cast("object", number), bool) or int(number) < 1):
+                raise ValueError(f"{name} must be a whole number, 1 or more")
         for name, limit in (("rpm", rpm), ("tpm", tpm)):
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} must be a positive number")
         sendable = frozenset({PENDING, REJECTED, FAILED} if retry_failed else {PENDING, REJECTED})
         watch = Watch(progress, rows)
 
-        def make(source: Source) -> _Watched:
-            engine = Engine(
-                client,
-                source,
-                reader,
-                self.path,
-                pace=Pace(int(max_concurrency), rpm=rpm, tpm=tpm),
-                budget=budget or Budget(),
-                maximum=int(max_concurrency),
-                sendable=sendable,
-                may_change_requests=force,
-                waits_for_reset=wait_for_reset,
-            )
-            return _Watched(engine, watch, client)
+        limits = Limits(
+            int(max_concurrency),
+            rpm,
+            tpm,
+            sendable,
+            may_change_requests=force,
+            waits_for_reset=wait_for_reset,
+        )
+        make_fleet = start_fleet(self.path, processes, client, reader, budget=budget or Budget(), limits=limits)
+
+        def make(source: Source) -> Watched:
+            if make_fleet is not None:
+                return Watched(make_fleet(source), watch, client)
+            engine = Engine(client, source, reader, self.path, budget=budget or Budget(), limits=limits)
+            return Watched(engine, watch, client)
 
         return make
 
@@ -255,8 +315,8 @@ class Job:
             JournalError: It cannot be read.
 
         """
-        with self._reading() as connection:
-            return read_report(connection, self.path)
+        with self._reading() as journals:
+            return read_reports(journals)
 
     @overload
     def results(self, states: Optional[Iterable[State]] = None) -> Iterator[Item[Any]]: ...
@@ -284,8 +344,8 @@ class Job:
         """
         read_output = None if prompt is None else _output_reader(prompt)
         wanted = None if states is None else frozenset(states)
-        with self._reading() as connection:
-            for stored in read_items(connection, self.path, wanted):
+        with self._reading() as journals:
+            for stored in read_all_items(journals, wanted):
                 yield Item(stored, read_output)
 
     def doubt(self) -> list[Item[Any]]:
@@ -355,38 +415,17 @@ class Job:
     def _change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> int:
         if isinstance(keys, str):
             raise TypeError("keys is a list of keys")
-        with journal_errors(self.path):
-            if not self.path.exists():
-                raise JournalError(f"there is no journal {self.path}")
-            lock = OwnerLock(self.path)
-            try:
-                with closing(open_for_writing(self.path)) as connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    store = Store(connection)
-                    store.doubt_sent()
-                    changed, unknown = store.change_doubt(state, keys)
-                    if unknown:
-                        connection.execute("ROLLBACK")
-                        raise KeyError(f"no row in doubt has the key {unknown[0]!r}")
-                    connection.execute("COMMIT")
-            finally:
-                lock.release()
-        return changed
+        with ExitStack() as stack:
+            stores = [stack.enter_context(_changing(path)) for path in journals_of(self.path)]
+            return change_doubt(stores, state, keys)
 
     # --- Life ---------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reading(self) -> Generator[sqlite3.Connection, None, None]:
-        # A new connection each time: nothing of ours is open while a job runs, or where a process forks.
-        connection = open_for_reading(self.path)
-        try:
-            with journal_errors(self.path):
-                # While a run goes on, its owner has checked the file.
-                if not is_owned(self.path):
-                    quick_check(connection, self.path)
-                yield connection
-        finally:
-            connection.close()
+    def _reading(self) -> Generator[list[tuple[sqlite3.Connection, Path]], None, None]:
+        # New connections each time: nothing of ours is open while a job runs, or where a process forks.
+        with ExitStack() as stack:
+            yield [(stack.enter_context(_reading(path)), path) for path in journals_of(self.path)]
 
     def close(self) -> None:
         """Do nothing: files are open only while they are used. For `with`."""
@@ -406,143 +445,35 @@ class Job:
         return f"Job({str(self.path)!r})"
 
 
+@contextmanager
+def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
+    with closing(open_for_reading(path)) as connection, journal_errors(path):
+        # While a run goes on, its owner has checked the file.
+        if not is_owned(path):
+            quick_check(connection, path)
+        yield connection
+
+
+@contextmanager
+def _changing(path: Path) -> Generator[Store, None, None]:
+    """Open a journal that no run has, and commit what is changed in the block."""
+    with journal_errors(path):
+        if not path.exists():
+            raise JournalError(f"there is no journal {path}")
+        lock = OwnerLock(path)
+        try:
+            with closing(open_for_writing(path)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                store = Store(connection)
+                store.doubt_sent()
+                yield store
+                connection.execute("COMMIT")  # closing it without that changes nothing
+        finally:
+            lock.release()
+
+
 def _output_reader(prompt: object) -> Callable[[Any], Any]:
     """Return what reads an answer as the output type of a typed prompt, or as a type itself."""
     is_type = isinstance(prompt, (type, TypeAdapter))
     output_type: Any = cast("Any", prompt) if is_type else getattr(prompt, "output", prompt)
     return lambda response: response.output_as(output_type)
-
-
-class _Watched:
-    """An engine, and those who watch it."""
-
-    def __init__(self, engine: Engine, watch: Watch, client: FetchHive) -> None:
-        self.engine = engine
-        self.client = client
-        self.stop = engine.stop
-        self.abandon = engine.abandon
-        self._watch = watch
-
-    async def run(self) -> BulkReport:
-        with self._watch.watching(self.engine.snapshot):
-            return await self.engine.run()
-
-
-class _Background:
-    """Runs a job in a thread of its own, with a loop of its own, while the thread that called reads the rows."""
-
-    def __init__(
-        self, plan: Callable[[Source], _Watched], make_source: Callable[[asyncio.AbstractEventLoop], Source]
-    ) -> None:
-        self._plan = plan
-        self._make_source = make_source
-        self._loop = asyncio.new_event_loop()
-        self._source = make_source(self._loop)
-        self._watched: Optional[_Watched] = None
-        self._thread = threading.Thread(target=self._work, name="fetch-hive-job", daemon=True)
-        self._report: Optional[BulkReport] = None
-        self._error: Optional[BaseException] = None
-        self._signals: list[int] = []
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def run(self) -> BulkReport:
-        with self._catching_signals():
-            self._thread.start()
-            try:
-                self._serve()
-                while self._thread.is_alive():
-                    self._thread.join(_LOOK_SECONDS)
-            except BaseException:
-                # A second signal, or what the rows raise that is not an Exception.
-                self._tell(lambda watched: watched.abandon())
-                self._thread.join()
-                raise
-        self._finish()
-        if self._error is not None:
-            raise self._error
-        return cast("BulkReport", self._report)
-
-    def _serve(self) -> None:
-        """Read the rows as they are wanted. The first signal ends a wait for the next one."""
-        if isinstance(self._source, ServedSource):
-            try:
-                self._source.serve(self._wait)
-            except (KeyboardInterrupt, SystemExit):
-                if len(self._signals) != 1:
-                    raise
-
-    def _wait(self, condition: threading.Condition) -> None:
-        condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
-
-    def _finish(self) -> None:
-        """Let the signal that ended the job have its usual effect."""
-        if not self._signals:
-            return
-        number = self._signals[0]
-        handler = self._previous[signal.Signals(number)]
-        if callable(handler):
-            handler(number, None)
-        elif number == signal.SIGTERM:
-            raise SystemExit(_SIGTERM_EXIT) from self._error
-        else:
-            raise KeyboardInterrupt from self._error
-
-    @contextmanager
-    def _catching_signals(self) -> Generator[None, None, None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous = signal.getsignal(number)
-            if previous is not signal.SIG_IGN and previous is not None:
-                self._previous[number] = previous
-                signal.signal(number, self._hear)
-        try:
-            yield
-        finally:
-            for number, previous in self._previous.items():
-                signal.signal(number, previous)
-
-    def _hear(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - for signal
-        self._signals.append(number)
-        is_first = len(self._signals) == 1
-        if is_first:
-            self._tell(lambda watched: watched.stop("signal"))
-        # Where the next row is waited for, such as one of stdin, nothing else would end that.
-        if not is_first or (isinstance(self._source, ServedSource) and self._source.is_reading):
-            raise SystemExit(_SIGTERM_EXIT) if number == signal.SIGTERM else KeyboardInterrupt
-
-    def _tell(self, what: Callable[[_Watched], None]) -> None:
-        def tell() -> None:
-            if self._watched is not None:
-                what(self._watched)
-
-        with suppress(RuntimeError):  # it has just ended
-            self._loop.call_soon_threadsafe(tell)
-
-    # In the thread of the job:
-
-    def _work(self) -> None:
-        try:
-            asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(self._main())
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
-            self._error = exc
-        finally:
-            try:
-                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            finally:
-                asyncio.set_event_loop(None)
-                self._loop.close()
-                self._source.close()
-
-    async def _main(self) -> None:
-        watched = self._watched = self._plan(self._source)
-        if self._signals:
-            watched.stop("signal")
-        try:
-            self._report = await watched.run()
-        finally:
-            # Those of this loop, which ends now.
-            await watched.client.aclose()

@@ -43,7 +43,7 @@ class Pace:
         self._spacing = 60 / rpm if rpm else 0.0
         self._per_token = 60 / tpm if tpm else 0.0
         self._jitter = jitter
-        self._is_first = True
+        self.is_first = True
         self._successes = 0
         self._ceiling = 0.0
         self._halved_at = float("-inf")
@@ -62,15 +62,15 @@ class Pace:
 
     def settle_first(self) -> None:
         """Take note that the first row has come to an end: others may follow."""
-        if self._is_first:
-            self._is_first = False
+        if self.is_first:
+            self.is_first = False
             self.limit = min(_FIRST_LIMIT, self._maximum)
 
     def succeed(self, under_way: int) -> None:
         """Take note of an answer, which came while so many calls were under way."""
         self._throttled = 0
         # Without enough calls to fill it, the limit has not been tried.
-        if self._is_first or under_way * 2 < self.limit:
+        if self.is_first or under_way * 2 < self.limit:
             return
         self._successes += 1
         is_near = self.limit >= self._ceiling * _NEAR

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import heapq
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Optional
 
 from .lock import is_owned
-from .report import STATES, BulkReport, Stored
+from .report import STATES, BulkReport, Stored, sum_of
 from .store import CODES, DONE, FAILED, IN_DOUBT, NAMES, PENDING, REJECTED, SENT, count, get_meta, show_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from .report import State
+
+    Journals = Sequence[tuple[sqlite3.Connection, Path]]
 
 _ROWS_AT_ONCE = 500
 _FEWEST_BYTES = 60  # that a row takes in all tables together
@@ -42,6 +45,26 @@ def read_report(connection: sqlite3.Connection, path: Path) -> BulkReport:
         is_exhausted=bool(get_meta(connection, "exhausted", 0)),
         stopped=get_meta(connection, "stopped"),
     )
+
+
+def read_reports(journals: Journals) -> BulkReport:
+    """Count the rows of a journal and its shards."""
+    return sum_of([read_report(connection, path) for connection, path in journals])
+
+
+def read_all_items(journals: Journals, states: Optional[frozenset[State]] = None) -> Iterator[Stored]:
+    """Go through the rows of a journal and its shards in the order of the input.
+
+    Raises:
+        ValueError: There is no such state.
+
+    """
+    return in_order([read_items(connection, path, states) for connection, path in journals])
+
+
+def in_order(shards: Sequence[Iterator[Stored]]) -> Iterator[Stored]:
+    """Merge the rows of shards, each of which is in the order of the input."""
+    return shards[0] if len(shards) == 1 else heapq.merge(*shards, key=lambda stored: stored.row)
 
 
 def read_items(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, Typ
 from .kinds import read_request, read_response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
 OutputT = TypeVar("OutputT")
@@ -71,6 +73,17 @@ class BulkReport:
 
     def _counts(self) -> list[tuple[State, int]]:
         return [(state, getattr(self, state)) for state in ("done", "rejected", "failed", "in_doubt", "pending")]
+
+
+def sum_of(reports: Sequence[BulkReport]) -> BulkReport:
+    """Return the report of several shards together."""
+    counts = {name: sum(getattr(report, name) for report in reports) for name in (*STATES, "tokens")}
+    return BulkReport(
+        **counts,
+        seconds=max(report.seconds for report in reports),
+        is_exhausted=all(report.is_exhausted for report in reports),
+        stopped=next((report.stopped for report in reports if report.stopped), None),
+    )
 
 
 @dataclass(frozen=True)

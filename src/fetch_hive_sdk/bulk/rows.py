@@ -128,6 +128,14 @@ def _column(number: int, row: Mapping[str, object], name: str) -> object:
         raise RowError(f"row {number} has no column {name!r}: there are {names or 'none'}") from None
 
 
+class Reader(Protocol):
+    """Makes rows of the journal."""
+
+    def read(self, number: int, value: object) -> Row:
+        """Read a row of the input."""
+        ...
+
+
 class Source(Protocol):
     """Gives the values of the input, a few at a time."""
 

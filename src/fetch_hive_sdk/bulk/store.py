@@ -203,9 +203,9 @@ class Store:
             which it stopped, if anything.
 
         """
-        keys = [_key_of(row) for row in rows]
+        keys = [key_of(row) for row in rows]
         known = self.foresee(len(rows))
-        known.update(self.look_up({_hash_of(key) for key in keys if key not in known}))
+        known.update(self.look_up({hash_of(key) for key in keys if key not in known}))
         return _Admission(self, rows, keys, known).run(room)
 
     def foresee(self, number: int) -> dict[_Key, _Known]:
@@ -268,30 +268,42 @@ class Store:
 
     # --- By hand ------------------------------------------------------------------------------------------------------
 
-    def change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> tuple[int, list[str]]:
-        """Give all rows in doubt, or those with these keys, another state.
+    def change_all_doubt(self, state: int) -> int:
+        """Give all rows in doubt another state; return how many there were."""
+        return self.connection.execute("UPDATE rows SET state = ? WHERE state = ?", (state, IN_DOUBT)).rowcount
 
-        Returns:
-            How many there were, and the keys that no row in doubt has.
-
-        """
-        if keys is None:
-            sql = "UPDATE rows SET state = ? WHERE state = ?"
-            return self.connection.execute(sql, (state, IN_DOUBT)).rowcount, []
-        unknown: list[str] = []
-        for key in keys:
-            sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
-            if not any(
-                self.connection.execute(sql, (state, _hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
-            ):
-                unknown.append(key)
-        return len(keys) - len(unknown), unknown
+    def change_one_doubt(self, state: int, key: str) -> bool:
+        """Give the row in doubt that has a key another state; return whether there is one."""
+        sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
+        return any(
+            self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
+        )
 
     def one(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Return the first value of the first row that is found, or None."""
         with closing(self.connection.execute(sql, values)) as cursor:
             found = cursor.fetchone()
         return found[0] if found else None
+
+
+def change_doubt(stores: Sequence[Store], state: int, keys: Optional[Sequence[str]]) -> int:
+    """Give all rows in doubt, or those with these keys, another state; return how many there were.
+
+    Args:
+        stores: A journal, or its shards.
+        state: The state.
+        keys: The keys; None for all rows in doubt.
+
+    Raises:
+        KeyError: No row in doubt has one of these keys.
+
+    """
+    if keys is None:
+        return sum(store.change_all_doubt(state) for store in stores)
+    for key in keys:
+        if not any(store.change_one_doubt(state, key) for store in stores):
+            raise KeyError(f"no row in doubt has the key {key!r}")
+    return len(keys)
 
 
 class _Admission:
@@ -340,13 +352,13 @@ class _Admission:
 
     def _next_occurrence(self, key: _Key) -> _Key:
         """Return the key of a request that has been there in this run already."""
-        store, first = self._store, _hash_of(key)
+        store, first = self._store, hash_of(key)
         sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
         count = (store.one(sql, (first, self._pass)) or 0) + 1
         store.connection.execute("INSERT OR REPLACE INTO repeats VALUES (?, ?, ?)", (first, self._pass, count))
         key = hashlib.sha256(b"%s %d" % (cast("bytes", key), count)).digest()
         if key not in self._known:
-            self._known.update(store.look_up([_hash_of(key)]))
+            self._known.update(store.look_up([hash_of(key)]))
         return key
 
     def _add(self, row: Row, key: _Key) -> None:
@@ -354,7 +366,7 @@ class _Admission:
         row.id, store.next_id = store.next_id, store.next_id + 1
         state = SENT if len(self._to_send) < self._room else PENDING
         digest = None if row.key is None else _digest_of(row)
-        self._new.append((row.id, _hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
+        self._new.append((row.id, hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
         self._bodies.append((row.id, row.body))
         self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
         self._come_by(row.id)
@@ -446,7 +458,8 @@ def count(connection: sqlite3.Connection) -> Counts:
 # --- Keys -------------------------------------------------------------------------------------------------------------
 
 
-def _key_of(row: Row) -> _Key:
+def key_of(row: Row) -> _Key:
+    """Return what a row is known by: its key, or the digest of its request."""
     if row.key is not None:
         return row.key
     return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
@@ -456,7 +469,8 @@ def _digest_of(row: Row) -> int:
     return _number(hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest())
 
 
-def _hash_of(key: _Key) -> int:
+def hash_of(key: _Key) -> int:
+    """Return the number by which a key is found."""
     return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
 
 

@@ -106,6 +106,7 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument("--max-failures", type=_count, metavar="N", help="stop after so many failures")
     parser.add_argument("--max-seconds", type=_number, metavar="SECONDS", help="send nothing more after that time")
     parser.add_argument("--max-concurrency", type=_count, default=64, metavar="N", help="calls at once, at most; 64")
+    parser.add_argument("--processes", type=_count, metavar="N", help="share the work among N processes")
     parser.add_argument("--rpm", type=_number, metavar="N", help="calls a minute, at most")
     parser.add_argument("--tpm", type=_number, metavar="N", help="tokens a minute, at most")
     parser.add_argument("--retry-failed", action="store_true", help="send rows again that have failed")

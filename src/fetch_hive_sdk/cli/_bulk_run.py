@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
@@ -13,9 +12,8 @@ from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
 from fetch_hive_sdk.bulk.export import check_output
 from fetch_hive_sdk.bulk.files import FileRows
-from fetch_hive_sdk.bulk.opening import open_for_reading
 from fetch_hive_sdk.bulk.rows import RowReader
-from fetch_hive_sdk.bulk.store import SENT, count
+from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
 
 from ._terminal import complain, in_one_line, show
 
@@ -33,6 +31,16 @@ _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 
 
 def _run(options: argparse.Namespace) -> int:
+    try:
+        return _run_rows(options)
+    except ValueError as exc:
+        if isinstance(exc, FetchHiveError):
+            raise
+        complain(str(exc))  # such as fewer calls at once than processes
+        return _WRONG
+
+
+def _run_rows(options: argparse.Namespace) -> int:
     rows = _rows(options)
     if options.output is not None:
         # Before anything is paid for.
@@ -84,6 +92,7 @@ def _send(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespa
         key=options.key_column,
         budget=budget,
         max_concurrency=options.max_concurrency,
+        processes=options.processes,
         rpm=options.rpm,
         tpm=options.tpm,
         retry_failed=options.retry_failed,
@@ -115,9 +124,7 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
 
 
 def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
-    with closing(open_for_reading(job.path)) as connection:
-        before = count(connection)
-    runs = before.runs + before.states[SENT]  # what is marked as sent is in doubt from now on
+    runs = runs_begun(journals_of(job.path))
     report = _send(job, client, rows, options, Budget(runs=runs + options.sample))
     _print_report(report, rows, options)
     if report.done:
@@ -171,7 +178,7 @@ def _code_of(report: BulkReport) -> int:
 
 def _job_of(options: argparse.Namespace) -> Job:
     journal: Path = options.journal
-    if not journal.exists():
+    if not journals_of(journal)[0].exists():
         raise JournalError(f"there is no journal {journal}")
     return Job(journal)
 

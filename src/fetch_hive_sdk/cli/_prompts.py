@@ -121,7 +121,7 @@ def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
     sys.path.insert(0, "")
     try:
         names = vars(importlib.import_module(module))
-    except Exception as exc:  # noqa: BLE001 - a module may raise anything
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a module may raise anything
         complain(f"cannot import {module}: {type(exc).__name__}: {exc}")
         return None
     finally:
@@ -129,4 +129,17 @@ def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
     prompts = {name: cast("Prompt[..., Any]", value) for name, value in names.items() if isinstance(value, Prompt)}
     if not prompts:
         complain(f"{module} has no typed prompts: decorate functions with @prompt")
-    return prompts
+    problems = {name: _problem_of(prompt) for name, prompt in prompts.items()}
+    for name, problem in problems.items():
+        if problem:
+            complain(f"{name} of {module} has no JSON schema: {problem}")
+    return None if any(problems.values()) else prompts
+
+
+def _problem_of(prompt: Prompt[..., Any]) -> Optional[str]:
+    """Say why a prompt has no schemas; None if it has."""
+    try:
+        _schemas_of(prompt)
+    except Exception as exc:  # noqa: BLE001 - the types are those of the caller
+        return f"{type(exc).__name__}: {exc}".partition("\n")[0]
+    return None

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from fetch_hive_sdk.testing import Refusal
 
-from ._deployments import Deployment, Variant, variables_of
+from ._deployments import Deployment, Variant, name_type, variables_of
 from ._examples import example_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def differences(prompt: AnyPrompt, table: Optional[DeploymentTable]) -> Iterator
         elif variable.required and variable.default is None:
             yield f"the variable {name} is missing, but required by the deployment"
     if table.variables is not None:
-        for name in own.keys() - described.keys():
+        for name in (name for name in own if name not in described):
             yield f"the variable {name} is unknown to the deployment"
 
 
@@ -140,5 +140,7 @@ def types_of(schema: dict[str, Any], definitions: Mapping[str, dict[str, Any]]) 
     for name in ("anyOf", "oneOf", "allOf"):
         if name in schema:
             return set[str]().union(*(types_of(item, definitions) for item in schema[name]))
+    if "enum" in schema and "type" not in schema:
+        return set(map(name_type, schema["enum"]))
     kinds = schema.get("type", "any")
     return {kinds} if isinstance(kinds, str) else set(cast("list[str]", kinds))

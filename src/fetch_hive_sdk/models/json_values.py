@@ -76,7 +76,7 @@ def _to_json_value(value: object, path: str, parents: tuple[int, ...]) -> object
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[object]", value)
         return [_to_json_value(item, f"{path}[{index}]", parents) for index, item in enumerate(items)]
-    as_json = _as_json(_without_numpy(value, path), path)
+    as_json = _as_json(_without_numpy(value, path), path, parents)
     _reject_hidden(value, as_json, path)
     return _to_json_value(as_json, path, parents)
 
@@ -193,11 +193,14 @@ def _to_json_text(text: str, path: str) -> str:
     return text
 
 
-def _as_json(value: object, path: str) -> object:
+def _as_json(value: object, path: str, parents: tuple[int, ...]) -> object:
     try:
         return cast("object", to_jsonable_python(value))
     except Exception:  # noqa: BLE001 - pandas.NaT, for example, raises its own errors
         _reject_hidden(value, _UNKNOWN, path)  # older versions of Pydantic cannot serialize secrets
+        parts = _parts_of(value, path)
+        if parts is not value:
+            _to_json_value(parts, path, parents)  # raises an error with the path of the part, if one is invalid
         raise _NotJSONError(f"{path} is of type {type(value).__name__}, which JSON cannot represent") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -39,11 +40,11 @@ def read_output(
         return adapter.validate_json(text)
     except ValidationError as exc:
         reason = describe(exc)
-    try:
-        return adapter.validate_python(text if isinstance(output, str) else output)
-    except ValidationError:
+    # It may be a string without quotes. The whole text comes first, as prose may contain a fence.
+    for value in (output.strip(), text) if isinstance(output, str) else (output,):
         # Not chained: errors of Pydantic quote the text, which is in `response` anyway.
-        pass
+        with suppress(ValidationError):
+            return adapter.validate_python(value)
     reason += _describe_prose(text)
     raise OutputValidationError(f"the answer does not match {_name_of(output_type)}: {reason}", response=response)
 
@@ -56,14 +57,18 @@ def _name_of(output_type: object) -> str:
     return str(output_type)
 
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
-_LONGEST_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*)```", re.DOTALL | re.MULTILINE)
+# Code fences of Markdown, https://spec.commonmark.org/0.31.2/#fenced-code-blocks: three or more backticks or tildes. An
+# unclosed fence extends to the end of the text, which may be truncated or may have lost the fence to a stop sequence.
+_OPENING = r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n"
+_FENCE = re.compile(_OPENING + r"(.*?)(?:^[ \t]*\1[`~]*[ \t\r]*$|\Z)", re.DOTALL | re.MULTILINE)
+_LONGEST_FENCE = re.compile(_OPENING + r"(.*)\1", re.DOTALL | re.MULTILINE)
 
 
 def _find_json(text: str) -> str:
-    """Return the content of the first Markdown code fence, or the whole text if there is none."""
-    # A JSON string may contain a fence, so the content may also extend to the last closing fence.
-    found = [match.group(1).strip() for fence in (_FENCE, _LONGEST_FENCE) for match in [fence.search(text)] if match]
+    """Return the content of a Markdown code fence, or the whole text if there is none."""
+    # The first fence with JSON. As a JSON string may contain a fence, the content may extend to the last closing fence.
+    matches = [*_FENCE.finditer(text), *_LONGEST_FENCE.finditer(text)]
+    found = [match.group(2).strip() for match in matches]
     return next(filter(_is_json, found), found[0] if found else text.strip())
 
 

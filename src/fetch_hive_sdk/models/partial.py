@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Optional
 
 from pydantic_core import from_json
 
 NOTHING: Any = object()
 """Returned if the JSON has not begun, or if the text is not JSON."""
 
-_OPENING_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n", re.MULTILINE)
+_OPENING_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n`]*\n", re.MULTILINE)
+
+# A value that does not begin with a bracket or a quote, which a closing fence may follow.
+_BARE_VALUE = re.compile(r"\s*[\w.+-]+\s*((?:```|~~~).*)?$", re.DOTALL)
 
 # An incomplete escape, or half of a surrogate pair. Pydantic before 2.10 would drop the string.
 _CUT_ESCAPE = re.compile(
@@ -19,20 +22,60 @@ _CUT_ESCAPE = re.compile(
 _LONGEST_ESCAPE = 11
 
 
-def read_partial(text: str) -> Any:
-    """Parse the beginning of a JSON answer; return `NOTHING` if there is no value yet.
+class PartialJSON:
+    """The text of an answer that is being streamed.
 
-    Incomplete strings are included. An opening Markdown code fence, and the text before it, are skipped.
+    Args:
+        text: The beginning of the text.
     """
-    begun = text.lstrip()
-    if begun[:1] not in {"{", "[", '"'}:
-        opening = _OPENING_FENCE.search(text)
-        begun = text[opening.end() :] if opening else begun
-    try:
-        # Text after the value, such as the closing fence, is ignored.
-        return from_json(_without_cut_escape(begun), allow_inf_nan=False, allow_partial="trailing-strings")
-    except (ValueError, TypeError):  # a TypeError for half of a surrogate pair
-        return NOTHING
+
+    def __init__(self, text: str = "") -> None:
+        self.text: str = text
+        """The text so far."""
+        self._begin: Optional[int] = None
+        """The position of the JSON, if it is known."""
+        self._line = 0
+        """The position of the line where the search for an opening fence continues."""
+
+    def add(self, piece: str) -> None:
+        """Append the next piece of the text."""
+        self.text += piece
+
+    def read(self, *, is_whole: bool = False) -> Any:
+        """Parse the text so far; return `NOTHING` if there is no value yet.
+
+        Incomplete strings are included. An opening Markdown code fence, and the text before it, are skipped. A number,
+        `true`, `false` or `null` outside of an object or an array is only returned when it is complete, because it may
+        be the first word of prose.
+
+        Args:
+            is_whole: Whether the text is complete.
+
+        """
+        begin = self._find_begin()
+        if begin is None and not is_whole:
+            return NOTHING
+        json = self.text[begin or 0 :]
+        if json.lstrip()[:1] not in {"{", "[", '"'}:
+            bare = _BARE_VALUE.match(json)
+            if bare is None or not (is_whole or bare.group(1)):
+                return NOTHING
+        try:
+            # Text after the value, such as the closing fence, is ignored.
+            return from_json(_without_cut_escape(json), allow_inf_nan=False, allow_partial="trailing-strings")
+        except (ValueError, TypeError):  # a TypeError for half of a surrogate pair
+            return NOTHING
+
+    def _find_begin(self) -> Optional[int]:
+        # Searches only new text, so that long prose is not searched again for each piece.
+        if self._begin is None and self.text.lstrip()[:1] in {"{", "[", '"'}:
+            self._begin = 0
+        end_of_lines = self.text.rfind("\n") + 1
+        if self._begin is None and end_of_lines > self._line:
+            opening = _OPENING_FENCE.search(self.text, self._line)
+            self._begin = opening.end() if opening else None
+            self._line = end_of_lines
+        return self._begin
 
 
 def _without_cut_escape(json: str) -> str:

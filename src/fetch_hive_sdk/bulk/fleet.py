@@ -1,0 +1,379 @@
+"""Runs a job in several processes: reads the rows, sends each to its shard, and divides the budget among them.
+
+It has the methods of an `Engine`. No shard begins a run that it was not granted, so that a budget is never exceeded
+by all of them together. One shard is granted the first row alone, to find out whether key and deployment work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
+
+from fetch_hive_sdk import BulkError
+
+from .endings import Snapshot
+from .opening import open_for_reading
+from .processes import pickle_client, pickle_rows, start_workers
+from .reading import read_report
+from .report import BulkReport, sum_of
+from .shards import journals_of, make_journals, runs_begun, shard_of, shard_path
+from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fetch_hive_sdk import FetchHive
+
+    from .budget import Budget, Limits
+    from .processes import Worker
+    from .report import Stop
+    from .rows import RowReader, Source
+    from .store import Row
+    from .worker import Answer, Order
+
+T = TypeVar("T")
+
+_ROWS_AT_ONCE = 256
+_ROWS_AHEAD = 1024  # that a shard has and has not read: settled rows are gone through quickly
+_NO_LIMIT = 1 << 40
+
+
+class _Shard:
+    """What is known of a shard."""
+
+    def __init__(self, number: int, worker: Worker) -> None:
+        self.number = number
+        self.worker = worker
+        self.snapshot = Snapshot(BulkReport(), 0, 0, 0, 0.0)
+        self.granted = 0
+        self.is_asking = False
+        self.has_ended = False
+        self.report: Optional[BulkReport] = None
+
+
+class Fleet:
+    """One run of a job in several processes.
+
+    Args:
+        source: The values of the input.
+        reader: Makes rows of them.
+        path: The journal.
+        workers: The processes, started.
+        budget: What the job may use.
+        maximum: Calls at once, at most.
+        runs_before: Runs of earlier runs of the job.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reader: RowReader,
+        path: Path,
+        workers: Sequence[Worker],
+        *,
+        budget: Budget,
+        maximum: int,
+        runs_before: int,
+    ) -> None:
+        self._source = source
+        self._reader = reader
+        self._path = path
+        self._workers = workers
+        self._budget = budget
+        self._runs_before = runs_before
+        self._loop = asyncio.get_running_loop()
+        shards = [_Shard(number, worker) for worker in workers for number in worker.shards]
+        self._shards = {shard.number: shard for shard in sorted(shards, key=lambda shard: shard.number)}
+        self._maximum = maximum
+        self._block = max(1, maximum // len(shards))
+        self._counts_ends = budget.tokens is not None or budget.failures is not None
+        self._is_limited = self._counts_ends or budget.runs is not None
+        self._scout: Optional[_Shard] = None  # sends the first row, before all others
+        self._is_first = True
+        self._numbered = 0
+        self._ahead = 0  # rows that were sent to shards and that those have not read
+        self._changed = asyncio.Event()
+        self._stopping: asyncio.Future[None] = self._loop.create_future()
+        self._stop: Optional[Stop] = None
+        self._errors: list[BaseException] = []
+        self._is_exhausted = False
+        self._started = time.monotonic()
+
+    # --- From outside, in the loop ------------------------------------------------------------------------------------
+
+    async def run(self) -> BulkReport:
+        """Send the rows, and return what has been done.
+
+        Raises:
+            BulkError: It stopped for a reason that is not a budget, or a process died.
+
+        """
+        for worker in self._workers:
+            worker.listen(self._in_loop(self._hear), self._in_loop(partial(self._bury, worker)))
+        seconds = None
+        if self._budget.seconds is not None:
+            seconds = self._loop.call_later(self._budget.seconds, self.stop, "seconds")
+        try:
+            try:
+                await self._feed()
+            except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+                self._errors.append(exc)
+                self.stop(None)
+            await self._wait_until(lambda: all(shard.has_ended for shard in self._shards.values()))
+        finally:
+            if seconds is not None:
+                seconds.cancel()
+            self._source.close()
+            for worker in self._workers:
+                await self._loop.run_in_executor(None, worker.close)
+        return await self._loop.run_in_executor(None, self._conclude)
+
+    def stop(self, why: Optional[Stop]) -> None:
+        """Send nothing more. What is under way is finished and written down."""
+        self._send_stop(StopSending(why))
+
+    def abandon(self) -> None:
+        """Stop, and leave what is under way in doubt."""
+        self._send_stop(StopSending("signal", is_abandoned=True))
+
+    def _send_stop(self, order: StopSending) -> None:
+        if self._stop is None:
+            self._stop = order.why
+        if not self._stopping.done():
+            self._stopping.set_result(None)
+        self._send_all(order)
+        self._changed.set()
+
+    def snapshot(self) -> Snapshot:
+        """Return how it is doing."""
+        snapshots = [shard.snapshot for shard in self._shards.values()]
+        return Snapshot(
+            sum_of([snapshot.report for snapshot in snapshots]),
+            sum(snapshot.limit for snapshot in snapshots),
+            sum(snapshot.under_way for snapshot in snapshots),
+            sum(snapshot.ended for snapshot in snapshots),
+            min(snapshot.paused for snapshot in snapshots),
+        )
+
+    # --- Rows go to their shards --------------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        most_ahead = _ROWS_AHEAD * len(self._shards)
+        while True:
+            await self._wait_until(lambda: self._ahead < most_ahead or self._stopping.done())
+            values = await self._take()
+            if values is None:
+                break
+            rows: dict[int, list[Row]] = {}
+            try:
+                for value in values:
+                    self._numbered += 1
+                    row = self._reader.read(self._numbered, value)
+                    rows.setdefault(shard_of(row, len(self._shards)), []).append(row)
+            finally:
+                # Those before a row that is wrong are sent.
+                for number, some in rows.items():
+                    self._ahead += len(some)
+                    self._shards[number].worker.send(Rows(number, pickle_rows(some)))
+        self._is_exhausted = not self._stopping.done()
+        if self._is_exhausted:
+            self._send_all(End())
+
+    async def _take(self) -> Optional[list[object]]:
+        """Return the next values; None at the end, or when the job stops."""
+        if self._stopping.done():
+            return None
+        task = asyncio.ensure_future(self._source.take(_ROWS_AT_ONCE))
+        waited: set[asyncio.Future[Any]] = {task, self._stopping}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return None
+
+    # --- What the workers answer --------------------------------------------------------------------------------------
+
+    def _in_loop(self, what: Callable[[T], None]) -> Callable[[T], None]:
+        def call(argument: T) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(what, argument)
+
+        return call
+
+    def _hear(self, answer: Answer) -> None:
+        if isinstance(answer, Taken):
+            self._ahead -= answer.rows
+        else:
+            self._hear_of(self._shards[answer.shard], answer)
+            self._open()
+            self._check_budget()
+            self._grant()
+        self._changed.set()
+
+    def _hear_of(self, shard: _Shard, answer: Any) -> None:
+        if isinstance(answer, Returned):
+            if not shard.has_ended:  # its runs are known
+                shard.granted -= answer.runs
+            return
+        shard.snapshot = answer.snapshot
+        if isinstance(answer, Asked):
+            shard.is_asking = True
+            if not self._is_first and self._left() <= 0:
+                # Others may have been granted what they do not need now.
+                self._send_all(Reclaim())
+        elif isinstance(answer, Ended):
+            self._end(shard, answer)
+
+    def _end(self, shard: _Shard, answer: Ended) -> None:
+        shard.has_ended, shard.is_asking, shard.report = True, False, answer.report
+        shard.granted = answer.snapshot.runs
+        stopped = answer.snapshot.report.stopped
+        if answer.error is not None:
+            self._errors.append(answer.error)
+        if (answer.error is not None or stopped is not None) and not self._stopping.done():
+            self.stop(stopped)
+
+    def _bury(self, worker: Worker, how: str) -> None:
+        """Take note that a process has ended; it has died if one of its shards has not."""
+        left = [self._shards[number] for number in worker.shards if not self._shards[number].has_ended]
+        for shard in left:
+            shard.has_ended = True
+        if left:
+            message = f"a process of the job died ({how}): the rows that it had under way are in doubt. {None}"
+            self._errors.append(BulkError(message, report=None))
+            self.stop(None)
+        self._changed.set()
+
+    # --- The budget ---------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Let all shards send, once the first row has come to its end."""
+        scout = self._scout
+        if not self._is_first or scout is None:
+            return
+        if scout.has_ended and scout.snapshot.is_first:
+            self._scout = None  # it had nothing to send, or was stopped
+        elif not scout.snapshot.is_first and scout.snapshot.ended:
+            self._is_first = False
+            self._send_all(Pass(scout.snapshot.is_answered))
+
+    def _check_budget(self) -> None:
+        budget, snapshots = self._budget, [shard.snapshot for shard in self._shards.values()]
+        if self._stopping.done():
+            return
+        if budget.tokens is not None and sum(each.tokens for each in snapshots) >= budget.tokens:
+            self.stop("tokens")
+        elif budget.failures is not None and sum(each.failures for each in snapshots) >= budget.failures:
+            self.stop("failures")
+        elif budget.runs is not None and any(shard.is_asking for shard in self._shards.values()):
+            used = self._runs_before + sum(each.runs for each in snapshots)
+            if used >= budget.runs:
+                self.stop("runs")
+
+    def _left(self) -> int:
+        """Return how many runs may still be granted."""
+        if self._budget.runs is None:
+            return _NO_LIMIT
+        return self._budget.runs - self._runs_before - sum(shard.granted for shard in self._shards.values())
+
+    def _grant(self) -> None:
+        for shard in self._shards.values():
+            if not shard.is_asking or self._stopping.done():
+                continue
+            if self._is_first:
+                if self._scout is None and self._left() > 0:
+                    self._scout = shard
+                    self._grant_to(shard, 1)
+                continue
+            runs = self._left()
+            if self._counts_ends:
+                runs = min(runs, self._maximum - self._outstanding())
+            if self._is_limited:
+                runs = min(runs, self._block)
+            if runs > 0:
+                self._grant_to(shard, runs)
+
+    def _outstanding(self) -> int:
+        """Return how many runs were granted of whose end nothing is known: what they use is not counted yet."""
+        return sum(shard.granted - shard.snapshot.runs for shard in self._shards.values())
+
+    def _grant_to(self, shard: _Shard, runs: int) -> None:
+        shard.granted += runs
+        shard.is_asking = False
+        shard.worker.send(Grant(shard.number, runs))
+
+    # --- The end ------------------------------------------------------------------------------------------------------
+
+    def _send_all(self, order: Order) -> None:
+        for worker in self._workers:
+            worker.send(order)
+
+    async def _wait_until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _conclude(self) -> BulkReport:
+        report = replace(
+            sum_of([self._report_of(shard) for shard in self._shards.values()]),
+            seconds=time.monotonic() - self._started,
+            is_exhausted=self._is_exhausted,
+            stopped=self._stop,
+        )
+        if not self._errors:
+            return report
+        error = self._errors[0]
+        if isinstance(error, BulkError):
+            # An engine reports the counts of its shard.
+            error.args = (str(error.args[0]).replace(str(error.report), str(report)),)
+            error.report = report
+        raise error
+
+    def _report_of(self, shard: _Shard) -> BulkReport:
+        """Return what the engine reported, or what the journal of a process that died says."""
+        if shard.report is not None:
+            return shard.report
+        path = shard_path(self._path, shard.number)
+        with closing(open_for_reading(path)) as connection:
+            return read_report(connection, path)
+
+
+def start_fleet(
+    path: Path, processes: Optional[int], client: FetchHive, reader: RowReader, *, budget: Budget, limits: Limits
+) -> Optional[Callable[[Source], Fleet]]:
+    """Start the processes of a job; return what makes the fleet, or None for a job in this process alone.
+
+    Called in the thread of the caller, before there are others: a process that forks should have one thread.
+
+    Raises:
+        JournalError: The journal is one of a job in one process, or cannot be made.
+        ConfigurationError: The client cannot be sent to another process.
+        ValueError: There are fewer calls at once than shards.
+
+    """
+    if processes is None and not shard_path(path, 0).exists():
+        return None
+    pickled = pickle_client(client)
+    count = len(journals_of(path)) if shard_path(path, 0).exists() else int(processes or 1)
+    if limits.max_concurrency < count:
+        raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
+    journals = make_journals(path, count)
+    runs_before = runs_begun(journals)
+    shards = list(enumerate(journals))
+    number = min(int(processes or 1), count)
+    setups = [Setup(pickled, shards[place::number], limits.divided_by(count)) for place in range(number)]
+    workers = start_workers(client, setups)
+
+    def make(source: Source) -> Fleet:
+        return Fleet(
+            source, reader, path, workers, budget=budget, maximum=limits.max_concurrency, runs_before=runs_before
+        )
+
+    return make

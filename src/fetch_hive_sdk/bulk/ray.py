@@ -1,0 +1,203 @@
+"""Runs a job as tasks of Ray, on many machines: each task has a shard of the journal, and no row is paid for twice.
+
+    from fetch_hive_sdk.bulk import ray as bulk_ray
+
+    report = bulk_ray.run(client, requests, journals="/data/reviews.db", shards=16)
+
+Ray itself repeats nothing: a task whose worker has died is started again from here, with the journal that it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
+
+from fetch_hive_sdk import BulkError, FetchHive, FetchHiveError
+
+from .budget import Budget, Limits
+from .engine import Engine
+from .processes import pickle_client, pickle_rows
+from .report import BulkReport, sum_of
+from .rows import PlainSource, RowReader
+from .shards import make_shard, shard_of, shard_path
+from .store import PENDING, REJECTED
+from .worker import SentRows
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from .rows import Key, RowValue
+    from .store import Row
+
+__all__ = ["run"]
+
+try:
+    # Ray's types are incomplete.
+    ray: Any = import_module("ray")
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError("fetch_hive_sdk.bulk.ray needs Ray: pip install ray", name="ray") from exc
+
+log: logging.Logger = logging.getLogger("fetch_hive_sdk")
+
+_CHUNK = 1000  # rows in one object of Ray's store
+_STARTS = 4  # of a task whose worker dies
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a task runs."""
+
+    client: Union[bytes, Callable[[], FetchHive]]
+    path: Path
+    shards: int
+    budget: Budget
+    limits: Limits
+    chunks: Sequence[Any]  # references to pickled rows
+    rows: int
+    is_again: bool = False
+
+
+def run(
+    client: Union[FetchHive, Callable[[], FetchHive]],
+    requests: Iterable[RowValue],
+    *,
+    journals: Union[str, os.PathLike[str]],
+    shards: int,
+    key: Optional[Key] = None,
+    budget: Optional[Budget] = None,
+    max_concurrency: int = 64,
+) -> BulkReport:
+    """Run requests as tasks of Ray, and wait for their answers. Called again, it goes on with what is not settled.
+
+    Connect to Ray before, with `ray.init()`. Where all journals can be seen, `Job(journals)` reads them as one.
+
+    Args:
+        client: A client; it travels without its API key, which each node reads from its own `FETCH_HIVE_API_KEY`. Or a
+            function that makes a client, called in each task.
+        requests: Requests, such as `InvokeRequest`: the same ones each time.
+        journals: The path of the journal, on a disk that outlives the workers. Each task writes a file of its own,
+            `<journals>.shard-0` and so on, and has to find it again if it is started again on another node.
+        shards: How many tasks share the rows. Keep it the same for all runs of a job.
+        key: A function that makes the key of a row. None for the request itself.
+        budget: What the job may use, divided evenly among the tasks.
+        max_concurrency: How many calls may be under way at once, at most, in all tasks together.
+
+    Returns:
+        What has been done. If the disk of a task is lost, all rows of that task are `in_doubt`, which is logged, too.
+
+    Raises:
+        BulkError: A task stopped, as `Job.run` does, or its worker died again and again.
+        ConfigurationError: A node has no API key. Nothing was sent from there.
+        ValueError: `shards` or `max_concurrency` is too small.
+
+    """
+    if shards < 1 or max_concurrency < shards:
+        raise ValueError("shards must be 1 or more, and max_concurrency at least as large")
+    maker = pickle_client(client) if isinstance(client, FetchHive) else client
+    limits = Limits(max_concurrency, None, None, frozenset({PENDING, REJECTED})).divided_by(shards)
+    tasks = [
+        _Task(maker, shard_path(Path(journals), number), shards, share, limits, chunks, rows)
+        for number, ((chunks, rows), share) in enumerate(
+            zip(_distribute(requests, RowReader(key=key), shards), _shares(budget or Budget(), shards))
+        )
+        if share is not None
+    ]
+    return _wait_for(tasks)
+
+
+def _distribute(requests: Iterable[object], reader: RowReader, shards: int) -> list[tuple[list[Any], int]]:
+    """Put the rows of each shard into Ray's store; return references to them, and how many rows there are."""
+    waiting: list[list[Row]] = [[] for _ in range(shards)]
+    chunks: list[list[Any]] = [[] for _ in range(shards)]
+    counts = [0] * shards
+    for number, value in enumerate(requests, 1):
+        row = reader.read(number, value)
+        shard = shard_of(row, shards)
+        waiting[shard].append(row)
+        counts[shard] += 1
+        if len(waiting[shard]) == _CHUNK:
+            chunks[shard].append(ray.put(pickle_rows(waiting[shard])))
+            waiting[shard] = []
+    for shard, rows in enumerate(waiting):
+        if rows:
+            chunks[shard].append(ray.put(pickle_rows(rows)))
+    return list(zip(chunks, counts))
+
+
+def _shares(budget: Budget, shards: int) -> list[Optional[Budget]]:
+    """Divide a budget; None for a shard for which nothing is left."""
+    shares: list[Optional[Budget]] = []
+    for number in range(shards):
+        amounts = {
+            name: None if limit is None else limit // shards + (number < limit % shards)
+            for name, limit in (("runs", budget.runs), ("tokens", budget.tokens), ("failures", budget.failures))
+        }
+        shares.append(None if 0 in amounts.values() else replace(budget, **amounts))
+    return shares
+
+
+def _wait_for(tasks: Sequence[_Task]) -> BulkReport:
+    under_way = {_start(task): (task, 1) for task in tasks}
+    reports: list[BulkReport] = []
+    errors: list[FetchHiveError] = []
+    while under_way:
+        (ended, *_), _ = ray.wait(list(under_way), num_returns=1)
+        task, starts = under_way.pop(ended)
+        try:
+            report, error = cast("tuple[Optional[BulkReport], Optional[FetchHiveError]]", ray.get(ended))
+        except ray.exceptions.RayError as exc:  # its worker, or the whole node, has died
+            if starts < _STARTS:
+                under_way[_start(replace(task, is_again=True))] = (task, starts + 1)
+                continue
+            report, error = (
+                BulkReport(in_doubt=task.rows),
+                BulkError(f"the worker of {task.path} died: {exc}", report=None),
+            )
+        reports += [report] if report is not None else []
+        errors += [error] if error is not None else []
+    total = sum_of(reports) if reports else BulkReport()
+    if not errors:
+        return total
+    error = errors[0]
+    if isinstance(error, BulkError):
+        error.args = (str(error.args[0]).replace(str(error.report), str(total)),)
+        error.report = total
+    raise error
+
+
+def _start(task: _Task) -> Any:
+    # Ray must not start it again by itself: whether the journal was there before has to be known.
+    return ray.remote(max_retries=0)(_run_task).options(name=f"fetch-hive {task.path.name}").remote(task)
+
+
+def _run_task(task: _Task) -> tuple[Optional[BulkReport], Optional[FetchHiveError]]:
+    """Run a shard: the body of a task."""
+    if task.is_again and not task.path.exists():
+        log.error("the journal %s is lost: its %d rows may have been run and paid for", task.path, task.rows)
+        return BulkReport(in_doubt=task.rows), None
+    try:
+        client = pickle.loads(task.client) if isinstance(task.client, bytes) else task.client()  # noqa: S301 - ours
+        make_shard(task.path, task.shards)
+        return asyncio.run(_run_engine(task, client)), None
+    except FetchHiveError as error:
+        return getattr(error, "report", None), error
+
+
+async def _run_engine(task: _Task, client: FetchHive) -> BulkReport:
+    source = PlainSource(_rows_of(task))
+    engine = Engine(client, source, SentRows(), task.path, budget=task.budget, limits=task.limits)
+    try:
+        return await engine.run()
+    finally:
+        await client.aclose()
+
+
+def _rows_of(task: _Task) -> Iterator[object]:
+    for chunk in task.chunks:
+        yield from pickle.loads(cast("bytes", ray.get(chunk)))  # noqa: S301 - put there by `run`

@@ -1,0 +1,107 @@
+"""A journal in several files, which are called shards: rows are spread over them by the hash of their keys.
+
+    reviews.db.shard-0, reviews.db.shard-1, ...
+
+Each shard is a journal of its own, with its own owner. Their number is fixed when they are made, so that a row finds
+the same shard in each run.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from .failures import JournalError
+from .lock import OwnerLock
+from .opening import journal_errors, open_for_reading, open_for_writing
+from .store import SENT, Store, get_meta, hash_of, key_of
+from .store import count as count_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .store import Row
+
+
+def journals_of(path: Path) -> list[Path]:
+    """Return the files of a journal: its shards, or itself if it has none.
+
+    Raises:
+        JournalError: A shard is missing, or the first one cannot be read.
+
+    """
+    first = shard_path(path, 0)
+    if not first.exists():
+        return [path]
+    with journal_errors(first), closing(open_for_reading(first)) as connection:
+        count = int(get_meta(connection, "shards", 1))
+    shards = [shard_path(path, number) for number in range(count)]
+    missing = [shard for shard in shards if not shard.exists()]
+    if missing:
+        raise JournalError(
+            f"{missing[0]} is missing: its rows may have been run and paid for. Put the file back; without it, this job"
+            " cannot go on"
+        )
+    return shards
+
+
+def make_journals(path: Path, count: int) -> list[Path]:
+    """Return the shards of a journal, and make them if there is no journal yet.
+
+    Args:
+        path: The journal.
+        count: How many shards to make.
+
+    Raises:
+        JournalError: There is a journal without shards, or a file cannot be made.
+
+    """
+    if path.exists():
+        raise JournalError(
+            f"{path} is the journal of a job in one process: go on without processes, or begin a new journal"
+        )
+    if shard_path(path, 0).exists():
+        return journals_of(path)
+    # The first one comes last: if it is there, all are.
+    for number in reversed(range(count)):
+        make_shard(shard_path(path, number), count)
+    return journals_of(path)
+
+
+def make_shard(path: Path, count: int) -> None:
+    """Make one shard of a journal, if it is not there.
+
+    Raises:
+        JournalError: The file cannot be made, or another process has it.
+
+    """
+    with journal_errors(path):
+        lock = OwnerLock(path)
+        try:
+            with closing(open_for_writing(path)) as connection:
+                store = Store(connection)
+                if store.get("shards") is None:
+                    store.set(shards=count)
+        finally:
+            lock.release()
+
+
+def runs_begun(journals: Sequence[Path]) -> int:
+    """Return how many runs the rows of some journals have begun; those that are marked as sent are in doubt."""
+    runs = 0
+    for journal in journals:
+        with closing(open_for_reading(journal)) as connection:
+            counts = count_rows(connection)
+        runs += counts.runs + counts.states[SENT]
+    return runs
+
+
+def shard_path(path: Path, number: int) -> Path:
+    """Return the file of a shard."""
+    return path.with_name(f"{path.name}.shard-{number}")
+
+
+def shard_of(row: Row, count: int) -> int:
+    """Return the number of the shard that a row belongs to."""
+    return hash_of(key_of(row)) % count

@@ -1,0 +1,313 @@
+"""A process of a job: runs the engines of some shards, with the rows and the runs that the parent process sends.
+
+The parent sends `Rows`, `Grant` and the other orders below; the worker answers with `Taken`, `Asked`, `State`,
+`Returned` and `Ended`. When the parent dies, the worker finishes the calls under way and sends nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Optional, Union, cast
+
+from fetch_hive_sdk import BulkError
+
+from .budget import Budget, Limits
+from .engine import Engine
+from .spending import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from fetch_hive_sdk import FetchHive
+
+    from .endings import Snapshot
+    from .report import BulkReport, Stop
+    from .store import Row
+
+_TICK_SECONDS = 0.1  # between two reports of a shard
+_ASKING_SECONDS = 0.01  # the same while it waits for runs, which may depend on what it has used
+_KEY = "FETCH_HIVE_API_KEY"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker runs. The API key follows in a message of its own, which is not pickled."""
+
+    client: bytes  # pickled: without its key
+    shards: Sequence[tuple[int, Path]]
+    limits: Limits  # of each shard
+
+
+# --- Orders of the parent ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The next rows of a shard."""
+
+    shard: int
+    rows: bytes  # pickled: those that cannot be are found where the rows are read
+
+
+@dataclass(frozen=True)
+class End:
+    """There are no more rows."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A shard may begin more runs."""
+
+    shard: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """All shards are to give back the runs that they do not need now."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Another shard has sent the first row."""
+
+    is_answered: bool
+
+
+@dataclass(frozen=True)
+class StopSending:
+    """Nothing more is to be sent."""
+
+    why: Optional[Stop]
+    is_abandoned: bool = False
+
+
+# --- Answers of the worker --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A shard has read rows."""
+
+    rows: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A shard has rows to send, and has used up its runs."""
+
+    shard: int
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class State:
+    """How a shard is doing."""
+
+    shard: int
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A shard gives back runs that it was granted."""
+
+    shard: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A shard has come to its end."""
+
+    shard: int
+    snapshot: Snapshot
+    report: Optional[BulkReport]
+    error: Optional[Exception]
+
+
+Order = Union[Rows, End, Grant, Reclaim, Pass, StopSending]
+Answer = Union[Taken, Asked, State, Returned, Ended]
+
+
+# --- The process ------------------------------------------------------------------------------------------------------
+
+
+def work(pipe: Connection, inherited: Sequence[Connection]) -> None:
+    """Be a worker: the main function of the process.
+
+    Args:
+        pipe: To the parent and from it.
+        inherited: Ends of other workers' pipes that a forked process has, and which would keep them open.
+    """
+    for other in inherited:
+        other.close()
+    # Ctrl-C goes to all processes of a terminal: the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        setup = cast("Setup", pickle.loads(pipe.recv_bytes()))  # noqa: S301 - from the parent
+        client = _client_of(setup.client, pipe.recv_bytes().decode())
+    except EOFError:
+        return  # the parent could not start all workers
+    asyncio.run(_Worker(pipe, setup, client).run())
+
+
+def _client_of(pickled: bytes, key: str) -> FetchHive:
+    # A client is pickled without its key, and reads it from the environment.
+    before = os.environ.get(_KEY)
+    os.environ[_KEY] = key
+    try:
+        return cast("FetchHive", pickle.loads(pickled))  # noqa: S301 - from the parent
+    finally:
+        del os.environ[_KEY]
+        if before is not None:
+            os.environ[_KEY] = before
+
+
+class SentRows:
+    """The reader of an engine whose rows were read by the parent."""
+
+    def read(self, number: int, value: object) -> Row:  # noqa: ARG002 - the row has its number
+        """Return the row."""
+        return cast("Row", value)
+
+
+class _Source:
+    """Rows that the parent sends."""
+
+    def __init__(self, on_taken: Callable[[int], None]) -> None:
+        self._rows: deque[object] = deque()
+        self._changed = asyncio.Event()
+        self._is_over = False
+        self._on_taken = on_taken
+
+    def put(self, rows: Sequence[object]) -> None:
+        self._rows.extend(rows)
+        self._changed.set()
+
+    def end(self) -> None:
+        self._is_over = True
+        self._changed.set()
+
+    async def take(self, most: int) -> Optional[list[object]]:
+        """Return the next values, at least one and not more than are wanted; None at the end."""
+        while not self._rows:
+            if self._is_over:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        taken = [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
+        self._on_taken(len(taken))
+        return taken
+
+    def close(self) -> None:
+        """Give no more."""
+
+
+class _Worker:
+    def __init__(self, pipe: Connection, setup: Setup, client: FetchHive) -> None:
+        self._pipe = pipe
+        self._setup = setup
+        self._client = client
+        self._sources: dict[int, _Source] = {}
+        self._leases: dict[int, Lease] = {}
+        self._engines: dict[int, Engine] = {}
+        self._is_orphan = False
+
+    async def run(self) -> None:
+        setup, loop = self._setup, asyncio.get_running_loop()
+        for shard, path in setup.shards:
+            source = self._sources[shard] = _Source(self._say_taken)
+            lease = self._leases[shard] = Lease(self._ask_for(shard))
+            self._engines[shard] = Engine(
+                self._client,
+                source,
+                SentRows(),
+                path,
+                budget=Budget(),
+                limits=setup.limits,
+                lease=lease,
+            )
+        with suppress(NotImplementedError):  # on Windows
+            loop.add_signal_handler(signal.SIGTERM, self._obey, StopSending("signal"))
+        threading.Thread(target=self._listen, args=(loop,), daemon=True).start()
+        try:
+            await asyncio.gather(*(self._run(shard) for shard in self._engines))
+        finally:
+            await self._client.aclose()
+
+    async def _run(self, shard: int) -> None:
+        engine = self._engines[shard]
+        ticking = asyncio.ensure_future(self._tick(shard))
+        report, error = None, None
+        try:
+            report = await engine.run()
+        except Exception as exc:  # noqa: BLE001 - the parent raises it
+            error = _picklable(exc)
+        ticking.cancel()
+        self._say(Ended(shard, engine.snapshot(), report, error))
+
+    async def _tick(self, shard: int) -> None:
+        last = None
+        while True:
+            await asyncio.sleep(_ASKING_SECONDS if self._leases[shard].is_asking else _TICK_SECONDS)
+            snapshot = self._engines[shard].snapshot()
+            if snapshot != last:
+                self._say(State(shard, snapshot))
+            last = snapshot
+
+    def _ask_for(self, shard: int) -> Callable[[], None]:
+        return lambda: self._say(Asked(shard, self._engines[shard].snapshot()))
+
+    def _say_taken(self, rows: int) -> None:
+        self._say(Taken(rows))
+
+    def _say(self, answer: Answer) -> None:
+        if not self._is_orphan:
+            with suppress(OSError):  # the parent has died: `_listen` notices
+                self._pipe.send(answer)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Read the orders of the parent, in a thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            try:
+                while True:
+                    loop.call_soon_threadsafe(self._obey, self._pipe.recv())
+            except (EOFError, OSError):
+                self._is_orphan = True
+                loop.call_soon_threadsafe(self._obey, StopSending("signal"))
+
+    def _obey(self, order: Order) -> None:
+        if isinstance(order, Rows):
+            self._sources[order.shard].put(pickle.loads(order.rows))  # noqa: S301 - from the parent
+        elif isinstance(order, Grant):
+            self._leases[order.shard].grant(order.runs)
+        elif isinstance(order, End):
+            for source in self._sources.values():
+                source.end()
+        elif isinstance(order, StopSending):
+            for engine in self._engines.values():
+                engine.abandon() if order.is_abandoned else engine.stop(order.why)
+        elif isinstance(order, Pass):
+            for engine in self._engines.values():
+                engine.pass_first(is_answered=order.is_answered)
+        else:
+            for shard, engine in self._engines.items():
+                self._say(Returned(shard, engine.give_back_lease()))
+
+
+def _picklable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
+    except Exception:  # noqa: BLE001 - whatever it cannot do
+        return BulkError(f"{type(error).__name__}: {error}", report=None)
+    return error
