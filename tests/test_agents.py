@@ -146,7 +146,7 @@ def test_empty_threads_and_lists_of_files_are_left_out(drive):
     [
         (
             {"attachments": [HTTPS] * 3, "image_urls": [HTTPS] * 2, "artifact_refs": ["r"]},
-            "not be more than 5 together",
+            "at most 5 items together",
         ),
         ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// URL"),
         ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// URL"),
@@ -158,7 +158,7 @@ def test_empty_threads_and_lists_of_files_are_left_out(drive):
         ({"async_options": {"callback_url": 5}}, "must be an https:// URL"),
         ({"attachments": HTTPS + "secret"}, "must be a list"),
         ({"metadata": {"a": {"secret": 1}}}, "nested metadata"),
-        ({"known_artifact_refs": ["secret"] * 51}, "more than 50"),
+        ({"known_artifact_refs": ["secret"] * 51}, "at most 50"),
         ({"tool_approval": "secret"}, "policy"),
         ({"agent": " "}, "must not be empty"),
         ({"mesage": "secret"}, "mesage"),

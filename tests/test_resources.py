@@ -360,11 +360,11 @@ def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
         ("approvals.decide", ["ap", "secret"], {}, ValidationError, "allow_once"),
         ("knowledge_bases.create", [], {"name": "n", "search_score_threshold": float("nan")}, ValueError, "is nan"),
         ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "pass it as an argument"),
-        ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a number"),
+        ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a finite number"),
         ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
         ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has a lone surrogate"),
         ("approvals.list", [], {"agent_id": ["secret"]}, ValueError, "agent_id must be a string"),
-        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has half"),
+        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has a lone surrogate"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a table
