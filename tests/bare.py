@@ -1,4 +1,4 @@
-"""All of the package with none of its extras, and no tool of ours. A program: `nox -s bare` runs it."""
+"""A check that the package works without its extras and the development tools. `nox -s bare` runs it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import fetch_hive_sdk
 from fetch_hive_sdk import ConfigurationError, testing
 
-# Imported only by those who have the package that they are for.
+# Modules that need an additional package.
 NEED_MORE = {"fetch_hive_sdk.pytest_plugin": "pytest"}
 
 FILE = """
@@ -23,7 +23,9 @@ answer = "Short."
 
 
 def main() -> None:
-    assert not [needed for needed in NEED_MORE.values() if find_spec(needed)], "this is for a bare environment"
+    assert not [needed for needed in NEED_MORE.values() if find_spec(needed)], (
+        "run this without the extras and development tools"
+    )
     for module in pkgutil.walk_packages(fetch_hive_sdk.__path__, "fetch_hive_sdk."):
         if module.name not in NEED_MORE and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -40,7 +42,7 @@ def main() -> None:
             testing.Emulator.from_file(file)
     run("demo")
     run("completion", "bash")
-    run("doctor", "--offline", code=8)  # there is no key
+    run("doctor", "--offline", code=8)  # no API key
 
 
 def refusal(action) -> str:

@@ -14,6 +14,12 @@ hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sender", default="default", help="what the fault suite is run over: see tests/faults/senders.py"
+    )
+
+
 @pytest.fixture(params=[Blocking(), Asyncio()], ids=["blocking", "asyncio"])
 def drive(request):
     """The driver of the blocking client, then that of the asyncio client."""

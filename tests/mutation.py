@@ -1,6 +1,6 @@
-"""Change the protocol in a thousand small ways, and print the changes that no test notices. Run by `nox -s mutation`.
+"""Mutation testing of the protocol: print the changes that no test detects. `nox -s mutation` runs it.
 
-A survivor is worth a look, and no failure: many change nothing that matters.
+A surviving mutant is not a failure, because many change nothing that matters.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ also_copy = ["README.md", "LICENSE"]
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what mutmut needs; it writes beside the source."""
+    """Copy the files that mutmut needs, because it writes next to the source."""
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "faults"))
     for name in ("README.md", "LICENSE"):
@@ -43,7 +43,7 @@ def mutmut(folder: Path, *arguments: str) -> str:
 
 
 def change_of(folder: Path, name: str) -> str:
-    """Return the lines that a mutant takes away and puts in."""
+    """Return the lines that a mutant removes and adds."""
     lines = mutmut(folder, "show", name).splitlines()
     return "\n".join(line for line in lines if re.match(r"[+-](?![+-])", line))
 
@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     survivors = [line.split(":")[0].strip() for line in mutmut(folder, "results").splitlines() if "survived" in line]
     for name in survivors:
         print(f"{name}\n{change_of(folder, name)}\n")
-    print(f"{len(survivors)} changes survived")
+    print(f"{len(survivors)} mutants survived")
 
 
 if __name__ == "__main__":

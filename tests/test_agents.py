@@ -1,4 +1,4 @@
-"""Agents, workflows and Hive Agents: what is sent, what comes back, what is refused. Over a fake transport."""
+"""Agents, workflows and Hive Agents: requests, answers and rejected arguments. Over a mock transport."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ REPLY = {
 HTTPS = "https://files.test/"
 
 
-class Keeping:
-    """Answers every call alike, and keeps the paths and bodies."""
+class Service:
+    """Gives the same answer to every call, and records the paths and bodies."""
 
     def __init__(self, answer: object, status: int = 200) -> None:
         self.answer, self.status = answer, status
@@ -76,12 +76,12 @@ class Keeping:
         return self.sent[-1][1]
 
 
-# --- What is sent ----------------------------------------------------------------------------------------------------
+# --- Requests --------------------------------------------------------------------------------------------------------
 
 
-def test_an_agent_is_sent_what_was_given(drive):
-    """Images are merged into the attachments; `async_options` is the `async` of the service."""
-    service, agent = Keeping(REPLY), uuid.uuid4()
+def test_agent_arguments_are_sent(drive):
+    """Images are merged into the attachments; `async_options` is sent as `async`."""
+    service, agent = Service(REPLY), uuid.uuid4()
 
     drive.call(
         drive.client(service),
@@ -123,9 +123,9 @@ def test_an_agent_is_sent_what_was_given(drive):
     ]
 
 
-def test_empty_threads_and_lists_of_files_are_left_out(drive):
-    """As the vendor's package does; other empty values that were given are sent."""
-    service = Keeping(REPLY)
+def test_empty_thread_and_attachments_are_omitted(drive):
+    """As in the vendor's package. Other empty values are sent."""
+    service = Service(REPLY)
 
     drive.call(
         drive.client(service),
@@ -164,17 +164,17 @@ def test_empty_threads_and_lists_of_files_are_left_out(drive):
         ({"mesage": "secret"}, "mesage"),
     ],
 )
-def test_refuses_what_the_service_would_refuse(fields, reason):
-    """Before anything is sent, and without quoting a value."""
+def test_invalid_agent_arguments_are_rejected(fields, reason):
+    """Nothing is sent, and the error does not quote the values."""
     with pytest.raises(ValidationError, match=reason) as caught:
         AgentRequest(**{"agent": "a", "message": "m", **fields})
 
     assert "secret" not in str(caught.value)
 
 
-def test_a_workflow_is_waited_for(drive):
-    """Its request says nothing of callbacks."""
-    service = Keeping({"run_id": "run_1", "run_status": "completed", "status": "old", "output": {"n": 1}})
+def test_workflow_without_async_mode_returns_its_result(drive):
+    """The request contains no callback fields."""
+    service = Service({"run_id": "run_1", "run_status": "completed", "status": "old", "output": {"n": 1}})
 
     run = drive.call(drive.client(service), "invoke_workflow", deployment="w", inputs={"n": [1]}, variant="")
 
@@ -191,9 +191,9 @@ def test_a_workflow_is_waited_for(drive):
         ({}, {"enabled": True}),
     ],
 )
-def test_a_workflow_is_started(drive, fields, block):
-    """Without a callback address, the service decides."""
-    service = Keeping({"request_id": "req_1", "run_status": "queued", "webhook_secret": "whsec_abc"}, 202)
+def test_workflow_with_async_mode_is_started(drive, fields, block):
+    """Whether a callback URL is required is left to the service."""
+    service = Service({"request_id": "req_1", "run_status": "queued", "webhook_secret": "whsec_abc"}, 202)
 
     accepted = drive.call(drive.client(service), "invoke_workflow", deployment="w", async_mode=True, **fields)
 
@@ -203,9 +203,9 @@ def test_a_workflow_is_started(drive, fields, block):
 
 
 @pytest.mark.parametrize("fields", [{"callback_url": "https://x.test"}, {"async_mode": "no"}])
-def test_a_callback_that_would_never_come_is_refused(drive, fields):
-    """The vendor's package runs such a workflow, bills it, and calls nobody back."""
-    service = Keeping({})
+def test_callback_url_without_async_mode_is_rejected(drive, fields):
+    """The vendor's package runs and bills such a workflow, but never sends the callback."""
+    service = Service({})
 
     with pytest.raises(ValueError, match="async_mode"):
         drive.call(drive.client(service), "invoke_workflow", deployment="w", **fields)
@@ -213,7 +213,7 @@ def test_a_callback_that_would_never_come_is_refused(drive, fields):
     assert service.sent == []
 
 
-CALLED_BACK = [
+WITH_CALLBACK = [
     ("invoke_workflow", [], {"deployment": "w", "async_mode": True}),
     ("invoke_hive_agent", [], {"hive_agent": "h", "objective": "o"}),
     ("triggers.agent", ["a"], {"secret": "s-1", "message": "m"}),
@@ -224,10 +224,10 @@ CALLED_BACK = [
 @pytest.mark.parametrize(
     "url", ["http://hooks.test/secret", "hooks.test", "", "https://", "ftp://127.0.0.1", "http://[", 5]
 )
-@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
-def test_a_callback_goes_to_an_https_address(name, args, fields, url):
-    """The answer goes there. Nothing is sent, and no value is quoted."""
-    service = Keeping({})
+@pytest.mark.parametrize(("name", "args", "fields"), WITH_CALLBACK)
+def test_callback_url_must_be_https(name, args, fields, url):
+    """The answer is sent to it. Nothing is sent, and the error does not quote the URL."""
+    service = Service({})
 
     with pytest.raises(ValidationError, match="callback_url") as caught:
         attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
@@ -239,19 +239,19 @@ def test_a_callback_goes_to_an_https_address(name, args, fields, url):
 @pytest.mark.parametrize(
     "url", ["https://hooks.test:8443/a?b=c", "HTTPS://hooks.test", "http://localhost:8000/hook", "http://[::1]/"]
 )
-@pytest.mark.parametrize(("name", "args", "fields"), CALLED_BACK)
-def test_a_callback_may_go_to_this_machine_in_the_clear(name, args, fields, url):
-    """Where a fake or an emulator calls back."""
-    service = Keeping({"run_id": "r"}, 202)
+@pytest.mark.parametrize(("name", "args", "fields"), WITH_CALLBACK)
+def test_callback_url_may_be_http_on_loopback(name, args, fields, url):
+    """A fake or an emulator may call back there."""
+    service = Service({"run_id": "r"}, 202)
 
     attrgetter(name)(Blocking().client(service))(*args, callback_url=url, **fields)
 
     assert service.body["async"]["callback_url"] == url
 
 
-def test_files_of_earlier_turns_are_sent_like_those_of_the_message(drive):
-    """Of a model and of a mapping, whose other fields are sent as they are."""
-    service = Keeping({"response": "r"})
+def test_attachments_of_earlier_turns_are_sent(drive):
+    """Earlier turns may be models or mappings; other fields of a mapping are sent unchanged."""
+    service = Service({"response": "r"})
     asset = Asset(id="as", file_url=HTTPS, file_size=5)
     messages = [
         AgentMessage(role="user", content="c", attachments=[asset]),
@@ -268,33 +268,33 @@ def test_files_of_earlier_turns_are_sent_like_those_of_the_message(drive):
 
 @pytest.mark.parametrize("kind", [WorkflowRequest, WorkflowStart])
 @pytest.mark.parametrize("status", [200, 202])
-def test_workflow_answers_are_typed_by_the_request(drive, kind, status):
-    """Whatever the status: a workflow that is still running has no output."""
+def test_workflow_answer_type_depends_on_the_request(drive, kind, status):
+    """The type does not depend on the status: a workflow that is still running has no output."""
     answer = drive.call(
-        drive.client(Keeping({"run_id": "r", "status": "queued"}, status)), "invoke", kind(deployment="w")
+        drive.client(Service({"run_id": "r", "status": "queued"}, status)), "invoke", kind(deployment="w")
     )
 
     assert type(answer) is (WorkflowRun if kind is WorkflowRequest else WorkflowAccepted)
     assert answer.status == "queued"
 
 
-def test_an_accepted_workflow_has_one_of_its_ids(drive):
-    """Without any, its result could never be found."""
+def test_accepted_workflow_without_an_id_is_rejected(drive):
+    """Without an id, its result could not be found."""
     with pytest.raises(ResponseValidationError, match="neither request_id nor run_id"):
-        drive.call(drive.client(Keeping({"status": "queued"}, 202)), "invoke", WorkflowStart(deployment="w"))
+        drive.call(drive.client(Service({"status": "queued"}, 202)), "invoke", WorkflowStart(deployment="w"))
 
 
-def test_extra_fields_must_not_start_a_workflow(drive):
-    """`async` is what `async_mode` writes."""
+def test_extra_body_must_not_contain_async(drive):
+    """`async` is set by `async_mode`."""
     with pytest.raises(ValueError, match="extra_body must not contain async"):
         drive.call(
-            drive.client(Keeping({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
+            drive.client(Service({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
         )
 
 
-def test_a_hive_agent_is_started(drive):
-    """It answers by a callback."""
-    service = Keeping({"run_id": "run_1", "status": "pending", "webhook_secret": "whsec_abc"}, 202)
+def test_hive_agent_is_started(drive):
+    """It answers with a callback."""
+    service = Service({"run_id": "run_1", "status": "pending", "webhook_secret": "whsec_abc"}, 202)
     fields = {"hive_agent": "h", "objective": "Find bees", "callback_url": "https://x.test"}
 
     accepted = drive.call(
@@ -324,12 +324,12 @@ def test_a_hive_agent_is_started(drive):
     assert drive.call(drive.client(service), "invoke", HiveAgentRequest(**fields)) == accepted
 
 
-# --- What comes back -------------------------------------------------------------------------------------------------
+# --- Answers ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_of_an_agent(drive):
-    """Tool calls come as JSON in strings; `input` and `output` read them."""
-    reply = drive.call(drive.client(Keeping(REPLY)), "invoke_agent", agent="a", message="m")
+def test_agent_answer_is_parsed(drive):
+    """Tool calls contain JSON strings; `input` and `output` parse them."""
+    reply = drive.call(drive.client(Service(REPLY)), "invoke_agent", agent="a", message="m")
 
     assert reply.raw == REPLY
     assert reply.output_as(dict) == {"title": "Bees"}
@@ -341,26 +341,26 @@ def test_an_answer_of_an_agent(drive):
     assert caught.value.response is reply
 
 
-def test_the_parts_of_an_answer_read_like_dicts(drive):
-    """Nulls included, and beside items that are no objects."""
+def test_parts_of_an_answer_behave_like_dicts(drive):
+    """This includes nulls and lists with items that are not objects."""
     answer = {"tool_calls": [None, {"tool_name": "t", "observation": None}], "artifacts": [{"id": "a", "x": None}]}
 
-    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+    reply = drive.call(drive.client(Service(answer)), "invoke_agent", agent="a", message="m")
 
     assert [call.raw for call in reply.tool_calls] == answer["tool_calls"][1:]
     assert reply.artifacts[0].raw is reply.raw["artifacts"][0]
 
 
 @pytest.mark.parametrize("answer", [{}, {"response": None, "tool_calls": None, "artifacts": [None, "x"]}])
-def test_an_agent_need_not_answer_anything(drive, answer):
-    """What has been paid for is not lost over a field that is missing."""
-    reply = drive.call(drive.client(Keeping(answer)), "invoke_agent", agent="a", message="m")
+def test_agent_answer_may_be_empty(drive, answer):
+    """A missing field must not discard an answer that has been billed."""
+    reply = drive.call(drive.client(Service(answer)), "invoke_agent", agent="a", message="m")
 
     assert (reply.response, reply.tool_calls, reply.artifacts, reply.usage.total_tokens) == ("", [], [], None)
 
 
-def test_a_webhook_secret_hides_itself():
-    """It is in no repr; the dict, copies and pickles have it."""
+def test_webhook_secret_is_masked_in_repr():
+    """No repr contains it; the dict, copies and pickles do."""
     accepted = HiveAgentAccepted.model_validate({"run_id": "r", "webhook_secret": "whsec_abc"})
 
     for same in (accepted, copy.deepcopy(accepted), pickle.loads(pickle.dumps(accepted))):
@@ -412,8 +412,8 @@ def collected(drive, client: FetchHive, request: AgentRequest) -> AgentReply:
     return asyncio.run(main())
 
 
-def test_events_of_an_agent_are_typed(drive):
-    """An event of an unknown type is passed on."""
+def test_agent_events_are_typed(drive):
+    """Events of an unknown type are passed on."""
     events = events_of(drive, drive.client(lambda _: streamed(*sse(*EVENTS))), agent="a", message="m")
 
     assert [event.raw for event in events] == EVENTS
@@ -428,9 +428,9 @@ def test_events_of_an_agent_are_typed(drive):
     assert events[8].is_awaiting_approval
 
 
-def test_a_collected_stream_is_the_answer_of_a_call_without_one(drive):
-    """Tools, artifacts and approvals included; what the last event has is the newest."""
-    service = Keeping(streamed(*sse(*EVENTS)))
+def test_collected_stream_equals_the_plain_answer(drive):
+    """It includes tools, artifacts and approvals; fields of the last event take precedence."""
+    service = Service(streamed(*sse(*EVENTS)))
 
     reply = collected(drive, drive.client(service), AgentRequest(agent="a", message="m"))
 
@@ -444,15 +444,15 @@ def test_a_collected_stream_is_the_answer_of_a_call_without_one(drive):
     assert reply.usage.total_tokens == 3
 
 
-def test_a_stream_that_is_answered_in_one_piece_gives_the_same_events(drive):
-    """A proxy may have collected them."""
-    events = events_of(drive, drive.client(Keeping(REPLY)), agent="a", message="m")
+def test_json_answer_to_a_stream_yields_the_same_events(drive):
+    """A proxy may have buffered the events."""
+    events = events_of(drive, drive.client(Service(REPLY)), agent="a", message="m")
 
     assert [event.type for event in events] == ["tool", "artifact", "response", "usage"]
     assert events[-1].usage.total_tokens == 3
 
 
-def test_a_stream_that_fails_keeps_what_it_gave(drive):
+def test_failed_stream_keeps_received_events(drive):
     """`collect()` raises the error that the service sent."""
     client = drive.client(lambda _: streamed(*sse(EVENTS[5], {"type": "error", "error": "gone"})), correlate=True)
 
@@ -464,10 +464,10 @@ def test_a_stream_that_fails_keeps_what_it_gave(drive):
 
 
 @pytest.mark.parametrize("request_", [WorkflowRequest(deployment="w"), "x"])
-def test_refuses_to_stream_what_cannot_be_streamed(drive, request_):
-    """Workflows answer at once, or by a callback."""
+def test_request_that_cannot_be_streamed_is_rejected(drive, request_):
+    """Workflows and Hive Agents answer in one piece or with a callback."""
     with pytest.raises(TypeError, match=r"cannot be streamed|pass a request"):
-        getattr(drive.client(Keeping({})), "stream" if isinstance(drive, Blocking) else "astream")(request_)
+        getattr(drive.client(Service({})), "stream" if isinstance(drive, Blocking) else "astream")(request_)
 
 
 # --- Correlation -----------------------------------------------------------------------------------------------------
@@ -487,8 +487,8 @@ def broken(request: httpx.Request) -> httpx.Response:
         HiveAgentRequest(hive_agent="h", objective="o", callback_url="https://x.test"),
     ],
 )
-def test_a_run_whose_id_was_lost_is_found_by_its_metadata(drive, request_):
-    """`correlate` puts a random id there, which is in every error."""
+def test_correlation_id_is_in_metadata_and_errors(drive, request_):
+    """`correlate` adds a random id to the metadata and to every error, to find a run whose request id was lost."""
     with pytest.raises(APIConnectionError) as caught:
         drive.call(drive.client(broken, correlate=True), "invoke", request_)
 
@@ -497,9 +497,9 @@ def test_a_run_whose_id_was_lost_is_found_by_its_metadata(drive, request_):
     assert broken.metadata.get("a") == request_.metadata.get("a")
 
 
-def test_without_correlate_nothing_is_added(drive):
-    """And errors know none."""
-    service = Keeping(ANSWER)
+def test_no_correlation_id_by_default(drive):
+    """Neither the metadata nor the errors contain one."""
+    service = Service(ANSWER)
     client = drive.client(service, correlate=True)
 
     drive.invoke(client, deployment="d")
@@ -509,8 +509,8 @@ def test_without_correlate_nothing_is_added(drive):
     assert "metadata" not in service.body
 
 
-def test_prompts_load_nothing_of_agents():
-    """Who only runs prompts pays for nothing else."""
+def test_prompts_do_not_import_other_resources():
+    """Programs that only run prompts do not import the modules of agents and workflows."""
     code = """
         import sys
         import httpx

@@ -1,4 +1,4 @@
-"""Signed callbacks: what is accepted, what is refused, and what an event is."""
+"""Signed callbacks: accepted and rejected signatures, and the types of events."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def mac(key: bytes = SECRET.encode(), body: bytes = BODY) -> bytes:
     return hmac.new(key, body, hashlib.sha256).digest()
 
 
-WRITTEN = {
+SIGNATURES = {
     "hex": mac().hex(),
     "upper hex": mac().hex().upper(),
     "prefixed hex": f"sha256={mac().hex()}",
     "v1": f"v1={mac().hex()}",
     "base64": base64.b64encode(mac()).decode(),
     "prefixed base64": f"SHA256={base64.b64encode(mac()).decode()}",
-    "base64 of URLs": base64.urlsafe_b64encode(mac()).decode().rstrip("="),
+    "URL-safe Base64": base64.urlsafe_b64encode(mac()).decode().rstrip("="),
     "decoded key": mac(b"bees" * 6).hex(),
 }
 
 
-@pytest.mark.parametrize("signature", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("signature", SIGNATURES.values(), ids=SIGNATURES)
 @pytest.mark.parametrize("name", [NAME, NAME.lower(), NAME.upper()])
-def test_a_signature_may_be_written_in_many_ways(signature, name):
-    """All of them are the same digest."""
+def test_all_signature_encodings_are_accepted(signature, name):
+    """They all encode the same digest."""
     event = Webhook(SECRET).unwrap(BODY, {"Content-Type": "application/json", name: f" {signature} "})
 
     assert isinstance(event, AgentCompleted)
@@ -73,8 +73,8 @@ def test_a_signature_may_be_written_in_many_ways(signature, name):
         {NAME: mac().hex(), NAME.lower(): mac().hex()},
     ],
 )
-def test_what_is_not_signed_is_refused(headers):
-    """The error is also a ValueError, and shows neither the secret nor what would have been right."""
+def test_invalid_signature_is_rejected(headers):
+    """The error is also a ValueError, and shows neither the secret nor the expected signature."""
     with pytest.raises(SignatureError) as caught:
         Webhook(SECRET).verify(BODY, headers)
 
@@ -84,8 +84,8 @@ def test_what_is_not_signed_is_refused(headers):
 
 
 @given(st.binary(max_size=80))
-def test_no_other_digest_is_accepted(guess):
-    """However it is written."""
+def test_wrong_digest_is_rejected(guess):
+    """In any encoding."""
     for signature in (guess.hex(), base64.b64encode(guess).decode(), guess.decode("latin-1")):
         if guess not in {mac(), mac(b"bees" * 6)}:
             with pytest.raises(SignatureError):
@@ -93,9 +93,9 @@ def test_no_other_digest_is_accepted(guess):
 
 
 @pytest.mark.parametrize("body", [BODY.decode(), json.loads(BODY), None])
-def test_a_body_that_was_decoded_is_refused(body):
-    """Written again, it may have other bytes."""
-    with pytest.raises(TypeError, match="must be the bytes that came"):
+def test_decoded_body_is_rejected(body):
+    """Serialising it again may produce different bytes."""
+    with pytest.raises(TypeError, match="must be the raw bytes"):
         Webhook(SECRET).unwrap(body, {NAME: mac().hex()})
 
 
@@ -109,8 +109,8 @@ def test_a_body_that_was_decoded_is_refused(body):
         ({}, UnknownCallback),
     ],
 )
-def test_events_are_told_apart(fields, kind):
-    """What this version does not know is passed on."""
+def test_events_are_typed(fields, kind):
+    """Unknown events are passed on."""
     webhook, body = Webhook("secret"), json.dumps(fields).encode()
 
     event = webhook.unwrap(body, webhook.sign(body))
@@ -121,8 +121,8 @@ def test_events_are_told_apart(fields, kind):
 
 
 @pytest.mark.parametrize(("body", "error"), [(b"", ResponseDecodeError), (b"[]", ResponseValidationError)])
-def test_a_signed_body_that_is_no_event_is_an_error(body, error):
-    """It is kept."""
+def test_signed_body_must_be_a_json_object(body, error):
+    """The error keeps the body."""
     webhook = Webhook("secret")
 
     with pytest.raises(error) as caught:
@@ -131,8 +131,8 @@ def test_a_signed_body_that_is_no_event_is_an_error(body, error):
     assert caught.value.body in (body, [])
 
 
-def test_the_secret_of_a_start_verifies_its_callback():
-    """As the SecretStr that it is, or as a string."""
+def test_secret_of_an_accepted_run_verifies_its_callback():
+    """As a SecretStr or as a string."""
     accepted = HiveAgentAccepted.model_validate({"run_id": "r", "webhook_secret": SECRET})
 
     for secret in (accepted.webhook_secret, accepted["webhook_secret"], SecretStr(SECRET)):
@@ -140,8 +140,8 @@ def test_the_secret_of_a_start_verifies_its_callback():
         assert SECRET not in repr(Webhook(secret))
 
 
-def test_what_is_signed_can_be_changed():
-    """For a scheme with a timestamp, should the service have one."""
+def test_signed_bytes_can_be_customised():
+    """Such as for a scheme with a timestamp."""
 
     def signed(body, headers):
         return headers.get("X-Time", "1").encode() + b"." + body
@@ -154,19 +154,19 @@ def test_what_is_signed_can_be_changed():
 
 
 @pytest.mark.parametrize("secret", ["", "  ", None, SecretStr("")])
-def test_a_secret_is_needed(secret):
-    """An empty one would sign for everyone."""
+def test_empty_secret_is_rejected(secret):
+    """Anyone could sign with an empty secret."""
     with pytest.raises(ConfigurationError, match="secret"):
         Webhook(secret)
 
 
-def test_a_webhook_keeps_its_secret():
-    """In no `repr` and in no pickle. A copy, such as of settings, is itself."""
+def test_webhook_does_not_expose_its_secret():
+    """No `repr` or pickle contains it. Copies, such as of settings, return the same object."""
     webhook = Webhook("whsec_123456", signed=signed_with_time)
 
     assert "whsec" not in repr(webhook)
     assert copy.copy(webhook) is copy.deepcopy([webhook])[0] is webhook
-    with pytest.raises(TypeError, match="not pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(webhook)
 
 

@@ -164,7 +164,12 @@ def test_invoke_dims_reasoning_and_usage(fake, terminal, form):
 
     assert out == "Short.\n"
     plain = re.sub(r"\033\[2m([^\033]*)\033\[0m", r"<\1>", err)
-    assert plain.replace("\n>", ">\n") == "<Hm.>\n<3 tokens (prompt 1, completion 2)>\n"
+    reasoning, usage, *speed = plain.replace("\n>", ">\n").splitlines()
+    assert (reasoning, usage) == ("<Hm.>", "<3 tokens (prompt 1, completion 2)>")
+    # A call without a stream has no first token.
+    assert [bool(re.fullmatch(r"<first token after \d+\.\d\d s(, [\d,]+ tokens/s)?>", line)) for line in speed] == (
+        [True] if form else []
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -739,3 +744,74 @@ def test_serve_reports_a_port_in_use(capsys):
 
     assert code == 1
     assert capsys.readouterr().err.startswith(f"fetch-hive: cannot serve on port {port}")
+
+
+# --- Suggestions, files and standard input ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (["invok", "d"], "did you mean invoke?"),
+        (["invoke", "d", "--vairant", "v"], "did you mean --variant?"),
+        (["bulk", "statsu", "jobs.db"], "did you mean status?"),
+        (["bulk", "run", "a.csv", "--deployment=d", "--journal=a.db", "--max-concurency=4"], "--max-concurrency?"),
+        (["serve", "--prot", "80"], "did you mean --port?"),
+    ],
+)
+def test_mistyped_options_and_commands_are_suggested(capsys, arguments, suggestion):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(suggestion)
+
+
+def test_unlike_words_are_not_suggested(capsys):
+    with pytest.raises(SystemExit):
+        main(["invoke", "d", "--xyzzy"])
+
+    assert capsys.readouterr().err.rstrip().endswith("unrecognized arguments: --xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("@text.txt", "From a file: é\n"),
+        ("-", "From stdin."),
+        ("@@text.txt", "@text.txt"),
+        ("--", "-"),
+        ("-5", "-5"),
+        ("a@b", "a@b"),
+        ("", ""),
+    ],
+)
+def test_inputs_come_from_files_and_stdin(fake, tmp_path, monkeypatch, value, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("From a file: é\n", "utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"From stdin.")))
+
+    assert main(["invoke", "d", f"--input=text={value}"]) == 0
+
+    assert fake.calls[0].inputs == {"text": text}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input", "text=@missing.txt"], "cannot read missing.txt: No such file or directory"),
+        (["--input", "text=@image.png"], "image.png is not text in UTF-8"),
+        (["--input", "a=-", "--input", "b=-"], "standard input is empty; it can be read only once"),
+        (["--input", "a=-", "--input-json", "-"], "standard input is empty; it can be read only once"),
+    ],
+)
+def test_unreadable_inputs_are_invalid_arguments(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Once.")))
+
+    with pytest.raises(SystemExit) as caught:
+        main(["invoke", "d", *arguments])
+
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

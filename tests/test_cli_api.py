@@ -174,7 +174,7 @@ def test_error_response_exits_with_4(fake, see):
     ("words", "message"),
     [
         (["GET", "/public/../x"], "path must not have"),
-        (["GET", "//elsewhere.test/x"], "path must be what follows"),
+        (["GET", "//elsewhere.test/x"], "path must be the part of the URL"),
         (["POST", "/x", "-f", "a=b", "--input", "f"], "cannot be combined with -f"),
         (["GET", "/x", "--input", "f"], "--input cannot be used with GET"),
         (["POST", "/x", "--input", "missing.json"], "cannot read missing.json"),

@@ -1,4 +1,4 @@
-"""The face: `FetchHive`, its arguments and what it is made of."""
+"""The client, `FetchHive`: its arguments, settings and lifetime."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fetch_hive_sdk import AuthenticationError, ConfigurationError, FetchHive, I
 
 
 class Recorder:
-    """Answers every call and keeps the requests."""
+    """Answers every call and records the requests."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -41,8 +41,8 @@ class Article(BaseModel):
     words: int = 50
 
 
-def test_every_keyword_is_sent(drive):
-    """The keywords of a call are the fields of the JSON body."""
+def test_every_argument_is_sent(drive):
+    """The keyword arguments of a call become fields of the JSON body."""
     service = Recorder()
 
     drive.invoke(
@@ -66,8 +66,8 @@ def test_every_keyword_is_sent(drive):
     }
 
 
-def test_an_invoke_request_stands_for_the_keywords(drive):
-    """A call can be prepared as a value, and made as often as one likes, streamed or not."""
+def test_invoke_request_replaces_keyword_arguments(drive):
+    """A request object can be sent any number of times, streamed or not."""
     service = Recorder()
     client = drive.client(service)
     request = InvokeRequest(deployment="d", inputs={"text": "long"})
@@ -79,8 +79,8 @@ def test_an_invoke_request_stands_for_the_keywords(drive):
     assert service.body == {**request.raw, "streaming": True}
 
 
-def test_what_is_not_a_request_is_refused(drive):
-    """A string or a dict in place of a request is an error that says what is wanted."""
+def test_invalid_request_object_is_rejected(drive):
+    """Passing a string or a dict in place of a request object raises an error that names the expected type."""
     client = drive.client(Recorder())
 
     for wrong in ("summarise", {"deployment": "d"}):
@@ -92,8 +92,8 @@ def test_what_is_not_a_request_is_refused(drive):
             client.astream(wrong)
 
 
-def test_the_inputs_are_read_at_the_call():
-    """What the caller does to the inputs after the call, and before the stream is used, changes nothing."""
+def test_inputs_are_copied_at_the_call():
+    """Changing the inputs after the call, but before the stream is used, has no effect."""
     service = Recorder()
     client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(service)))
     inputs = {"items": ["a"]}
@@ -120,8 +120,8 @@ def test_the_inputs_are_read_at_the_call():
         (("d",), {"deployment": "d"}, TypeError, "positional"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_sent(drive, args, fields, error_class, message):
-    """A wrong argument is an error at the call, with a sentence that names it."""
+def test_invalid_argument_is_rejected_before_sending(drive, args, fields, error_class, message):
+    """The error names the argument, and nothing is sent."""
     service = Recorder()
     client = drive.client(service)
 
@@ -135,8 +135,8 @@ def test_bad_arguments_are_refused_before_anything_is_sent(drive, args, fields, 
     assert service.requests == []
 
 
-def test_the_key_and_the_url_come_from_the_environment(drive, monkeypatch):
-    """Without arguments the client is set up by FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL."""
+def test_api_key_and_base_url_are_read_from_the_environment(drive, monkeypatch):
+    """A client without arguments is configured by FETCH_HIVE_API_KEY and FETCH_HIVE_BASE_URL."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", " fhk_env\n")
     monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://hive.test/v2/")
     service = Recorder()
@@ -151,14 +151,14 @@ def test_the_key_and_the_url_come_from_the_environment(drive, monkeypatch):
     assert service.requests[0].headers["authorization"] == "Bearer fhk_env"
 
 
-def test_a_missing_key_is_said_at_once():
-    """Without a key there is no client; the error is a ValueError, as in the vendor's SDK."""
+def test_missing_api_key_is_rejected():
+    """A client without a key cannot be created. The error is a ValueError, as in the vendor's SDK."""
     with pytest.raises(ValueError, match="api_key is required"):
         FetchHive()
 
 
-def test_the_older_endpoint_can_be_chosen(drive):
-    """Accounts on the older endpoint name its path; there is no automatic fallback."""
+def test_older_endpoint_can_be_selected(drive):
+    """Accounts on the older endpoint configure its path; there is no automatic fallback."""
     service = Recorder()
 
     drive.invoke(drive.client(service, prompt_path="/invoke"), deployment="d")
@@ -166,8 +166,8 @@ def test_the_older_endpoint_can_be_chosen(drive):
     assert service.requests[0].url.path == "/v1/invoke"
 
 
-def test_an_injected_client_is_used_as_it_is(drive):
-    """Headers and hooks of an injected client apply, and it is never closed by us."""
+def test_injected_client_is_not_modified_or_closed(drive):
+    """The headers and hooks of an injected client apply, and the SDK never closes it."""
     service = Recorder()
     client = drive.client(service)
     injected = client._session.senders.http_client or client._session.senders.async_http_client
@@ -181,16 +181,16 @@ def test_an_injected_client_is_used_as_it_is(drive):
     assert not injected.is_closed
 
 
-def test_an_injected_client_must_be_of_the_right_kind():
-    """Mixing up the two injected clients is said at once."""
+def test_injected_client_of_the_wrong_kind_is_rejected():
+    """Swapping the blocking and the asyncio client is an error at construction."""
     with pytest.raises(ConfigurationError, match=r"must be an httpx\.Client"):
         FetchHive(KEY, http_client=httpx.AsyncClient())
     with pytest.raises(ConfigurationError, match=r"must be an httpx\.AsyncClient"):
         FetchHive(KEY, async_http_client=httpx.Client())
 
 
-def test_with_options_changes_a_copy(drive):
-    """`with_options` gives another client on the same connections; the old one stays as it is."""
+def test_with_options_returns_a_new_client(drive):
+    """The new client shares the connections; the original client does not change."""
     service = Recorder()
     client = drive.client(service, idle_timeout=5)
 
@@ -208,8 +208,8 @@ def test_with_options_changes_a_copy(drive):
         client.with_options(timeout=-1)
 
 
-def test_the_key_is_nowhere_to_be_seen(monkeypatch):
-    """No repr, no vars and no pickle of a client has the key; unpickled, it reads the environment's."""
+def test_api_key_is_never_exposed(monkeypatch):
+    """No repr, vars() or pickle of a client contains the key; unpickling reads it from the environment."""
     client = FetchHive(KEY, timeout=3)
 
     seen = [repr(client), str(vars(client)), repr(client._session.config), str(vars(client._session.config))]
@@ -223,22 +223,22 @@ def test_the_key_is_nowhere_to_be_seen(monkeypatch):
     assert restored._session.config.api_key.reveal() == "fhk_env"
 
 
-def test_an_unpickled_client_needs_a_key():
-    """Where there is no key in the environment, unpickling a client says so."""
+def test_unpickling_without_a_key_is_rejected():
+    """Unpickling a client raises an error if the environment has no key."""
     pickled = pickle.dumps(FetchHive(KEY))
 
     with pytest.raises(ConfigurationError, match="api_key is required"):
         pickle.loads(pickled)
 
 
-def test_a_client_with_an_injected_one_is_not_pickled():
-    """Connections do not travel: the error says why."""
+def test_client_with_an_injected_client_cannot_be_pickled():
+    """Connections cannot be pickled; the error explains why."""
     with pytest.raises(TypeError, match="injected"):
         pickle.dumps(FetchHive(KEY, http_client=httpx.Client()))
 
 
-def test_copies_of_a_client_share_its_connections():
-    """A copy, deep or not, is a client on the same connections, key included."""
+def test_copy_shares_connections():
+    """Shallow and deep copies of a client share its key and connections."""
     client = FetchHive(KEY)
 
     for other in (copy.copy(client), copy.deepcopy(client)):
@@ -247,8 +247,8 @@ def test_copies_of_a_client_share_its_connections():
         assert other._session.config == client._session.config
 
 
-def test_closing_without_a_call_is_fine(drive):
-    """A client that was never used can be closed, and used afterwards."""
+def test_closing_an_unused_client_is_allowed(drive):
+    """A client can be closed before its first call, and used afterwards."""
     service = Recorder()
     with drive.client(service) as client:
         drive.close(client)
@@ -256,8 +256,8 @@ def test_closing_without_a_call_is_fine(drive):
     assert drive.invoke(client, deployment="d").response == "Short."
 
 
-async def test_async_with_gives_the_client():
-    """`async with` is there for those who close what they open."""
+async def test_async_with_returns_the_client():
+    """`async with` returns the client and closes its connections."""
     service = Recorder()
     injected = httpx.AsyncClient(transport=httpx.MockTransport(service))
 
@@ -268,7 +268,7 @@ async def test_async_with_gives_the_client():
 
 
 def test_respx_routes_apply(drive, respx_mock):
-    """Tests that fake the network with respx need no injected client."""
+    """Tests that mock the network with respx do not need an injected client."""
     route = respx_mock.post("https://api.fetchhive.com/v1/prompt/invoke").mock(
         return_value=httpx.Response(429, headers={"retry-after": "3600"}, json={"error": "slow down"})
     )
@@ -283,7 +283,7 @@ def test_respx_routes_apply(drive, respx_mock):
 
 
 def test_pytest_httpx_responses_apply(drive, httpx_mock):
-    """Tests that fake the network with pytest-httpx need no injected client."""
+    """Tests that mock the network with pytest-httpx do not need an injected client."""
     httpx_mock.add_response(json=ANSWER)
     client = FetchHive(KEY)
 
@@ -293,8 +293,8 @@ def test_pytest_httpx_responses_apply(drive, httpx_mock):
     drive.close(client)
 
 
-def test_the_package_knows_its_names():
-    """Every public name is loaded when it is asked for, and no other."""
+def test_public_names_are_loaded_lazily():
+    """Every public name is loaded on first use, and unknown names raise AttributeError."""
     for name in fetch_hive_sdk.__all__:
         assert getattr(fetch_hive_sdk, name) is not None
     assert set(fetch_hive_sdk.__all__) <= set(dir(fetch_hive_sdk))
@@ -303,27 +303,27 @@ def test_the_package_knows_its_names():
 
 
 @pytest.mark.parametrize("name", ["ainvoke_prompt", "ainvoke"])
-def test_awaited_twins_are_coroutine_functions(name):
-    """Mocks and retry decorators look at that."""
+def test_asyncio_twins_are_coroutine_functions(name):
+    """Mocks and retry decorators check for that."""
     method = getattr(FetchHive(KEY), name)
 
     assert inspect.iscoroutinefunction(method)
     assert inspect.iscoroutinefunction(getattr(mock.create_autospec(FetchHive, instance=True), name))
 
 
-def _forget_to_await():
+def _call_without_await():
     FetchHive(KEY).ainvoke_prompt(deployment="d")
     gc.collect()
 
 
-def test_a_forgotten_await_is_named():
-    """The warning of Python names the method as its caller knows it."""
+def test_warning_about_a_missing_await_names_the_method():
+    """Python's warning names the method as callers know it."""
     with pytest.warns(RuntimeWarning, match=r"coroutine 'FetchHive\.ainvoke_prompt' was never awaited"):
-        _forget_to_await()
+        _call_without_await()
 
 
-def test_default_headers_go_with_every_call(drive):
-    """For a gateway: they are sent, and neither errors nor the repr show them."""
+def test_default_headers_are_sent_with_every_call(drive):
+    """Gateways may need them. Neither errors nor the repr show them."""
     service = Recorder()
     client = drive.client(service, default_headers={"X-Gateway": "s3cret-token", "user-agent": "app/1"})
 
@@ -337,7 +337,7 @@ def test_default_headers_go_with_every_call(drive):
 
 
 def test_errors_do_not_show_default_headers(drive):
-    """They may be secrets."""
+    """Their values may be secrets."""
     client = drive.client(lambda _: httpx.Response(401), default_headers={"X-Gateway": "s3cret-token"})
 
     with pytest.raises(AuthenticationError) as caught:
@@ -359,14 +359,14 @@ def test_errors_do_not_show_default_headers(drive):
         ([("X-A", "a")], "must be a mapping"),
     ],
 )
-def test_bad_default_headers_are_refused(headers, message):
-    """When the client is made; values are not quoted."""
+def test_invalid_default_headers_are_rejected(headers, message):
+    """The client cannot be created with them. The error does not quote the values."""
     with pytest.raises(ConfigurationError, match=message):
         FetchHive(KEY, default_headers=headers)
 
 
-def test_no_timeout_is_no_limit(drive):
-    """`timeout=None` waits as long as it takes, as in the vendor's SDK."""
+def test_timeout_none_disables_the_limit(drive):
+    """`timeout=None` waits indefinitely, as in the vendor's SDK."""
     service = Recorder()
 
     drive.invoke(drive.client(service, timeout=None), deployment="d")

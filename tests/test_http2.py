@@ -1,4 +1,4 @@
-"""Injected clients with `http2=True`, of httpx and of httpx2: a run is sent once, whatever happens to its stream."""
+"""Injected clients with `http2=True`, of httpx and httpx2: a run is sent once, even if its HTTP/2 stream fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVENTS = sse({"type": "response", "response": "Short."}, {"type": "usage", "usag
 
 
 class Http2Server:
-    """Answers each request as its `behave` says, on a loopback port with TLS."""
+    """An HTTP/2 server on a loopback port with TLS. `behave` answers each request."""
 
     def __init__(self, context, behave):
         self.context = context
@@ -113,7 +113,7 @@ both = pytest.mark.parametrize("library", [httpx, httpx2], ids=["httpx", "httpx2
 
 
 def call(server, library, stream):
-    """Make a call with a blocking client, and one with an asyncio client; return how each ended."""
+    """Make a call with a blocking and an asyncio client, and return how each ended."""
 
     def blocking():
         with library.Client(http2=True, verify=server.trusting) as injected:
@@ -154,7 +154,7 @@ def test_stream_is_read(serve_http2, library):
 
 @both
 @pytest.mark.parametrize("behave", [resets, goes_away])
-def test_run_whose_outcome_is_unknown_is_not_sent_again(serve_http2, library, behave):
+def test_run_with_an_unknown_outcome_is_not_retried(serve_http2, library, behave):
     with serve_http2(behave) as server:
         ends = call(server, library, stream=False)
     assert [(type(end), end.maybe_processed) for end in ends] == [(APIConnectionError, True)] * 2
@@ -162,7 +162,7 @@ def test_run_whose_outcome_is_unknown_is_not_sent_again(serve_http2, library, be
 
 
 @both
-def test_stream_that_is_reset_is_interrupted(serve_http2, library):
+def test_reset_stream_is_interrupted(serve_http2, library):
     with serve_http2(resets_a_stream) as server:
         ends = call(server, library, stream=True)
     assert [(type(end), end.partial.text) for end in ends] == [(StreamInterruptedError, "Short.")] * 2

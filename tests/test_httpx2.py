@@ -1,4 +1,4 @@
-"""Injected httpx2 clients: their answers and errors are those of httpx. The fault suite runs over them, too."""
+"""Injected httpx2 clients give the same answers and errors as httpx clients. The fault suite also runs with them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Blocking:
 
 
 class Asyncio:
-    """The same with an `httpx2.AsyncClient`."""
+    """Drives a `FetchHive` that sends with an `httpx2.AsyncClient`."""
 
     def client(self, handler=None, **options):
         settings = {} if handler is None else {"transport": httpx2.MockTransport(handler)}
@@ -57,7 +57,7 @@ class Asyncio:
         try:
             return await getattr(client, f"a{name}")(*args, **fields)
         finally:
-            # An httpx2 client belongs to one event loop, and this one ends.
+            # An httpx2 client belongs to one event loop, which ends here.
             await self.injected.aclose()
 
     def collect(self, client, **fields):
@@ -87,7 +87,7 @@ def drive2(request):
 
 @pytest.fixture
 def served():
-    """A fake on a loopback port: what is sent leaves through httpcore2."""
+    """A fake service on a loopback port, so that requests are sent by httpcore2."""
     fake = FakeServer()
     with fake.serve() as url:
         fake.url = url
@@ -148,7 +148,7 @@ def test_client_is_never_closed():
     assert not injected.is_closed
 
 
-def test_refusal_has_its_class(drive2, served):
+def test_error_status_has_its_class(drive2, served):
     served.fails("d", 429, message="slow down", headers={"Retry-After": "3600"})
 
     with pytest.raises(RateLimitError, match="slow down") as caught:
@@ -157,7 +157,7 @@ def test_refusal_has_its_class(drive2, served):
     assert caught.value.retry_after == 3600
 
 
-def test_raise_for_status_in_a_hook_is_the_error_of_the_status(drive2):
+def test_raise_for_status_in_a_hook_raises_the_status_error(drive2):
     client = drive2.client(
         lambda _: httpx2.Response(401, json={"error": "no such key"}),
         event_hooks={"response": [lambda response: response.raise_for_status()]},
@@ -169,7 +169,7 @@ def test_raise_for_status_in_a_hook_is_the_error_of_the_status(drive2):
     assert caught.value.maybe_processed is False
 
 
-def test_connection_that_is_refused_cannot_have_been_processed(drive2):
+def test_refused_connection_cannot_have_been_processed(drive2):
     client = drive2.client(base_url="http://127.0.0.1:9/v1", max_retries=0)
 
     with pytest.raises(APIConnectionError, match=r"could not connect to 127\.0\.0\.1:9") as caught:
@@ -194,8 +194,8 @@ def test_connection_that_is_refused_cannot_have_been_processed(drive2):
         ("RemoteProtocolError", True, 1),
     ],
 )
-def test_each_error_is_treated_as_the_same_error_of_httpx(drive2, name, maybe_processed, calls_made):
-    """Only a connection that was never made is tried again."""
+def test_error_is_treated_as_its_httpx_equivalent(drive2, name, maybe_processed, calls_made):
+    """Only calls whose connection was never opened are retried."""
     calls = []
 
     def fail(request):
@@ -216,7 +216,7 @@ def test_each_error_is_treated_as_the_same_error_of_httpx(drive2, name, maybe_pr
     assert len(calls) == calls_made
 
 
-def test_stream_that_breaks_is_interrupted(drive2, served):
+def test_broken_stream_is_interrupted(drive2, served):
     served.streams("d", StreamScript().text("Once ").breaks())
 
     with pytest.raises(StreamInterruptedError) as caught:
@@ -234,8 +234,8 @@ def test_silence_is_a_timeout(drive2, served):
     assert caught.value.maybe_processed
 
 
-def test_errors_do_not_know_the_key(drive2):
-    """Neither the error, nor what caused it, nor the request that hangs on it."""
+def test_errors_do_not_contain_the_key(drive2):
+    """Neither the error, nor its cause, nor the request attached to it."""
 
     def fail(request):
         raise httpx2.ReadError("it went wrong", request=request)
@@ -262,15 +262,15 @@ def test_calls_are_recorded_and_replayed(drive2, served, tmp_path):
     assert replay(tmp_path / "calls.json").client().invoke_prompt(deployment="d").response == "Short."
 
 
-def test_kinds_are_not_mixed_up():
+def test_injected_client_of_the_wrong_kind_is_rejected():
     with pytest.raises(ConfigurationError, match="http_client must be"):
         FetchHive(KEY, http_client=httpx2.AsyncClient())
     with pytest.raises(ConfigurationError, match="async_http_client must be"):
         FetchHive(KEY, async_http_client=httpx2.Client())
 
 
-def test_httpx2_is_imported_by_its_owner_alone():
-    """Nothing of ours imports it, a call included."""
+def test_httpx2_is_not_imported_by_the_package():
+    """Neither on import nor during a call."""
     program = f"""
 import sys
 from fetch_hive_sdk.testing import FakeServer

@@ -1,4 +1,4 @@
-"""The connections: opened on demand, used again, gone with their loop. On loopback sockets."""
+"""The connections: opened on demand, reused, and closed with their event loop. On loopback sockets."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ EVENTS = b'data: {"type": "response", "response": "Short."}\n\ndata: {"type": "u
 
 
 class Site(ThreadingHTTPServer):
-    """A service on loopback that counts its connections, and can hold its answers until enough calls have come."""
+    """A loopback server that counts its connections, and can delay its answers until enough calls are waiting."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Visit)
+        super().__init__(("127.0.0.1", 0), SiteHandler)
         self.connections = 0
         self.gate = threading.Barrier(1)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
@@ -44,7 +44,7 @@ class Site(ThreadingHTTPServer):
         return FetchHive(KEY, self.url, **options)
 
 
-class Visit(BaseHTTPRequestHandler):
+class SiteHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
@@ -80,8 +80,8 @@ def site():
         yield site
 
 
-def test_calls_in_a_row_share_a_connection(site):
-    """Calls, finished streams and clients made by `with_options` use one connection again and again."""
+def test_sequential_calls_share_a_connection(site):
+    """Calls, finished streams and clients made by `with_options` reuse one connection."""
     client = site.client()
 
     for _ in range(3):
@@ -93,8 +93,8 @@ def test_calls_in_a_row_share_a_connection(site):
     assert site.connections == 1
 
 
-async def test_asyncio_calls_in_a_row_share_a_connection(site):
-    """The twin does the same."""
+async def test_sequential_asyncio_calls_share_a_connection(site):
+    """The asyncio twin does the same."""
     client = site.client()
 
     for _ in range(3):
@@ -106,8 +106,8 @@ async def test_asyncio_calls_in_a_row_share_a_connection(site):
     assert site.connections == 1
 
 
-def test_a_closed_client_opens_a_new_connection(drive, site):
-    """Closing gives up the connections, and nothing else."""
+def test_closed_client_opens_a_new_connection(drive, site):
+    """Closing a client only closes its connections."""
     client = site.client()
 
     drive.invoke(client, deployment="d")
@@ -119,8 +119,8 @@ def test_a_closed_client_opens_a_new_connection(drive, site):
     assert site.connections == 2
 
 
-def test_many_threads_share_a_client(site):
-    """As many connections are opened as calls are under way, each in a slot of its own, and used again."""
+def test_threads_share_a_client(site):
+    """Each concurrent call opens a connection in a slot of its own; later calls reuse them."""
     calls = 11
     site.gate = threading.Barrier(calls)
     client = site.client()
@@ -144,8 +144,8 @@ def run_in_threads(count, call):
     return results
 
 
-async def test_many_tasks_share_a_client(site):
-    """The twin does the same."""
+async def test_tasks_share_a_client(site):
+    """The asyncio twin does the same."""
     calls = 11
     site.gate = threading.Barrier(calls)
     client = site.client()
@@ -159,7 +159,7 @@ async def test_many_tasks_share_a_client(site):
 
 
 def test_idle_connections_are_closed(site, monkeypatch):
-    """Connections that a rush of calls has left behind are closed when they have been idle for long enough."""
+    """Connections left over from a burst of calls are closed after the idle limit."""
     site.gate = threading.Barrier(8)
     client = site.client()
     run_in_threads(site.gate.parties, lambda number: client.invoke_prompt(deployment=str(number)))
@@ -175,7 +175,7 @@ def test_idle_connections_are_closed(site, monkeypatch):
 
 
 async def test_idle_asyncio_connections_are_closed(site, monkeypatch):
-    """The twin does the same."""
+    """The asyncio twin does the same."""
     site.gate = threading.Barrier(8)
     client = site.client()
     await asyncio.gather(*[client.ainvoke_prompt(deployment="d") for _ in range(site.gate.parties)])
@@ -190,8 +190,8 @@ async def test_idle_asyncio_connections_are_closed(site, monkeypatch):
     await client.aclose()
 
 
-def test_no_cookie_is_kept(drive, site):
-    """An API client has no use for cookies: what one call is given, the next does not send."""
+def test_cookies_are_not_stored(drive, site):
+    """A cookie set by one response is not sent with the next request."""
     client = site.client()
 
     def answer():
@@ -204,8 +204,8 @@ def test_no_cookie_is_kept(drive, site):
     assert not list(getattr(client._session.senders.http_client, "cookies", []))
 
 
-def test_a_failed_call_leaves_no_slot(drive):
-    """A call that could not connect leaves nothing behind."""
+def test_failed_call_leaves_no_slot(drive):
+    """A call that could not connect frees its slot."""
     with serving() as site:
         client = site.client(max_retries=0)
     for _ in range(8):
@@ -217,8 +217,8 @@ def test_a_failed_call_leaves_no_slot(drive):
         assert len(client._session.senders.blocking._slots) == 0
 
 
-def test_loops_one_after_the_other(site):
-    """Each event loop has connections of its own, closed when it ends; those of ended loops are forgotten."""
+def test_event_loops_can_follow_each_other(site):
+    """Each event loop has its own connections, closed when the loop ends, and finished loops are forgotten."""
     client = site.client()
 
     with warnings.catch_warnings():
@@ -231,8 +231,8 @@ def test_loops_one_after_the_other(site):
     assert len(client._session.senders.asyncio.connections._loops) == 1
 
 
-def test_loops_at_once(site):
-    """Event loops of different threads use one client at the same time."""
+def test_event_loops_can_run_at_once(site):
+    """Event loops in different threads can use one client at the same time."""
     client = site.client()
     calls = 3
     site.gate = threading.Barrier(calls)
@@ -242,8 +242,8 @@ def test_loops_at_once(site):
     assert sorted(results) == ["0", "1", "2"]
 
 
-def test_a_loop_that_ended_in_disorder_is_forgotten(site):
-    """A loop that was closed without its end being announced leaves nothing in the way of the next."""
+def test_abruptly_closed_event_loop_is_forgotten(site):
+    """A loop that was closed without a shutdown does not affect the next one."""
     client = site.client()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(client.ainvoke_prompt(deployment="d"))
@@ -257,8 +257,8 @@ def test_a_loop_that_ended_in_disorder_is_forgotten(site):
     assert result.response == "again"
 
 
-def test_a_proxy_of_the_environment_is_used(drive, site, monkeypatch):
-    """Where the environment names a proxy, requests go through it, as they do with plain httpx."""
+def test_proxy_in_the_environment_is_used(drive, site, monkeypatch):
+    """Requests use the proxy variables of the environment, as with plain httpx."""
     monkeypatch.setenv("HTTP_PROXY", site.url[:-3])
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
 
@@ -272,26 +272,26 @@ def test_a_proxy_of_the_environment_is_used(drive, site, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"),
+    ("proxy", "message"),
     [
         ("http://user:hidden@host:port", "ALL_PROXY is not the URL of a proxy"),
         ("ftp://user:hidden@host", "ALL_PROXY is not the URL of a proxy"),
         ("socks://user:hidden@host", "ALL_PROXY must say which SOCKS it means: socks5://"),
     ],
 )
-def test_an_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, said):
-    """The text says where to look, and shows no password."""
+def test_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, message):
+    """The message names the variable, and shows no password."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
 
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         drive.invoke(client, deployment="d")
 
     assert "hidden" not in "".join(traceback.format_exception(None, caught.value, caught.value.__traceback__))
 
 
-def test_an_invalid_exception_is_not_taken_for_an_invalid_proxy(drive, monkeypatch):
-    """What is wrong in NO_PROXY is said of NO_PROXY, with the entry."""
+def test_invalid_no_proxy_entry_is_named(drive, monkeypatch):
+    """The message names NO_PROXY and the invalid entry."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.test,bad:port")
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
@@ -301,7 +301,7 @@ def test_an_invalid_exception_is_not_taken_for_an_invalid_proxy(drive, monkeypat
 
 
 def test_loopback_is_never_proxied(drive, site, monkeypatch):
-    """The key of a call to this machine does not go to a proxy, in clear, nor does an invalid proxy matter."""
+    """The key of a call to this machine is not sent to a proxy, and an invalid proxy is ignored."""
     for url in (site.url, site.url.replace("127.0.0.1", "localhost")):
         for proxy in ("http://127.0.0.1:9", "http://host:port"):
             monkeypatch.setenv("HTTP_PROXY", proxy)
@@ -311,16 +311,16 @@ def test_loopback_is_never_proxied(drive, site, monkeypatch):
             drive.close(client)
 
 
-def test_plain_http_is_refused_with_a_proxy_as_without(monkeypatch):
-    """A proxy makes plain http to another machine no safer."""
+def test_plain_http_is_rejected_with_a_proxy(monkeypatch):
+    """A proxy does not make plain HTTP to another machine safer."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
 
     with pytest.raises(ConfigurationError, match="send the key unencrypted"):
         FetchHive(KEY, "http://hive.test/v1")
 
 
-def test_a_socks_proxy_asks_for_its_package(drive, monkeypatch):
-    """Httpx speaks SOCKS with the help of another package."""
+def test_socks_proxy_names_the_missing_package(drive, monkeypatch):
+    """SOCKS needs an additional package of httpx."""
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setenv("ALL_PROXY", "socks5://host:1080")
     client = FetchHive(KEY, "http://hive.test/v1", allow_http=True)
@@ -330,8 +330,8 @@ def test_a_socks_proxy_asks_for_its_package(drive, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_gets_connections_of_its_own(site):
-    """A forked child opens its own connections and leaves those of its parent alone; both go on working."""
+def test_forked_process_opens_its_own_connections(site):
+    """The child does not use its parent's connections; both processes keep working."""
     code = f"""
         import asyncio, os, sys
         from fetch_hive_sdk import FetchHive
@@ -354,13 +354,13 @@ def test_a_fork_gets_connections_of_its_own(site):
     )
 
     assert (done.returncode, done.stderr) == (0, b"")
-    # Blocking: one of the parent's, used twice, and one of the child's. Each of the three event loops: its own.
+    # Blocking: one in the parent, used twice, and one in the child. Each of the three event loops has its own.
     assert site.connections == 2 + 3
 
 
 @pytest.mark.parametrize("calls", [1, 3, 9])
-def test_nothing_has_to_be_closed(site, calls):
-    """A program ends without a warning, whatever it leaves: idle connections, streams half read, tasks that wait."""
+def test_client_need_not_be_closed(site, calls):
+    """A program exits without warnings, even with idle connections, half-read streams and waiting tasks."""
     code = f"""
         import asyncio, gc
         from fetch_hive_sdk import FetchHive
@@ -394,14 +394,14 @@ def test_nothing_has_to_be_closed(site, calls):
         check=False,
     )
 
-    # In its debug mode asyncio also tells what took long, which is not what this is about.
+    # In debug mode asyncio also reports slow callbacks, which this test ignores.
     warned = [line for line in done.stderr.decode().splitlines() if not line.startswith("Executing <")]
     assert (done.returncode, warned) == (0, [])
 
 
 def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
-    """The TLS context is made for the first https call, and no http call waits for it."""
-    monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("nobody asked for TLS"))
+    """The TLS context is created for the first HTTPS call; HTTP calls do not wait for it."""
+    monkeypatch.setattr(tls, "_make_tls_context", lambda: pytest.fail("no call needs TLS"))
     client = site.client()
     client.invoke_prompt(deployment="d")
     monkeypatch.undo()
@@ -409,19 +409,19 @@ def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
     with pytest.raises(APIConnectionError):
         client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
 
-    assert [slot.route.origin.scheme for slot in client._session.senders.blocking._slots._slots] == [b"http"]
+    assert [route.origin.scheme for route in client._session.senders.blocking._slots._free] == [b"http"]
     client.close()
 
 
-def test_there_is_one_tls_context():
+def test_tls_context_is_shared():
     """All clients of the process share one TLS context."""
     assert tls.tls_context() is tls.tls_context()
 
 
-def test_our_sockets_can_speak_tls(drive, tmp_path, monkeypatch):
-    """Over https the key goes to a service whose certificate is trusted, and to no other."""
+def test_https_verifies_certificates(drive, tmp_path, monkeypatch):
+    """The key is only sent to a service with a trusted certificate."""
     trustme = pytest.importorskip("trustme")
-    import ssl  # noqa: PLC0415 - for this test alone
+    import ssl  # noqa: PLC0415 - only for this test
 
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -446,7 +446,7 @@ def test_our_sockets_can_speak_tls(drive, tmp_path, monkeypatch):
 
 
 def test_httpx_timeouts_reach_the_socket(drive, site):
-    """An `httpx.Timeout` is taken as httpx means it."""
+    """The steps of an `httpx.Timeout` are applied as in httpx."""
     client = site.client(timeout=httpx.Timeout(5, read=None))
 
     result = drive.invoke(client, deployment="d")

@@ -1,4 +1,4 @@
-"""Which way a request goes: as httpx would send it, but for loopback."""
+"""The routes of requests: the same as in httpx, except that loopback is never proxied."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _no_proxies(monkeypatch):
 
 @pytest.mark.parametrize("proxies", PROXIES, ids=lambda proxies: " ".join(proxies) or "none")
 @pytest.mark.parametrize("exceptions", EXCEPTIONS)
-def test_goes_as_with_httpx(monkeypatch, proxies, exceptions):
-    """NO_PROXY and the rest mean what they mean to httpx."""
+def test_routes_match_httpx(monkeypatch, proxies, exceptions):
+    """NO_PROXY and the proxy variables have the same meaning as in httpx."""
     for name, value in {**proxies, "NO_PROXY": exceptions}.items():
         monkeypatch.setenv(name, value)
     routes = Routes()
@@ -69,14 +69,14 @@ def test_goes_as_with_httpx(monkeypatch, proxies, exceptions):
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://a.localhost", "http://127.0.0.1", "https://[::1]:1"])
-def test_never_leaves_the_machine_for_loopback(monkeypatch, url):
-    """Whatever the environment says."""
+def test_loopback_is_never_proxied(monkeypatch, url):
+    """With any proxy variables."""
     monkeypatch.setenv("ALL_PROXY", "http://one.test:3128")
 
     assert Routes().find(httpx.URL(url)).proxy is None
 
 
-def test_knows_a_way_by_its_place():
+def test_routes_are_cached_by_origin():
     """One object for each scheme, host and port, whatever the path."""
     routes = Routes()
     one = routes.find(httpx.URL("https://hive.test/v1"))
@@ -95,8 +95,8 @@ def test_knows_a_way_by_its_place():
         ("https://one.test", "http://hive.test", 1, False),
     ],
 )
-def test_counts_the_handshakes_before_the_request(monkeypatch, proxy, url, handshakes, is_tunnel):
-    """Until the last of them, nothing of the request can have been sent."""
+def test_handshakes_before_the_request_are_counted(monkeypatch, proxy, url, handshakes, is_tunnel):
+    """Until the last handshake, no byte of the request can have been sent."""
     monkeypatch.setenv("ALL_PROXY", proxy)
     route = Routes().find(httpx.URL(url))
 
@@ -113,8 +113,8 @@ def test_counts_the_handshakes_before_the_request(monkeypatch, proxy, url, hands
         ("ALL_PROXY", "socks4://host:1080", "ALL_PROXY must say which SOCKS"),
     ],
 )
-def test_names_what_cannot_be_used(monkeypatch, name, value, message):
-    """The variable, and never its value."""
+def test_invalid_proxy_variable_is_named(monkeypatch, name, value, message):
+    """The message shows the variable, never its value."""
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigurationError, match=message) as caught:

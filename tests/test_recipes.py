@@ -1,6 +1,6 @@
-"""The recipes for web frameworks: each is run as the page shows it, with a signed callback and one that is not.
+"""The recipes for web frameworks: the code on the page is run with signed and unsigned callbacks.
 
-A framework that is not installed is skipped by its name; with FETCH_HIVE_RECIPES=required, as at night, that fails.
+Frameworks that are not installed are skipped. With FETCH_HIVE_RECIPES=required, as in the nightly job, the tests fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATH = "/hooks/fetch-hive"
 
 
 def recipe(framework: str) -> dict[str, object]:
-    """Run the recipe of a framework, and return its names."""
+    """Run the recipe of a framework and return its namespace."""
     text = PAGE.read_text("utf-8")
     (code,) = re.findall(rf'^```python title="{framework}"\n(.*?)^```$', text, re.DOTALL | re.MULTILINE)
     module: dict[str, object] = {"__name__": framework}
@@ -32,7 +32,7 @@ def recipe(framework: str) -> dict[str, object]:
     return module
 
 
-def needed(framework: str) -> None:
+def skip_unless_installed(framework: str) -> None:
     try:
         importlib.import_module(framework.lower())
     except ImportError:
@@ -45,7 +45,7 @@ def needed(framework: str) -> None:
 def post(monkeypatch, request):
     """Post a body with headers to the recipe of a framework; return the status."""
     framework = request.param
-    needed(framework)
+    skip_unless_installed(framework)
     monkeypatch.setenv("WEBHOOK_SECRET", SECRET)
     return globals()[f"_post_to_{framework.lower()}"]
 
@@ -64,8 +64,8 @@ def _post_to_flask(headers: dict[str, str]) -> int:
 
 
 def _post_to_django(headers: dict[str, str]) -> int:
-    from django.conf import settings  # noqa: PLC0415 - where it is installed
-    from django.test import RequestFactory  # noqa: PLC0415 - where it is installed
+    from django.conf import settings  # noqa: PLC0415 - only if it is installed
+    from django.test import RequestFactory  # noqa: PLC0415 - only if it is installed
 
     if not settings.configured:
         settings.configure(DEFAULT_CHARSET="utf-8")
@@ -77,17 +77,17 @@ every_framework = pytest.mark.parametrize("post", ["FastAPI", "Flask", "Django"]
 
 
 @every_framework
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks
-def test_a_signed_callback_is_taken(post, capsys):
-    """And read."""
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in the frameworks
+def test_signed_callback_is_accepted(post, capsys):
+    """The recipe parses it."""
     assert post(Webhook(SECRET).sign(BODY)) == 200
     assert "req_1" in capsys.readouterr().out
 
 
 @every_framework
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the frameworks
-@pytest.mark.parametrize("headers", [{}, Webhook("whsec_other").sign(BODY)], ids=["unsigned", "by another"])
-def test_any_other_callback_is_refused(post, capsys, headers):
-    """With 401, and not read."""
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # in the frameworks
+@pytest.mark.parametrize("headers", [{}, Webhook("whsec_other").sign(BODY)], ids=["unsigned", "wrong secret"])
+def test_unsigned_callback_is_rejected(post, capsys, headers):
+    """The recipe responds with 401 and does not parse the body."""
     assert post(headers) == 401
     assert "req_1" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What a release promises to those who have the one before: `nox -s api` finds every break, and only breaks."""
+"""Compatibility between releases: `nox -s api` finds every breaking change, and reports nothing else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def package():
     return load(SOURCE.parent)
 
 
-def breaks_of(package: griffe.Object, tmp_path: Path, file: str, old: str, new: str) -> list[str]:
-    """What griffe says of the package after a text in it was replaced."""
+def breaking_changes(package: griffe.Object, tmp_path: Path, file: str, old: str, new: str) -> list[str]:
+    """The breaking changes that griffe finds after a replacement in a file of the package."""
     shutil.copytree(SOURCE, tmp_path / "fetch_hive_sdk", ignore=shutil.ignore_patterns("__pycache__"))
     changed = tmp_path / "fetch_hive_sdk" / file
     text = changed.read_text("utf-8")
@@ -59,9 +59,9 @@ def breaks_of(package: griffe.Object, tmp_path: Path, file: str, old: str, new: 
         ("__init__.py", "        PromptStream,\n", ""),
     ],
 )
-def test_a_break_is_found(package, tmp_path, file, old, new):
-    """A name, an argument, a default or a base class that is gone or other than it was."""
-    assert breaks_of(package, tmp_path, file, old, new)
+def test_breaking_change_is_found(package, tmp_path, file, old, new):
+    """A removed or changed name, argument, default or base class."""
+    assert breaking_changes(package, tmp_path, file, old, new)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,6 @@ def test_a_break_is_found(package, tmp_path, file, old, new):
         ),
     ],
 )
-def test_what_breaks_nobody_is_not(package, tmp_path, file, old, new):
-    """A new option, field or error, and whatever happens inside."""
-    assert breaks_of(package, tmp_path, file, old, new) == []
+def test_compatible_change_is_not_reported(package, tmp_path, file, old, new):
+    """A new option, field or error, or an internal change."""
+    assert breaking_changes(package, tmp_path, file, old, new) == []

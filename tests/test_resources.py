@@ -1,4 +1,4 @@
-"""Agents, chats, knowledge bases, items, assets, approvals, requests and delegations. Over a fake transport."""
+"""Agents, chats, knowledge bases, items, assets, approvals, requests and delegations. Over a mock transport."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TWO = "a%2F1", "00000000-0000-0000-0000-000000000002"
 
 
 class Service:
-    """Gives one answer after the other, the last one forever, and keeps the requests."""
+    """Gives each answer in order, repeats the last one, and records the requests."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -62,7 +62,7 @@ class Service:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        if isinstance(answer, httpx.Response):  # a new one, for the other client
+        if isinstance(answer, httpx.Response):  # a copy, because the other client uses it, too
             return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
         return httpx.Response(200, json=answer)
 
@@ -77,7 +77,7 @@ class Service:
 
 
 def call(drive, client: FetchHive, name: str, /, *args: object, **fields: object) -> object:
-    """Call `client.a.b(...)`, or its twin."""
+    """Call `client.a.b(...)` or its asyncio twin."""
     *homes, method = name.split(".")
     owner: object = client
     for home in homes:
@@ -278,7 +278,7 @@ ROWS = [
     ("catalogue.countries", ["s"], {}, {"service": "s"}, "GET /v1/public/search_services/s/countries", None),
     ("catalogue.error_codes", [], {"locale": "es"}, {"codes": [{"code": "x"}]}, "GET /v1/error_codes?locale=es", None),
 ]
-EMPTY_WILL_DO = {
+MAY_BE_EMPTY = {
     "agents.delete",
     "agents.chats.delete",
     "agents.chats.clear",
@@ -293,8 +293,8 @@ EMPTY_WILL_DO = {
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_calls_go_where_the_api_has_them(drive, row):
-    """Ids are quoted, what was not given is not sent, None is sent as null."""
+def test_calls_use_the_documented_endpoints(drive, row):
+    """Ids are percent-encoded, omitted fields are not sent, and None is sent as null."""
     name, args, fields, answer, place, body = row
     service = Service(answer)
 
@@ -308,12 +308,12 @@ def test_calls_go_where_the_api_has_them(drive, row):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_an_empty_answer_is_an_answer_where_nothing_is_promised(drive, row):
-    """Elsewhere it must not look like an empty list or an empty agent."""
+def test_empty_answer_is_accepted_where_none_is_documented(drive, row):
+    """Other calls reject it, because it must not look like an empty list or agent."""
     name, args, fields = row[:3]
     client = client_of(drive, Service(httpx.Response(200)), max_retries=0)
 
-    if name in EMPTY_WILL_DO:
+    if name in MAY_BE_EMPTY:
         assert not call(drive, client, name, *args, **fields) or name.startswith(("approvals", "knowledge_bases.items"))
     else:
         with pytest.raises(ResponseDecodeError):
@@ -321,7 +321,7 @@ def test_an_empty_answer_is_an_answer_where_nothing_is_promised(drive, row):
 
 
 def test_answers_are_typed(drive):
-    """An id that comes as a number is a string; a threshold that comes as a string is a number."""
+    """A numeric id becomes a string, and a threshold in a string becomes a number."""
     agent = call(drive, client_of(drive, Service({"agent": AGENT})), "agents.get", "7")
     base = call(drive, client_of(drive, Service({"knowledge_base": KB})), "knowledge_bases.get", "kb")
 
@@ -332,8 +332,8 @@ def test_answers_are_typed(drive):
 
 
 @pytest.mark.parametrize("answer", [{}, {"agents": {}}, [], {"agents": [{"name": "no id"}]}])
-def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
-    """Its body is kept."""
+def test_undocumented_answer_is_rejected(drive, answer):
+    """The error keeps the body."""
     with pytest.raises(ResponseValidationError) as caught:
         call(drive, client_of(drive, Service(answer), max_retries=0), "agents.list")
 
@@ -367,7 +367,7 @@ def test_an_answer_that_is_not_as_promised_is_an_error(drive, answer):
         ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has a lone surrogate"),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a table
+def test_invalid_argument_is_rejected_before_sending(  # noqa: PLR0917 - a table
     drive, name, args, fields, error, reason
 ):
     """The message names the argument and quotes no value."""
@@ -381,8 +381,8 @@ def test_bad_input_is_refused_before_anything_is_sent(  # noqa: PLR0917 - a tabl
 
 
 @pytest.mark.parametrize("name", [row[0] for row in ROWS if "workspaces" in row[4]])
-def test_without_a_workspace_nothing_is_sent(drive, name):
-    """The error names the setting and the variable."""
+def test_missing_workspace_id_is_rejected_before_sending(drive, name):
+    """The error names the argument and the environment variable."""
     args, fields = next(row[1:3] for row in ROWS if row[0] == name)
     service = Service({})
 
@@ -392,14 +392,14 @@ def test_without_a_workspace_nothing_is_sent(drive, name):
     assert service.requests == []
 
 
-def test_the_workspace_is_a_setting(drive, monkeypatch):
-    """Given, of the environment, or changed; it travels in a pickle."""
-    monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", "of the environment")
+def test_workspace_id_is_a_setting(drive, monkeypatch):
+    """It can be an argument, an environment variable or changed by `with_options`. Pickles include it."""
+    monkeypatch.setenv("FETCH_HIVE_WORKSPACE_ID", "ws env")
     service = Service({"agents": []})
     client = drive.client(service)
 
     call(drive, client, "agents.list")
-    assert "/of%20the%20environment/" in service.place
+    assert "/ws%20env/" in service.place
     call(drive, client.with_options(workspace_id=uuid.UUID(int=2)), "agents.list")
     assert f"/{TWO[1]}/" in service.place
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
@@ -412,7 +412,7 @@ def test_the_workspace_is_a_setting(drive, monkeypatch):
 
 
 def form_of(service: Service) -> tuple[str, str, bytes]:
-    """The head and the content of the one part of a form."""
+    """The headers and content of the only part of a multipart body."""
     request = service.requests[-1]
     boundary = request.headers["content-type"].partition("boundary=")[2].encode()
     assert request.headers["content-type"].startswith("multipart/form-data;")
@@ -426,7 +426,7 @@ def form_of(service: Service) -> tuple[str, str, bytes]:
 
 @pytest.mark.parametrize("kind", ["path", "str", "bytes", "file", "pair", "pair of file"])
 def test_files_are_uploaded(drive, tmp_path, kind):
-    """A path, bytes, an open file from where it stands, or a name and content."""
+    """A path, bytes, an open file from its current position, or a tuple of a name and content."""
     path = tmp_path / "bees.png"
     path.write_bytes(b"honey" * 50_000)
     service, seen = Service({"message": "ok", "asset": {"id": "as", "file_name": "bees.png"}}), []
@@ -455,8 +455,8 @@ def test_files_are_uploaded(drive, tmp_path, kind):
     assert not opened.closed
 
 
-def test_an_upload_begins_again_where_it_cannot_have_arrived(drive, monkeypatch):
-    """The file is read from where it stood, again."""
+def test_upload_is_retried_if_it_cannot_have_arrived(drive, monkeypatch):
+    """The file is read again from its original position."""
     monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
     service = Service(httpx.Response(429), {"asset": {"id": "as"}})
     opened = BytesIO(b"xxhoney")
@@ -476,12 +476,12 @@ def test_an_upload_begins_again_where_it_cannot_have_arrived(drive, monkeypatch)
     ("file", "fields", "reason"),
     [
         (5, {}, "must be a path, bytes"),
-        (("a", "b", "c"), {}, "its name and its content"),
+        (("a", "b", "c"), {}, "must be .name, content."),
         (b"", {"file_name": "a\r\nX: y"}, "without line breaks"),
         (b"", {"part_name": ""}, "part_name"),
     ],
 )
-def test_refuses_what_cannot_be_uploaded(drive, file, fields, reason):
+def test_invalid_file_is_rejected(drive, file, fields, reason):
     """Nothing is sent."""
     service = Service({})
 
@@ -491,16 +491,16 @@ def test_refuses_what_cannot_be_uploaded(drive, file, fields, reason):
     assert service.requests == []
 
 
-def test_a_file_that_is_missing_is_the_callers_error(drive, tmp_path):
-    """As `open` raises it. No variable of the traceback shows the key."""
+def test_missing_file_raises_file_not_found(drive, tmp_path):
+    """`open` raises the error. No local variable in its traceback contains the key."""
     with pytest.raises(FileNotFoundError) as caught:
         call(drive, client_of(drive, Service({})), "assets.upload", tmp_path / "missing")
 
     assert KEY not in shown_by(caught.value)
 
 
-def test_a_slow_file_does_not_stop_the_event_loop():
-    """It is read in a thread; its progress is reported in the event loop."""
+def test_slow_file_does_not_block_the_event_loop():
+    """The file is read in a thread, and progress is reported in the event loop."""
     loops: list[asyncio.AbstractEventLoop] = []
     reported: list[int] = []
 
@@ -528,8 +528,8 @@ ENDED = {"request_id": "req_1", "status": "odd", "ended_at": "2026-11-26T00:00:0
 DELEGATION = {"id": "d", "status": "running"}
 
 
-def test_waits_for_the_end_of_a_call(drive):
-    """Errors that pass while it waits are no end; one status after the other is looked at."""
+def test_requests_wait_returns_when_the_call_has_ended(drive):
+    """The wait polls until the status is final, and tolerates transient errors."""
     service = Service(RUNNING, httpx.ConnectError("down"), httpx.Response(503), RUNNING, ENDED)
 
     client = client_of(drive, service, max_retries=0)
@@ -541,8 +541,8 @@ def test_waits_for_the_end_of_a_call(drive):
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "cancelled", "expired"])
-def test_waits_for_the_end_of_a_delegation(drive, status):
-    """A failure is an end, too."""
+def test_delegations_wait_returns_when_the_delegation_has_ended(drive, status):
+    """Failure ends the wait, too."""
     service = Service(DELEGATION, {"id": "d", "status": status})
 
     delegation = call(drive, client_of(drive, service), "delegations.wait", "d", first_wait=0)
@@ -551,8 +551,8 @@ def test_waits_for_the_end_of_a_delegation(drive, status):
     assert delegation.status == status
 
 
-def test_a_wait_has_an_end(drive):
-    """The last look is in the error."""
+def test_wait_times_out(drive):
+    """The error contains the result of the last poll."""
     with pytest.raises(WaitTimeoutError, match=r"did not end within 0\.05 seconds") as caught:
         call(drive, client_of(drive, Service(RUNNING)), "requests.wait", "req_1", max_wait=0.05, first_wait=0.01)
 
@@ -568,8 +568,8 @@ def test_a_wait_has_an_end(drive):
         (httpx.Response(404, json={"error": "Request not found"}), NotFoundError),
     ],
 )
-def test_a_wait_stops_where_waiting_does_not_help(drive, answer, error):
-    """At the daily cap every look counts."""
+def test_wait_ends_at_a_permanent_error(drive, answer, error):
+    """Every poll counts towards the daily limit, so that error also ends the wait."""
     service = Service(RUNNING, answer)
 
     with pytest.raises(error):
@@ -579,8 +579,8 @@ def test_a_wait_stops_where_waiting_does_not_help(drive, answer, error):
 
 
 @pytest.mark.parametrize(("name", "answer"), [("requests", RUNNING), ("delegations", DELEGATION)])
-def test_a_wait_ends_when_the_client_is_closed(drive, name, answer):
-    """At once, and not after its pause."""
+def test_closing_the_client_ends_a_wait(drive, name, answer):
+    """The wait ends at once, not after its pause."""
     service = Service(answer)
     client = client_of(drive, service)
     family = getattr(client, name)
@@ -614,8 +614,8 @@ def test_a_wait_ends_when_the_client_is_closed(drive, name, answer):
     assert caught.value.maybe_processed is False
 
 
-def test_waits_grow_and_are_never_short():
-    """Twice as long each time, up to a limit; half of that at least; `Retry-After` is kept."""
+def test_wait_interval_doubles():
+    """It doubles up to the limit, with a jitter of at most a half. `Retry-After` is respected."""
     now = [0.0]
     wait = Wait("it", bool, max_wait=100, first_wait=2, longest_wait=30, clock=lambda: now[0], jitter=lambda: 0.0)
 
@@ -644,8 +644,8 @@ def iterate(drive, client: FetchHive, **fields: object) -> list[str]:
     return asyncio.run(main())
 
 
-def test_iterates_over_all_pages(drive):
-    """For as long as there is a next cursor that has not been there."""
+def test_iterate_reads_all_pages(drive):
+    """It stops when there is no next cursor, or a cursor is repeated."""
     pages = [
         {"approvals": [{"id": "1"}], "next_cursor": "x"},
         {"approvals": [{"id": "2"}], "next_cursor": "y"},
@@ -668,15 +668,15 @@ PENDING = [
 
 def decide(pending: object) -> bool:
     if pending.tool_name == "raise":
-        raise LookupError("of the caller")
+        raise LookupError("error of the caller")
     return {"search": True, "mail": False, "truthy": 1}[pending.tool_name]
 
 
-def test_resolving_denies_what_is_not_clearly_allowed(drive):
-    """An error of the caller's comes out when all is decided."""
+def test_resolve_denies_what_is_not_explicitly_allowed(drive):
+    """The caller's exception is raised after all tool calls have been decided."""
     service, reply = Service(httpx.Response(200)), AgentReply.model_validate({"pending_tool_approvals": PENDING})
 
-    with pytest.raises(LookupError, match="of the caller"):
+    with pytest.raises(LookupError, match="error of the caller"):
         call(drive, client_of(drive, service), "approvals.resolve", reply, decide)
 
     decisions = {request.url.path.split("/")[-2]: json.loads(request.content) for request in service.requests}
@@ -684,8 +684,8 @@ def test_resolving_denies_what_is_not_clearly_allowed(drive):
     assert decisions.keys() == {"1", "2", "3", "4", "5"}
 
 
-def test_a_refused_decision_does_not_keep_the_others_open(drive):
-    """Such as one that was made in the dashboard meanwhile. The refusal comes out when all is decided."""
+def test_refused_decision_does_not_block_the_others(drive):
+    """Such as a tool call decided in the dashboard. The error is raised after all have been decided."""
     refusal = httpx.Response(409, json={"error": "already decided"})
     service = Service(httpx.Response(200), refusal, httpx.Response(200))
     reply = AgentReply.model_validate({"pending_tool_approvals": PENDING[:1] + PENDING[2:4]})
@@ -696,8 +696,8 @@ def test_a_refused_decision_does_not_keep_the_others_open(drive):
     assert [request.url.path.split("/")[-2] for request in service.requests] == ["1", "3", "4"]
 
 
-def test_a_service_that_cannot_be_reached_ends_resolving(drive):
-    """What was decided is not known: the caller has to look."""
+def test_connection_error_ends_resolve(drive):
+    """It is unknown which decisions arrived, so the caller must check."""
     service = Service(httpx.Response(200), httpx.ReadError("reset"))
     reply = AgentReply.model_validate({"pending_tool_approvals": [PENDING[0], *PENDING[2:]]})
 
@@ -710,8 +710,8 @@ def test_a_service_that_cannot_be_reached_ends_resolving(drive):
 
 @pytest.mark.parametrize("answer", ["null", "[]", '"decided"', "true", '{"approval": null}', ""])
 @pytest.mark.parametrize("name", ["approvals.decide", "approvals.deny"])
-def test_any_answer_to_a_decision_will_do(drive, name, answer):
-    """None is documented, and it has been decided."""
+def test_any_answer_to_a_decision_is_accepted(drive, name, answer):
+    """The response is not documented, and the tool call has been decided."""
     args = ["ap", "deny"] if name == "approvals.decide" else ["ap"]
 
     decision = call(drive, client_of(drive, Service(httpx.Response(200, content=answer.encode()))), name, *args)
@@ -720,9 +720,9 @@ def test_any_answer_to_a_decision_will_do(drive, name, answer):
     assert decision.approval is None
 
 
-@pytest.mark.parametrize("name", sorted(EMPTY_WILL_DO))
-def test_null_is_as_good_as_an_empty_answer(drive, name):
-    """Where nothing is promised."""
+@pytest.mark.parametrize("name", sorted(MAY_BE_EMPTY))
+def test_null_is_accepted_as_an_empty_answer(drive, name):
+    """For calls without a documented response."""
     args, fields = next(row[1:3] for row in ROWS if row[0] == name)
 
     assert not call(drive, client_of(drive, Service(httpx.Response(200, content=b"null"))), name, *args, **fields)
@@ -731,8 +731,8 @@ def test_null_is_as_good_as_an_empty_answer(drive, name):
 # --- Conversations, triggers, anything -------------------------------------------------------------------------------
 
 
-def test_a_conversation_keeps_its_thread(drive):
-    """Of a name that was given, or a random one."""
+def test_conversation_sends_one_thread_id(drive):
+    """It is the given id or a random one."""
     service = Service({"response": "Hi"})
     client = client_of(drive, service)
     talk = client.conversation("agt")
@@ -768,12 +768,12 @@ def test_a_conversation_keeps_its_thread(drive):
         ({"agent": "secret"}, "unexpected keyword argument 'agent'"),
     ],
 )
-def test_a_misspelled_keyword_of_a_message_is_refused(drive, name, options, reason):
-    """The one that was probably meant is named, no value is quoted, and nothing is sent."""
+def test_misspelled_argument_of_a_message_is_rejected(drive, name, options, reason):
+    """The error suggests the correct name and quotes no value. Nothing is sent."""
     service = Service({})
     talk = client_of(drive, service).conversation("agt")
 
-    def say() -> None:
+    def send() -> None:
         if isinstance(drive, Blocking):
             getattr(talk, name)("Hello", **options)
         elif name == "send":
@@ -782,20 +782,20 @@ def test_a_misspelled_keyword_of_a_message_is_refused(drive, name, options, reas
             talk.astream("Hello", **options)
 
     with pytest.raises(TypeError, match=rf"{name}\(\) got an {reason}"):
-        say()
+        send()
 
     assert service.requests == []
 
 
 @pytest.mark.parametrize(("agent", "thread_id"), [("", None), (" ", None), (None, None), (5, None), ("a", 5)])
-def test_a_conversation_is_with_an_agent(agent, thread_id):
-    """It is refused when it is made, and not with its first message."""
+def test_conversation_validates_its_ids(agent, thread_id):
+    """Invalid ids are rejected at creation, not with the first message."""
     with pytest.raises(ValidationError, match=r"agent|thread_id"):
         client_of(Blocking(), Service({})).conversation(agent, thread_id)
 
 
-def test_what_this_version_does_not_know_can_be_sent_in_a_conversation(drive):
-    """By `extra_body`, as in any run."""
+def test_conversation_sends_extra_body(drive):
+    """As all runs do."""
     service = Service({"response": "r"})
     talk = client_of(drive, service).conversation(uuid.UUID(int=2))
 
@@ -807,8 +807,8 @@ def test_what_this_version_does_not_know_can_be_sent_in_a_conversation(drive):
     assert service.body["artifact_refs"] == [str(uuid.UUID(int=1))]
 
 
-def test_triggers_send_their_secret_and_not_the_key(drive):
-    """In a header of its own."""
+def test_triggers_send_their_secret_instead_of_the_key(drive):
+    """In a separate header."""
     service = Service({"request_id": "req_1", "run_status": "running"})
     fields = {"secret": "whsec_123456", "callback_url": "https://cb.test"}
 
@@ -843,8 +843,8 @@ TRIGGER_FAILURES = [
 
 @pytest.mark.parametrize("name", ["triggers.agent", "triggers.workflow"])
 @pytest.mark.parametrize(("answer", "given"), TRIGGER_FAILURES)
-def test_the_secret_of_a_trigger_is_shown_by_no_error(drive, name, answer, given):
-    """Neither where the service repeats it, nor in a variable of a traceback, nor in a pickle."""
+def test_errors_do_not_show_the_secret_of_a_trigger(drive, name, answer, given):
+    """Neither in a response that repeats it, nor in the variables of a traceback, nor in a pickle."""
     ids, extra = (["a"], {"message": "m"}) if name == "triggers.agent" else (["w", "v"], {})
     fields = {"secret": "whsec_123456", "callback_url": "https://cb.test", **extra, **given}
 
@@ -855,8 +855,8 @@ def test_the_secret_of_a_trigger_is_shown_by_no_error(drive, name, answer, given
 
 
 @pytest.mark.parametrize("secret", ["whsec_123456\n", "whsec_123456é", "", b"whsec_123456", None])
-def test_a_secret_that_no_header_can_carry_is_refused(drive, secret):
-    """The message does not quote it, and nothing is sent."""
+def test_secret_with_invalid_characters_is_rejected(drive, secret):
+    """The error does not quote it, and nothing is sent."""
     service = Service({})
 
     with pytest.raises(ConfigurationError, match="secret must be a printable") as caught:
@@ -882,8 +882,8 @@ def test_a_secret_that_no_header_can_carry_is_refused(drive, secret):
         httpx.Response(500, json={"error": "late", "webhook_secret": "whsec_123456"}),
     ],
 )
-def test_the_secret_of_a_callback_is_shown_by_no_error(drive, answer):
-    """The run may have begun; what it answers with is not in the logs."""
+def test_errors_do_not_show_the_webhook_secret(drive, answer):
+    """The run may have started. Logs of the error must not contain the secret."""
     client = client_of(drive, Service(answer), max_retries=0)
 
     with pytest.raises(FetchHiveError) as caught:
@@ -893,8 +893,8 @@ def test_the_secret_of_a_callback_is_shown_by_no_error(drive, answer):
 
 
 @pytest.mark.parametrize("name", ["raw_request", "get_request", "triggers.agent"])
-def test_the_secret_of_a_callback_is_in_no_repr(name):
-    """Wherever it comes, asked for or not. It can be read by its name."""
+def test_repr_does_not_show_the_webhook_secret(name):
+    """In documented and unknown fields. It can be read by its name."""
     client = client_of(
         Blocking(), Service({"request_id": "r", "webhook_secret": "s-1", "data": {"webhook_secret": "s-2"}})
     )
@@ -909,8 +909,8 @@ def test_the_secret_of_a_callback_is_in_no_repr(name):
     assert (answer.json if name == "raw_request" else answer)["webhook_secret"] == "s-1"
 
 
-def test_any_place_can_be_called(drive):
-    """With the status, the headers and the value of the answer."""
+def test_raw_request_calls_any_endpoint(drive):
+    """It returns the status, the headers and the JSON value."""
     service = Service(httpx.Response(201, json=[1], headers={"x-a": "b"}), httpx.Response(204))
     client = client_of(drive, service)
 
@@ -925,15 +925,15 @@ def test_any_place_can_be_called(drive):
     [
         (("TRACE", "/x"), {}, "method must be GET"),
         ((5, "/x"), {}, "method must be GET"),
-        (("GET", "https://other.test/secret"), {}, "path must be what follows"),
-        (("GET", "//other.test/secret"), {}, "path must be what follows"),
-        (("GET", "/a//secret"), {}, "path must be what follows"),
-        (("GET", "\\\\other.test"), {}, "path must be what follows"),
+        (("GET", "https://other.test/secret"), {}, "path must be the part of the URL"),
+        (("GET", "//other.test/secret"), {}, "path must be the part of the URL"),
+        (("GET", "/a//secret"), {}, "path must be the part of the URL"),
+        (("GET", "\\\\other.test"), {}, "path must be the part of the URL"),
         (("GET", "/secret?b=c"), {}, "without a query"),
-        (("GET", "/secret#b"), {}, "path must be what follows"),
-        (("GET", "/secret\r\nX: y"), {}, "path must be what follows"),
-        (("GET", ""), {}, "path must be what follows"),
-        (("GET", None), {}, "path must be what follows"),
+        (("GET", "/secret#b"), {}, "path must be the part of the URL"),
+        (("GET", "/secret\r\nX: y"), {}, "path must be the part of the URL"),
+        (("GET", ""), {}, "path must be the part of the URL"),
+        (("GET", None), {}, "path must be the part of the URL"),
         (("GET", "/secret/../b"), {}, "'..' as a segment"),
         (("GET", "../b"), {}, "'..' as a segment"),
         (("GET", "/a/./b"), {}, "'..' as a segment"),
@@ -947,8 +947,8 @@ def test_any_place_can_be_called(drive):
         (("GET", "/a"), {"query": "secret"}, "query must be a mapping"),
     ],
 )
-def test_places_outside_the_api_are_refused(drive, args, fields, reason):
-    """The key goes nowhere else, no value is quoted, and nothing is sent."""
+def test_raw_request_rejects_paths_outside_the_api(drive, args, fields, reason):
+    """The key is sent nowhere else. Nothing is sent, and the error quotes no value."""
     service = Service({})
 
     with pytest.raises(ValueError, match=re.escape(reason)) as caught:
@@ -959,8 +959,8 @@ def test_places_outside_the_api_are_refused(drive, args, fields, reason):
 
 
 @pytest.mark.parametrize("path", ["a", "/a", "/a.b/..c/d..", "/@me:x/%C3%A9", "/a%2Fb"])
-def test_places_inside_the_api_are_below_the_base_url(drive, path):
-    """As they are written."""
+def test_raw_request_paths_are_below_the_base_url(drive, path):
+    """The path is sent unchanged."""
     service = Service({})
 
     call(
@@ -975,8 +975,8 @@ def test_places_inside_the_api_are_below_the_base_url(drive, path):
     assert service.place == f"GET /v1/{path.lstrip('/')}?a=b+c&n=1.5&u={TWO[1]}"
 
 
-def test_families_are_made_once():
-    """And they share the connections of their client."""
+def test_resources_are_created_once():
+    """They share the connections of their client."""
     client = FetchHive(KEY)
 
     assert client.agents is client.agents
@@ -986,6 +986,6 @@ def test_families_are_made_once():
     assert KEY not in repr(vars(client.agents))
 
 
-def test_renamed_chats_are_chats(drive):
-    """As the service sends them."""
+def test_rename_returns_the_chat(drive):
+    """As the service returns it."""
     assert isinstance(call(drive, client_of(drive, Service({"chat": CHAT})), "agents.chats.clear", "a", "c"), AgentChat)

@@ -13,7 +13,7 @@ from itertools import takewhile
 import httpx
 import pytest
 
-from fetch_hive_sdk import FetchHive
+from fetch_hive_sdk import FetchHive, NotFoundError
 from fetch_hive_sdk.cli import main
 from fetch_hive_sdk.testing import TEST_KEY
 
@@ -141,3 +141,18 @@ def test_key_of_a_file_is_not_printed(file):
 
     assert answer == "one"
     assert "fhk_secret" not in printed
+
+
+@pytest.mark.parametrize("wrong", ["", "/v1/prompt/invoke", "/api"])
+def test_wrong_base_url_is_reported_at_once(tmp_path, wrong):
+    """A base URL that lacks `/v1` or ends in an endpoint."""
+    with serving(folder=tmp_path) as (server, url):
+        client = FetchHive(TEST_KEY, url[: -len("/v1")] + wrong)
+        with pytest.raises(NotFoundError):
+            client.invoke_prompt(deployment="d")
+        client.close()
+
+        reported = server.stderr.readline()
+
+    assert reported.startswith("fetch-hive: There is no endpoint POST")
+    assert reported.rstrip().endswith(f"the base URL of this service is {url}")

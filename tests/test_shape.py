@@ -1,4 +1,4 @@
-"""Guards of the shape: who imports whom, twins, names. What they guard is in the design page of the docs."""
+"""Architecture tests: imports between layers, asyncio twins and public names. See the design page of the docs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fetch_hive_sdk.namespaces import Namespaces
 
 SOURCE = Path(fetch_hive_sdk.__file__).parent
 
-# From the ground up. A module may import from its own floor and from those below it.
-FLOORS = [
+# From the bottom up. A module may import from its own layer and the layers below it.
+LAYERS = [
     {"_version", "_deprecation"},
     {"models", "errors", "_config", "_secret", "_deadline", "_extensions", "_observers"},
     {"_protocol", "_net"},
@@ -36,7 +36,7 @@ FLOORS = [
     {"namespaces", "_vendor"},
     {"client"},
 ]
-# At the edge: use the package from outside, and of its inside only what is named here.
+# Packages on the edge use the public API, and only these private names.
 EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
@@ -50,28 +50,28 @@ SHARED_WITH_THE_EDGE = {
     "_net.proxies.check_proxies",
     "_net.proxies.loopback_mounts",
 }
-# The words of observers, which `telemetry` hands on.
+# The types of observers, which `telemetry` exports.
 SHARED_WITH_THE_EDGE |= {
     f"_observers.{name}"
     for name in ("AttemptEnded", "AttemptStarted", "CallEnded", "CallStarted", "FirstEvent", "Observer")
 }
-# The emulator is built of the parts of the fake.
+# The emulator is built from parts of the fake.
 BUILT_ON = {"emulator": "testing"}
-HOUSE = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 
 FILES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in sorted(SOURCE.rglob("*.py"))}
 
 
-def room_of(name: str) -> str:
-    """The module or folder that a file belongs to."""
+def part_of(name: str) -> str:
+    """The top-level module or folder of a file."""
     return name.partition("/")[0]
 
 
-INSIDE = [name for name in FILES if room_of(name) in HOUSE]
+INSIDE = [name for name in FILES if part_of(name) in LAYER_OF]
 
 
 def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
-    """Names of what a file imports; what is of the package is written `.module.name`."""
+    """The names that a file imports. Those from the package are written as `.module.name`."""
     tree = ast.parse(FILES[name].read_text("utf-8"))
     nodes = tree.body if at_run_time else list(ast.walk(tree))
     package = name.split("/")[:-1]
@@ -88,29 +88,29 @@ def imports_of(name: str, *, at_run_time: bool = False) -> set[str]:
     return {re.sub(r"^fetch_hive_sdk\.", ".", name) for name in found}
 
 
-def test_the_house_is_complete():
-    """Every module and folder of the package has its floor."""
-    assert {room_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(HOUSE)
+def test_every_module_has_a_layer():
+    """Every module and folder of the package has a layer."""
+    assert {part_of(name) for name in FILES} - {"__init__", "__main__"} - EDGE == set(LAYER_OF)
 
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_imports_point_down(name):
-    """A module imports from its own floor and from those below it, never from above and never from the edge.
+    """A module imports from its own layer and those below it, never from above and never from the edge.
 
-    Inside the words, what is only for type checkers may point both ways.
+    Among models, imports that are only for type checkers may point both ways.
     """
-    floor = HOUSE[room_of(name)]
+    layer = LAYER_OF[part_of(name)]
     inside = {module.split(".")[1] for module in imports_of(name) if module.startswith(".")}
-    rooms = {module for module in inside if module in HOUSE}
+    parts = {module for module in inside if module in LAYER_OF}
 
-    assert inside <= set(HOUSE), f"{name} imports from outside the house"
-    assert not {room for room in rooms if HOUSE[room] > floor}
-    if floor == HOUSE["_net"]:
-        assert not {"_net", "_protocol"} - {room_of(name)} & rooms, "they do not know each other: the shells join them"
+    assert inside <= set(LAYER_OF), f"{name} imports a module without a layer"
+    assert not {part for part in parts if LAYER_OF[part] > layer}
+    if layer == LAYER_OF["_net"]:
+        assert not {"_net", "_protocol"} - {part_of(name)} & parts, "only the shells join _net and _protocol"
 
 
-def test_there_is_no_import_circle():
-    """At run time, no module imports itself by way of others."""
+def test_there_are_no_circular_imports():
+    """At run time, no module imports itself through others."""
     modules = {f".{name}".replace("/", "."): name for name in FILES}
     graph = {}
     for module, name in modules.items():
@@ -118,37 +118,37 @@ def test_there_is_no_import_circle():
         graph[module] = {found for found in modules if any(w == found or w.startswith(f"{found}.") for w in wanted)}
     while graph:
         leaves = {module for module, wanted in graph.items() if not wanted & graph.keys() - {module}}
-        assert leaves, f"a circle among {sorted(graph)}"
+        assert leaves, f"circular imports among {sorted(graph)}"
         for leaf in leaves:
             del graph[leaf]
 
 
-@pytest.mark.parametrize("name", [name for name in INSIDE if HOUSE[room_of(name)] <= 2 and room_of(name) != "_net"])
-def test_words_and_protocol_do_no_io(name):
-    """Nothing below the shells but `_net` imports a socket, an event loop or a client."""
+@pytest.mark.parametrize("name", [name for name in INSIDE if LAYER_OF[part_of(name)] <= 2 and part_of(name) != "_net"])
+def test_models_and_protocol_do_no_io(name):
+    """Below the shells, only `_net` imports sockets, event loops or clients."""
     io = {"socket", "asyncio", "httpcore", "anyio", "threading", "urllib.request", "subprocess"}
 
     assert not {module.split(".")[0] for module in imports_of(name)} & io
     assert not re.search(r"httpx\.(Async)?Client\b", FILES[name].read_text("utf-8"))
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if room_of(name) in EDGE])
-def test_the_edge_uses_the_package_from_outside(name):
-    """The test kit and the command line import what every user can import, and a short list of shared helpers."""
-    rooms = {f".{room_of(name)}.", f".{BUILT_ON.get(room_of(name), room_of(name))}."}
+@pytest.mark.parametrize("name", [name for name in FILES if part_of(name) in EDGE])
+def test_edge_uses_the_public_api(name):
+    """The test kit and the command line only import public names, and a short list of shared helpers."""
+    parts = {f".{part_of(name)}.", f".{BUILT_ON.get(part_of(name), part_of(name))}."}
     inside = {
-        module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(tuple(rooms))
+        module[1:] for module in imports_of(name) if module.startswith(".") and not module.startswith(tuple(parts))
     }
 
     private = {
-        module for module in inside if any(part.startswith("_") and part != "__version__" for part in module.split("."))
+        module for module in inside if any(word.startswith("_") and word != "__version__" for word in module.split("."))
     }
     assert {module.removesuffix(".__version__") for module in private} <= SHARED_WITH_THE_EDGE
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if "page" not in name])
-def test_no_file_is_too_long(name):
-    """A file has 450 lines of code at most, docstrings and comments aside."""
+def test_files_are_short(name):
+    """A file has at most 450 lines of code, not counting docstrings and comments."""
     tree = ast.parse(FILES[name].read_text("utf-8"))
     lines = set()
     for node in ast.walk(tree):
@@ -169,8 +169,8 @@ def same_but_async(function, twin) -> None:
     assert f"`{function.__qualname__.removeprefix('FetchHive.')}`" in inspect.getdoc(twin)
 
 
-def test_an_editor_shows_the_values_of_the_defaults():
-    """The client's signature has the numbers themselves, and they are those of the settings."""
+def test_signature_shows_default_values():
+    """The client's signature contains the default values themselves, equal to those of the settings."""
     shown, meant = inspect.signature(FetchHive).parameters, inspect.signature(_config.read_config).parameters
 
     for name in shown.keys() & meant.keys():
@@ -182,8 +182,8 @@ RUNS += ["invoke_hive_agent", "invoke", "stream"]
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_twins_of_the_client_have_equal_signatures(name):
-    """The asyncio method takes the same arguments with the same defaults; its one line names its sibling."""
+def test_asyncio_methods_of_the_client_match(name):
+    """The asyncio method takes the same arguments with the same defaults; its docstring names its twin in one line."""
     same_but_async(getattr(FetchHive, name), getattr(FetchHive, f"a{name}"))
 
 
@@ -200,12 +200,12 @@ def classes_of_resources():
                     yield value
 
 
-NO_TWIN = {"conversation"}  # makes a value, and sends nothing
+NO_TWIN = {"conversation"}  # sends nothing
 
 
 @pytest.mark.parametrize("owner", [*classes_of_resources(), Namespaces], ids=lambda owner: owner.__name__)
-def test_twins_of_the_resources_have_equal_signatures(owner):
-    """Every public method has its twin with the same arguments; its one line names its sibling."""
+def test_asyncio_methods_of_the_resources_match(owner):
+    """Every public method has a twin with the same arguments; the twin's docstring names it in one line."""
     methods = {
         name: method
         for name, method in vars(owner).items()
@@ -219,8 +219,8 @@ def test_twins_of_the_resources_have_equal_signatures(owner):
         same_but_async(methods[name], methods[siblings[name]])
 
 
-def test_resources_are_described():
-    """Every class and method, and every keyword on the field of its TypedDict."""
+def test_resources_have_docstrings():
+    """Every class and method, and every field of a TypedDict of keyword arguments."""
     for owner in classes_of_resources():
         assert inspect.getdoc(owner), owner
         for name, method in vars(owner).items():
@@ -234,8 +234,8 @@ def test_resources_are_described():
                         assert isinstance(text, ast.Expr), f"{node.name}.{field.target.id}"
 
 
-def test_no_field_is_named_like_a_method_of_a_dict():
-    """`result.items` must go on being a method."""
+def test_fields_do_not_shadow_dict_methods():
+    """`result.items` must stay a method."""
     methods = {"items", "keys", "values", "get", "copy", "raw"}
 
     for name in fetch_hive_sdk.__all__:
@@ -255,16 +255,16 @@ def test_no_field_is_named_like_a_method_of_a_dict():
         ("__enter__", "__aenter__"),
     ],
 )
-def test_twins_of_the_streams_have_equal_signatures(name, twin):
-    """The asyncio stream has the methods of the blocking one; their one line names the sibling."""
+def test_asyncio_methods_of_the_streams_match(name, twin):
+    """The asyncio stream has the methods of the blocking one; the docstring names the twin in one line."""
     function, other = inspect.getattr_static(Stream, name), inspect.getattr_static(AsyncStream, twin)
     if isinstance(function, property):
         function, other = function.fget, other.fget
     same_but_async(function, other)
 
 
-def test_twins_of_the_shells_have_equal_functions():
-    """The shells have the same functions in the same order, described by the same words."""
+def test_asyncio_shell_matches_the_blocking_shell():
+    """The shells have the same functions in the same order, with the same docstrings."""
 
     def functions(module):
         own = [
@@ -275,8 +275,8 @@ def test_twins_of_the_shells_have_equal_functions():
     assert functions(_asyncio) == functions(_blocking)
 
 
-def test_all_names_are_sorted_and_complete():
-    """`__all__` is sorted, and has every public class of the errors and the models."""
+def test_all_is_sorted_and_complete():
+    """`__all__` is sorted, and contains every public class of the errors and the models."""
     names = fetch_hive_sdk.__all__
     assert names == sorted(names)
 
@@ -288,8 +288,8 @@ def test_all_names_are_sorted_and_complete():
     assert public - inside <= set(names)
 
 
-def test_importing_the_package_loads_nothing():
-    """`import fetch_hive_sdk` is free: httpx and Pydantic are loaded with the first name that needs them."""
+def test_importing_the_package_loads_no_dependencies():
+    """Only the first use of a name imports httpx and Pydantic."""
     code = """
         import sys
         import fetch_hive_sdk
@@ -302,8 +302,8 @@ def test_importing_the_package_loads_nothing():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_public_things_have_docstrings():
-    """Every public class and method says what it is for."""
+def test_public_names_have_docstrings():
+    """Every public class and method has a docstring."""
     for name in fetch_hive_sdk.__all__:
         value = getattr(fetch_hive_sdk, name)
         if not inspect.isclass(value):
@@ -318,8 +318,8 @@ def test_public_things_have_docstrings():
                 assert inspect.getdoc(member), f"{name}.{attribute}"
 
 
-def test_the_type_of_every_call_is_checked():
-    """Each method of the client and of its families has a line in `tests/typing`."""
+def test_every_call_is_type_checked():
+    """Each method of the client and of its resources has a line in `tests/typing`."""
     checked = "".join(path.read_text() for path in sorted((Path(__file__).parent / "typing").glob("*.py")))
     client = FetchHive("fhk_0123456789")
     families = ["requests", "delegations", "approvals", "agents", "agents.chats", "knowledge_bases"]

@@ -30,7 +30,7 @@ USAGE = {"type": "usage", "usage": {"total_tokens": 3}, "request_id": "req_1", "
 
 
 class Service:
-    """Answers from a list, one answer a request, and keeps the requests."""
+    """Answers requests from a list, and records them."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -44,8 +44,8 @@ class Service:
         return answer
 
 
-def test_a_call_is_one_post(drive):
-    """A call is a POST of the JSON body to the endpoint, with the key in its header."""
+def test_call_sends_one_post(drive):
+    """A call POSTs the JSON body to the endpoint, with the key in a header."""
     service = Service(httpx.Response(200, json=ANSWER))
     client = drive.client(service)
 
@@ -59,8 +59,8 @@ def test_a_call_is_one_post(drive):
     assert result.response == result["response"] == "Short."
 
 
-def test_a_stream_is_one_post(drive):
-    """A stream asks for events and yields them typed, in the order in which they come."""
+def test_stream_sends_one_post(drive):
+    """A stream requests events and yields them typed, in order."""
     service = Service(streamed(*sse(HELLO, WORLD, USAGE, "[DONE]")))
 
     events = drive.events(drive.client(service), deployment="d")
@@ -71,8 +71,8 @@ def test_a_stream_is_one_post(drive):
     assert [event.raw for event in events] == [HELLO, WORLD, USAGE]
 
 
-def test_nothing_is_sent_before_the_stream_is_used(drive):
-    """The arguments of a stream are validated at the call, the request waits for the first use."""
+def test_stream_is_sent_on_first_use(drive):
+    """The arguments are validated at the call; the request is sent on first use."""
     service = Service()
     client = drive.client(service)
 
@@ -85,8 +85,8 @@ def test_nothing_is_sent_before_the_stream_is_used(drive):
 
 
 @pytest.mark.parametrize("status", [408, 425, 429])
-def test_what_was_not_processed_is_sent_again(drive, status):
-    """A refusal that says that nothing was run is followed by another attempt."""
+def test_unprocessed_request_is_retried(drive, status):
+    """A status that rules out a run is retried."""
     refusal = httpx.Response(status, headers={"retry-after": "0"}, json={"error": "later"})
     service = Service(refusal, httpx.Response(200, json=ANSWER))
 
@@ -96,8 +96,8 @@ def test_what_was_not_processed_is_sent_again(drive, status):
     assert len(service.requests) == 2
 
 
-def test_retries_come_to_an_end(drive):
-    """After `max_retries` more attempts the error of the last one is raised, and counts them."""
+def test_retries_are_limited(drive):
+    """After `max_retries` retries the last error is raised, with the number of attempts."""
     service = Service(*[httpx.Response(429, headers={"retry-after": "0"}, json={"error": "later"}) for _ in range(3)])
 
     with pytest.raises(RateLimitError) as caught:
@@ -107,8 +107,8 @@ def test_retries_come_to_an_end(drive):
     assert not caught.value.maybe_processed
 
 
-def test_an_unknown_outcome_is_not_repeated(drive):
-    """A read timeout and a server's failure may be a paid run: the call ends with one request."""
+def test_unknown_outcome_is_not_retried(drive):
+    """After a read timeout or a server error the run may have been billed, so only one request is sent."""
     for answer, error_class in [
         (httpx.ReadTimeout("quiet"), APITimeoutError),
         (httpx.Response(500), InternalServerError),
@@ -122,8 +122,8 @@ def test_an_unknown_outcome_is_not_repeated(drive):
         assert len(service.requests) == 1
 
 
-def test_an_unknown_outcome_is_repeated_on_demand(drive, monkeypatch):
-    """Who passes `retry_unknown_outcome=True` gets another attempt, and maybe another bill."""
+def test_unknown_outcome_is_retried_with_the_option(drive, monkeypatch):
+    """`retry_unknown_outcome=True` retries, and may be billed again."""
     service = Service(httpx.Response(503), httpx.ReadError("reset"), httpx.Response(200, json=ANSWER))
     client = drive.client(service, retry_unknown_outcome=True)
     monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
@@ -134,8 +134,8 @@ def test_an_unknown_outcome_is_repeated_on_demand(drive, monkeypatch):
     assert len(service.requests) == 3
 
 
-def test_a_refused_stream_has_a_readable_body(drive):
-    """A stream that is refused raises like any call, its response read and its connection given back."""
+def test_refused_stream_raises_with_its_body(drive):
+    """A refused stream raises like a call, reads the response and releases the connection."""
     body = Pieces(b'{"error": "no such', b' key"}')
     service = Service(httpx.Response(401, headers={"content-type": "application/json"}, stream=body))
 
@@ -146,8 +146,8 @@ def test_a_refused_stream_has_a_readable_body(drive):
     assert body.is_closed
 
 
-def test_a_refusal_survives_its_body(drive):
-    """The status is told even if the body of the refusal breaks off."""
+def test_refusal_with_a_broken_body_keeps_its_status(drive):
+    """The status is reported even if the connection breaks during the body of the error."""
     body = Pieces(b'{"error": "no such', httpx.ReadError("reset"))
     service = Service(httpx.Response(401, stream=body))
 
@@ -158,8 +158,8 @@ def test_a_refusal_survives_its_body(drive):
     assert body.is_closed
 
 
-def test_a_broken_body_keeps_what_came(drive):
-    """An answer that breaks off has been paid for: what came of it and its request id are in the error."""
+def test_broken_body_keeps_received_bytes(drive):
+    """The run has been billed, so the error contains the received bytes and the request id."""
     service = Service(
         streamed(b'{"request_id": "req_7", "resp', httpx.ReadError("reset"), media_type="application/json")
     )
@@ -182,8 +182,8 @@ def test_a_broken_body_keeps_what_came(drive):
         ({"json": {"request_id": "req_1"}}, ResponseValidationError),
     ],
 )
-def test_a_false_answer_is_reported(drive, answer, error_class):
-    """A 2xx answer that is not what it promised raises, says that it was paid for, and keeps what came."""
+def test_undocumented_2xx_answer_is_an_error(drive, answer, error_class):
+    """The error reports that the run was billed, and keeps the body."""
     with pytest.raises(error_class) as caught:
         drive.invoke(drive.client(Service(httpx.Response(200, **answer))), deployment="d")
 
@@ -192,8 +192,8 @@ def test_a_false_answer_is_reported(drive, answer, error_class):
     assert caught.value.body is not None
 
 
-def test_a_stream_that_breaks_keeps_what_came(drive):
-    """The whole events come first, then the interruption, which has them too."""
+def test_broken_stream_keeps_received_events(drive):
+    """Complete events are yielded first; then the interruption is raised, with the events."""
     service = Service(streamed(*sse(HELLO, WORLD), httpx.ReadError("reset")))
     seen = []
 
@@ -207,16 +207,16 @@ def test_a_stream_that_breaks_keeps_what_came(drive):
     assert "authorization" not in caught.value.request.headers
 
 
-def test_a_stream_that_ends_too_early_is_interrupted(drive):
-    """The end of the body without usage, error or `[DONE]` is no end of the answer."""
+def test_stream_without_an_end_is_interrupted(drive):
+    """A body that ends without usage, error or `[DONE]` is incomplete."""
     with pytest.raises(StreamInterruptedError, match="ended before") as caught:
         drive.events(drive.client(Service(streamed(*sse(HELLO)))), deployment="d")
 
     assert caught.value.partial.text == "Hello"
 
 
-def test_a_stream_that_breaks_after_its_usage_is_whole(drive):
-    """After the last event nothing is missing, however the connection ends."""
+def test_stream_that_breaks_after_usage_is_complete(drive):
+    """After the last event nothing is missing, even if the connection breaks."""
     service = Service(streamed(*sse(HELLO, USAGE), httpx.ReadError("reset")))
 
     result = drive.collect(drive.client(service), deployment="d")
@@ -224,7 +224,7 @@ def test_a_stream_that_breaks_after_its_usage_is_whole(drive):
     assert result.response == "Hello"
 
 
-def test_a_broken_event_is_reported(drive):
+def test_malformed_event_is_an_error(drive):
     """An event that is not JSON raises after the events before it, and keeps them."""
     with pytest.raises(ResponseDecodeError) as caught:
         drive.events(drive.client(Service(streamed(*sse(HELLO, "{")))), deployment="d")
@@ -234,8 +234,8 @@ def test_a_broken_event_is_reported(drive):
     assert caught.value.body == b"{"
 
 
-def test_an_error_event_is_an_event_and_an_error(drive):
-    """Iterating yields an error event; text and collect raise it."""
+def test_error_event_is_yielded_or_raised(drive):
+    """Iterating yields an error event; `text()` and `collect()` raise it."""
     failure = {"type": "error", "error": "provider failed", "error_code": "provider_error"}
     pieces = sse(HELLO, failure, "[DONE]")
 
@@ -250,8 +250,8 @@ def test_an_error_event_is_an_event_and_an_error(drive):
         assert caught.value.partial.text == "Hello"
 
 
-def test_an_unknown_event_is_passed_on(drive):
-    """An event type from the future reaches the caller, word for word."""
+def test_unknown_event_is_passed_on(drive):
+    """An event of an unknown type reaches the caller unchanged."""
     tool = {"type": "tool_call", "tool": "search"}
 
     events = drive.events(drive.client(Service(streamed(*sse(tool, USAGE)))), deployment="d")
@@ -260,8 +260,8 @@ def test_an_unknown_event_is_passed_on(drive):
     assert events[0].raw == tool
 
 
-def test_json_for_a_stream_is_the_same_answer(drive):
-    """A service that answers a stream with JSON gives the same events, and the same collected answer."""
+def test_json_answer_to_a_stream_is_accepted(drive):
+    """A JSON response to a stream yields the same events and the same collected answer."""
     answer = {**ANSWER, "reasoning": "Hm.", "duration": 1.5, "stop_reason": "completed", "model": "m"}
 
     events = drive.events(drive.client(Service(httpx.Response(200, json=answer))), deployment="d")
@@ -271,8 +271,8 @@ def test_json_for_a_stream_is_the_same_answer(drive):
     assert result.raw == answer
 
 
-def test_a_page_for_a_stream_is_no_answer(drive):
-    """An HTML page in place of events is reported, its bytes kept."""
+def test_html_answer_to_a_stream_is_an_error(drive):
+    """The error keeps the body."""
     with pytest.raises(UnexpectedContentTypeError) as caught:
         drive.events(drive.client(Service(httpx.Response(200, html="<p>Hi</p>"))), deployment="d")
 
@@ -280,7 +280,7 @@ def test_a_page_for_a_stream_is_no_answer(drive):
 
 
 def test_nothing_is_read_after_done(drive):
-    """After `[DONE]` there are no events; an injected client's connection is closed, not read on."""
+    """Events after `[DONE]` are ignored; the connection of an injected client is closed."""
     body = Pieces(*sse(HELLO, USAGE, "[DONE]"), *sse(WORLD) * 5)
     service = Service(httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body))
 
@@ -291,8 +291,8 @@ def test_nothing_is_read_after_done(drive):
     assert body.is_closed
 
 
-def test_leaving_early_gives_the_connection_back(drive):
-    """`with`, and a plain loop that is left, close the response."""
+def test_leaving_a_stream_early_releases_the_connection(drive):
+    """Leaving `with`, or a plain loop, closes the response."""
     for verb in (lambda client: drive.leave(client, 1, deployment="d"), lambda c: drive.break_off(c, deployment="d")):
         body = Pieces(*sse(HELLO, WORLD, USAGE))
         service = Service(httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body))
@@ -304,7 +304,7 @@ def test_leaving_early_gives_the_connection_back(drive):
 
 
 def test_entering_sends_the_request(drive):
-    """On entering `with` the request has been answered, and a refusal is raised there."""
+    """Entering `with` waits for the response and raises its error."""
     body = Pieces(*sse(HELLO, USAGE))
     service = Service(httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=body))
 
@@ -316,8 +316,8 @@ def test_entering_sends_the_request(drive):
         drive.leave(drive.client(Service(httpx.Response(401))), 0, deployment="d")
 
 
-def test_a_redirect_is_an_error(drive):
-    """The body is sent nowhere else, whatever the injected client would do."""
+def test_redirect_is_an_error(drive):
+    """The body is not sent to another URL, even if the injected client follows redirects."""
     service = Service(httpx.Response(307, headers={"location": "https://elsewhere.test/"}))
     client = drive.client(service)
     injected = client._session.senders.http_client or client._session.senders.async_http_client
@@ -329,23 +329,23 @@ def test_a_redirect_is_an_error(drive):
     assert len(service.requests) == 1
 
 
-# --- Where the key may stand -----------------------------------------------------------------------------------------
+# --- Where the key may appear -----------------------------------------------------------------------------------------
 
 
 BROKEN_BODIES = {
     "broken JSON": ("application/json", {}, [b'{"response": "%s', b", "]),
-    "not as promised": ("application/json", {}, [b'{"text": "%s"}']),
+    "undocumented JSON": ("application/json", {}, [b'{"text": "%s"}']),
     "a list": ("application/json", {}, [b'["%s"]']),
-    "a page": ("text/html", {}, [b"<p>%s</p>"]),
-    "false gzip": ("application/json", {"content-encoding": "gzip"}, [b"%s"]),
-    "cut": ("application/json", {}, [b'{"response": "%s', httpx.ReadError("reset")]),
+    "HTML": ("text/html", {}, [b"<p>%s</p>"]),
+    "invalid gzip": ("application/json", {"content-encoding": "gzip"}, [b"%s"]),
+    "truncated": ("application/json", {}, [b'{"response": "%s', httpx.ReadError("reset")]),
     "too long": ("application/json", {}, [b"%s", *[b" " * 1024 * 1024] * 33]),
 }
 BROKEN_STREAMS = {
-    "a broken event": [b'data: {"response": "%s\n\n'],
-    "an event that is not as promised": [b'data: {"type": "response", "x": "%s"}\n\n'],
+    "malformed event": [b'data: {"response": "%s\n\n'],
+    "undocumented event": [b'data: {"type": "response", "x": "%s"}\n\n'],
     "a list": [b'data: ["%s"]\n\n'],
-    "half an event": [b'data: {"type": "response", "response": "%s'],
+    "truncated event": [b'data: {"type": "response", "response": "%s'],
     "reset": [b'data: {"type": "response"', b', "response": "%s', httpx.ReadError("reset")],
 }
 
@@ -360,8 +360,8 @@ def assert_shows_no_key(error):
 
 @pytest.mark.parametrize("method", ["invoke", "events", "collect"])
 @pytest.mark.parametrize("case", BROKEN_BODIES)
-def test_a_key_in_an_answer_is_in_no_variable_of_a_traceback(drive, case, method):
-    """What came is in the variables of the functions that read it: they are cleared before the error gets out."""
+def test_tracebacks_do_not_keep_a_key_in_an_answer(drive, case, method):
+    """Functions that parse a response clear their variables before the error leaves them."""
     media_type, headers, pieces = BROKEN_BODIES[case]
 
     def answer(request):
@@ -376,8 +376,8 @@ def test_a_key_in_an_answer_is_in_no_variable_of_a_traceback(drive, case, method
 
 @pytest.mark.parametrize("method", ["events", "collect", "text"])
 @pytest.mark.parametrize("case", BROKEN_STREAMS)
-def test_a_key_in_a_stream_is_in_no_variable_of_a_traceback(drive, case, method):
-    """Nor what came in the same piece."""
+def test_tracebacks_do_not_keep_a_key_in_a_stream(drive, case, method):
+    """Nor the rest of the same chunk."""
     with pytest.raises(FetchHiveError) as caught:
         getattr(drive, method)(drive.client(lambda _: streamed(*with_key(BROKEN_STREAMS[case]))), deployment="d")
 
@@ -390,8 +390,8 @@ def refuse_to_connect(_):
 
 @pytest.mark.parametrize("method", ["invoke", "collect"])
 @pytest.mark.parametrize("answer", [refuse_to_connect, lambda _: httpx.Response(200, json={"text": "?"})])
-def test_an_exception_that_the_caller_handles_is_left_alone(drive, answer, method):
-    """It becomes the context of ours, and is not ours to clean: neither its traceback and variables nor its text."""
+def test_exception_handled_by_the_caller_is_not_modified(drive, answer, method):
+    """It becomes the context of the new error. Its traceback, variables and message stay unchanged."""
     client = drive.client(answer, max_retries=0)
     mine = None
     try:

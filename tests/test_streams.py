@@ -1,4 +1,4 @@
-"""`PromptStream` and `AsyncPromptStream`, beyond what the shells' tests show."""
+"""`PromptStream` and `AsyncPromptStream`, beyond the tests of the shells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVENTS = [
 
 
 class Service:
-    """Answers every call with the same stream and keeps the bodies, to see whether they were closed."""
+    """Answers every call with the same stream, and records the bodies to check that they were closed."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = pieces or sse(*EVENTS, "[DONE]")
@@ -58,8 +58,8 @@ def service():
     return Service()
 
 
-def test_collect_gives_the_answer_of_a_plain_call(drive, service):
-    """The collected answer has the shape of an answer in one piece, its duration beside the usage."""
+def test_collect_returns_the_answer_of_a_plain_call(drive, service):
+    """The collected answer equals a plain answer, including its duration."""
     result = drive.collect(service.client(), deployment="d")
 
     assert result.raw == {
@@ -74,13 +74,13 @@ def test_collect_gives_the_answer_of_a_plain_call(drive, service):
     assert (result.response, result.duration, result.usage.total_tokens) == ("Hello world", 1.5, 3)
 
 
-def test_text_is_the_answer_alone(drive, service):
-    """`text()` gives the pieces of the answer, without reasoning and usage."""
+def test_text_yields_only_the_answer(drive, service):
+    """`text()` yields the answer without reasoning and usage."""
     assert drive.text(service.client(), deployment="d") == ["Hello", " world"]
 
 
-def test_a_stream_can_be_read_in_turns(service):
-    """What has been iterated over is part of what is collected, and seen in `partial`."""
+def test_stream_can_be_iterated_and_then_collected(service):
+    """Events that have been iterated over are in the collected answer and in `partial`."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     first = next(stream)
@@ -100,8 +100,8 @@ def test_a_stream_can_be_read_in_turns(service):
             again(stream)
 
 
-async def test_an_asyncio_stream_can_be_read_in_turns(service):
-    """The twin does the same."""
+async def test_asyncio_stream_can_be_iterated_and_then_collected(service):
+    """The asyncio twin does the same."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
 
     first = await stream.__anext__()
@@ -113,8 +113,8 @@ async def test_an_asyncio_stream_can_be_read_in_turns(service):
     assert result.response == "Hello world"
 
 
-def test_a_closed_stream_is_no_answer(service):
-    """Collecting a stream that was closed before its end is an error, not a short answer."""
+def test_collecting_a_closed_stream_is_an_error(service):
+    """It must not return a truncated answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
     next(stream)
     stream.close()
@@ -125,8 +125,8 @@ def test_a_closed_stream_is_no_answer(service):
     assert caught.value.partial.reasoning == "Hm."
 
 
-async def test_a_closed_asyncio_stream_is_no_answer(service):
-    """The twin does the same."""
+async def test_collecting_a_closed_asyncio_stream_is_an_error(service):
+    """The asyncio twin does the same."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
     await stream.__anext__()
     await stream.aclose()
@@ -135,8 +135,8 @@ async def test_a_closed_asyncio_stream_is_no_answer(service):
         await stream.collect()
 
 
-async def test_a_stream_that_is_closed_unused_sends_nothing(service):
-    """Closing comes before the request: there is none, and no bill."""
+async def test_closing_an_unused_stream_sends_nothing(service):
+    """The request is not sent, so nothing is billed."""
     client = service.client()
     stream = client.invoke_prompt_stream(deployment="d")
     twin = client.ainvoke_prompt_stream(deployment="d")
@@ -153,8 +153,8 @@ async def test_a_stream_that_is_closed_unused_sends_nothing(service):
     assert not caught_twin.value.maybe_processed
 
 
-def test_a_failed_stream_stays_failed():
-    """`text()` and `collect()` raise what the service sent, however often; the events are gone."""
+def test_failed_stream_stays_failed():
+    """`text()` and `collect()` raise the error of the service each time; iterating yields no more events."""
     service = Service(*sse(EVENTS[1], {"type": "error", "error": {"message": "busy"}}))
     stream = service.client().invoke_prompt_stream(deployment="d")
 
@@ -170,8 +170,8 @@ def test_a_failed_stream_stays_failed():
     assert (caught.value.request_id, caught.value.attempts) == ("req_1", 1)
 
 
-async def test_a_consumed_stream_has_its_correlation_id(service):
-    """As every error of a call."""
+async def test_consumed_stream_error_has_the_correlation_id(service):
+    """As every error of a call does."""
     client = service.client().with_options(correlate=True)
     stream, twin = client.invoke_prompt_stream(deployment="d"), client.ainvoke_prompt_stream(deployment="d")
     list(stream)
@@ -186,8 +186,8 @@ async def test_a_consumed_stream_has_its_correlation_id(service):
     assert caught_by_twin.value.correlation_id
 
 
-async def test_a_failed_asyncio_stream_stays_failed():
-    """The twin does the same."""
+async def test_failed_asyncio_stream_stays_failed():
+    """The asyncio twin does the same."""
     service = Service(*sse(EVENTS[1], {"type": "error", "error": {"message": "busy"}}))
     stream = service.client().ainvoke_prompt_stream(deployment="d")
 
@@ -204,8 +204,8 @@ async def test_a_failed_asyncio_stream_stays_failed():
     assert repr(stream) == "<AsyncPromptStream of d, failed>"
 
 
-def test_an_iteration_goes_on_where_another_stopped(service):
-    """Over text, over events, over text again; only what has come to its end is gone."""
+def test_iteration_continues_where_another_stopped(service):
+    """Between text and events; only a completed stream is consumed."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     for piece in stream.text():
@@ -221,8 +221,8 @@ def test_an_iteration_goes_on_where_another_stopped(service):
     assert stream.collect().response == "Hello world"
 
 
-async def test_an_asyncio_iteration_goes_on_where_another_stopped(service):
-    """The twin does the same, where the first iteration is closed, as asyncio wants it."""
+async def test_asyncio_iteration_continues_where_another_stopped(service):
+    """The asyncio twin does the same. Its first iteration is closed explicitly."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
 
     first = await stream.__anext__()
@@ -238,8 +238,8 @@ async def test_an_asyncio_iteration_goes_on_where_another_stopped(service):
     assert (await stream.collect()).response == "Hello world"
 
 
-def test_a_stream_that_broke_off_says_so_again():
-    """What it ended with is raised again, and shown."""
+def test_interrupted_stream_raises_its_error_again():
+    """The repr shows the error."""
     service = Service(*sse(EVENTS[1]), httpx.ReadError("reset"))
     stream = service.client().invoke_prompt_stream(deployment="d")
 
@@ -250,8 +250,8 @@ def test_a_stream_that_broke_off_says_so_again():
     assert repr(stream) == "<PromptStream of d, ended by StreamInterruptedError>"
 
 
-def test_a_refused_stream_stays_refused():
-    """What a stream ended with is what everybody is told who comes later."""
+def test_refused_stream_stays_refused():
+    """Every later use raises the error that ended the stream."""
     fake = httpx.MockTransport(lambda request: httpx.Response(404, json={"error": "no such deployment"}))
     stream = FetchHive(KEY, http_client=httpx.Client(transport=fake)).invoke_prompt_stream(deployment="d")
 
@@ -261,8 +261,8 @@ def test_a_refused_stream_stays_refused():
         assert not caught.value.maybe_processed
 
 
-def test_a_stream_belongs_to_its_loop(service):
-    """A stream begun in one event loop ends with it, and the next is told so."""
+def test_stream_belongs_to_its_event_loop(service):
+    """Using a stream in another event loop raises an error."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
     asyncio.run(stream.__anext__())
 
@@ -273,8 +273,8 @@ def test_a_stream_belongs_to_its_loop(service):
         asyncio.run(rest())
 
 
-async def test_requests_read_their_inputs_when_they_are_made():
-    """What the caller does to the inputs between making a request and sending it changes nothing."""
+async def test_request_copies_its_inputs():
+    """Changing the inputs between creating and sending a request has no effect."""
     seen = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -292,8 +292,8 @@ async def test_requests_read_their_inputs_when_they_are_made():
     assert sorted(seen) == [0, 1, 2]
 
 
-def test_entering_twice_sends_once(service):
-    """A stream that was left is over, and says so: it must not look like an empty answer."""
+def test_entering_a_stream_twice_sends_once(service):
+    """Entering a closed stream again raises an error instead of yielding an empty answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     with stream:
@@ -305,7 +305,7 @@ def test_entering_twice_sends_once(service):
 
 
 async def test_entering_an_asyncio_stream_twice_sends_once(service):
-    """The twin does the same."""
+    """The asyncio twin does the same."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
 
     async with stream:
@@ -317,8 +317,8 @@ async def test_entering_an_asyncio_stream_twice_sends_once(service):
     assert len(service.bodies) == 1
 
 
-def test_a_dropped_stream_closes_its_connection(service):
-    """A stream that nobody holds any more is closed at once, by counting references, not by the collector."""
+def test_unreferenced_stream_closes_its_connection(service):
+    """Reference counting closes it at once, without the garbage collector."""
     gc.disable()
     try:
         stream = service.client().invoke_prompt_stream(deployment="d")
@@ -333,8 +333,8 @@ def test_a_dropped_stream_closes_its_connection(service):
         gc.enable()
 
 
-def test_a_dropped_asyncio_stream_closes_its_connection(service):
-    """The event loop closes a stream that nobody holds any more; at its end at the latest."""
+def test_unreferenced_asyncio_stream_closes_its_connection(service):
+    """The event loop closes it, at the latest when the loop ends."""
 
     async def main() -> None:
         async for _ in service.client().ainvoke_prompt_stream(deployment="d").text():
@@ -346,7 +346,7 @@ def test_a_dropped_asyncio_stream_closes_its_connection(service):
 
 
 def test_an_exception_in_the_loop_closes_the_connection(drive, service):
-    """An exception of the caller's leaves the loop, and `with` closes the stream."""
+    """An exception in the caller's loop leaves `with`, which closes the stream."""
     with pytest.raises(ZeroDivisionError):
         fail_in_with(drive, service.client())
 
@@ -367,8 +367,8 @@ def fail_in_with(drive, client):
     asyncio.run(main())
 
 
-def test_the_twins_have_the_same_methods():
-    """What one stream has, the other has: close and aclose, and the dunder methods in their asyncio form."""
+def test_asyncio_stream_has_the_same_methods():
+    """With `aclose` for `close`, and the asyncio forms of the dunder methods."""
     renamed = {"aclose": "close", "__aiter__": "__iter__", "__anext__": "__next__", "__aenter__": "__enter__"}
     renamed["__aexit__"] = "__exit__"
 
@@ -378,8 +378,8 @@ def test_the_twins_have_the_same_methods():
     assert methods(AsyncPromptStream) == methods(PromptStream)
 
 
-def test_a_stream_shows_what_it_is_and_how_far_it_is(service):
-    """Its deployment and its state; nothing of the answer."""
+def test_repr_of_a_stream_shows_deployment_and_state(service):
+    """It shows nothing of the answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     states = [repr(stream)]
@@ -399,8 +399,8 @@ def test_a_stream_shows_what_it_is_and_how_far_it_is(service):
     ]
 
 
-async def test_an_asyncio_stream_is_consumed_once(service):
-    """Its answer can be collected again; iterating again is an error, and not an empty answer."""
+async def test_asyncio_stream_is_consumed_once(service):
+    """Its answer can be collected again; iterating again is an error."""
     stream = service.client().ainvoke_prompt_stream(deployment="d")
 
     result = await stream.collect()

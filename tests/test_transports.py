@@ -1,8 +1,9 @@
-"""The private attributes of httpx and httpcore that we use: they are there, in the oldest and the newest versions."""
+"""The private attributes of httpx and httpcore that this SDK uses exist in the oldest and newest supported versions."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import httpcore
 import httpx
@@ -18,8 +19,8 @@ def request_to(url: str) -> httpx.Request:
 
 
 @pytest.mark.parametrize(("rest", "clean"), [(b"", True), (b"x", False)])
-def test_sees_what_the_parser_holds(rest, clean):
-    """A connection is clean if its parser has no bytes left, and not for want of knowing."""
+def test_unread_bytes_in_the_parser_are_detected(rest, clean):
+    """A connection is clean if its parser is known to have no bytes left."""
     with FaultServer(Fault(answer({}) + rest)) as server:
         transport = Transport(Routes().find(httpx.URL(server.url)))
         response = transport.handle_request(request_to(server.url))
@@ -32,8 +33,8 @@ def test_sees_what_the_parser_holds(rest, clean):
 
 
 @pytest.mark.parametrize(("rest", "clean"), [(b"", True), (b"x", False)])
-def test_sees_what_the_parser_of_asyncio_holds(rest, clean):
-    """The twin does the same."""
+def test_unread_bytes_in_the_asyncio_parser_are_detected(rest, clean):
+    """The asyncio twin does the same."""
 
     async def main() -> bool:
         transport = AsyncTransport(Routes().find(httpx.URL(server.url)))
@@ -48,8 +49,8 @@ def test_sees_what_the_parser_of_asyncio_holds(rest, clean):
         assert asyncio.run(main()) is clean
 
 
-def test_what_cannot_be_seen_is_not_clean():
-    """Where a version has no such attribute, connections are closed, and no bytes are taken for an answer."""
+def test_connection_with_an_unknown_parser_is_not_clean():
+    """If a version lacks the attribute, connections are closed: leftover bytes must not be parsed as an answer."""
 
     class Unknown:
         def is_idle(self) -> bool:
@@ -58,11 +59,23 @@ def test_what_cannot_be_seen_is_not_clean():
     assert not _is_clean(Unknown())
 
 
-def test_transports_are_those_that_are_patched():
-    """What replaces `handle_request` of httpx's transports replaces it in ours."""
+def test_patched_transports_are_used():
+    """Mocks that replace `handle_request` of httpx's transports also apply to this SDK."""
     assert Transport.handle_request is httpx.HTTPTransport.handle_request
     assert AsyncTransport.handle_async_request is httpx.AsyncHTTPTransport.handle_async_request
     with FaultServer(Fault(answer({}))) as server:
         transport = Transport(Routes().find(httpx.URL(server.url)))
         assert isinstance(transport._pool, httpcore.HTTPConnection)
         transport.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_pools_for_proxies_take_no_lock(monkeypatch, scheme):
+    """The lock that is taken away is one that httpcore's pools have, and use."""
+    if scheme == "socks5":
+        pytest.importorskip("socksio")
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:9")
+    transport = Transport(Routes().find(httpx.URL("https://hive.test")))
+
+    assert isinstance(transport._pool._optional_thread_lock, nullcontext)
+    assert hasattr(httpcore.ConnectionPool()._optional_thread_lock, "__enter__")

@@ -1,4 +1,4 @@
-"""The vendor's names: each recorded request of its package 0.4.1 is what ours sends for the same call."""
+"""The vendor's names: each call sends the request recorded from the vendor's package 0.4.1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWERS = {
 
 
 def send(call: dict[str, object]) -> tuple[httpx.Request, object]:
-    """Make a recorded call with our client."""
+    """Repeat a recorded call with `FetchHive`."""
     sent = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -54,8 +54,8 @@ def send(call: dict[str, object]) -> tuple[httpx.Request, object]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=[f"{n}-{call['call']}" for n, call in enumerate(CALLS)])
-def test_sends_what_the_vendors_package_sends(call):
-    """The same method, path, query and JSON: nulls and unknown fields included."""
+def test_requests_equal_those_of_the_vendors_package(call):
+    """The method, path, query and JSON are the same, including nulls and unknown fields."""
     request, result = send(call)
 
     assert (request.method, str(request.url.raw_path, "ascii")) == (call["method"], call["path"])
@@ -66,8 +66,8 @@ def test_sends_what_the_vendors_package_sends(call):
         assert result["agents"][0]["name"] == "Bees"
 
 
-def test_all_of_the_vendors_methods_are_recorded():
-    """It has 38."""
+def test_all_methods_of_the_vendors_package_are_recorded():
+    """The vendor's package has 38 methods."""
     names = {call["call"] for call in CALLS}
 
     assert len(names) == 38
@@ -75,8 +75,8 @@ def test_all_of_the_vendors_methods_are_recorded():
 
 
 @pytest.mark.parametrize("name", sorted({call["call"] for call in CALLS}))
-def test_arguments_have_the_vendors_names_and_places(name):
-    """What was recorded by keyword can be passed to ours; what is ours alone is keyword-only."""
+def test_arguments_have_the_vendors_names_and_positions(name):
+    """Recorded arguments can be passed by keyword; additional ones are keyword-only."""
     parameters = inspect.signature(getattr(FetchHive, name)).parameters
     named = {key for call in CALLS if call["call"] == name for key in call["kwargs"]}
 
@@ -87,8 +87,8 @@ def test_arguments_have_the_vendors_names_and_places(name):
 
 
 @pytest.mark.parametrize("id_", ["", ".", "..", " "])
-def test_ids_that_lead_elsewhere_are_refused(id_):
-    """The vendor's package deletes at the collection's address."""
+def test_ids_that_change_the_path_are_rejected(id_):
+    """With such an id, the vendor's package sends the DELETE to the collection."""
     sent = []
     ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(sent.append)))
 
@@ -101,14 +101,14 @@ def test_ids_that_lead_elsewhere_are_refused(id_):
     assert sent == []
 
 
-def test_ids_are_one_segment():
-    """A thread is named by the caller, and may have any character."""
+def test_ids_are_percent_encoded():
+    """Callers choose thread ids, so they may contain any character."""
     request, _ = send({"call": "list_thread_delegations", "args": ["../a/b?c#d é"], "kwargs": {}})
 
     assert request.url.raw_path == b"/v1/agent/threads/..%2Fa%2Fb%3Fc%23d%20%C3%A9/delegations"
 
 
-def test_an_empty_answer_reads_like_an_empty_dict():
+def test_empty_answer_behaves_like_an_empty_dict():
     """As in the vendor's package."""
     transport = httpx.MockTransport(lambda _: httpx.Response(204))
     ours = FetchHive(KEY, http_client=httpx.Client(transport=transport))
@@ -130,12 +130,12 @@ def test_an_empty_answer_reads_like_an_empty_dict():
         ("update_knowledge_base_item", ["ws", "kb", "it"]),
     ],
 )
-def test_a_body_that_is_not_a_mapping_is_refused(name, args, fields):
-    """Nothing is sent, and no value is quoted."""
+def test_body_that_is_not_a_mapping_is_rejected(name, args, fields):
+    """Nothing is sent, and the error does not quote the values."""
     sent = []
     ours = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(sent.append)))
 
-    with pytest.raises(ValueError, match="must be a mapping of the fields") as caught:
+    with pytest.raises(ValueError, match="must be a mapping of field names") as caught:
         getattr(ours, name)(*args, fields)
 
     assert "secret" not in str(caught.value)
@@ -153,8 +153,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_bare_list_reads_like_the_dict_that_is_documented(name):
-    """Code that reads `["agents"]` goes on working."""
+def test_bare_list_behaves_like_the_documented_dict(name):
+    """Code that reads `["agents"]` keeps working."""
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=[{"id": "a"}]))
     ours = FetchHive(KEY, http_client=httpx.Client(transport=transport))
     asked = next(call for call in CALLS if call["call"] == name)
@@ -162,8 +162,8 @@ def test_a_bare_list_reads_like_the_dict_that_is_documented(name):
     assert getattr(ours, name)(*asked["args"], **asked["kwargs"]) == {LISTS[name]: [{"id": "a"}]}
 
 
-def test_the_workspace_of_a_call_wins():
-    """Over that of the client."""
+def test_workspace_id_of_a_call_overrides_the_client():
+    """The `workspace_id` argument takes precedence over the client's setting."""
     sent = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -184,8 +184,8 @@ BODY = (
 
 
 @pytest.mark.parametrize("is_read", [True, False])
-def test_events_of_a_response_of_httpx(is_read):
-    """All forms of the WHATWG text are read, until `[DONE]`."""
+def test_iter_sse_parses_events(is_read):
+    """All syntax of the WHATWG specification is parsed, until `[DONE]`."""
     response = streamed(*[BODY[n : n + 7] for n in range(0, len(BODY), 7)])
     if is_read:
         response.read()
@@ -193,8 +193,8 @@ def test_events_of_a_response_of_httpx(is_read):
     assert list(iter_sse(response)) == [{"type": "response", "response": "a"}, {"n": 2}]
 
 
-def test_events_of_a_response_of_asyncio():
-    """The twin reads the same."""
+def test_aiter_sse_parses_events():
+    """The asyncio twin parses the same events."""
 
     async def main() -> list[object]:
         return [event async for event in aiter_sse(streamed(BODY))]
@@ -202,7 +202,7 @@ def test_events_of_a_response_of_asyncio():
     assert asyncio.run(main()) == [{"type": "response", "response": "a"}, {"n": 2}]
 
 
-def test_the_vendors_modules_are_there():
+def test_vendor_modules_can_be_imported():
     """Code that imports from them runs unchanged."""
     assert client.DEFAULT_BASE_URL == "https://api.fetchhive.com/v1"
     assert client.Metadata is not None

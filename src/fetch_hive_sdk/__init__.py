@@ -6,7 +6,7 @@
     result = client.invoke_prompt(deployment="summarise", inputs={"text": "..."})
     print(result.response)
 
-Importing the package is free; a name is loaded when it is asked for.
+Importing the package is cheap: its modules are loaded on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -404,7 +404,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         for home, names in _HOMES.items():
             if name in names:
-                from importlib import import_module  # noqa: PLC0415 - not needed before the first name is asked for
+                from importlib import import_module  # noqa: PLC0415 - only needed on first use of a name
 
                 value = getattr(import_module(f".{home}", __name__), name)
                 globals()[name] = value

@@ -1,3 +1,3 @@
-"""The version, in the one place that the package, its metadata and its User-Agent read it from."""
+"""The version: the only source for the package, its metadata and its User-Agent."""
 
 __version__ = "1.1.0.dev0"

@@ -1,7 +1,7 @@
-"""Signed callbacks, verified and read: `Webhook`. Uses no client, and no network.
+"""Verification and parsing of signed callbacks: `Webhook`. Performs no I/O.
 
-The documentation names the header and the method, HMAC-SHA256, and nothing more. This was not checked against a live
-delivery. It fails closed: a callback that is signed in another way is refused.
+The API documentation only specifies the header and the algorithm, HMAC-SHA256. This module was not tested against the
+live service. It fails closed: a callback signed in any other way is rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADER = "X-Fetch-Hive-Signature"
-"""The header that has the signature."""
+"""The header with the signature."""
 
 _EVENTS: dict[str, type[CallbackEvent]] = {
     "agent.completed": AgentCompleted,
@@ -33,16 +33,18 @@ _PREFIXES = ("sha256=", "v1=")
 
 
 class Webhook:
-    """Verifies and reads the callbacks that are signed with one secret.
+    """Verifies and parses callbacks that are signed with one secret.
 
-    The documentation names the header `X-Fetch-Hive-Signature` and HMAC-SHA256, and nothing more. This takes the raw
-    body as what is signed, and the signature as hex or Base64, with or without `sha256=`. It was not checked against a
-    live delivery. It fails closed: a callback that is signed in another way is refused.
+    The API documentation only specifies the header, `X-Fetch-Hive-Signature`, and the algorithm, HMAC-SHA256. This
+    class assumes that the raw body is signed, and accepts the signature as hex or Base64, with or without the prefix
+    `sha256=`. It was not tested against the live service. It fails closed: a callback signed in any other way is
+    rejected.
 
     Args:
-        secret: The webhook's secret: of the dashboard, or the `webhook_secret` of `WorkflowAccepted` or
+        secret: The webhook secret, from the dashboard or from `webhook_secret` of `WorkflowAccepted` or
             `HiveAgentAccepted`.
-        signed: Returns the bytes that are signed, given the body and the headers, should it not be the body alone.
+        signed: A function that takes the body and the headers and returns the signed bytes. The default returns the
+            body.
 
     Raises:
         ConfigurationError: The secret is empty.
@@ -67,19 +69,20 @@ class Webhook:
         self._signed = signed
 
     def unwrap(self, body: bytes, headers: Mapping[str, str]) -> CallbackEvent:
-        """Verify a callback and read it.
+        """Verify a callback and parse it.
 
         Args:
-            body: The body, as the bytes that came: JSON that was read and written again is signed no more.
-            headers: The headers, in any spelling.
+            body: The raw body, as bytes. JSON that was parsed and serialised again does not match the signature.
+            headers: The headers. Their names are case-insensitive.
 
         Returns:
-            The event: `AgentCompleted`, `AgentFailed`, `DelegationCompleted`, or `UnknownCallback` with all in `raw`.
+            The event: an `AgentCompleted`, `AgentFailed` or `DelegationCompleted`. Any other is an `UnknownCallback`,
+            with its content in `raw`.
 
         Raises:
-            SignatureError: It is not signed with the secret.
-            TypeError: The body is not bytes.
-            ResponseError: It is signed, but not a JSON object.
+            SignatureError: The callback is not signed with the secret.
+            TypeError: `body` is not bytes.
+            ResponseError: The signature is valid, but the body is not a JSON object.
 
         """
         self.verify(body, headers)
@@ -91,34 +94,34 @@ class Webhook:
         """Verify a callback.
 
         Args:
-            body: The body, as the bytes that came.
-            headers: The headers, in any spelling.
+            body: The raw body, as bytes.
+            headers: The headers. Their names are case-insensitive.
 
         Raises:
-            SignatureError: It is not signed with the secret.
-            TypeError: The body is not bytes.
+            SignatureError: The callback is not signed with the secret.
+            TypeError: `body` is not bytes.
 
         """
         if not isinstance(cast("object", body), (bytes, bytearray, memoryview)):
-            raise TypeError("body must be the bytes that came: a text or a dict is not what was signed")
+            raise TypeError("body must be the raw bytes of the request: a string or a dict is not what was signed")
         given = [value for name, value in headers.items() if name.lower() == HEADER.lower()]
         if len(given) != 1 or not isinstance(cast("object", given[0]), str):
-            raise SignatureError(f"the callback has no {HEADER} header, or several")
+            raise SignatureError(f"the callback must have exactly one {HEADER} header")
         claims = _digests_in(given[0])
         message = self._signed(bytes(body), headers)
-        # All of them, so that the time tells nothing.
+        # Compares all pairs, so that the time taken reveals nothing.
         matches = [hmac.compare_digest(digest, claim) for digest in self._digests(message) for claim in claims]
         if not any(matches):
-            raise SignatureError("the callback is not signed with this secret: it may be of someone else")
+            raise SignatureError("the callback is not signed with this secret: reject it, or check the secret")
 
     def sign(self, body: bytes) -> dict[str, str]:
-        """Return the header that signs a body, for your tests.
+        """Return the signature header for a body, for use in tests.
 
         Args:
             body: The body.
 
         Returns:
-            The header, to be sent along.
+            The header, as a dict.
 
         """
         return {HEADER: self._digests(self._signed(body, {}))[0].hex()}
@@ -131,7 +134,7 @@ class Webhook:
         return "Webhook(***)"
 
     def __reduce__(self) -> str:
-        raise TypeError("a Webhook is not pickled: its secret would be, too")
+        raise TypeError("a Webhook cannot be pickled, because the pickle would contain its secret")
 
     def __copy__(self) -> Webhook:
         return self
@@ -141,10 +144,10 @@ class Webhook:
 
 
 def _keys_of(secret: Union[str, SecretStr]) -> list[bytes]:
-    """Return the keys that a secret may stand for: its text, and what follows `whsec_` as Base64."""
+    """Return the possible keys of a secret: the string itself, and the Base64 data after `whsec_`."""
     text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
     if not isinstance(cast("object", text), str) or not text.strip():
-        raise ConfigurationError("secret must be a string that is not empty")
+        raise ConfigurationError("secret must be a non-empty string: copy it from the dashboard")
     text = text.strip()
     keys = [text.encode()]
     if text.startswith("whsec_"):
@@ -154,7 +157,7 @@ def _keys_of(secret: Union[str, SecretStr]) -> list[bytes]:
 
 
 def _digests_in(header: str) -> list[bytes]:
-    """Return the digests that a header may stand for."""
+    """Return the possible digests in a header: its value read as hex and as Base64."""
     text = header.strip()
     for prefix in _PREFIXES:
         if text.lower().startswith(prefix):
@@ -171,7 +174,7 @@ def _hex(text: str) -> bytes:
 
 
 def _base64(text: str) -> bytes:
-    # With or without padding, and in the alphabet of URLs, too.
+    # With or without padding, in the standard or the URL-safe alphabet.
     standard = text.replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)

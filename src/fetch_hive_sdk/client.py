@@ -1,4 +1,4 @@
-"""`FetchHive`, the client: its settings and its lifetime. The runs are in `runs.py`."""
+"""The client, `FetchHive`: its settings and lifetime. The methods that start runs are in `runs.py`."""
 
 from __future__ import annotations
 
@@ -31,41 +31,43 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_BASE_URL", "FetchHive", "Metadata"]
 
 Metadata = Mapping[str, MetadataValue]
-"""What `metadata` may be: the vendor's name for it."""
+"""The type of `metadata`, under the name that the vendor's package uses."""
 
 
 class FetchHive(Namespaces, VendorNames):
     """A client of the Fetch Hive API.
 
-    Make one and use it everywhere: from many threads, from event loops one after the other or at once, and after a
-    fork. It opens connections when they are needed and uses them again. Nothing has to be closed for a program to end
-    cleanly; `close`, `aclose`, `with` and `async with` close the connections earlier.
+    Create one client and share it: it works across threads, event loops and forks. Connections are opened on first use
+    and reused. A program may exit without closing the client; `close`, `aclose`, `with` and `async with` close the
+    connections earlier.
 
     Args:
-        api_key: The workspace's API key; None for the environment's `FETCH_HIVE_API_KEY`.
-        base_url: Where the API is; None for the environment's `FETCH_HIVE_BASE_URL`, else the service itself. Plain
-            `http://` only for this machine, unless `allow_http`.
-        timeout: Seconds for a whole call, attempts and waits included, of which connecting takes 10 at most. For a
-            stream: until its answer begins, and then for each silence. An `httpx.Timeout` limits each step and not
-            the whole. None for no limit.
-        idle_timeout: Seconds between two events of a stream; None for as long as bytes arrive, comments included.
-        max_retries: How many times a call is repeated at most, and only while no run can have been started.
-        retry_unknown_outcome: Whether to repeat calls that may have been processed, too. Each may be billed again.
-        prompt_path: The endpoint of prompts; `/invoke` for accounts on the older one.
-        allow_http: Whether the key may be sent over plain http to other machines.
-        http_client: An `httpx.Client` or `httpx2.Client` to send blocking calls with, such as for a proxy of your own.
-            It is used as it is and never closed.
-        async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` to send asyncio calls with, likewise.
-        default_headers: Headers to send with every call, for a gateway of yours. Not those that the client sets
-            itself, such as `Authorization`. They travel in a pickle of the client.
-        observers: What is to be told of every call: see `fetch_hive_sdk.telemetry`. They travel in a pickle, too.
-        workspace_id: The workspace whose agents, knowledge bases, files and approvals are managed; None for the
-            environment's `FETCH_HIVE_WORKSPACE_ID`. Runs need none.
-        correlate: Whether to put a random id into the metadata of every run, by which the logs find it even if its
-            request id was lost. Errors have it as `correlation_id`.
+        api_key: The workspace's API key; None reads the environment variable `FETCH_HIVE_API_KEY`.
+        base_url: The base URL of the API; None reads the environment variable `FETCH_HIVE_BASE_URL`, and falls back to
+            the production service. Must be `https://`, except for this machine or with `allow_http`.
+        timeout: Seconds for a whole call, including retries and the waits between them; connecting may take 10 seconds
+            at most. For a stream: seconds until the answer begins, and then between two chunks. An `httpx.Timeout`
+            limits each step instead of the whole call. None means no limit.
+        idle_timeout: Maximum seconds between two events of a stream. None means no limit while bytes arrive, even if
+            they are only keep-alive comments.
+        max_retries: The maximum number of retries. A call is only retried if it cannot have started a run.
+        retry_unknown_outcome: Whether to also retry calls that may have been processed. Each retry may be billed again.
+        prompt_path: The path of the endpoint that runs prompts. Use `/invoke` for accounts on the older endpoint.
+        allow_http: Whether the API key may be sent to other machines over unencrypted HTTP.
+        http_client: An `httpx.Client` or `httpx2.Client` that sends the blocking calls, such as to use your own proxy.
+            The SDK neither configures nor closes it.
+        async_http_client: An `httpx.AsyncClient` or `httpx2.AsyncClient` that sends the asyncio calls. The SDK
+            neither configures nor closes it.
+        default_headers: Headers to send with every call, such as for your gateway. Headers that the client sets itself,
+            such as `Authorization`, are not allowed. Pickling the client includes them.
+        observers: Observers to notify of every call: see `fetch_hive_sdk.telemetry`. Pickling the client includes them.
+        workspace_id: The workspace whose agents, knowledge bases, files and approvals are managed; None reads the
+            environment variable `FETCH_HIVE_WORKSPACE_ID`. Not needed for runs.
+        correlate: Whether to add a random id to the metadata of every run, so that you can find the run in the logs
+            even if its request id was lost. Errors have it as `correlation_id`.
 
     Raises:
-        ConfigurationError: There is no key, or a setting cannot work. A ValueError.
+        ConfigurationError: The API key is missing, or a setting is invalid. A subclass of ValueError.
 
     Example:
         ```python
@@ -111,8 +113,8 @@ class FetchHive(Namespaces, VendorNames):
             _check_clients(http_client, async_http_client)
             self._session = Session(config, Senders(http_client, async_http_client))
             self._session.senders.load()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
-            # A crash report shows the variables of all frames: none of ours that it can see knows the key.
+        except Exception as error:  # noqa: BLE001 - no exception may carry the API key
+            # Crash reports show the local variables of every frame, so the key is removed from this one.
             del api_key, default_headers
             raise error.with_traceback(None) from error.__cause__
 
@@ -132,27 +134,27 @@ class FetchHive(Namespaces, VendorNames):
         workspace_id: Union[str, uuid.UUID, None] = None,
         correlate: Optional[bool] = None,
     ) -> FetchHive:
-        """Return a client with other settings that shares the connections of this one.
+        """Return a client with different settings that shares the connections of this client.
 
         Args:
-            api_key: As for `FetchHive`. None, here and below: as this client has it.
+            api_key: As for `FetchHive`. None, here and below, keeps the setting of this client.
             base_url: As for `FetchHive`.
-            timeout: As for `FetchHive`; `httpx.Timeout(None)` takes the limit away.
-            idle_timeout: As for `FetchHive`; `math.inf` takes the limit away.
+            timeout: As for `FetchHive`; `httpx.Timeout(None)` removes the limit.
+            idle_timeout: As for `FetchHive`; `math.inf` removes the limit.
             max_retries: As for `FetchHive`.
             retry_unknown_outcome: As for `FetchHive`.
             prompt_path: As for `FetchHive`.
             allow_http: As for `FetchHive`.
-            default_headers: As for `FetchHive`, in place of those of this client; `{}` takes them away.
-            observers: As for `FetchHive`, in place of those of this client; `()` takes them away.
+            default_headers: As for `FetchHive`; replaces those of this client. `{}` removes them.
+            observers: As for `FetchHive`; replaces those of this client. `()` removes them.
             workspace_id: As for `FetchHive`.
             correlate: As for `FetchHive`.
 
         Returns:
-            The new client. This one stays as it is.
+            The new client. This client is not changed.
 
         Raises:
-            ConfigurationError: A setting cannot work.
+            ConfigurationError: A setting is invalid.
 
         """
         old = self._session.config
@@ -172,7 +174,7 @@ class FetchHive(Namespaces, VendorNames):
                 workspace_id=old.workspace_id if workspace_id is None else workspace_id,
                 correlate=old.correlate if correlate is None else correlate,
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not take the key along
+        except Exception as error:  # noqa: BLE001 - no exception may carry the API key
             del api_key, default_headers  # as in __init__
             raise error.with_traceback(None) from error.__cause__
         other = type(self).__new__(type(self))
@@ -181,15 +183,15 @@ class FetchHive(Namespaces, VendorNames):
 
     @property
     def base_url(self) -> str:
-        """Where the API is: the `base_url` that was given, or the default."""
+        """The base URL of the API: the configured one, or the default."""
         return self._session.config.base_url
 
     def close(self) -> None:
-        """Close the connections of blocking calls. A later call opens new ones; an injected client stays open."""
+        """Close the connections of blocking calls. Later calls open new ones; an injected client stays open."""
         self._session.senders.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop. A later call opens new ones; an injected client stays open."""
+        """Close the connections of this event loop. Later calls open new ones; an injected client stays open."""
         await self._session.senders.aclose()
 
     def __enter__(self) -> Self:
@@ -215,7 +217,7 @@ class FetchHive(Namespaces, VendorNames):
         await self.aclose()
 
     def __repr__(self) -> str:
-        if "_session" not in self.__dict__:  # in a crash report, when it could not be made
+        if "_session" not in self.__dict__:  # in a crash report, if __init__ failed
             return f"{type(self).__name__}()"
         config = self._session.config
         return f"{type(self).__name__}(base_url={config.base_url!r}, timeout={config.timeout!r})"
@@ -227,7 +229,7 @@ class FetchHive(Namespaces, VendorNames):
         return self.with_options()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the settings without the key: where it is unpickled, it is read from the environment again."""
+        """Pickle the settings without the API key. Unpickling reads the key from the environment."""
         config, senders = self._session.config, self._session.senders
         if senders.http_client or senders.async_http_client:
             raise TypeError("a FetchHive with an injected httpx client cannot be pickled")
@@ -252,7 +254,7 @@ def _check_clients(http_client: object, async_http_client: object) -> None:
         )
 
 
-# A coroutine that was not awaited is named after the class that its caller knows.
+# Warnings about a coroutine that was never awaited then name `FetchHive`, the class that callers know.
 for _base in (Runs, Sending, Namespaces, VendorNames):
     for _run in filter(inspect.isfunction, vars(_base).values()):
         _run.__qualname__, _run.__module__ = f"{FetchHive.__name__}.{_run.__name__}", __name__

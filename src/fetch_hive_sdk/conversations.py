@@ -1,4 +1,4 @@
-"""A conversation with an agent, which keeps its thread: `FetchHive.conversation`."""
+"""A conversation with an agent in one thread: `FetchHive.conversation`."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """A conversation with an agent. The service keeps its history, under the name of its thread.
+    """A conversation with an agent. The service keeps its history under the id of its thread.
 
-    It keeps the artifacts of the thread, too: `known_artifact_refs` are not needed, and `artifact_refs` choose some of
-    them for a message.
+    The service also keeps the artifacts of the thread: `known_artifact_refs` is not needed, and `artifact_refs` selects
+    the artifacts for a message.
 
     Args:
-        client: What it is made with.
+        client: The client that sends the messages.
         agent: The id of the agent.
-        thread_id: The name of the conversation; None for a new one, with a random name.
+        thread_id: The id of the conversation to continue; None starts a new one with a random id.
 
     Raises:
-        pydantic.ValidationError: An argument is not an id. A ValueError.
+        pydantic.ValidationError: An id is invalid. A subclass of ValueError.
     """
 
     agent: str
     """The id of the agent."""
     thread_id: str
-    """The name of the conversation: pass it to `FetchHive.conversation` to go on with it later."""
+    """The id of the conversation: pass it to `FetchHive.conversation` to continue later."""
 
     def __init__(self, client: Runs, agent: Id, thread_id: Optional[str]) -> None:
         checked = AgentRequest(agent=agent, message="", thread_id=thread_id)
@@ -58,17 +58,17 @@ class Conversation:
         """Send a message and wait for the answer.
 
         Args:
-            message: What the agent is asked.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            message: The message to the agent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
             **options: The fields of `ConversationOptions`, such as `attachments`.
 
         Returns:
             The answer.
 
         Raises:
-            TypeError: A keyword is unknown.
-            FetchHiveError: Whatever `FetchHive.invoke_agent` raises.
+            TypeError: A keyword argument is unknown.
+            FetchHiveError: The call failed: see `FetchHive.invoke_agent`.
 
         """
         return self._client.invoke(self._request("send", message, options), timeout=timeout, extra_body=extra_body)
@@ -94,20 +94,20 @@ class Conversation:
         extra_body: Optional[Mapping[str, object]] = None,
         **options: Unpack[ConversationOptions],
     ) -> AgentStream:
-        """Send a message and read the answer as it is being written.
+        """Send a message and stream the answer.
 
         Args:
-            message: What the agent is asked.
+            message: The message to the agent.
             timeout: As for `FetchHive.invoke_agent_stream`.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
             **options: The fields of `ConversationOptions`, such as `attachments`.
 
         Returns:
-            The stream. The message is sent on its first use.
+            The stream. The message is sent on first use of the stream.
 
         Raises:
-            TypeError: A keyword is unknown.
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            TypeError: A keyword argument is unknown.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
 
         """
         return self._client.stream(self._request("stream", message, options), timeout=timeout, extra_body=extra_body)
@@ -124,22 +124,22 @@ class Conversation:
         return self._client.astream(self._request("astream", message, options), timeout=timeout, extra_body=extra_body)
 
     def delegations(self, *, timeout: Optional[Timeout] = None) -> list[AgentDelegation]:
-        """List the work that goes on in the background of this conversation.
+        """List the open delegations of this conversation: background work that has not ended.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The delegations that have not ended: `client.delegations.wait(id)` waits for one.
+            The open delegations. `client.delegations.wait(id)` waits for one.
 
         Raises:
-            FetchHiveError: Whatever `client.delegations.list` raises.
+            FetchHiveError: The call failed: see `client.delegations.list`.
 
         """
         return self._delegations.list(self.thread_id, timeout=timeout)
 
     async def adelegations(self, *, timeout: Optional[Timeout] = None) -> list[AgentDelegation]:
-        """List the work in the background: the asyncio twin of `Conversation.delegations`."""
+        """List the open delegations: the asyncio twin of `Conversation.delegations`."""
         return await self._delegations.alist(self.thread_id, timeout=timeout)
 
     @property

@@ -1,4 +1,4 @@
-"""Everything but runs, as properties of the client. Each is loaded when it is first touched. A base of `FetchHive`."""
+"""The client's resources, such as `client.agents`, loaded on first access. A base class of `FetchHive`."""
 
 from __future__ import annotations
 
@@ -24,43 +24,43 @@ if TYPE_CHECKING:
     from .resources.requests import Requests
     from .resources.triggers import Triggers
 
-# ruff: noqa: PLC0415 - imports stand where they are needed: prompts need none of it
+# ruff: noqa: PLC0415 - imported on first use, because programs that only run prompts do not need them
 
 
 class Namespaces(Runs):
-    """The calls that start no run, by family."""
+    """The resources of the API, and `conversation` and `raw_request`."""
 
     @cached_property
     def requests(self) -> Requests:
-        """What became of earlier calls, by their request ids."""
+        """The records of earlier calls, by request id."""
         from .resources.requests import Requests
 
         return Requests(self._session)
 
     @cached_property
     def delegations(self) -> Delegations:
-        """Work that agents have handed over, such as to workflows."""
+        """Work that agents delegated, such as to workflows."""
         from .resources.delegations import Delegations
 
         return Delegations(self._session)
 
     @cached_property
     def approvals(self) -> Approvals:
-        """Tool calls that need a decision."""
+        """Tool calls that wait for approval."""
         from .resources.approvals import Approvals
 
         return Approvals(self._session)
 
     @cached_property
     def agents(self) -> Agents:
-        """The agents of the workspace, and their chats: `agents.chats`."""
+        """The agents of the workspace; their chats are `agents.chats`."""
         from .resources.agents import Agents
 
         return Agents(self._session)
 
     @cached_property
     def knowledge_bases(self) -> KnowledgeBases:
-        """The knowledge bases of the workspace, and their items: `knowledge_bases.items`."""
+        """The knowledge bases of the workspace; their items are `knowledge_bases.items`."""
         from .resources.knowledge_bases import KnowledgeBases
 
         return KnowledgeBases(self._session)
@@ -74,30 +74,30 @@ class Namespaces(Runs):
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """What the service offers: models, countries and error codes."""
+        """The models, search countries and error codes of the service."""
         from .resources.catalogue import Catalogue
 
         return Catalogue(self._session)
 
     @cached_property
     def triggers(self) -> Triggers:
-        """Starts of runs by a webhook's secret."""
+        """The webhook triggers, which start runs with their own secret in place of the API key."""
         from .resources.triggers import Triggers
 
         return Triggers(self._session)
 
     def conversation(self, agent: Id, thread_id: Optional[str] = None) -> Conversation:
-        """Return a conversation with an agent, which keeps its thread.
+        """Return a conversation with an agent: its messages share one thread.
 
         Args:
             agent: The id of the agent.
-            thread_id: The name of the conversation, to go on with it; None for a new one, with a random name.
+            thread_id: The id of the conversation to continue; None starts a new one with a random id.
 
         Returns:
-            The conversation. Nothing is sent yet.
+            The conversation. Nothing is sent until you send its first message.
 
         Raises:
-            pydantic.ValidationError: An argument is not an id. A ValueError.
+            pydantic.ValidationError: An id is invalid. A subclass of ValueError.
 
         """
         from .conversations import Conversation
@@ -114,23 +114,23 @@ class Namespaces(Runs):
         effect: Optional[EffectName] = None,
         timeout: Optional[Timeout] = None,
     ) -> RawAnswer:
-        """Call a place of the API that has no method yet, under the same rules as all others.
+        """Call an endpoint that has no method yet, with the key, timeouts and retries of the client.
 
         Args:
             method: `GET`, `POST`, `PATCH`, `PUT` or `DELETE`.
-            path: What follows the base URL, such as `/public/models`. Ids in it are yours to quote.
-            json: The value of the JSON body; None for no body.
-            query: What follows the `?`. None values are left out.
-            effect: What it does: `read` and `settle` are repeated after an unknown outcome, `run` and `create` are
-                not. None: `read` for `GET`, else `run`.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            path: The path below the base URL, such as `/public/models`. Percent-encode the ids in it.
+            json: The value of the JSON body; None sends no body.
+            query: The query parameters. Those that are None are left out.
+            effect: Whether repeating the call is safe: `read` and `settle` (idempotent changes) are retried after an
+                unknown outcome, `run` and `create` are not. None means `read` for `GET` and `run` otherwise.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The status, the headers and the JSON value of the answer.
+            The status, headers and JSON value of the response.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `invoke_prompt`.
 
         """
         from .resources._raw import raw_call
@@ -147,7 +147,7 @@ class Namespaces(Runs):
         effect: Optional[EffectName] = None,
         timeout: Optional[Timeout] = None,
     ) -> RawAnswer:
-        """Call a place of the API that has no method yet: the asyncio twin of `raw_request`."""
+        """Call an endpoint that has no method yet: the asyncio twin of `raw_request`."""
         from .resources._raw import raw_call
 
         return await self._session.arun(*raw_call(method, path, json, query, effect), timeout=timeout)

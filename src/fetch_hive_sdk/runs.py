@@ -1,4 +1,4 @@
-"""The runs: every call that starts one, its keywords written out. A base class of `FetchHive`."""
+"""The methods that start runs, with explicit keyword arguments. A base class of `FetchHive`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RequestT = TypeVar("RequestT", bound="RunRequest")
 
 
 class Runs(Sending):
-    """The calls that start runs."""
+    """The methods that start runs."""
 
     def invoke_prompt(
         self,
@@ -39,27 +39,28 @@ class Runs(Sending):
     ) -> InvokeResponse:
         """Run a prompt deployment and wait for its answer.
 
-        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
+        A request that may have started a run is not retried, unless the client has `retry_unknown_outcome`.
 
         Args:
             deployment: The name of the prompt deployment.
-            variant: The name of the variant; None for the default variant.
-            inputs: Values for the prompt's variables: a mapping or a Pydantic model of anything that Pydantic can turn
-                into JSON. Read at the call: changing it later changes nothing.
-            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
-            metadata: Flat data of your own for audit and log filtering. The model does not see it.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            variant: The name of the variant; None uses the default variant.
+            inputs: Values for the prompt's variables: a mapping or a Pydantic model, with values that Pydantic can
+                serialise to JSON. They are copied at the call, so later changes have no effect.
+            user: Your own opaque id for the end user, shown in the dashboard's user tracking.
+            metadata: Your own flat key-value data for audits and log filtering. The model does not see it.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
             The answer, typed; `result["response"]` and `result.raw` read it as a dict.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
-            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
-            APITimeoutError: There was no answer in time.
-            ResponseError: The answer is not as promised; `body` has what came.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
+            APIStatusError: The service returned an error status: a subclass for each status. Also an
+                `httpx.HTTPStatusError`.
+            APIConnectionError: The connection failed. `maybe_processed` tells whether the run may have started.
+            APITimeoutError: The answer did not arrive in time.
+            ResponseError: The response is not what the API documents. `body` contains it.
 
         """
         request = read_fields(
@@ -95,25 +96,25 @@ class Runs(Sending):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> PromptStream:
-        """Run a prompt deployment and read its answer as it is being written.
+        """Run a prompt deployment and stream its answer.
 
-        The arguments are checked now; the request is sent on first use of the stream.
+        The arguments are checked at the call; the request is sent on first use of the stream.
 
         Args:
             deployment: The name of the prompt deployment.
-            variant: The name of the variant; None for the default variant.
-            inputs: Values for the prompt's variables: a mapping or a Pydantic model of anything that Pydantic can turn
-                into JSON. Read at the call: changing it later changes nothing.
-            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
-            metadata: Flat data of your own for audit and log filtering. The model does not see it.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            variant: The name of the variant; None uses the default variant.
+            inputs: Values for the prompt's variables: a mapping or a Pydantic model, with values that Pydantic can
+                serialise to JSON. They are copied at the call, so later changes have no effect.
+            user: Your own opaque id for the end user, shown in the dashboard's user tracking.
+            metadata: Your own flat key-value data for audits and log filtering. The model does not see it.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
             The stream: iterate over its events or its `text()`, or `collect()` them into one answer.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
@@ -203,32 +204,34 @@ class Runs(Sending):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Union[WorkflowRun, WorkflowAccepted]:
-        """Run a workflow deployment: wait for its result, or start it and get the result by a callback.
+        """Run a workflow deployment and wait for its result, or start it and receive the result in a callback.
 
         Args:
             deployment: The name of the workflow deployment.
-            variant: The name of the variant; None for the default variant.
-            inputs: Values for the workflow's Start step: a mapping or a Pydantic model of anything that Pydantic can
-                turn into JSON. Read at the call: changing it later changes nothing.
-            async_mode: Whether to start the workflow without waiting. A workflow with a human step must be started so.
-            callback_url: Where the service sends the result, an HTTPS address; needs `async_mode`, and by the
-                documentation is needed for it: without it, the service refuses with 422.
-            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
-            metadata: Flat data of your own for audit and log filtering.
-            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            variant: The name of the variant; None uses the default variant.
+            inputs: Values for the workflow's Start step: a mapping or a Pydantic model, with values that Pydantic can
+                serialise to JSON. They are copied at the call, so later changes have no effect.
+            async_mode: Whether to start the workflow without waiting. Required for a workflow with a human step.
+            callback_url: The HTTPS URL to which the service sends the result. Only allowed with `async_mode`, and
+                required by it: the API documents status 422 without it.
+            user: Your own opaque id for the end user, shown in the dashboard's user tracking.
+            metadata: Your own flat key-value data for audits and log filtering.
+            tool_approval: `auto_approve` runs tools without approval, in this run only. The API key needs the
+                permission.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            A `WorkflowRun` with the result, which may say that the run failed; with `async_mode`, a `WorkflowAccepted`.
+            A `WorkflowRun` with the result, which may be a failure; with `async_mode`, a `WorkflowAccepted`.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            ValueError: `callback_url` without `async_mode`: there would be no callback.
-            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
-            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
-            APITimeoutError: There was no answer in time.
-            ResponseError: The answer is not as promised; `body` has what came.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
+            ValueError: `callback_url` was passed without `async_mode`, so there would be no callback.
+            APIStatusError: The service returned an error status: a subclass for each status. Also an
+                `httpx.HTTPStatusError`.
+            APIConnectionError: The connection failed. `maybe_processed` tells whether the run may have started.
+            APITimeoutError: The answer did not arrive in time.
+            ResponseError: The response is not what the API documents. `body` contains it.
 
         """
         request = _workflow_request(
@@ -340,34 +343,36 @@ class Runs(Sending):
     ) -> AgentReply:
         """Run one turn of an agent and wait for its answer.
 
-        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
+        A request that may have started a run is not retried, unless the client has `retry_unknown_outcome`.
 
         Args:
             agent: The id of the agent.
-            message: What it is asked.
-            thread_id: The conversation, by a name of yours: created on first use, resumed later. None: no memory.
-            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
-            metadata: Flat data of your own for audit and log filtering. The model does not see it.
-            messages: Earlier turns that you keep yourself. They win over those of the thread.
-            image_urls: HTTPS addresses of images. They are sent among the attachments.
-            attachments: HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, images and
-                `artifact_refs` included.
-            known_artifact_refs: Ids of artifacts that a conversation that you keep yourself may find.
-            artifact_refs: Ids of artifacts that were chosen for this message.
-            async_options: How background work is treated, see `AgentAsync`.
-            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            message: The message to the agent.
+            thread_id: Your id for the conversation, created on first use and resumed later. None means no memory.
+            user: Your own opaque id for the end user, shown in the dashboard's user tracking.
+            metadata: Your own flat key-value data for audits and log filtering. The model does not see it.
+            messages: Earlier turns, if you keep the history yourself. They override those of the thread.
+            image_urls: HTTPS URLs of images. They are sent as attachments.
+            attachments: HTTPS URLs, `Attachment`s, `Asset`s or artifacts. Five at most, including images and
+                `artifact_refs`.
+            known_artifact_refs: Ids of artifacts that the agent may find, if you keep the history yourself.
+            artifact_refs: Ids of artifacts selected for this message.
+            async_options: Options for background work: see `AgentAsync`.
+            tool_approval: `auto_approve` runs tools without approval, in this run only. The API key needs the
+                permission.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The answer. With `is_awaiting_approval`, it has paused: see `client.approvals`.
+            The answer. If `is_awaiting_approval` is true, the run has paused: see `client.approvals`.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
-            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
-            APITimeoutError: There was no answer in time.
-            ResponseError: The answer is not as promised; `body` has what came.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
+            APIStatusError: The service returned an error status: a subclass for each status. Also an
+                `httpx.HTTPStatusError`.
+            APIConnectionError: The connection failed. `maybe_processed` tells whether the run may have started.
+            APITimeoutError: The answer did not arrive in time.
+            ResponseError: The response is not what the API documents. `body` contains it.
 
         """
         request = _agent_request(
@@ -439,32 +444,33 @@ class Runs(Sending):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> AgentStream:
-        """Run one turn of an agent and read its answer as it is being written.
+        """Run one turn of an agent and stream its answer.
 
-        The arguments are checked now; the request is sent on first use of the stream.
+        The arguments are checked at the call; the request is sent on first use of the stream.
 
         Args:
             agent: The id of the agent.
-            message: What it is asked.
-            thread_id: The conversation, by a name of yours: created on first use, resumed later. None: no memory.
-            user: Your own opaque id of the person who calls, shown in the dashboard's user tracking.
-            metadata: Flat data of your own for audit and log filtering. The model does not see it.
-            messages: Earlier turns that you keep yourself. They win over those of the thread.
-            image_urls: HTTPS addresses of images. They are sent among the attachments.
-            attachments: HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, images and
-                `artifact_refs` included.
-            known_artifact_refs: Ids of artifacts that a conversation that you keep yourself may find.
-            artifact_refs: Ids of artifacts that were chosen for this message.
-            async_options: How background work is treated, see `AgentAsync`.
-            tool_approval: `auto_approve` runs tools without asking, in this run only; the key needs that right.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            message: The message to the agent.
+            thread_id: Your id for the conversation, created on first use and resumed later. None means no memory.
+            user: Your own opaque id for the end user, shown in the dashboard's user tracking.
+            metadata: Your own flat key-value data for audits and log filtering. The model does not see it.
+            messages: Earlier turns, if you keep the history yourself. They override those of the thread.
+            image_urls: HTTPS URLs of images. They are sent as attachments.
+            attachments: HTTPS URLs, `Attachment`s, `Asset`s or artifacts. Five at most, including images and
+                `artifact_refs`.
+            known_artifact_refs: Ids of artifacts that the agent may find, if you keep the history yourself.
+            artifact_refs: Ids of artifacts selected for this message.
+            async_options: Options for background work: see `AgentAsync`.
+            tool_approval: `auto_approve` runs tools without approval, in this run only. The API key needs the
+                permission.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
             The stream: iterate over its events or its `text()`, or `collect()` them into one answer.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
@@ -532,30 +538,31 @@ class Runs(Sending):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> HiveAgentAccepted:
-        """Start a run of a Hive Agent, which answers by a callback.
+        """Start a run of a Hive Agent. It answers with a callback.
 
-        A request that may have started a run is never sent twice, unless the client has `retry_unknown_outcome`.
+        A request that may have started a run is not retried, unless the client has `retry_unknown_outcome`.
 
         Args:
             hive_agent: The id of the Hive Agent.
-            objective: What it is to reach.
-            callback_url: Where the service sends the result, an HTTPS address.
-            sources: What it may read, see `HiveAgentSources`.
-            metadata: Flat data of your own for audit and log filtering.
-            unattended: True: the run never pauses to ask.
-            budget_policy: What an unattended run does when spending would need an approval.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            objective: The goal of the run.
+            callback_url: The HTTPS URL to which the service sends the result.
+            sources: The sources that the agent may read: see `HiveAgentSources`.
+            metadata: Your own flat key-value data for audits and log filtering.
+            unattended: Whether the run must never pause for approval.
+            budget_policy: How an unattended run handles spending that needs approval.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The ids of the run, and the secret that its callback is signed with.
+            The ids of the run, and the secret that signs its callback.
 
         Raises:
-            pydantic.ValidationError: An argument is refused before anything is sent. A ValueError.
-            APIStatusError: The service refused the call: a subclass for each status, an `httpx.HTTPStatusError`.
-            APIConnectionError: The service could not be reached, or the connection broke; see `maybe_processed`.
-            APITimeoutError: There was no answer in time.
-            ResponseError: The answer is not as promised; `body` has what came.
+            pydantic.ValidationError: An argument is invalid; nothing has been sent. A subclass of ValueError.
+            APIStatusError: The service returned an error status: a subclass for each status. Also an
+                `httpx.HTTPStatusError`.
+            APIConnectionError: The connection failed. `maybe_processed` tells whether the run may have started.
+            APITimeoutError: The answer did not arrive in time.
+            ResponseError: The response is not what the API documents. `body` contains it.
 
         """
         request = _hive_agent_request(
@@ -596,11 +603,11 @@ class Runs(Sending):
 
 
 def read_fields(model: type[RequestT], **fields: object) -> RequestT:
-    """Read the keywords of a run as its request. None is as good as not given."""
+    """Build the request object from the keyword arguments of a run. None means not passed."""
     return model.model_validate(fields)
 
 
-# The families beyond prompts are loaded when they are used.
+# The models of workflows and agents are imported on first use.
 
 
 def _workflow_request(

@@ -1,4 +1,4 @@
-"""Requests as values: `invoke` and `stream`, which send what was described elsewhere. A base class of `FetchHive`."""
+"""Methods that send request objects: `invoke` and `stream`. A base class of `FetchHive`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STREAMS: dict[str, tuple[type[Stream[Any, Any]], type[AsyncStream[Any, Any]]]] 
 
 
 class Sending:
-    """The calls that take a request as a value."""
+    """The methods that take a request object."""
 
     _session: Session
 
@@ -97,25 +97,26 @@ class Sending:
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
-        """Run what a request describes, and wait for its answer.
+        """Send a request object and wait for the answer.
 
-        A request is a value: it can be made in one place, sent in another, and sent again. A request that may have
-        started a run is never sent twice by itself, unless the client has `retry_unknown_outcome`.
+        A request object can be created in one place, sent in another, and sent again. The client never retries a
+        request that may have started a run, unless it has `retry_unknown_outcome`.
 
         Args:
-            request: What to run: an `InvokeRequest`, `PromptRequest`, `WorkflowRequest`, `WorkflowStart`,
+            request: The request: an `InvokeRequest`, `PromptRequest`, `WorkflowRequest`, `WorkflowStart`,
                 `AgentRequest` or `HiveAgentRequest`.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The answer, as the method of that kind of run returns it, such as `invoke_prompt`. That of a `PromptRequest`
-            has an `output`.
+            The answer, of the type that the method for that kind of run returns, such as `invoke_prompt`. The answer to
+            a `PromptRequest` also has an `output`.
 
         Raises:
-            TypeError: It is not a request.
-            OutputValidationError: The answer to a `PromptRequest` does not fit. Its `response` has the whole answer.
-            FetchHiveError: Whatever the method of that kind of run raises.
+            TypeError: `request` is not a request object.
+            OutputValidationError: The answer to a `PromptRequest` does not match its type. The exception's `response`
+                has the whole answer.
+            FetchHiveError: The call failed: see the method for that kind of run, such as `invoke_prompt`.
 
         """
         kind, request, typed = _read(request)
@@ -183,7 +184,7 @@ class Sending:
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
-        """Run what a request describes: the asyncio twin of `invoke`."""
+        """Send a request object and wait for the answer: the asyncio twin of `invoke`."""
         kind, request, typed = _read(request)
         read = None if typed is None else typed.read
         return await self._session.arun(*self._written(kind, request, extra_body), timeout=timeout, read=read)
@@ -222,20 +223,20 @@ class Sending:
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
-        """Run what a request describes, and read its answer as it is being written.
+        """Send a request object and stream the answer.
 
         Args:
-            request: What to run: an `InvokeRequest` or an `AgentRequest`.
-            timeout: Seconds for the answer to begin, then for each silence, or an `httpx.Timeout`; None for the
+            request: The request: an `InvokeRequest`, a `PromptRequest` or an `AgentRequest`.
+            timeout: Seconds until the answer begins, and then between two chunks, or an `httpx.Timeout`; None uses the
                 client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The stream, as `invoke_prompt_stream` or `invoke_agent_stream` returns it; that of a `PromptRequest` has
-            `snapshots()`, too. The request is sent on its first use.
+            The stream, of the type that `invoke_prompt_stream` or `invoke_agent_stream` returns. The stream of a
+            `PromptRequest` also has `snapshots()`. The request is sent on first use of the stream.
 
         Raises:
-            TypeError: It is not a request, or of a kind that cannot be streamed.
+            TypeError: `request` is not a request object, or its kind cannot be streamed.
             ConfigurationError: The timeout is not a positive number of seconds.
 
         """
@@ -283,7 +284,7 @@ class Sending:
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Any:
-        """Stream what a request describes: the asyncio twin of `stream`. Called without `await`."""
+        """Send a request object and stream the answer: the asyncio twin of `stream`. Called without `await`."""
         kind, request, typed = _streamable(request)
         transcript = cast("Any", kind.transcript)()
         call = self._written(kind, request, extra_body, streaming=True)
@@ -306,10 +307,10 @@ class Sending:
 
 
 def _read(request: RunRequest) -> tuple[Kind[Any], RunRequest, Optional[PromptRequest[Any]]]:
-    """Return the kind of a request, the request as it is now, and itself if it knows the type of its answer."""
+    """Return the kind of a request, a copy of the request, and the request itself if it has an output type."""
     typed = _as_typed(request)
     if typed is not None:
-        # What is sent knows no types.
+        # The request that is sent has no output type.
         request = InvokeRequest.model_validate({name: getattr(typed, name) for name in typed.model_fields_set})
     kind, request = read_request(request)
     return kind, request, typed
@@ -323,10 +324,10 @@ def _streamable(request: RunRequest) -> tuple[Kind[Any], RunRequest, Optional[Pr
 
 
 def _as_typed(request: RunRequest) -> Optional[PromptRequest[Any]]:
-    """Return a request that knows the type of its answer; None for another."""
+    """Return the request if it has an output type, or else None."""
     if type(request) is InvokeRequest or not isinstance(request, InvokeRequest):
         return None
-    from .prompts import PromptRequest  # noqa: PLC0415 - a plain call loads none of it
+    from .prompts import PromptRequest  # noqa: PLC0415 - calls without an output type do not need it
 
     is_typed = isinstance(request, PromptRequest)
     return cast("PromptRequest[Any]", request) if is_typed else None

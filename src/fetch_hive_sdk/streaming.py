@@ -1,4 +1,4 @@
-"""The vendor's helpers for responses that you opened with httpx yourself: `iter_sse` and `aiter_sse`."""
+"""Helpers of the vendor's package for responses opened with httpx: `iter_sse` and `aiter_sse`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def iter_sse(response: httpx.Response) -> Iterator[dict[str, Any]]:
     """Iterate over the events of a streamed response.
 
     Args:
-        response: The response, which may have been read or not.
+        response: The response, read or unread.
 
     Yields:
-        The JSON objects of the events, until `[DONE]` or the end.
+        The JSON object of each event, until `[DONE]` or the end.
 
     Raises:
         ResponseDecodeError: An event is not JSON.
@@ -55,7 +55,7 @@ async def aiter_sse(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
 
 
 def _read(payload: bytes) -> Optional[dict[str, Any]]:
-    """Return the object of an event, or None at the end. Other JSON values are no events: an empty object."""
+    """Return the JSON object of an event, or None at the end. Other JSON values become an empty object."""
     payload = payload.strip()
     if not payload or payload == b"[DONE]":
         return None

@@ -1,4 +1,4 @@
-"""The API as a typed caller uses it: all of this is accepted. Checked by four type checkers, strictly; never run."""
+"""Correctly typed uses of the API. Four type checkers must accept them in strict mode; never run."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def outputs(result: InvokeResponse) -> None:
 
 
 def models() -> None:
-    """Made by hand, as for the tests of a caller."""
+    """Constructed directly, as in the tests of a caller."""
     usage = Usage(prompt_tokens=PromptTokens(total_tokens=3), total_tokens=4)
     assert_type(InvokeResponse(response="Short.", usage=usage).usage.prompt_tokens.total_tokens, Optional[int])
     assert_type(ResponseEvent(response="Sh").type, Literal["response"])
@@ -112,7 +112,7 @@ def models() -> None:
 
 @prompt("summarise", variant="prod", user="u", metadata={"team": "news"})
 def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry", ticket: Optional[Ticket] = None) -> Ticket:
-    """Condense a text for the newsletter."""
+    """Summarise an article for the newsletter."""
     raise NotImplementedError
 
 
@@ -148,7 +148,7 @@ def typed_prompts(client: FetchHive) -> None:
 def typed_prompts_of_any_kind(
     client: FetchHive, prompts: Sequence[Prompt[..., Any]], requests: Sequence[PromptRequest[object]]
 ) -> None:
-    """They are covariant: what takes any prompt or request takes each."""
+    """Prompts and requests are covariant in their output type."""
     typed_prompts_of_any_kind(client, [summarise, classify, list_rows], [summarise("a"), classify("a")])
     for item in prompts:
         assert_type(item.deployment, str)
@@ -157,7 +157,7 @@ def typed_prompts_of_any_kind(
 
 
 def plain(request: InvokeRequest, answer: InvokeResponse, stream: PromptStream, client: FetchHive) -> None:
-    """Where a plain one is wanted, a typed one will do."""
+    """A typed request or stream is accepted in place of a plain one."""
     plain(summarise("a"), client.invoke(summarise("a")), client.stream(summarise("a")), client)
     assert_type(client.invoke(request), InvokeResponse)
     assert_type(client.stream(request), PromptStream)

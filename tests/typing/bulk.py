@@ -1,4 +1,4 @@
-"""Jobs over many rows as a typed caller uses them: all of this is accepted. Checked, never run."""
+"""Correctly typed uses of bulk jobs. Type checkers must accept them; never run."""
 
 from __future__ import annotations
 

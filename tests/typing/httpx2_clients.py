@@ -1,4 +1,4 @@
-"""httpx2 clients are accepted where a client can be injected, without a cast. Checked, never run."""
+"""httpx2 clients can be injected without a cast. Type checkers must accept this; never run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fetch_hive_sdk import FetchHive
 
 
 def clients() -> None:
-    """Each of its kind, and a subclass."""
+    """Clients of the right kind, and subclasses, are accepted."""
     FetchHive(http_client=httpx2.Client(), async_http_client=httpx2.AsyncClient())
     FetchHive(http_client=_Client())
     FetchHive(http_client=httpx2.AsyncClient())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the other kind

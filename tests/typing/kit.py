@@ -1,4 +1,4 @@
-"""The test kit as a typed caller uses it: all of this is accepted. Checked by four type checkers; never run."""
+"""Correctly typed uses of the test kit. Four type checkers must accept them; never run."""
 
 from __future__ import annotations
 

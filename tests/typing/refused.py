@@ -1,11 +1,11 @@
-"""What a typed caller gets wrong: all of this is refused. Checked by four type checkers; never run.
+"""Type errors in uses of the API. Four type checkers must report them; never run.
 
-mypy and pyright find an `ignore` of theirs on each line, and complain where it is not needed. Of ty and pyrefly it is
-checked that they refuse the same lines, and no others.
+Each line has an `ignore` for mypy and for pyright, which report unused ones. ty and pyrefly must report the same lines
+and no others.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnusedExpression=false, reportUnusedVariable=false
-# ^ they follow from what has been refused already
+# ^ these only follow from the errors below
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything but prompts, as a typed caller uses it: all of this is accepted. Checked, never run."""
+"""Correctly typed uses of agents, workflows and the other resources. Type checkers must accept them; never run."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Optional, cast
 
-from fetch_hive_sdk._extensions import PROXY
+from fetch_hive_sdk._extensions import CLOSED, PROXY
 
 from .retry import causes, is_permanent
 
@@ -70,7 +70,7 @@ def check_connection(request: httpx.Request, cause: Optional[Exception] = None) 
         return "if your network uses its own certificates, set SSL_CERT_FILE to their file"
     if any(isinstance(link, ssl.SSLError) and _is_not_tls(link) for link in links):
         return "check the port of base_url, or use http:// for a server without TLS"
-    if any(map(is_permanent, links)):
+    if any(is_permanent(link) or str(link) == CLOSED for link in links):
         return ""
     if request.extensions.get(PROXY):
         return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and whether the proxy allows this host"

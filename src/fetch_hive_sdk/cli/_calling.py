@@ -63,6 +63,42 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
+def variable(text: str) -> tuple[str, str]:
+    """Parse NAME=TEXT. `@FILE` reads the text from a file, `-` from stdin; `@@` and `--` are a literal `@` and `-`."""
+    name, value = pair(text)
+    if value == "-":
+        return name, read_text("-")
+    if value == "--":
+        return name, "-"
+    if value.startswith("@@"):
+        return name, value[1:]
+    if value.startswith("@"):
+        return name, read_text(value[1:])
+    return name, value
+
+
+def read_text(path: str) -> str:
+    """Read a text file, or stdin for `-`. Like `read_bytes`, it raises argparse's error."""
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError(f"{path} is not text in UTF-8") from None
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a file, or stdin for `-`. Can be used by the `type` of an option, because it raises argparse's error."""
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as exc:
+        raise argparse.ArgumentTypeError(f"cannot read {path}: {getattr(exc, 'strerror', exc)}") from None
+    if path == "-" and not data:
+        raise argparse.ArgumentTypeError("standard input is empty; it can be read only once")
+    return data
+
+
 def scalar(text: str) -> object:
     """Parse a scalar of JSON; return anything else as a string."""
     try:
@@ -74,14 +110,10 @@ def scalar(text: str) -> object:
 
 def read_json(path: str) -> object:
     """Read a JSON file, or stdin for `-`. Can be the `type` of an option, because it raises argparse's error."""
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    data = read_bytes(path)
     try:
         # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return cast("object", json.loads(data))
-    except OSError as exc:
-        raise argparse.ArgumentTypeError(f"cannot read {path}: {exc.strerror}") from None
     except (ValueError, RecursionError):
         raise argparse.ArgumentTypeError(f"{path} is not valid JSON") from None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import functools
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from fetch_hive_sdk import __version__
 from . import (
     _api,
     _bulk,
+    _compare,
     _completion,
     _demo,
     _doctor,
@@ -24,8 +23,10 @@ from . import (
     _requests,
     _serve,
 )
+from ._parser import Parser
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 EPILOG = """\
@@ -33,6 +34,7 @@ examples:
   fetch-hive demo
   fetch-hive serve --port 8765
   fetch-hive invoke summarise --input text="A long text." --stream
+  fetch-hive compare summarise --variant prod --variant draft --inputs cases.jsonl
   fetch-hive bulk run rows.csv --deployment summarise --input text=body --journal rows.db
   fetch-hive invoke --agent AGENT --message "Draft a reply to ticket 8841"
   fetch-hive api GET /public/models
@@ -87,16 +89,28 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fetch-hive",
         description="Run prompts, workflows and agents of Fetch Hive, record and replay them, or try it without a key.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_parser = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
-    modules = (_demo, _serve, _invoke, _bulk, _api, _requests, _kb, _record, _replay, _prompts, _doctor, _completion)
+    modules = (
+        _demo,
+        _serve,
+        _invoke,
+        _compare,
+        _bulk,
+        _api,
+        _requests,
+        _kb,
+        _record,
+        _replay,
+        _prompts,
+        _doctor,
+        _completion,
+    )
     for command in modules:
-        command.add_to(add_parser)
+        command.add_to(commands.add_parser)
     return parser

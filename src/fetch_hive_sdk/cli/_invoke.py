@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from fetch_hive_sdk import AgentReply, AgentRequest, InvokeRequest, ReasoningEvent, ResponseEvent, WorkflowRequest
 
-from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar
-from ._terminal import complain, in_one_line, paint, show
+from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar, variable
+from ._clock import Clock
+from ._terminal import complain, in_one_line, is_terminal, paint, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   fetch-hive invoke summarise --variant prod --input text="A long text."
+  fetch-hive invoke summarise --input text=@article.txt
   fetch-hive invoke summarise --input-json inputs.json --stream
   echo '{"text": "A long text."}' | fetch-hive invoke summarise --input-json - --json
   fetch-hive invoke summarise --input text="A long text." --stream --json | jq -r .response
@@ -69,11 +71,12 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument("--variant", help="the variant of the deployment")
     parser.add_argument(
         "--input",
-        type=pair,
+        type=variable,
         action="append",
         default=[],
         metavar="NAME=TEXT",
-        help="a variable of the prompt or the workflow; may be repeated",
+        help="a variable of the prompt or the workflow; @FILE reads a file and - stdin, and @@ and -- stand for a"
+        " literal @ and -; may be repeated",
     )
     parser.add_argument(
         "--input-json", type=_json_object, default={}, metavar="FILE", help="a JSON object of variables; - for stdin"
@@ -188,22 +191,25 @@ def _print_reasoning(text: str) -> None:
 
 
 def _stream(client: FetchHive, request: Union[InvokeRequest, AgentRequest], options: argparse.Namespace) -> None:
+    clock = Clock()
     with client.stream(request) as stream:
         if options.json:
             for event in stream:
                 print(json.dumps(event.raw, ensure_ascii=not prints_utf8()), flush=True)
         else:
-            _print_events(stream, with_reasoning=options.reasoning)
+            _print_events(stream, clock, with_reasoning=options.reasoning)
         # Raises the error of an error event.
         answer = stream.collect()
         if isinstance(answer, AgentReply) and not options.json:
             _print_approvals(answer.pending_tool_approvals)
 
 
-def _print_events(stream: Union[PromptStream, AgentStream], *, with_reasoning: bool) -> None:
+def _print_events(stream: Union[PromptStream, AgentStream], clock: Clock, *, with_reasoning: bool) -> None:
     try:
         is_thinking = False
         for event in stream:
+            if isinstance(event, (ReasoningEvent, ResponseEvent)):
+                clock.tick()
             if isinstance(event, ReasoningEvent) and with_reasoning:
                 _print_reasoning(event.response)
             if is_thinking and not isinstance(event, ReasoningEvent):
@@ -217,6 +223,8 @@ def _print_events(stream: Union[PromptStream, AgentStream], *, with_reasoning: b
             print(flush=True)
     if stream.partial.usage:
         _print_usage(stream.partial.usage)
+        if is_terminal(sys.stderr) and (speed := clock.speed(stream.partial.usage)):
+            print(paint(speed, "dim", sys.stderr), file=sys.stderr)
 
 
 def _print_usage(usage: Usage) -> None:

@@ -14,7 +14,7 @@ from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk.emulator import Emulator
 from fetch_hive_sdk.testing import TEST_KEY, Answer
 
-from ._terminal import complain
+from ._terminal import complain, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -102,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
             _reload(emulator, options.file)
             # Nothing here reads the recorded calls, and a server may run for weeks.
             emulator.calls.clear()
+            _report_wrong_urls(emulator)
     return 0
 
 
@@ -127,6 +128,13 @@ def _reload(emulator: Emulator, file: Optional[Path]) -> None:
             complain(f"{file} reloaded")
     except ConfigurationError as exc:
         complain(f"{exc} (still serving its previous content)")
+
+
+def _report_wrong_urls(emulator: Emulator) -> None:
+    """Report requests to unknown paths: the client's base URL is probably wrong."""
+    wrong, emulator.wrong_urls = emulator.wrong_urls, []
+    for message in dict.fromkeys(wrong):
+        complain(in_one_line(message))
 
 
 @contextmanager

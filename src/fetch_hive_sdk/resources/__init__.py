@@ -1,1 +1,1 @@
-"""Everything but runs, one file a family. Each is loaded when it is first touched, as `client.agents`."""
+"""The client's resources, such as `client.agents`. Each module is loaded on first access."""

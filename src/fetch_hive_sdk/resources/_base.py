@@ -1,4 +1,4 @@
-"""What the resources have in common: the session and the workspace."""
+"""The base class of the resources: holds the session and builds the path of the workspace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Resource:
-    """One family of calls, made with the settings and the connections of its client."""
+    """A group of calls that share the settings and connections of their client."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -25,7 +25,7 @@ class Resource:
         """The path of the workspace.
 
         Raises:
-            ConfigurationError: The client does not know which one.
+            ConfigurationError: The client has no `workspace_id`.
 
         """
         workspace_id = self._session.config.workspace_id

@@ -1,4 +1,4 @@
-"""Calls to places that have no method yet: `FetchHive.raw_request`."""
+"""Calls to endpoints that have no method yet: `FetchHive.raw_request`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _METHODS = {"GET", "POST", "PATCH", "DELETE", "PUT"}
 def raw_call(
     method: str, path: str, json: object, query: Optional[Mapping[str, object]], effect: Optional[EffectName]
 ) -> tuple[Endpoint[RawAnswer], Optional[Body]]:
-    """Return the place and the body of a call without a method of its own.
+    """Return the endpoint and body of a `raw_request`.
 
     Raises:
-        ValueError: The method, the path or the effect is not one, or JSON cannot carry the value.
+        ValueError: The method, path, query or effect is invalid, or the value cannot be written as JSON.
 
     """
     verb = method.upper() if isinstance(cast("object", method), str) else ""
@@ -38,12 +38,12 @@ def raw_call(
     names = {effect.value for effect in Effect}
     if effect is not None and effect not in names:
         raise ValueError(f"effect must be one of {', '.join(sorted(names))}, or None")
-    what = Effect(effect) if effect else (Effect.READ if verb == "GET" else Effect.RUN)
-    place = _read_path(path)
+    effect_of_call = Effect(effect) if effect else (Effect.READ if verb == "GET" else Effect.RUN)
+    url_path = _read_path(path)
     if not isinstance(cast("object", query), (Mapping, type(None))):
-        raise ValueError("query must be a mapping of names to values")  # noqa: TRY004 - all refused arguments are ValueErrors
-    texts = query_of(query or {})
-    endpoint = Endpoint(place, _ANSWER, cast("Method", verb), what, texts, operation=f"{verb} {place}")
+        raise ValueError("query must be a mapping of names to values")  # noqa: TRY004 - all invalid arguments raise ValueError
+    params = query_of(query or {})
+    endpoint = Endpoint(url_path, _ANSWER, cast("Method", verb), effect_of_call, params, operation=f"{verb} {url_path}")
     if json is None:
         return endpoint, None
     value = read_json_value(json, "json")
@@ -52,9 +52,10 @@ def raw_call(
 
 def _read_path(path: str) -> str:
     text = path if isinstance(cast("object", path), str) else ""
-    # The key goes to the base_url, and nowhere else; a step up would leave it, and so would one that a proxy decodes.
+    # The API key must only go to URLs below base_url. A ".." segment would leave it, even percent-encoded, because some
+    # proxies decode it.
     if not re.fullmatch(r"/?[\w.~%!$&'()*+,;=:@/-]+", text, re.ASCII) or "//" in text:
-        raise ValueError("path must be what follows the base URL, such as /public/models, without a query")
+        raise ValueError("path must be the part of the URL after base_url, such as /public/models, without a query")
     if {".", ".."} & set(re.split(r"[/\\]", unquote(text))):
         raise ValueError("path must not have '.' or '..' as a segment")
     return text if text.startswith("/") else f"/{text}"

@@ -1,4 +1,4 @@
-"""A file as the body of a form: opened again for each attempt, read while it is sent."""
+"""A file as a multipart body: opened again for each attempt and read while it is sent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from fetch_hive_sdk._protocol.requests import Body, Upload
 
 Content = Union[bytes, IO[bytes]]
 File = Union[str, "os.PathLike[str]", Content, "tuple[str, Content]"]
-"""A path, bytes, a file opened in binary mode, or a pair of a name and one of the latter two."""
+"""A path, bytes, a file opened in binary mode, or a tuple of a name and bytes or an open file."""
 
 Progress = Callable[[int, int], None]
-"""Takes the bytes that were sent, and those that there are in all."""
+"""Called with the number of bytes sent and the total."""
 
 
 def multipart(
@@ -25,10 +25,10 @@ def multipart(
     part_name: str,
     progress: Optional[Progress],
 ) -> Body:
-    """Return the body of a form with one file. It is opened when it is sent.
+    """Return a multipart body with one file. The file is opened when the request is sent.
 
     Raises:
-        ValueError: It is not a file, or its length cannot be told.
+        ValueError: `file` is not a file, or its length is unknown.
 
     """
     own_name, opener = _read_file(file)
@@ -52,12 +52,12 @@ def multipart(
 
 
 def _quote(text: str) -> str:
-    # https://html.spec.whatwg.org/#multipart-form-data: a quote would end the value.
+    # https://html.spec.whatwg.org/#multipart-form-data: an unescaped quote would end the value.
     return text.replace('"', "%22")
 
 
-class _Opened:
-    """A file that has been opened for one attempt."""
+class _OpenFile:
+    """A file opened for one attempt."""
 
     def __init__(self, file: IO[bytes], length: int, *, is_ours: bool) -> None:
         self.file = file
@@ -66,9 +66,9 @@ class _Opened:
 
 
 class _Form:
-    """The bytes of a form, in order: head, file, tail."""
+    """The bytes of a multipart body: head, file, tail."""
 
-    def __init__(self, opened: _Opened, head: bytes, tail: bytes, progress: Optional[Progress]) -> None:
+    def __init__(self, opened: _OpenFile, head: bytes, tail: bytes, progress: Optional[Progress]) -> None:
         self._opened = opened
         self._head = BytesIO(head)
         self._tail = BytesIO(tail)
@@ -97,49 +97,50 @@ class _Form:
 
 
 async def _read_in_thread(read: Callable[[], bytes]) -> bytes:
-    from anyio import to_thread  # noqa: PLC0415 - blocking programs need none of it
+    from anyio import to_thread  # noqa: PLC0415 - blocking programs do not need it
 
-    # A slow disk must not stop the event loop. A cancellation waits for the read, so that no file is closed under it.
+    # A slow disk must not block the event loop. Cancellation waits for the read to finish, so the file is not closed
+    # during it.
     return await to_thread.run_sync(read)
 
 
-def _read_file(file: File) -> tuple[str, Callable[[], _Opened]]:
+def _read_file(file: File) -> tuple[str, Callable[[], _OpenFile]]:
     given: Any = file
     if isinstance(given, (str, os.PathLike)):
         path: str = os.fspath(given)
-        return os.path.basename(path), lambda: _open_path(path)  # noqa: PTH119 - a Path of another system may be given
+        return os.path.basename(path), lambda: _open_path(path)  # noqa: PTH119 - the Path may be of another operating system
     if isinstance(given, tuple):
         pair = cast("tuple[object, ...]", given)
         if len(pair) != 2 or not isinstance(pair[0], str):  # noqa: PLR2004 - a pair
-            raise ValueError("a file as a pair must be its name and its content")
+            raise ValueError("a file given as a tuple must be (name, content): a string, then bytes or an open file")
         return pair[0], _read_content(pair[1])
     name = getattr(given, "name", None)
-    return os.path.basename(name) if isinstance(name, str) and name else "file", _read_content(given)  # noqa: PTH119 - a name, not a place
+    return os.path.basename(name) if isinstance(name, str) and name else "file", _read_content(given)  # noqa: PTH119 - only a name
 
 
-def _open_path(path: str) -> _Opened:
+def _open_path(path: str) -> _OpenFile:
     file = open(path, "rb")  # noqa: SIM115, PTH123 - closed by the upload
-    return _Opened(file, os.fstat(file.fileno()).st_size, is_ours=True)
+    return _OpenFile(file, os.fstat(file.fileno()).st_size, is_ours=True)
 
 
-def _read_content(content: object) -> Callable[[], _Opened]:
+def _read_content(content: object) -> Callable[[], _OpenFile]:
     if isinstance(content, (bytes, bytearray)):
         data = bytes(content)
-        return lambda: _Opened(BytesIO(data), len(data), is_ours=True)
+        return lambda: _OpenFile(BytesIO(data), len(data), is_ours=True)
     if not hasattr(content, "read"):
-        raise ValueError("file must be a path, bytes, a file opened in binary mode, or a pair of a name and content")
+        raise ValueError("file must be a path, bytes, a file opened in binary mode, or a tuple (name, content)")
     file = cast("IO[bytes]", content)
     try:
         start = file.tell()
         length = file.seek(0, os.SEEK_END) - start
         file.seek(start)
     except (OSError, AttributeError, ValueError):
-        raise ValueError("the length of the file cannot be told: pass its bytes, or a file that can seek") from None
+        raise ValueError("the length of the file is unknown: pass its bytes, or a seekable file") from None
     if not isinstance(cast("object", file.read(0)), bytes):
-        raise ValueError("the file must be opened in binary mode")  # noqa: TRY004 - all refused arguments are ValueErrors
+        raise ValueError("file must be opened in binary mode")  # noqa: TRY004 - all invalid arguments raise ValueError
 
-    def begin() -> _Opened:
+    def begin() -> _OpenFile:
         file.seek(start)
-        return _Opened(file, length, is_ours=False)
+        return _OpenFile(file, length, is_ours=False)
 
     return begin

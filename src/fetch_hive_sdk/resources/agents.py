@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Agents(Resource):
-    """The agents of the workspace, as they are managed. `client.invoke_agent` runs one."""
+    """The agents of the workspace: list, create, change and delete them. To run one, call `client.invoke_agent`."""
 
     @cached_property
     def chats(self) -> AgentChats:
@@ -44,13 +44,13 @@ class Agents(Resource):
         """List the agents of the workspace.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them: no paging is documented.
+            The complete list: the API documents no paging.
 
         Raises:
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._list(), timeout=timeout)
@@ -68,15 +68,15 @@ class Agents(Resource):
         """Read an agent.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the agent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The agent. One that was put away is refused as not found.
+            The agent. Archived agents are reported as not found.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(id), timeout=timeout)
@@ -104,17 +104,17 @@ class Agents(Resource):
         """Create an agent.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `AgentFields`. What is not given is not sent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `AgentFields` to set. Omitted fields are not sent.
 
         Returns:
             The new agent.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._create(fields, extra_body), timeout=timeout)
@@ -153,18 +153,18 @@ class Agents(Resource):
         """Change an agent.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `AgentChanges`. What is not given is not sent.
+            id: The id of the agent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `AgentChanges` to set. Omitted fields are not sent.
 
         Returns:
-            The agent as it is now.
+            The updated agent.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._update(id, fields, extra_body), timeout=timeout)
@@ -197,12 +197,12 @@ class Agents(Resource):
         """Delete an agent.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the agent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._delete(id), timeout=timeout)
@@ -218,7 +218,7 @@ class Agents(Resource):
 
 
 class AgentChats(Resource):
-    """The chats of the agents. There is no list of them."""
+    """The chats of the agents. The API cannot list them."""
 
     def create(
         self,
@@ -232,17 +232,17 @@ class AgentChats(Resource):
 
         Args:
             agent_id: The id of the agent.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `ChatFields`. What is not given is not sent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `ChatFields` to set. Omitted fields are not sent.
 
         Returns:
             The new chat.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._create(agent_id, fields, extra_body), timeout=timeout)
@@ -277,14 +277,14 @@ class AgentChats(Resource):
         Args:
             agent_id: The id of the agent.
             chat_id: The id of the chat.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
             The chat.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(agent_id, chat_id), timeout=timeout)
@@ -316,17 +316,17 @@ class AgentChats(Resource):
         Args:
             agent_id: The id of the agent.
             chat_id: The id of the chat.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `ChatFields`. What is not given is not sent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `ChatFields` to set. Omitted fields are not sent.
 
         Returns:
-            The chat as it is now.
+            The updated chat.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._rename(agent_id, chat_id, fields, extra_body), timeout=timeout)
@@ -362,11 +362,11 @@ class AgentChats(Resource):
         Args:
             agent_id: The id of the agent.
             chat_id: The id of the chat.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._delete(agent_id, chat_id), timeout=timeout)
@@ -397,15 +397,15 @@ class AgentChats(Resource):
         Args:
             agent_id: The id of the agent.
             chat_id: The id of the chat.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The chat as it is now, if the service sends it.
+            The updated chat, or None if the service does not return it.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._clear(agent_id, chat_id, extra_body), timeout=timeout)
@@ -436,14 +436,14 @@ class AgentChats(Resource):
         Args:
             agent_id: The id of the agent.
             chat_id: The id of the chat.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them: no paging is documented.
+            The complete list: the API documents no paging.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._messages(agent_id, chat_id), timeout=timeout)

@@ -1,4 +1,4 @@
-"""Tool calls that need a decision: `client.approvals`."""
+"""Tool calls that wait for approval: `client.approvals`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Approvals(Resource):
-    """Tool calls that need a decision."""
+    """Tool calls that wait for approval."""
 
     def list(
         self,
@@ -40,23 +40,23 @@ class Approvals(Resource):
         limit: Optional[int] = None,
         timeout: Optional[Timeout] = None,
     ) -> ApprovalPage:
-        """Read one page of the list of approvals.
+        """Read one page of approvals.
 
         Args:
-            status: Only those with this status, such as `pending`.
-            agent_id: Only those of this agent.
-            run_id: Only those of this run.
-            request_id: Only those of this request.
-            cursor: Where the page begins: the `next_cursor` of the one before.
-            limit: How many at most, up to 50.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            status: Only approvals with this status, such as `pending`.
+            agent_id: Only approvals of this agent.
+            run_id: Only approvals of this run.
+            request_id: Only approvals of this request.
+            cursor: The start of the page: the `next_cursor` of the previous page.
+            limit: The maximum number of approvals, up to 50.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The page. No sign that there is another is documented.
+            The page. The API does not document how to detect the last page.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(
@@ -77,7 +77,7 @@ class Approvals(Resource):
         limit: Optional[int] = None,
         timeout: Optional[Timeout] = None,
     ) -> ApprovalPage:
-        """Read one page of the list of approvals: the asyncio twin of `Approvals.list`."""
+        """Read one page of approvals: the asyncio twin of `Approvals.list`."""
         return await self._session.arun(
             self._list(
                 status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, cursor=cursor, limit=limit
@@ -117,15 +117,15 @@ class Approvals(Resource):
         """Read an approval.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the approval.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
             The approval.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(id), timeout=timeout)
@@ -151,20 +151,20 @@ class Approvals(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Decision:
-        """Allow or deny a tool call. The run goes on by itself, so it is not repeated when its outcome is unknown.
+        """Allow or deny a tool call. The decision resumes the run, so it is not retried when the outcome is unknown.
 
         Args:
-            id: The id of the approval: the `approval_id` of a pending one.
+            id: The id of the approval: the `approval_id` of a `PendingToolApproval`.
             decision: `allow_once` or `deny`.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            What the service says to it, which may be nothing.
+            The service's response, which may be empty.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._decide(id, decision, extra_body), timeout=timeout)
@@ -202,21 +202,21 @@ class Approvals(Resource):
         limit: Optional[int] = None,
         timeout: Optional[Timeout] = None,
     ) -> Iterator[ToolActionApproval]:
-        """Iterate over approvals, page after page for as long as the service names a next one.
+        """Iterate over approvals, following `next_cursor` from page to page.
 
         Args:
-            status: Only those with this status, such as `pending`.
-            agent_id: Only those of this agent.
-            run_id: Only those of this run.
-            request_id: Only those of this request.
-            limit: How many a page has at most, up to 50.
-            timeout: Seconds for each page, or an `httpx.Timeout`; None for the client's.
+            status: Only approvals with this status, such as `pending`.
+            agent_id: Only approvals of this agent.
+            run_id: Only approvals of this run.
+            request_id: Only approvals of this request.
+            limit: The maximum number of approvals in a page, up to 50.
+            timeout: Timeout for each page, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Yields:
             The approvals.
 
         Raises:
-            FetchHiveError: Whatever `list` raises.
+            FetchHiveError: A page could not be read: see `list`.
 
         """
         cursor: Optional[str] = None
@@ -266,7 +266,7 @@ class Approvals(Resource):
                 return
 
     def allow(self, id: Id, *, timeout: Optional[Timeout] = None) -> Decision:
-        """Allow a tool call, this time: `decide(id, "allow_once")`."""
+        """Allow a tool call once: `decide(id, "allow_once")`."""
         return self.decide(id, "allow_once", timeout=timeout)
 
     async def aallow(self, id: Id, *, timeout: Optional[Timeout] = None) -> Decision:
@@ -288,27 +288,29 @@ class Approvals(Resource):
         *,
         timeout: Optional[Timeout] = None,
     ) -> builtins.list[Decision]:
-        """Decide all tool calls that an agent waits for. What is not clearly allowed is denied.
+        """Allow or deny all tool calls that an agent waits for. A tool call that is not explicitly allowed is denied.
 
         Args:
-            reply: The answer of the agent.
-            decide: Asked for each tool call: True allows it. If it raises, or returns anything else, or the approval
-                has expired, the tool call is denied. What it raised is raised when all have been decided.
-            timeout: Seconds for each decision, or an `httpx.Timeout`; None for the client's.
+            reply: The agent's answer.
+            decide: Called with each pending approval: returns True to allow the tool call. The tool call is denied if
+                it returns anything else, if it raises, or if the approval has expired. The first exception is raised
+                again after all tool calls have been decided.
+            timeout: Timeout for each decision, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            What the service says to each decision. `client.requests.wait(reply.run_id)` waits for the run.
+            The service's response to each decision. `client.requests.wait(reply.run_id)` waits for the run.
 
         Raises:
-            APIStatusError: The service refused a decision, such as one that had been made. The others have been sent.
-            FetchHiveError: Whatever `client.approvals.decide` raises.
+            APIStatusError: The service refused a decision, such as for a tool call that had already been decided. The
+                other decisions have been sent.
+            FetchHiveError: A call failed: see `client.approvals.decide`.
 
         """
         decisions: builtins.list[Decision] = []
-        with _first_of_many() as errors:
+        with _raise_first_at_end() as errors:
             for id, pending in _decidable(reply):
-                word = _ask(decide, pending, errors)
-                with _kept(errors):
+                word = _decision_on(decide, pending, errors)
+                with _collect_refusal(errors):
                     decisions.append(self.decide(id, word, timeout=timeout))
         return decisions
 
@@ -319,18 +321,18 @@ class Approvals(Resource):
         *,
         timeout: Optional[Timeout] = None,
     ) -> builtins.list[Decision]:
-        """Decide all tool calls that an agent waits for: the asyncio twin of `Approvals.resolve`."""
+        """Allow or deny all tool calls that an agent waits for: the asyncio twin of `Approvals.resolve`."""
         decisions: builtins.list[Decision] = []
-        with _first_of_many() as errors:
+        with _raise_first_at_end() as errors:
             for id, pending in _decidable(reply):
-                word = _ask(decide, pending, errors)
-                with _kept(errors):
+                word = _decision_on(decide, pending, errors)
+                with _collect_refusal(errors):
                     decisions.append(await self.adecide(id, word, timeout=timeout))
         return decisions
 
 
 def _next_cursor(page: ApprovalPage, seen: set[str]) -> Optional[str]:
-    """Return where the next page begins, or None at the end: a cursor that has been there would lead in a circle."""
+    """Return the cursor of the next page, or None at the end. A repeated cursor is the end: no endless loops."""
     cursor = page.next_cursor
     if not cursor or cursor in seen:
         return None
@@ -342,21 +344,21 @@ def _decidable(reply: Union[AgentReply, AgentUsageEvent]) -> builtins.list[tuple
     return [(pending.approval_id, pending) for pending in reply.pending_tool_approvals if pending.approval_id]
 
 
-def _ask(
+def _decision_on(
     decide: Callable[[PendingToolApproval], bool], pending: PendingToolApproval, errors: builtins.list[Exception]
 ) -> DecisionWord:
     if _has_expired(pending):
         return "deny"
     try:
         return "allow_once" if decide(pending) is True else "deny"
-    except Exception as error:  # noqa: BLE001 - whatever it is, the tool call must not go through
+    except Exception as error:  # noqa: BLE001 - no exception may let the tool call through
         errors.append(error)
         return "deny"
 
 
 @contextlib.contextmanager
-def _kept(errors: builtins.list[Exception]) -> Generator[None, None, None]:
-    """Keep a refusal of the service, such as of what has been decided in the dashboard: the others are still open."""
+def _collect_refusal(errors: builtins.list[Exception]) -> Generator[None, None, None]:
+    """Collect a refusal, such as of a tool call decided in the dashboard, so that the others are still decided."""
     try:
         yield
     except APIStatusError as error:
@@ -364,8 +366,8 @@ def _kept(errors: builtins.list[Exception]) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _first_of_many() -> Generator[builtins.list[Exception], None, None]:
-    """Raise the first of the errors at the end: by then, every tool call has been decided."""
+def _raise_first_at_end() -> Generator[builtins.list[Exception], None, None]:
+    """Raise the first error at the end, when every tool call has been decided."""
     errors: builtins.list[Exception] = []
     yield errors
     if errors:
@@ -384,5 +386,5 @@ def _has_expired(pending: PendingToolApproval) -> bool:
     return moment <= datetime.now(timezone.utc)
 
 
-# Its answer is not documented: it has been decided, whatever is said to it.
+# The response is not documented. With a success status, the tool call has been decided, whatever the body contains.
 _DECISION = Answer(lambda value: parse_object(Decision, as_object(value)), empty=lambda: parse_object(Decision, {}))

@@ -27,13 +27,14 @@ class Assets(Resource):
         """List the files of the workspace.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them: no paging is documented. `file_url` can be fetched without the API key, for a while.
+            The complete list: the API documents no paging. `file_url` can be fetched without the API key until it
+            expires.
 
         Raises:
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._list(), timeout=timeout)
@@ -56,26 +57,26 @@ class Assets(Resource):
         progress: Optional[Progress] = None,
         timeout: Optional[Timeout] = None,
     ) -> Asset:
-        """Upload a file. It is read while it is sent, and not kept in memory.
+        """Upload a file. It is read while it is sent and never held in memory as a whole.
 
-        The API does not document the name of the form's part: `file` is a guess, which `part_name` replaces.
+        The API does not document the name of the form field. `file` is a guess; `part_name` overrides it.
 
         Args:
-            file: A path, bytes, a file opened in binary mode (read from where it stands), or a pair of a name and
-                bytes or an open file. Your own open file stays open.
-            file_name: The name that the service shows; None for the file's own.
-            content_type: The media type; None to tell it by the name.
-            part_name: The name of the form's part.
-            progress: Called with the bytes of the file that were sent and those that there are, while it is sent.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            file: A path, bytes, a file opened in binary mode (read from its current position), or a tuple of a name and
+                bytes or an open file. A file that you opened is not closed.
+            file_name: The name that the service shows; None uses the file's own name.
+            content_type: The media type; None guesses it from the name.
+            part_name: The name of the form field.
+            progress: Called during the upload with the number of bytes sent and the size of the file.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The new asset: pass it to an agent in `attachments`, or its `id` to a knowledge base's item.
+            The new asset: pass it to an agent in `attachments`, or its `id` to an item of a knowledge base.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
+            ValueError: An argument is invalid. Nothing has been sent.
             OSError: The file cannot be read.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._upload(file, file_name, content_type, part_name, progress), timeout=timeout)
@@ -90,7 +91,7 @@ class Assets(Resource):
         progress: Optional[Progress] = None,
         timeout: Optional[Timeout] = None,
     ) -> Asset:
-        """Upload a file: the asyncio twin of `Assets.upload`. The file is read in a thread, piece by piece."""
+        """Upload a file: the asyncio twin of `Assets.upload`. The file is read in chunks in a thread."""
         return await self._session.arun(
             *self._upload(file, file_name, content_type, part_name, progress), timeout=timeout
         )

@@ -1,4 +1,4 @@
-"""What the service offers: `client.catalogue`."""
+"""The models, search countries and error codes of the service: `client.catalogue`."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Catalogue(Resource):
-    """What the service offers."""
+    """The models, search countries and error codes of the service."""
 
     def models(self, *, timeout: Optional[Timeout] = None) -> list[Model]:
-        """List the models that can be used.
+        """List the available models.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them.
+            The models.
 
         Raises:
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._models(), timeout=timeout)
 
     async def amodels(self, *, timeout: Optional[Timeout] = None) -> list[Model]:
-        """List the models that can be used: the asyncio twin of `Catalogue.models`."""
+        """List the available models: the asyncio twin of `Catalogue.models`."""
         return await self._session.arun(self._models(), timeout=timeout)
 
     def _models(self) -> Endpoint[list[Model]]:
@@ -51,18 +51,18 @@ class Catalogue(Resource):
     def countries(
         self, service: Optional[str] = None, *, timeout: Optional[Timeout] = None
     ) -> Union[list[SearchServiceCountries], SearchServiceCountries]:
-        """List the countries that the search services know. No key is sent.
+        """List the countries that the search services support. The API key is not sent.
 
         Args:
-            service: Only those of this service, such as `google_search`; None for all.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            service: The search service, such as `google_search`; None lists all services.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The countries of the service; without one, a list with those of each service.
+            The countries of the service; without `service`, a list with the countries of each service.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         if service is None:
@@ -94,18 +94,18 @@ class Catalogue(Resource):
         return _countries_at(path, one(SearchServiceCountries))
 
     def error_codes(self, *, locale: Optional[str] = None, timeout: Optional[Timeout] = None) -> ErrorCatalogue:
-        """Read the catalogue of error codes. No key is sent.
+        """Read the catalogue of error codes. The API key is not sent.
 
         Args:
-            locale: The language of its texts, such as `es`; None for English.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            locale: The language of the descriptions, such as `es`; None means English.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The codes.
+            The error codes.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._error_codes(locale=locale), timeout=timeout)

@@ -1,4 +1,4 @@
-"""Work that agents have handed over: `client.delegations`."""
+"""Work that agents delegated: `client.delegations`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class Delegations(Resource):
-    """Work that agents have handed over, such as to workflows."""
+    """Work that agents delegated, such as to workflows."""
 
     def get(self, id: Id, *, timeout: Optional[Timeout] = None) -> AgentDelegation:
         """Read a delegation.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the delegation.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
             The delegation.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(id), timeout=timeout)
@@ -55,15 +55,15 @@ class Delegations(Resource):
         """List the open delegations of a conversation.
 
         Args:
-            thread_id: The conversation, by the name that you gave it.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            thread_id: The id of the conversation, as passed to `invoke_agent`.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
             The delegations that have not ended.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._list(thread_id), timeout=timeout)
@@ -84,19 +84,19 @@ class Delegations(Resource):
     def cancel(
         self, id: Id, *, timeout: Optional[Timeout] = None, extra_body: Optional[Mapping[str, object]] = None
     ) -> Optional[AgentDelegation]:
-        """Cancel a delegation. One that has ended stays as it is.
+        """Cancel a delegation. A delegation that has ended is not changed.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            id: The id of the delegation.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The delegation as it is now, if the service sends it.
+            The updated delegation, or None if the service does not return it.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._cancel(id, extra_body), timeout=timeout)
@@ -128,22 +128,22 @@ class Delegations(Resource):
         longest_wait: float = 30.0,
         timeout: Optional[Timeout] = None,
     ) -> AgentDelegation:
-        """Wait until a delegation has ended, well or not.
+        """Wait until a delegation has ended, successfully or not.
 
         Args:
-            id: Its id.
-            max_wait: Seconds to wait at most.
-            first_wait: Seconds between the first two looks; they double from then on.
-            longest_wait: Seconds between two looks at most.
-            timeout: Seconds for each look, or an `httpx.Timeout`; None for the client's.
+            id: The id of the delegation.
+            max_wait: Maximum wait, in seconds.
+            first_wait: Seconds between the first two polls. The interval doubles after each poll.
+            longest_wait: Maximum interval between two polls, in seconds.
+            timeout: Timeout for each poll, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The delegation; its `status` says how it ended.
+            The delegation; its `status` shows how it ended.
 
         Raises:
-            WaitTimeoutError: It did not end in time. Its `last` is what the last look gave.
-            RateLimitError: The daily cap is reached: every look counts.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises, but for errors that pass while it waits.
+            WaitTimeoutError: The wait took longer than `max_wait`. `last` is the result of the last poll.
+            RateLimitError: The daily limit has been reached. Every poll counts towards it.
+            FetchHiveError: A poll failed: see `FetchHive.invoke_prompt`. Transient errors do not end the wait.
 
         """
         waits = _wait(max_wait, first_wait, longest_wait)

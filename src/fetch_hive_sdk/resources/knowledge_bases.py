@@ -48,13 +48,13 @@ class KnowledgeBases(Resource):
         """List the knowledge bases of the workspace.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them: no paging is documented.
+            The complete list: the API documents no paging.
 
         Raises:
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._list(), timeout=timeout)
@@ -76,15 +76,15 @@ class KnowledgeBases(Resource):
         """Read a knowledge base.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the knowledge base.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            The knowledge base. One that was put away is refused as not found.
+            The knowledge base. Archived knowledge bases are reported as not found.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(id), timeout=timeout)
@@ -112,17 +112,17 @@ class KnowledgeBases(Resource):
         """Create a knowledge base.
 
         Args:
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `KnowledgeBaseFields`. What is not given is not sent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `KnowledgeBaseFields` to set. Omitted fields are not sent.
 
         Returns:
             The new knowledge base.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._create(fields, extra_body), timeout=timeout)
@@ -161,18 +161,18 @@ class KnowledgeBases(Resource):
         """Change a knowledge base.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `KnowledgeBaseChanges`. What is not given is not sent.
+            id: The id of the knowledge base.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `KnowledgeBaseChanges` to set. Omitted fields are not sent.
 
         Returns:
-            The knowledge base as it is now.
+            The updated knowledge base.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._update(id, fields, extra_body), timeout=timeout)
@@ -202,15 +202,15 @@ class KnowledgeBases(Resource):
         return endpoint, write_body(endpoint, KnowledgeBaseChanges, fields, extra_body)
 
     def delete(self, id: Id, *, timeout: Optional[Timeout] = None) -> None:
-        """Delete a knowledge base. The service goes on in the background.
+        """Delete a knowledge base. The service finishes the deletion in the background.
 
         Args:
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the knowledge base.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._delete(id), timeout=timeout)
@@ -239,23 +239,23 @@ class KnowledgeBases(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> KnowledgeBaseSearch:
-        """Search a knowledge base. May be billed, so it is not repeated when its outcome is unknown.
+        """Search a knowledge base. This may be billed, so it is not retried when the outcome is unknown.
 
         Args:
-            id: Its id.
-            query: What is looked for.
-            search_type: How it is searched.
-            chunk_limit: How many chunks are found at most, from 1 to 20.
-            score_threshold: How well a chunk must fit, from 0 to 1.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            id: The id of the knowledge base.
+            query: The search query.
+            search_type: The search method.
+            chunk_limit: The maximum number of chunks to return, from 1 to 20.
+            score_threshold: The minimum score of a chunk, from 0 to 1.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            What was found.
+            The chunks that were found.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(
@@ -322,14 +322,14 @@ class KnowledgeBaseItems(Resource):
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            All of them: no paging is documented.
+            The complete list: the API documents no paging.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._list(knowledge_base_id), timeout=timeout)
@@ -354,15 +354,15 @@ class KnowledgeBaseItems(Resource):
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the item.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
             The item.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(knowledge_base_id, id), timeout=timeout)
@@ -388,21 +388,21 @@ class KnowledgeBaseItems(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
         **fields: Unpack[KnowledgeBaseItemFields],
     ) -> KnowledgeBaseItem:
-        """Put an item into a knowledge base. May be billed: not repeated when its outcome is unknown.
+        """Add an item to a knowledge base. This may be billed, so it is not retried when the outcome is unknown.
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `KnowledgeBaseItemFields`. What is not given is not sent.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `KnowledgeBaseItemFields` to set. Omitted fields are not sent.
 
         Returns:
-            The new item, which is being read in.
+            The new item. The service goes on processing it.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._create(knowledge_base_id, fields, extra_body), timeout=timeout)
@@ -415,7 +415,7 @@ class KnowledgeBaseItems(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
         **fields: Unpack[KnowledgeBaseItemFields],
     ) -> KnowledgeBaseItem:
-        """Put an item into a knowledge base: the asyncio twin of `KnowledgeBaseItems.create`."""
+        """Add an item to a knowledge base: the asyncio twin of `KnowledgeBaseItems.create`."""
         return await self._session.arun(*self._create(knowledge_base_id, fields, extra_body), timeout=timeout)
 
     def _create(
@@ -440,22 +440,22 @@ class KnowledgeBaseItems(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
         **fields: Unpack[KnowledgeBaseItemChanges],
     ) -> KnowledgeBaseItem:
-        """Change an item. May be billed, so it is not repeated when its outcome is unknown.
+        """Change an item. This may be billed, so it is not retried when the outcome is unknown.
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
-            **fields: What is to be written: the fields of `KnowledgeBaseItemChanges`. What is not given is not sent.
+            id: The id of the item.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
+            **fields: The fields of `KnowledgeBaseItemChanges` to set. Omitted fields are not sent.
 
         Returns:
-            The item as it is now.
+            The updated item.
 
         Raises:
-            TypeError: A keyword is unknown, or a required one is missing.
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            TypeError: A keyword argument is unknown, or a required one is missing.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._update(knowledge_base_id, id, fields, extra_body), timeout=timeout)
@@ -490,12 +490,12 @@ class KnowledgeBaseItems(Resource):
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The id of the item.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._delete(knowledge_base_id, id), timeout=timeout)
@@ -521,20 +521,20 @@ class KnowledgeBaseItems(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Regeneration:
-        """Read an item in again. May be billed, so it is not repeated when its outcome is unknown.
+        """Process an item again. This may be billed, so it is not retried when the outcome is unknown.
 
         Args:
             knowledge_base_id: The id of the knowledge base.
-            id: Its id.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            id: The id of the item.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
-            The request that does it, if the service sends one: pass it to `client.requests.wait`.
+            The request that processes the item, if the service returns one: pass its id to `client.requests.wait`.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(*self._regenerate(knowledge_base_id, id, extra_body), timeout=timeout)
@@ -547,7 +547,7 @@ class KnowledgeBaseItems(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> Regeneration:
-        """Read an item in again: the asyncio twin of `KnowledgeBaseItems.regenerate`."""
+        """Process an item again: the asyncio twin of `KnowledgeBaseItems.regenerate`."""
         return await self._session.arun(*self._regenerate(knowledge_base_id, id, extra_body), timeout=timeout)
 
     def _regenerate(

@@ -1,4 +1,4 @@
-"""What became of earlier calls: `client.requests`."""
+"""The records of earlier calls: `client.requests`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 
 class Requests(Resource):
-    """What became of earlier calls, by their request ids."""
+    """The records of earlier calls, by request id."""
 
     def get(self, id: Id, *, timeout: Optional[Timeout] = None) -> RequestRecord:
-        """Read what became of a call.
+        """Read the record of an earlier call.
 
         Args:
-            id: Its request id: every answer and every error has it as `request_id`.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
+            id: The request id of the call: the `request_id` of its answer or error.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            What the service knows of it.
+            The service's record of the call.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_prompt`.
 
         """
         return self._session.run(self._get(id), timeout=timeout)
 
     async def aget(self, id: Id, *, timeout: Optional[Timeout] = None) -> RequestRecord:
-        """Read what became of a call: the asyncio twin of `Requests.get`."""
+        """Read the record of an earlier call: the asyncio twin of `Requests.get`."""
         return await self._session.arun(self._get(id), timeout=timeout)
 
     def _get(self, id: Id) -> Endpoint[RequestRecord]:
@@ -53,22 +53,22 @@ class Requests(Resource):
         longest_wait: float = 30.0,
         timeout: Optional[Timeout] = None,
     ) -> RequestRecord:
-        """Wait until a call has ended, well or not, such as one whose answer was lost.
+        """Wait until an earlier call has ended, successfully or not, such as a call whose answer was lost.
 
         Args:
-            id: Its id.
-            max_wait: Seconds to wait at most.
-            first_wait: Seconds between the first two looks; they double from then on.
-            longest_wait: Seconds between two looks at most.
-            timeout: Seconds for each look, or an `httpx.Timeout`; None for the client's.
+            id: The request id of the call.
+            max_wait: Maximum wait, in seconds.
+            first_wait: Seconds between the first two polls. The interval doubles after each poll.
+            longest_wait: Maximum interval between two polls, in seconds.
+            timeout: Timeout for each poll, in seconds or as an `httpx.Timeout`; None uses the client's.
 
         Returns:
-            What the service knows of it; its `status` says how it ended.
+            The service's record of the call; its `status` shows how the call ended.
 
         Raises:
-            WaitTimeoutError: It did not end in time. Its `last` is what the last look gave.
-            RateLimitError: The daily cap is reached: every look counts.
-            FetchHiveError: Whatever `FetchHive.invoke_prompt` raises, but for errors that pass while it waits.
+            WaitTimeoutError: The wait took longer than `max_wait`. `last` is the result of the last poll.
+            RateLimitError: The daily limit has been reached. Every poll counts towards it.
+            FetchHiveError: A poll failed: see `FetchHive.invoke_prompt`. Transient errors do not end the wait.
 
         """
         waits = _wait(max_wait, first_wait, longest_wait)
@@ -89,7 +89,7 @@ class Requests(Resource):
 
 
 def _read_record(value: object) -> RequestRecord:
-    # The reference has it flat; a test of the vendor's package wraps it.
+    # The API reference shows a flat object; a test in the vendor's package wraps it in `request`.
     inner = as_object(value).get("request")
     return parse_object(RequestRecord, inner if is_object(inner) else value)
 

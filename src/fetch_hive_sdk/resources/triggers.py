@@ -1,4 +1,4 @@
-"""The triggers of agents and workflows, which take their own secret in place of the key: `client.triggers`."""
+"""The webhook triggers of agents and workflows, which take a secret in place of the API key: `client.triggers`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Triggers(Resource):
-    """Starts of runs by a webhook's secret. The API key is not sent."""
+    """The webhook triggers: they start runs with a secret of their own, without the API key."""
 
     def agent(
         self,
@@ -44,28 +44,28 @@ class Triggers(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
-        """Start an agent, which answers by a callback.
+        """Start an agent. It answers with a callback.
 
         Args:
             agent_id: The id of the agent.
             secret: The agent's webhook secret.
-            message: What it is asked.
-            callback_url: Where the service sends the answer, an HTTPS address.
-            thread_id: The conversation, by a name of yours.
-            user: Your own opaque id of the person who calls.
-            metadata: Flat data of your own for audit and log filtering.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            message: The message to the agent.
+            callback_url: The HTTPS URL to which the service sends the answer.
+            thread_id: Your id for the conversation.
+            user: Your own opaque id for the end user.
+            metadata: Your own flat key-value data for audits and log filtering.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
             The id of the request.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_agent` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_agent`.
 
         """
-        secret = _hidden(secret)  # from here on, no traceback shows it
+        secret = _as_secret(secret)  # so that no traceback shows it
         fields = AgentTrigger.model_validate(
             {
                 "message": message,
@@ -92,7 +92,7 @@ class Triggers(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
         """Start an agent: the asyncio twin of `Triggers.agent`."""
-        secret = _hidden(secret)  # from here on, no traceback shows it
+        secret = _as_secret(secret)  # so that no traceback shows it
         fields = AgentTrigger.model_validate(
             {
                 "message": message,
@@ -117,26 +117,26 @@ class Triggers(Resource):
         timeout: Optional[Timeout] = None,
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
-        """Start a workflow, which answers by a callback.
+        """Start a workflow. It answers with a callback.
 
         Args:
             workflow_endpoint_id: The id of the workflow's deployment.
             variant_id: The id of the variant.
             secret: The deployment's webhook secret.
-            callback_url: Where the service sends the result, an HTTPS address.
-            inputs: Values for the Start step.
-            timeout: Seconds for this call, or an `httpx.Timeout`; None for the client's.
-            extra_body: Further fields of the JSON body, for what this version does not know.
+            callback_url: The HTTPS URL to which the service sends the result.
+            inputs: Values for the workflow's Start step.
+            timeout: Timeout for this call, in seconds or as an `httpx.Timeout`; None uses the client's.
+            extra_body: Extra fields for the JSON body, such as parameters that this version does not support yet.
 
         Returns:
             The id of the request.
 
         Raises:
-            ValueError: An argument is refused before anything is sent.
-            FetchHiveError: Whatever `FetchHive.invoke_workflow` raises.
+            ValueError: An argument is invalid. Nothing has been sent.
+            FetchHiveError: The call failed: see `FetchHive.invoke_workflow`.
 
         """
-        secret = _hidden(secret)  # from here on, no traceback shows it
+        secret = _as_secret(secret)  # so that no traceback shows it
         fields = WorkflowTrigger.model_validate({"callback_url": callback_url, "inputs": inputs})
         path = _workflow_path(workflow_endpoint_id, variant_id)
         return self._session.run(*self._start(path, secret, fields, extra_body, "triggers.workflow"), timeout=timeout)
@@ -153,7 +153,7 @@ class Triggers(Resource):
         extra_body: Optional[Mapping[str, object]] = None,
     ) -> TriggerAccepted:
         """Start a workflow: the asyncio twin of `Triggers.workflow`."""
-        secret = _hidden(secret)  # from here on, no traceback shows it
+        secret = _as_secret(secret)  # so that no traceback shows it
         fields = WorkflowTrigger.model_validate({"callback_url": callback_url, "inputs": inputs})
         path = _workflow_path(workflow_endpoint_id, variant_id)
         call = self._start(path, secret, fields, extra_body, "triggers.workflow")
@@ -180,15 +180,15 @@ def _workflow_path(workflow_endpoint_id: Id, variant_id: Id) -> str:
     return f"/workflow/webhooks/{endpoint_id}/variants/{segment(variant_id, 'variant_id')}"
 
 
-def _hidden(secret: Union[str, SecretStr]) -> SecretStr:
+def _as_secret(secret: Union[str, SecretStr]) -> SecretStr:
     if isinstance(cast("object", secret), str):
         return SecretStr(cast("str", secret))
-    return secret if isinstance(secret, SecretStr) else SecretStr("")  # which is refused
+    return secret if isinstance(secret, SecretStr) else SecretStr("")  # refused by _read_secret
 
 
 def _read_secret(secret: SecretStr) -> Secret:
     text = secret.get_secret_value()
-    # What may stand in a header, RFC 9110 section 5.5. The message does not quote it.
+    # The characters allowed in a header, RFC 9110 section 5.5. The message does not quote the secret.
     if not text.strip() or not text.isascii() or not text.isprintable():
         del text
         raise ConfigurationError("secret must be a printable ASCII string or a SecretStr: copy it again")

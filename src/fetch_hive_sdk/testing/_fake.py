@@ -16,7 +16,7 @@ from ._ledger import Run
 from ._platform import Platform
 from ._received import ReceivedRun, as_call, read_object
 from ._reply import Fault, Reply, json_reply
-from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, path_of
+from ._routes import API_PATH, Incoming, RefusedError, Route, RouteTable, UnknownEndpointError, path_of
 from ._script import DEFAULT_MODEL, Event, StreamScript, Usage, new_request_id
 from ._scripted import ScriptedAnswers
 from ._server import serve
@@ -57,6 +57,9 @@ class Service(Platform):
     mistakes: list[str]
     """Apparent mistakes in the test: calls after the last answer of a list."""
 
+    wrong_urls: list[str]
+    """A message for each request whose path is not an endpoint, with the right base URL."""
+
     default: Optional[Behaviour]
     """The answer of deployments without a scripted one; None means 404. Can be changed at any time."""
 
@@ -73,6 +76,7 @@ class Service(Platform):
         super().__init__()
         self.calls = []
         self.mistakes = []
+        self.wrong_urls = []
         self.default = default
         self.delay = delay
         self._api_key = api_key
@@ -229,6 +233,8 @@ class Service(Platform):
             reply = route.answer(Incoming(request, names, self.delay if delay is None else delay))
         except RefusedError as exc:
             reply = exc.reply
+            if isinstance(exc, UnknownEndpointError):
+                self.wrong_urls.append(str(exc))
         return reply.respond(request)
 
     def _endpoints(self) -> Iterable[Route]:

@@ -53,6 +53,13 @@ class RefusedError(Exception):
         self.reply = refusal_reply(status, message, error_code)
 
 
+class UnknownEndpointError(RefusedError):
+    """A request for an endpoint that does not exist, probably from a client with a wrong base URL."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(404, message)
+
+
 def refusal_reply(
     status: int, message: str, error_code: Optional[str] = None, headers: Optional[Mapping[str, str]] = None
 ) -> Reply:
@@ -75,7 +82,8 @@ class RouteTable:
             base_path: The path of the base URL.
 
         Raises:
-            RefusedError: The endpoint is unknown (404), or it does not allow the method (405).
+            UnknownEndpointError: The endpoint is unknown.
+            RefusedError: It does not allow the method (405).
 
         """
         path = request.url.raw_path.partition(b"?")[0].decode("ascii")
@@ -84,7 +92,7 @@ class RouteTable:
         if not found:
             base_url = request.url.copy_with(raw_path=base_path.encode())
             message = f"There is no endpoint {request.method} {path}: the base URL of this service is {base_url}"
-            raise RefusedError(404, message)
+            raise UnknownEndpointError(message)
         for route, match in found:
             if route.method == request.method:
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}

@@ -1,0 +1,227 @@
+"""`fetch-hive compare`: run cases through variants of a deployment, and show the answers side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Optional, cast
+
+from pydantic import ValidationError
+
+from fetch_hive_sdk import ConfigurationError, FetchHiveError, InvokeRequest, ReasoningEvent, ResponseEvent
+
+from ._calling import EXIT_CODES, add_options, call, exit_code, prints_utf8, read_text, refuse
+from ._clock import Clock
+from ._terminal import complain, in_one_line, paint, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fetch_hive_sdk import FetchHive, Usage
+
+EPILOG = f"""\
+examples:
+  fetch-hive compare summarise --variant prod --variant draft --inputs cases.jsonl
+  fetch-hive compare summarise --variant prod --variant draft --inputs cases.jsonl --html compared.html
+  fetch-hive compare summarise --variant prod --variant draft --inputs cases.jsonl --file fetch-hive.toml
+
+Each line of the file of cases is a JSON object of variables. Every case is one paid run per variant, unless --file
+answers from a file of deployments, as fetch-hive serve does.
+
+{EXIT_CODES}"""
+
+_STOPPING = {401, 402, 403}  # further calls would be refused, too
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer of a variant to a case."""
+
+    text: str
+    seconds: float
+    to_first: Optional[float]
+    usage: Optional[Usage]
+    error: Optional[FetchHiveError] = None
+
+    @property
+    def facts(self) -> str:
+        """The times and tokens, in one line."""
+        facts = [f"{self.seconds:.2f} s"]
+        if self.to_first is not None:
+            facts.append(f"first token {self.to_first:.2f} s")
+        if self.usage is not None and self.usage.total_tokens is not None:
+            facts.append(f"{self.usage.total_tokens} tokens")
+        return ", ".join(facts)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case, and the answer of each variant to it."""
+
+    inputs: dict[str, object]
+    results: Sequence[Result]
+
+
+def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = add_parser(
+        "compare",
+        help="compare variants of a deployment, case by case",
+        description="Run cases through variants of a deployment. Shows answers, times and tokens side by side.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("deployment", help="the deployment of a prompt")
+    parser.add_argument(
+        "--variant", action="append", required=True, metavar="NAME", help="a variant; repeat it for each one"
+    )
+    parser.add_argument(
+        "--inputs", type=_cases, required=True, metavar="FILE", help="a JSON Lines file of variables; - for stdin"
+    )
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help="answer from a TOML file of deployments, without a key"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write the comparison as a page")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    add_options(parser, with_workspace=False)
+    parser.set_defaults(run=run, parser=parser)
+
+
+def _cases(path: str) -> list[dict[str, object]]:
+    cases: list[dict[str, object]] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            case: object = json.loads(line)
+        except (ValueError, RecursionError):
+            raise argparse.ArgumentTypeError(f"{path}, line {number} is not valid JSON") from None
+        if not isinstance(case, dict):
+            raise argparse.ArgumentTypeError(f"{path}, line {number} is not a JSON object of variables")
+        cases.append(cast("dict[str, object]", case))
+    if not cases:
+        raise argparse.ArgumentTypeError(f"{path} has no cases")
+    return cases
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the cases; return the exit code."""
+    requests = [[_request_of(options, variant, inputs) for variant in options.variant] for inputs in options.inputs]
+
+    def work(client: FetchHive) -> int:
+        return _compare(client, requests, options)
+
+    if options.file is None:
+        return call(options, work, as_json=options.json)
+    from fetch_hive_sdk.emulator import Emulator  # noqa: PLC0415 - only for this option
+
+    try:
+        return work(Emulator.from_file(options.file).client(timeout=options.timeout))
+    except ConfigurationError as exc:
+        complain(in_one_line(str(exc)))
+        return 2
+
+
+def _request_of(options: argparse.Namespace, variant: str, inputs: dict[str, object]) -> InvokeRequest:
+    try:
+        return InvokeRequest(deployment=options.deployment, variant=variant, inputs=inputs or None)
+    except ValidationError as exc:
+        refuse(options, exc)
+
+
+def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], options: argparse.Namespace) -> int:
+    rows: list[Row] = []
+    first_error: Optional[FetchHiveError] = None
+    try:
+        for inputs, of_case in zip(options.inputs, requests):
+            results = [_measure(client, request) for request in of_case]
+            rows.append(Row(inputs, results))
+            _print(rows[-1], len(rows), options)
+            first_error = first_error or next((result.error for result in results if result.error), None)
+            if any(getattr(result.error, "status_code", None) in _STOPPING for result in results):
+                complain("stopped: the other cases would be refused, too")
+                break
+    finally:
+        # Also after Ctrl-C: these answers were paid for.
+        if options.html is not None and rows:
+            _write_page(rows, options)
+    if not options.json:
+        _print_totals(rows, options.variant)
+    return 0 if first_error is None else exit_code(first_error)
+
+
+def _measure(client: FetchHive, request: InvokeRequest) -> Result:
+    clock = Clock()
+    stream = client.stream(request)
+    error: Optional[FetchHiveError] = None
+    try:
+        with stream:
+            for event in stream:
+                if isinstance(event, (ReasoningEvent, ResponseEvent)):
+                    clock.tick()
+            stream.collect()
+    except FetchHiveError as exc:
+        error = exc
+    partial = stream.partial
+    return Result(partial.text, clock.total(), clock.to_first, partial.usage, error)
+
+
+def _print(row: Row, number: int, options: argparse.Namespace) -> None:
+    if options.json:
+        results = {variant: _fields_of(result) for variant, result in zip(options.variant, row.results)}
+        line = json.dumps({"case": number, "inputs": row.inputs, "variants": results}, ensure_ascii=not prints_utf8())
+        print(line, flush=True)
+        return
+    print(paint(f"case {number}: {in_one_line(json.dumps(row.inputs, ensure_ascii=False))}", "dim", sys.stdout))
+    width = max(20, (shutil.get_terminal_size().columns - 3 * (len(row.results) - 1)) // len(row.results))
+    columns = [_column(variant, result, width) for variant, result in zip(options.variant, row.results)]
+    for at in range(max(map(len, columns))):
+        cells = [column[at] if at < len(column) else "" for column in columns]
+        print(" | ".join(cell.ljust(width) for cell in cells).rstrip())
+    print(flush=True)
+
+
+def _column(variant: str, result: Result, width: int) -> list[str]:
+    text = result.text if result.error is None else f"{result.text}\n[{type(result.error).__name__}: {result.error}]"
+    lines = [in_one_line(variant), "-" * min(width, len(variant))]
+    for line in text.splitlines():
+        lines += textwrap.wrap(in_one_line(show(line, sys.stdout)), width) or [""]
+    return [line[:width] for line in [*lines, "", *textwrap.wrap(result.facts, width)]]
+
+
+def _fields_of(result: Result) -> dict[str, object]:
+    fields = {
+        "response": result.text,
+        "seconds": round(result.seconds, 3),
+        "seconds_to_first_token": None if result.to_first is None else round(result.to_first, 3),
+        "usage": None if result.usage is None else result.usage.raw,
+        "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def totals(rows: Sequence[Row], at: int) -> str:
+    """Return the sums of a variant, in one line."""
+    results = [row.results[at] for row in rows]
+    errors = sum(result.error is not None for result in results)
+    tokens = sum(result.usage.total_tokens or 0 for result in results if result.usage is not None)
+    seconds = sum(result.seconds for result in results) / len(results)
+    failed = f", {errors} failed" if errors else ""
+    return f"{len(results)} cases{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
+
+
+def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:
+    for at, variant in enumerate(variants):
+        print(f"{in_one_line(variant)}: {totals(rows, at)}")
+
+
+def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> None:
+    from ._compare_page import page_of  # noqa: PLC0415 - only for this option
+
+    page = page_of(options.deployment, options.variant, rows)
+    options.html.write_text(page, "utf-8")
+    print(f"written to {options.html}", file=sys.stderr)
