@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("no deadline")
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--sender", default="default", help="what the fault suite is run over: see tests/faults/senders.py"
+        "--sender", default="default", help="the HTTP client for the fault suite: see tests/faults/senders.py"
     )
 
 
@@ -36,7 +36,7 @@ def _clean_environment(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-# --- A browser --------------------------------------------------------------------------------------------------------
+# --- Browser ----------------------------------------------------------------------------------------------------------
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SWITCHES = [
