@@ -390,6 +390,26 @@ class Job:
         """
         return export(self.path, Path(path), None if prompt is None else _output_reader(prompt))
 
+    def report_html(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Write a report for people: one HTML page with plots, also while another process runs the job.
+
+        It shows rates, latencies, tokens, the rows that failed or are in doubt, and what to do about them. It has the
+        keys of these rows, and neither requests nor answers. It needs matplotlib, or the extra `bulk`.
+
+        Args:
+            path: The HTML file. It is replaced at the end, and not before.
+
+        Raises:
+            ConfigurationError: matplotlib is not installed.
+            JournalError: The journal cannot be read.
+            OutputError: The file cannot be written, or is the journal. A JournalError.
+
+        """
+        from .html_report import write_report  # noqa: PLC0415 - not needed to run a job
+
+        with self._reading() as journals:
+            write_report(journals, self.path, Path(path))
+
     # --- Settling -----------------------------------------------------------------------------------------------------
 
     def retry(self, keys: Optional[Sequence[str]] = None) -> int:

@@ -23,6 +23,7 @@ examples:
   fetch-hive bulk run reviews.csv --deployment summarise --input text=body --key-column id --journal reviews.db
   fetch-hive bulk status reviews.db
   fetch-hive bulk export reviews.db --output out.jsonl
+  fetch-hive bulk report reviews.db --html report.html
   fetch-hive bulk doubt reviews.db
   fetch-hive bulk doubt reviews.db --settle done 17 23
 
@@ -52,7 +53,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_status, _add_export, _add_doubt):
+    for add in (_add_run, _add_status, _add_export, _add_report, _add_doubt):
         add(commands.add_parser)
 
 
@@ -134,6 +135,12 @@ def _add_export(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = _add(add_parser, "export", "Write the rows to a file, also while the job runs.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: .jsonl, .csv or .parquet")
+
+
+def _add_report(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = _add(add_parser, "report", "Write a page with plots of a job, also while it runs.")
+    parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
+    parser.add_argument("--html", required=True, type=Path, metavar="FILE", help="where to")
 
 
 def _add_doubt(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
