@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from datetime import datetime, timezone
 from html import escape
@@ -153,7 +154,7 @@ def _tiles(summary: Summary) -> Iterator[str]:
         tiles.append(("tokens a row", f"{report.tokens / report.done:,.1f}"))
     if worked:
         tiles += [("time of work", seconds_text(worked)), ("rows a second", f"{report.done / worked:,.1f}")]
-        tiles.append(("most calls at once", f"{max(point.under_way for point in points):,.0f}"))
+        tiles.append(("calls at once", f"{math.ceil(max(point.under_way for point in points)):,}"))
     for label, part in (("median time", 0.5), ("95 % within", 0.95), ("99 % within", 0.99)):
         seconds = summary.latencies.quantile(part)
         if seconds is not None:
