@@ -245,8 +245,15 @@ def soak(session):
 def bulk(session):
     """Kill jobs at fifty different moments, and measure jobs of a million rows. Takes half an hour."""
     session.install(".[bulk]", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "-m", "nightly", "tests/bulk")
+    session.run("python", "-m", "pytest", "-m", "nightly", "--ignore=tests/bulk/test_ray.py", "tests/bulk")
     session.run("python", "benchmarks/bulk.py", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def ray(session):
+    """Run jobs as tasks of a real Ray on this machine, and kill its workers."""
+    session.install(".[ray]", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-m", "nightly", "tests/bulk/test_ray.py")
 
 
 @nox.session(tags=["nightly"])

@@ -58,10 +58,11 @@ async def bare(url, count):
         return count / (time.perf_counter() - begun)
 
 
-def journalled(url, count, folder):
+def journalled(url, count, folder, *, at_once=AT_ONCE, processes=None):
     job = Job(folder / f"{time.monotonic_ns()}.db")
     begun = time.perf_counter()
-    report = job.run(FetchHive(KEY, url), requests(count), max_concurrency=AT_ONCE, progress=False)
+    options = {"max_concurrency": at_once, "processes": processes, "progress": False}
+    report = job.run(FetchHive(KEY, url), requests(count), **options)
     assert report.done == count
     return count / (time.perf_counter() - begun)
 
@@ -76,6 +77,18 @@ def speed(options, folder):
             ratios.append(rates["journal"] / rates["bare"])
             print(f"  round {number + 1}: {rates['bare']:.0f} rows/s bare, {rates['journal']:.0f} with the journal")
     check("rows per second, relative to the bare client", statistics.median(ratios), 0.8, at_least=True)
+
+
+def processes(options, folder):
+    ratios = []
+    with counting("--delay", DELAY, "--padding", "300", "--anonymous") as server:
+        for number in range(options.rounds):
+            rates = {}
+            for count in (1, 2) if number % 2 else (2, 1):
+                rates[count] = journalled(server.url, options.calls, folder, at_once=256, processes=count)
+            ratios.append(rates[2] / rates[1])
+            print(f"  round {number + 1}: {rates[1]:.0f} rows/s with one process, {rates[2]:.0f} with two")
+    check("rows per second of two processes, relative to one", statistics.median(ratios), 1.6, at_least=True)
 
 
 # --- Memory and time of many rows -------------------------------------------------------------------------------------
@@ -167,7 +180,7 @@ def main():
     parser.add_argument("--calls", type=int, default=20_000, help="rows per round of the speed test")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the large journal")
-    parser.add_argument("--only", choices=["speed", "memory"])
+    parser.add_argument("--only", choices=["speed", "processes", "memory"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -175,7 +188,7 @@ def main():
         child(options.child, options.path, options.rows)
         return
     with tempfile.TemporaryDirectory() as folder:
-        for measure in (speed, memory):
+        for measure in (speed, processes, memory):
             if options.only in {None, measure.__name__}:
                 print(f"{measure.__name__}:", flush=True)
                 measure(options, Path(folder))

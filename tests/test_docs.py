@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 # Frameworks whose recipes are tested in `test_recipes.py`.
-RECIPES = {"FastAPI", "Flask", "Django"}
+RECIPES = {"FastAPI", "Flask", "Django", "Ray", "Dask", "Spark", "processes"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 
@@ -240,7 +240,8 @@ def test_every_public_name_is_on_one_page():
     # The page on the emulator has these.
     names = [name for name in names if name not in {f"fetch_hive_sdk.testing.{name}" for name in emulator.__all__}]
     names.remove("fetch_hive_sdk.__version__")
-    assert sorted(shown) == sorted([*names, "fetch_hive_sdk.pytest_plugin.fetch_hive"])
+    others = ["fetch_hive_sdk.bulk.ray.run", "fetch_hive_sdk.pytest_plugin.fetch_hive"]
+    assert sorted(shown) == sorted([*names, *others])
 
 
 EXAMPLE = re.compile(r"^ *```python\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)

@@ -386,3 +386,25 @@ def test_the_codes_are_in_the_help(capsys):
     out = capsys.readouterr().out
     assert "9  rows have failed or are in doubt" in out
     assert "11 the journal cannot be used" in out
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_processes_share_the_rows(fake, place, capsys):
+    """All commands read the shards of the journal as one."""
+    assert main([*RUN, *COLUMNS, "--processes", "2", "--sample", "1"]) == 0
+    assert main([*RUN, *COLUMNS, "--processes", "2", "--output", "out.jsonl"]) == 0
+
+    assert len(fake.calls) == 3
+    records = [json.loads(line) for line in (place / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [record["key"] for record in records] == ["1", "2", "3"]
+    assert not (place / "rows.db").exists()
+    capsys.readouterr()
+    assert main(["bulk", "status", "rows.db"]) == 0
+    assert "3 rows: 3 done" in capsys.readouterr().out
+    assert main(["bulk", "export", "rows.db", "--output", "rows.db.shard-0"]) == 1
+    assert "belongs to it" in complaint(capsys)
+
+
+def test_fewer_calls_at_once_than_processes_are_refused(fake, place, capsys):
+    assert main([*RUN, *COLUMNS, "--processes", "4", "--max-concurrency", "2"]) == 2
+    assert "max_concurrency must be at least 4" in complaint(capsys)

@@ -42,7 +42,8 @@ class Frame:
 
     columns: list[str]
 
-    def join(self, other: Frame, on: str) -> Frame: ...
+    def join(self, other: Frame, on: str) -> Frame:
+        raise NotImplementedError
 
 
 def tables(client: FetchHive, frame: Frame) -> None:
