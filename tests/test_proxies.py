@@ -77,7 +77,7 @@ def test_loopback_is_never_proxied(monkeypatch, url):
 
 
 def test_routes_are_cached_by_origin():
-    """One object for each scheme, host and port, whatever the path."""
+    """URLs with the same scheme, host and port share a route object; the path is ignored."""
     routes = Routes()
     one = routes.find(httpx.URL("https://hive.test/v1"))
 
