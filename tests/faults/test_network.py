@@ -557,7 +557,7 @@ def test_interruption_anywhere_leaks_no_lock_or_connection(kind, warm):
     assert number > 20 * STRIDE
 
 
-STRIDE = 7  # of several thousand events
+STRIDE = 7  # interrupt at each 7th of several thousand events
 
 
 def is_uninterrupted(number, client, kind):
