@@ -80,7 +80,7 @@ def tls(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _sender(request, monkeypatch, tmp_path, _no_settings_of_the_machine):
+def _sender(request, monkeypatch, tmp_path, _clean_environment):
     """Run every test with the sender chosen by `--sender`."""
     sender = request.config.getoption("--sender")
     assert sender in SENDERS

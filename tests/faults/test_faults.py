@@ -171,7 +171,7 @@ QUICK = {"timeout": LIMIT}
         "no reply",
         (Fault(STALL),),
         APITimeoutError,
-        "no answer came in time",
+        "did not answer in time",
         {**PAID, "phase": "read", "request_id": None, "body": b""},
         options=QUICK,
         kinds=BOTH,

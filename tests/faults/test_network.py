@@ -272,7 +272,7 @@ def test_https_to_a_plain_http_port_is_explained(drive):
         outcome = attempt(drive, client)
 
     assert type(outcome.error) is APIConnectionError
-    assert f"could not connect to localhost:{server.port}: what answers there does not speak TLS" in str(outcome.error)
+    assert f"could not connect to localhost:{server.port}: the server does not use TLS" in str(outcome.error)
     assert "http://" in str(outcome.error)
     assert outcome.error.maybe_processed is False
 
