@@ -209,7 +209,7 @@ def test_values_without_a_json_form_are_invalid():
     def typed(number: float) -> str:
         raise NotImplementedError
 
-    with pytest.raises(ValidationError, match="JSON cannot carry"):
+    with pytest.raises(ValidationError, match="JSON cannot represent"):
         typed(float("nan"))
 
 

@@ -1,10 +1,10 @@
-"""What the network and the protocol say to each other: the names of a request's `extensions`, a word in an error."""
+"""What the network and the protocol share: the keys of `httpx.Request.extensions`, and an error message."""
 
 PROXY = "fetch_hive_sdk.proxy"
-"""The host and port of the proxy that it goes through, if it does."""
+"""The host and port of the proxy of the request, if there is one."""
 
 STOP = "fetch_hive_sdk.stop"
-"""A function that ends the call from another thread; for asyncio a coroutine function, for another task."""
+"""A function that ends the call from another thread; for asyncio, a coroutine function that another task awaits."""
 
 CLOSED = "the client was closed"
-"""What an error of the network says when the call was ended that way."""
+"""The message of the network error of a call that ended because its client was closed."""

@@ -345,7 +345,7 @@ def test_an_unknown_format(fake, place, capsys):
     (place / "rows.txt").write_text("a", "utf-8")
 
     assert main(["bulk", "run", "rows.txt", "--deployment", "d", "--journal", "a.db"]) == 2
-    assert "CSV or JSON Lines" in complaint(capsys)
+    assert "CSV, JSON Lines or Parquet" in complaint(capsys)
 
 
 @pytest.mark.parametrize(

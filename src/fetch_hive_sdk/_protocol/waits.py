@@ -51,7 +51,7 @@ class Wait(Generic[T]):
     ) -> None:
         for name, seconds in (("max_wait", max_wait), ("first_wait", first_wait), ("longest_wait", longest_wait)):
             if not isinstance(cast("object", seconds), (int, float)) or not 0 <= seconds < math.inf:
-                raise ConfigurationError(f"{name} must be a number of seconds")
+                raise ConfigurationError(f"{name} must be a finite number of seconds, 0 or more")
         self.last: Optional[T] = None
         self._what = what
         self._is_over = is_over

@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Optional, TypedDict
 
-from fetch_hive_sdk._config import may_be_added
+from fetch_hive_sdk._config import is_valid_extra_header
 from fetch_hive_sdk._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent
 from fetch_hive_sdk.models.usage import Usage
 
@@ -92,7 +92,7 @@ class Watch:
         for observer in self._observers:
             with _suppress_errors(observer):
                 added = observer.attempt_started(AttemptStarted(self._call_id, self._attempt)) or {}
-                headers.update({name: value for name, value in added.items() if may_be_added(name, value)})
+                headers.update({name: value for name, value in added.items() if is_valid_extra_header(name, value)})
         return headers
 
     def end_attempt(self, status: Optional[int], error: Optional[BaseException]) -> None:
