@@ -251,11 +251,12 @@ def run_both(how, job, *arguments, **options):
 both = pytest.mark.parametrize("how", ["run", "arun"])
 
 
-def skewed(count, shard=0, shards=2):
-    """Return requests that all belong to one shard."""
-    found = (InvokeRequest(deployment="d", inputs={"text": f"{shard}-{number}"}) for number in itertools.count())
+def skewed(count, shard=0, deployment="d"):
+    """Return requests that all belong to one of two shards."""
+    texts = (f"{shard}-{number}" for number in itertools.count())
+    found = (InvokeRequest(deployment=deployment, inputs={"text": text}) for text in texts)
     reader = RowReader()
-    ours = (request for request in found if shard_of(reader.read(1, request), shards) == shard)
+    ours = (request for request in found if shard_of(reader.read(1, request), 2) == shard)
     return list(itertools.islice(ours, count))
 
 
@@ -264,12 +265,9 @@ def skewed(count, shard=0, shards=2):
 def test_runs_of_rejected_rows_go_to_other_shards(served, tmp_path, how, budget):
     """Even if the rows of the other shard fill all buffers, so that nothing reaches the first shard any more."""
     served.fails("gone", 404)
-    first, second = skewed(1), skewed(3000, 1)
-    gone = [InvokeRequest(deployment="gone", inputs=request.inputs) for request in skewed(40)]
+    rows = [*skewed(1), *skewed(40, deployment="gone"), *skewed(3000, 1)]
 
-    report = run_both(
-        how, Job(tmp_path / "job.db"), FetchHive(KEY, served.url), [*first, *gone, *second], budget=budget
-    )
+    report = run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, served.url), rows, budget=budget)
 
     assert report.rejected >= 1
     assert report.done == (5 if budget.runs else 3001)
@@ -304,7 +302,7 @@ def test_an_error_in_one_shard_stops_the_others_at_once(tmp_path, how):
     """They do not wait for its calls in progress."""
     fake = FakeServer(default="Short.")
     fake.fails("gone", 401)
-    bad = [InvokeRequest(deployment="gone", inputs=request.inputs) for request in skewed(1)]
+    bad = skewed(1, deployment="gone")
     with fake.serve() as url, pytest.raises(BulkError, match="refuses the calls") as caught:
         run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, url), [*skewed(4, 1), *bad, *requests(2000)])
     assert caught.value.report.stopped == "auth"
