@@ -185,7 +185,7 @@ def test_a_report_of_nothing(tmp_path):
             write_journal(path, rows)
         Job(path).report_html(tmp_path / "report.html")
 
-        assert "No row has come to an end yet." in Page(tmp_path / "report.html").text
+        assert "No row has ended yet." in Page(tmp_path / "report.html").text
 
 
 def test_a_report_while_the_job_runs(report, tmp_path):
