@@ -235,7 +235,7 @@ class Job:
         wait_for_reset: bool = False,
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
-        """Send the rows in this event loop: the asyncio twin of `run`. If cancelled, it finishes the calls under way."""
+        """Send the rows in this event loop: the asyncio twin of `run`. If cancelled, finishes the calls under way."""
         values = rows_of(rows)
         plan = self._plan(
             client,
