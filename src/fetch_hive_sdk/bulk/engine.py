@@ -439,7 +439,7 @@ class Engine:
         """Retry a row that cannot have been run, up to `_TRIES` attempts in all."""
         row.tries += 1
         if row.tries < _TRIES and not self.is_stopping:
-            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter need not be secure
             row.is_waiting = True
             await asyncio.wait({self._stopping}, timeout=wait)
             row.is_waiting = False
@@ -462,7 +462,7 @@ class Engine:
     def _wait_for(self, moment: datetime) -> None:
         # If our clock is fast, the reset time has passed but the cap still holds: wait a little in any case.
         seconds = max(0.0, moment.timestamp() - time.time())
-        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter need not be secure
         self._pace.pause(time.monotonic() + seconds + jitter)
 
     @property
