@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ._protocol.requests import Body
     from ._protocol.streaming import Transcript
     from ._protocol.waits import Wait
+    from ._secret import Secret
 
 AnswerT = TypeVar("AnswerT")
 EventT = TypeVar("EventT")
@@ -128,6 +129,6 @@ def runs_asyncio(client: _HasSession) -> bool:
     return senders.http_client is None or senders.async_http_client is not None
 
 
-def api_key_of(client: _HasSession) -> str:
+def api_key_of(client: _HasSession) -> Secret:
     """Return the API key of a client, to pass it to another process."""
-    return client._session.config.api_key.reveal()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same package
+    return client._session.config.api_key  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same package

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -17,11 +23,19 @@ import pytest
 from counting_server import counting
 from driving import KEY
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHive, InvokeRequest, prompt
-from fetch_hive_sdk.bulk import Budget, Job, JournalError, RowError, run_shard
+from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError, run_shard
+from fetch_hive_sdk.bulk.endings import error_of
+from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned, lock_path
+from fetch_hive_sdk.bulk.rows import RowReader
+from fetch_hive_sdk.bulk.shards import shard_of, shard_path
+from fetch_hive_sdk.bulk.worker import Failure
 from fetch_hive_sdk.testing import FakeServer, Refusal
 
 # From Python 3.12 on, a fork beside other threads is warned of; the fakes of these tests have such threads.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+if sys.platform != "win32":
+    import resource
 
 AT_ONCE = 16
 ROWS = 300
@@ -226,6 +240,177 @@ def test_rows_that_raise_are_an_error_after_what_is_under_way(served, tmp_path):
     assert Job(tmp_path / "job.db").status().in_doubt == 0
 
 
+def run_both(how, job, *arguments, **options):
+    """Run a job with `Job.run` or with its asyncio twin."""
+    options = {"processes": 2, "progress": False, **options}
+    if how == "run":
+        return job.run(*arguments, **options)
+    return asyncio.run(job.arun(*arguments, **options))
+
+
+both = pytest.mark.parametrize("how", ["run", "arun"])
+
+
+def skewed(count, shard=0, shards=2):
+    """Return requests that all belong to one shard."""
+    found = (InvokeRequest(deployment="d", inputs={"text": f"{shard}-{number}"}) for number in itertools.count())
+    reader = RowReader()
+    ours = (request for request in found if shard_of(reader.read(1, request), shards) == shard)
+    return list(itertools.islice(ours, count))
+
+
+@both
+@pytest.mark.parametrize("budget", [Budget(runs=5), Budget(tokens=1_000_000), Budget(failures=100)])
+def test_runs_of_rejected_rows_go_to_other_shards(served, tmp_path, how, budget):
+    """Even if the rows of the other shard fill all buffers, so that nothing reaches the first shard any more."""
+    served.fails("gone", 404)
+    first, second = skewed(1), skewed(3000, 1)
+    gone = [InvokeRequest(deployment="gone", inputs=request.inputs) for request in skewed(40)]
+
+    report = run_both(
+        how, Job(tmp_path / "job.db"), FetchHive(KEY, served.url), [*first, *gone, *second], budget=budget
+    )
+
+    assert report.rejected >= 1
+    assert report.done == (5 if budget.runs else 3001)
+
+
+@both
+def test_used_up_tokens_of_one_shard_keep_all_from_sending(counted, tmp_path, how):
+    """No row is sent before the counts of all journals are known."""
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, counted.url)
+    run_both(how, job, client, skewed(20, 1))
+
+    report = run_both(how, job, client, [*skewed(20), *skewed(20, 1)], budget=Budget(tokens=200))
+
+    assert (report.stopped, counted.stats()["posts"]) == ("tokens", 20)
+
+
+@both
+def test_a_journal_in_use_keeps_all_shards_from_sending(counted, tmp_path, how):
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, counted.url)
+    run_both(how, job, client, [])
+    lock = OwnerLock(shard_path(job.path, 1))
+    try:
+        with pytest.raises(JournalError, match=f"in use by process {os.getpid()}"):
+            run_both(how, job, client, requests(20))
+    finally:
+        lock.release()
+    assert not counted.stats()["posts"]
+
+
+@both
+def test_an_error_in_one_shard_stops_the_others_at_once(tmp_path, how):
+    """They do not wait for its calls in progress."""
+    fake = FakeServer(default="Short.")
+    fake.fails("gone", 401)
+    bad = [InvokeRequest(deployment="gone", inputs=request.inputs) for request in skewed(1)]
+    with fake.serve() as url, pytest.raises(BulkError, match="refuses the calls") as caught:
+        run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, url), [*skewed(4, 1), *bad, *requests(2000)])
+    assert caught.value.report.stopped == "auth"
+    assert len(fake.calls) < 2000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is a call of Linux")
+@both
+def test_answers_that_no_journal_could_take_are_in_the_error(counted, tmp_path, how):
+    """Those of all shards: they were paid for."""
+
+    async def rows():
+        for request in requests(60):
+            yield request
+        await until_run(counted, 40)
+        for worker in multiprocessing.active_children():
+            # No file can grow beyond this: what comes to the disk from now on is refused.
+            resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        for number in range(1000):
+            yield InvokeRequest(deployment="d", inputs={"text": f"later {number}"})
+
+    with pytest.raises(JournalError, match=r"cannot be written.* answers that are not in it") as caught:
+        run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, counted.url), rows(), max_concurrency=8)
+
+    error, runs = caught.value, counted.stats()["runs"]
+    assert error.report.stopped == "disk"
+    assert error.unwritten
+    assert set(runs.values()) == {1}
+    assert error.report.done + len(error.unwritten) == len(runs) < 1060
+    assert [item.row for item in error.unwritten] == sorted(item.row for item in error.unwritten)
+
+
+class DemandingError(Exception):
+    """An error that can be pickled, and not unpickled."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def test_errors_that_do_not_survive_pickling_keep_their_text():
+    error = Failure.of(DemandingError("this", "that")).restore()
+    assert isinstance(error, BulkError)
+    assert str(error) == "DemandingError: this and that"
+
+
+def test_the_report_replaces_nothing_else_in_a_message():
+    error = error_of([RowError("row 1 has no column 'None'")], BulkReport(done=1))
+    assert str(error) == "row 1 has no column 'None'"
+    assert error.report.done == 1
+
+
+# --- Cancelled --------------------------------------------------------------------------------------------------------
+
+
+async def until_run(server, number):
+    while len(server.stats()["runs"]) < number:  # noqa: ASYNC110 - the server is another process
+        await asyncio.sleep(0.005)
+
+
+async def test_cancelled_once_it_finishes_what_is_under_way(counted, tmp_path):
+    job = Job(tmp_path / "job.db")
+    task = asyncio.ensure_future(job.arun(FetchHive(KEY, counted.url), requests(ROWS), processes=2, progress=False))
+    await until_run(counted, 20)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    report = job.status()
+    assert (report.in_doubt, report.stopped) == (0, "signal")
+    assert report.done == len(counted.stats()["runs"]) < ROWS
+    assert not multiprocessing.active_children()
+
+
+async def test_cancelled_twice_it_leaves_calls_in_doubt(tmp_path):
+    job = Job(tmp_path / "job.db")
+    with counting("--delay", "60") as slow:
+        task = asyncio.ensure_future(job.arun(FetchHive(KEY, slow.url), requests(20), processes=2, progress=False))
+        await until_run(slow, 1)
+
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.1)
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert job.status().in_doubt == 1
+    assert not multiprocessing.active_children()
+
+
+def test_the_end_of_the_event_loop_ends_the_processes(tmp_path):
+    """`asyncio.run` cancels all tasks when it is interrupted."""
+    job = Job(tmp_path / "job.db")
+
+    async def interrupt(server):
+        task = asyncio.ensure_future(job.arun(FetchHive(KEY, server.url), requests(20), processes=2, progress=False))
+        await until_run(server, 1)
+        assert not task.done()
+
+    with counting("--delay", "60") as slow:
+        asyncio.run(interrupt(slow))
+
+    assert not multiprocessing.active_children()
+    assert job.status().in_doubt == 1
+
+
 # --- Refused before anything is sent ----------------------------------------------------------------------------------
 
 
@@ -267,7 +452,62 @@ def test_fewer_calls_at_once_than_shards_are_refused(served, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@both
+def test_rows_that_cannot_be_iterated_leave_no_process(served, tmp_path, how):
+    class Rows:
+        def __iter__(self):
+            raise OSError("no such table")
+
+    with pytest.raises(OSError, match="no such table"):
+        run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, served.url), Rows())
+    assert not multiprocessing.active_children()
+
+
 # --- What dies --------------------------------------------------------------------------------------------------------
+
+UNKNOWN = """
+import multiprocessing, sys
+from fetch_hive_sdk import FetchHive, InvokeRequest, prompt
+from fetch_hive_sdk.bulk import Job
+from fetch_hive_sdk.telemetry import Observer
+
+if __name__ == "__main__":
+    what, url, path, method = sys.argv[1:]
+    multiprocessing.set_start_method(method)
+
+    @prompt("d")
+    def shout(text: str) -> str: ...
+
+    class Watcher(Observer):
+        pass
+
+    row = shout(text="a") if what == "row" else InvokeRequest(deployment="d", inputs={"text": "a"})
+    client = FetchHive("fhk_0123456789", url, observers=[Watcher()] if what == "observer" else [])
+    Job(path).run(client, [row] * 4000, processes=2, progress=False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("row", "RowError: a row cannot be unpickled in another process: AttributeError: .*'shout'"),
+        (
+            "observer",
+            "ConfigurationError: a process of the job cannot unpickle the client: AttributeError: .*'Watcher'",
+        ),
+    ],
+)
+def test_what_other_processes_cannot_import_is_an_error(counted, tmp_path, what, message):
+    """With spawn, they do not have what a program defines under `if __name__`."""
+    program = tmp_path / "program.py"
+    program.write_text(UNKNOWN, "utf-8")
+    arguments = [sys.executable, program, what, counted.url, tmp_path / "job.db", "spawn"]
+
+    done = subprocess.run(list(map(str, arguments)), capture_output=True, text=True, check=False, timeout=60)
+
+    assert re.search(message, done.stderr), done.stderr
+    assert not counted.stats()["posts"]
+
 
 PROGRAM = """
 import multiprocessing, sys
@@ -333,8 +573,6 @@ class Run:
 
 def workers_of(path):
     """Return the process ids that own shards of a journal now."""
-    from fetch_hive_sdk.bulk.lock import is_owned, lock_path  # noqa: PLC0415 - for this test only
-
     shards = [shard for shard in path.parent.glob(f"{path.name}.shard-?") if is_owned(shard)]
     texts = [lock_path(shard).read_text("ascii").strip() for shard in shards]
     return sorted({int(text) for text in texts if text})
@@ -353,7 +591,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no such si
 
 
 @posix
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("what", ["parent", "worker", "group"])
 def test_nothing_is_paid_for_twice(counted, tmp_path, what, method):
     """`kill -9` of the parent, of one worker, or of all: what is in doubt is known, and not much."""
@@ -424,9 +662,77 @@ def test_the_key_is_on_no_command_line_and_in_no_file(counted, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path != run.program and KEY.encode() in path.read_bytes()]
 
 
-def test_no_process_is_left(served, tmp_path):
-    Job(tmp_path / "job.db").run(FetchHive(KEY, served.url), requests(4), processes=2, progress=False)
+@both
+def test_no_process_no_thread_and_no_descriptor_is_left(served, tmp_path, how):
+    def left():
+        gc.collect()
+        descriptors = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+        names = {thread.name for thread in threading.enumerate() if "job" in thread.name}
+        return len(multiprocessing.active_children()), names, descriptors
+
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
+    run_both(how, job, client, requests(4))
+    before = left()
+
+    run_both(how, job, client, requests(8))
+
+    assert left() == before
+    assert before[:2] == (0, set())
+
+
+def test_a_process_that_cannot_be_started_leaves_none_and_shows_no_key(served, tmp_path, monkeypatch):
+    start, started = multiprocessing.context.Process.start, []
+
+    def refuse(self):
+        started.append(self)
+        if len(started) == 2:
+            raise OSError("no more processes")
+        start(self)
+
+    monkeypatch.setattr(multiprocessing.get_context().Process, "start", refuse)
+
+    with pytest.raises(OSError, match="no more processes") as caught:
+        Job(tmp_path / "job.db").run(FetchHive(KEY, served.url), requests(4), processes=2, progress=False)
+
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb)][1:]
+    assert KEY not in repr([frame.f_locals for frame in frames])
     assert not multiprocessing.active_children()
+
+
+def test_the_end_of_a_program_does_not_wait_for_a_job_in_a_daemon_thread(counted, tmp_path):
+    """Its processes finish what is under way."""
+    program = tmp_path / "program.py"
+    program.write_text(DAEMON, "utf-8")
+
+    done = subprocess.run(
+        [sys.executable, str(program), counted.url, str(tmp_path / "job.db")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    report = Job(tmp_path / "job.db").status()
+    assert (report.in_doubt, report.done) == (0, len(counted.stats()["runs"]))
+    assert report.done < 5000
+
+
+DAEMON = """
+import sys, threading, time
+from fetch_hive_sdk import FetchHive, InvokeRequest
+from fetch_hive_sdk.bulk import Job
+
+if __name__ == "__main__":
+    url, path = sys.argv[1:]
+    rows = [InvokeRequest(deployment="d", inputs={"text": str(number)}) for number in range(5000)]
+    job = Job(path)
+    client = FetchHive("fhk_0123456789", url)
+    options = {"processes": 2, "progress": False}
+    threading.Thread(target=job.run, args=(client, rows), kwargs=options, daemon=True).start()
+    while not job.path.with_name("job.db.shard-0").exists() or not job.status().done:
+        time.sleep(0.01)
+"""
 
 
 # --- One shard --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from counting_server import counting
 from driving import KEY
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHive, InvokeRequest
-from fetch_hive_sdk.bulk import Budget, Job
+from fetch_hive_sdk.bulk import Budget, Job, JournalError
 from fetch_hive_sdk.bulk.lock import is_owned, lock_path
 from fetch_hive_sdk.bulk.shards import shard_path
 from fetch_hive_sdk.testing import FakeServer, Refusal
@@ -129,4 +129,35 @@ def test_nodes_without_a_key_say_so(run, server, tmp_path):
     """A client travels without its key."""
     with pytest.raises(ConfigurationError, match="FETCH_HIVE_API_KEY"):
         run(FetchHive(KEY, server.url), requests(4), journals=tmp_path / "job.db", shards=1)
+    assert not server.stats()["posts"]
+
+
+def test_a_budget_smaller_than_the_number_of_tasks(run, make_client, server, tmp_path):
+    """Tasks without a share send nothing, and the report counts their rows."""
+    report = run(
+        make_client, requests(60), journals=tmp_path / "job.db", shards=4, budget=Budget(runs=2), max_concurrency=8
+    )
+    assert (report.done, report.stopped, report.is_exhausted) == (2, "runs", False)
+    assert report.pending > 0
+    assert len(server.stats()["runs"]) == 2
+
+
+def test_a_journal_that_is_lost_between_two_runs_stops_the_job(run, make_client, server, tmp_path):
+    """Its rows may have been paid for."""
+    path = tmp_path / "job.db"
+    run(make_client, requests(20), journals=path, shards=2)
+    shard_path(path, 1).unlink()
+
+    with pytest.raises(JournalError, match=r"job\.db\.shard-1 is missing"):
+        run(make_client, requests(20), journals=path, shards=2)
+
+    assert set(server.stats()["runs"].values()) == {1}
+
+
+def test_errors_of_the_caller_are_not_taken_for_a_dead_worker(run, server, tmp_path):
+    def make_client():
+        raise LookupError("no such client")
+
+    with pytest.raises(LookupError, match="no such client"):
+        run(make_client, requests(4), journals=tmp_path / "job.db", shards=1)
     assert not server.stats()["posts"]

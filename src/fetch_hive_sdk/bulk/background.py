@@ -47,7 +47,7 @@ class Runs(Protocol):
 
 
 class Watched:
-    """An engine, and those who watch it."""
+    """An engine and its progress display."""
 
     def __init__(self, engine: Runs, watch: Watch, client: FetchHive) -> None:
         self.engine = engine
@@ -98,7 +98,7 @@ class Background:
         return cast("BulkReport", self._report)
 
     def _serve(self) -> None:
-        """Read the rows as they are wanted. The first signal ends a wait for the next one."""
+        """Read the rows on request. The first signal ends a wait for the next row."""
         if isinstance(self._source, ServedSource):
             try:
                 self._source.serve(self._wait)
@@ -143,7 +143,7 @@ class Background:
         is_first = len(self._signals) == 1
         if is_first:
             self._tell(lambda watched: watched.stop("signal"))
-        # Where the next row is waited for, such as one of stdin, nothing else would end that.
+        # Only an exception ends a wait for the next row, such as a line of stdin.
         if not is_first or (isinstance(self._source, ServedSource) and self._source.is_reading):
             raise SystemExit(_SIGTERM_EXIT) if number == signal.SIGTERM else KeyboardInterrupt
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
-from fetch_hive_sdk import FetchHiveError
+from fetch_hive_sdk import BulkError, FetchHiveError
 
 from .failures import JournalError
 from .report import BulkReport, Item
 from .verdicts import resets_at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .journal import Journal
     from .report import Stop
 
@@ -40,10 +42,16 @@ class Snapshot:
     """Whether the first row is still to end."""
     is_answered: bool = True
     """Whether the service has answered any row."""
+    is_stopping: bool = False
+    """Whether nothing more is sent."""
+    runs_before: Optional[int] = None
+    """Runs of earlier runs of the job; None until the journal is open."""
 
 
 def message_of(stop: Optional[Stop], reason: Optional[BaseException], maximum: int) -> Optional[str]:
-    """Return why a job stopped if it stopped on an error; None if it reached a budget or its end."""
+    """Return why a job stopped; None if that is not an error, or the error of another shard."""
+    if reason is None:
+        return None
     if stop == "auth":
         return f"the service refuses the calls of this job: {reason}"
     if stop == "deployment":
@@ -61,8 +69,30 @@ def disk_error(journal: Journal, report: BulkReport, reason: Optional[BaseExcept
     items: list[Item[Any]] = [Item(end.as_stored()) for end in journal.unwritten if end.row is not None]
     error = JournalError(
         f"the journal {journal.path} cannot be written: {reason}. Nothing more was sent."
-        f" The {len(items)} answers missing from it are in this error's `unwritten` attribute. {report}",
+        f" The answers that are not in it are in the `unwritten` attribute of this error. {report}",
         report=report,
     )
     error.unwritten = items
+    return error
+
+
+def error_of(errors: Sequence[BaseException], report: BulkReport) -> BaseException:
+    """Return the error that a job in several shards raises.
+
+    Args:
+        errors: The errors of the shards, at least one.
+        report: The report of all shards, which replaces that of the shard.
+
+    Returns:
+        The first error, or the first one that has answers missing in a journal: its `unwritten` are those of all.
+
+    """
+    losses = [error for error in errors if isinstance(error, JournalError) and error.unwritten]
+    if losses:
+        losses[0].unwritten = sorted((item for loss in losses for item in loss.unwritten), key=lambda item: item.row)
+    error = losses[0] if losses else errors[0]
+    if isinstance(error, BulkError):
+        if error.report is not None:
+            error.args = (str(error.args[0]).replace(str(error.report), str(report)),)
+        error.report = report
     return error

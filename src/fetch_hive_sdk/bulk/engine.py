@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHiveError, OutputValidationError
 
-from .endings import Snapshot, disk_error, message_of
+from .endings import Snapshot, disk_error, error_of, message_of
 from .failures import JournalError
 from .journal import Journal
 from .pace import Pace
@@ -114,7 +114,7 @@ class Engine:
         self._stop: Optional[Stop] = None
         self._error: Optional[BaseException] = None
         self._reason: Optional[BaseException] = None
-        self._is_abandoned = False
+        self._disk_problem: Optional[Exception] = None
 
     # --- Control, called in the event loop ----------------------------------------------------------------------------
 
@@ -155,7 +155,6 @@ class Engine:
 
     def abandon(self) -> None:
         """Cancel the calls under way and leave their rows in doubt."""
-        self._is_abandoned = True
         self.stop("signal")
         for task in self._under_way:
             task.cancel()
@@ -173,6 +172,8 @@ class Engine:
             failures=self._spending.failures,
             is_first=self._pace.is_first,
             is_answered=not self._is_first,
+            is_stopping=self.is_stopping,
+            runs_before=self._spending.runs_before,
         )
 
     @property
@@ -227,8 +228,9 @@ class Engine:
         return self._spending.room(2 * self._pace.limit - self._marked, self._reserved, self._arming)
 
     def give_back_lease(self) -> int:
-        """Give back the runs of the lease that have not started; return how many."""
-        return self._spending.give_back(self._reserved + self._arming)
+        """Give back the runs of the lease that no row needs now; return how many."""
+        needed = 0 if self._is_paused_for_long else min(len(self._ready), 2 * self._pace.limit - self._marked)
+        return self._spending.give_back(self._reserved + self._arming + max(0, needed))
 
     def pass_first(self, *, is_answered: bool) -> None:
         """Send rows concurrently from now on: another engine has sent the first row."""
@@ -530,7 +532,7 @@ class Engine:
         self.stop(None)
 
     def _fail_to_write(self, error: Exception) -> None:
-        self._reason = self._reason or error
+        self._disk_problem = self._disk_problem or error
         self.stop("disk")
 
     async def _drain(self) -> None:
@@ -564,13 +566,10 @@ class Engine:
 
     def _conclude(self) -> BulkReport:
         report = self._report()
-        error = self._error
-        if isinstance(error, BulkError):
-            error.report = report
-        if error is not None:
-            raise error
-        if self._stop == "disk":
-            raise disk_error(self._journal, report, self._reason) from self._reason
+        if self._disk_problem is not None:  # before all others: its error has answers that were paid for
+            raise disk_error(self._journal, report, self._disk_problem) from self._disk_problem
+        if self._error is not None:
+            raise error_of([self._error], report)
         message = message_of(self._stop, self._reason, self._maximum)
         if message is None:
             return report

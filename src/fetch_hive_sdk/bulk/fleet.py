@@ -1,7 +1,7 @@
 """Runs a job in several processes: reads the rows, sends each to its shard, and divides the budget among them.
 
-It has the methods of an `Engine`. No shard begins a run that it was not granted, so that a budget is never exceeded
-by all of them together. One shard is granted the first row alone, to find out whether key and deployment work.
+It has the methods of an `Engine`. A shard only begins runs that it was granted, so that all shards together stay within
+the budget. When all journals are open, one shard sends the first row alone, which tests the key and the deployment.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from fetch_hive_sdk import BulkError
 
-from .endings import Snapshot
+from .endings import Snapshot, error_of
 from .opening import open_for_reading
 from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import journals_of, make_journals, runs_begun, shard_of, shard_path
-from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken
+from .shards import journals_of, make_journals, shard_of, shard_path
+from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken, Unable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ROWS_AT_ONCE = 256
-_ROWS_AHEAD = 1024  # that a shard has and has not read: settled rows are gone through quickly
+_ROWS_AHEAD = 1024  # that were sent to a shard and are not read yet: settled rows are skipped quickly
 _NO_LIMIT = 1 << 40
 
 
 class _Shard:
-    """What is known of a shard."""
+    """The last known state of a shard."""
 
     def __init__(self, number: int, worker: Worker) -> None:
         self.number = number
@@ -66,7 +66,6 @@ class Fleet:
         workers: The processes, started.
         budget: What the job may use.
         maximum: Calls at once, at most.
-        runs_before: Runs of earlier runs of the job.
     """
 
     def __init__(
@@ -78,14 +77,12 @@ class Fleet:
         *,
         budget: Budget,
         maximum: int,
-        runs_before: int,
     ) -> None:
         self._source = source
         self._reader = reader
         self._path = path
         self._workers = workers
         self._budget = budget
-        self._runs_before = runs_before
         self._loop = asyncio.get_running_loop()
         shards = [_Shard(number, worker) for worker in workers for number in worker.shards]
         self._shards = {shard.number: shard for shard in sorted(shards, key=lambda shard: shard.number)}
@@ -125,6 +122,9 @@ class Fleet:
                 self._errors.append(exc)
                 self.stop(None)
             await self._wait_until(lambda: all(shard.has_ended for shard in self._shards.values()))
+        except BaseException:  # the event loop ends, and cancels the job
+            self.abandon()
+            raise
         finally:
             if seconds is not None:
                 seconds.cancel()
@@ -210,6 +210,9 @@ class Fleet:
     def _hear(self, answer: Answer) -> None:
         if isinstance(answer, Taken):
             self._ahead -= answer.rows
+        elif isinstance(answer, Unable):
+            self._errors.append(answer.error.restore())
+            self.stop(None)
         else:
             self._hear_of(self._shards[answer.shard], answer)
             self._open()
@@ -223,11 +226,10 @@ class Fleet:
                 shard.granted -= answer.runs
             return
         shard.snapshot = answer.snapshot
+        if answer.snapshot.is_stopping and not self._stopping.done():
+            self.stop(answer.snapshot.report.stopped)  # the others need not wait for its calls in progress
         if isinstance(answer, Asked):
             shard.is_asking = True
-            if not self._is_first and self._left() <= 0:
-                # Others may have been granted what they do not need now.
-                self._send_all(Reclaim())
         elif isinstance(answer, Ended):
             self._end(shard, answer)
 
@@ -236,18 +238,19 @@ class Fleet:
         shard.granted = answer.snapshot.runs
         stopped = answer.snapshot.report.stopped
         if answer.error is not None:
-            self._errors.append(answer.error)
-        if (answer.error is not None or stopped is not None) and not self._stopping.done():
+            self._errors.append(answer.error.restore())
+        if (answer.error is not None or stopped is not None) and not self._stopping.done():  # such as a locked journal
             self.stop(stopped)
 
     def _bury(self, worker: Worker, how: str) -> None:
-        """Take note that a process has ended; it has died if one of its shards has not."""
+        """Record that a process has ended. If one of its shards has not, the process died."""
         left = [self._shards[number] for number in worker.shards if not self._shards[number].has_ended]
         for shard in left:
             shard.has_ended = True
         if left:
-            message = f"a process of the job died ({how}): the rows that it had under way are in doubt. {None}"
-            self._errors.append(BulkError(message, report=None))
+            report = self.snapshot().report
+            message = f"a process of the job died ({how}): the rows that it had under way are in doubt. {report}"
+            self._errors.append(BulkError(message, report=report))
             self.stop(None)
         self._changed.set()
 
@@ -256,7 +259,7 @@ class Fleet:
     def _open(self) -> None:
         """Let all shards send, once the first row has come to its end."""
         scout = self._scout
-        if not self._is_first or scout is None:
+        if not self._is_first or scout is None or self._stopping.done():
             return
         if scout.has_ended and scout.snapshot.is_first:
             self._scout = None  # it had nothing to send, or was stopped
@@ -266,7 +269,7 @@ class Fleet:
 
     def _check_budget(self) -> None:
         budget, snapshots = self._budget, [shard.snapshot for shard in self._shards.values()]
-        if self._stopping.done():
+        if self._stopping.done() or not self._is_open:
             return
         if budget.tokens is not None and sum(each.tokens for each in snapshots) >= budget.tokens:
             self.stop("tokens")
@@ -277,6 +280,16 @@ class Fleet:
             if used >= budget.runs:
                 self.stop("runs")
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether all journals are open. Before that, what the job has used is not known."""
+        return all(shard.snapshot.runs_before is not None for shard in self._shards.values())
+
+    @property
+    def _runs_before(self) -> int:
+        """Runs of earlier runs of the job."""
+        return sum(shard.snapshot.runs_before or 0 for shard in self._shards.values())
+
     def _left(self) -> int:
         """Return how many runs may still be granted."""
         if self._budget.runs is None:
@@ -284,8 +297,11 @@ class Fleet:
         return self._budget.runs - self._runs_before - sum(shard.granted for shard in self._shards.values())
 
     def _grant(self) -> None:
+        if self._stopping.done() or not self._is_open:
+            return
+        is_short = False
         for shard in self._shards.values():
-            if not shard.is_asking or self._stopping.done():
+            if not shard.is_asking:
                 continue
             if self._is_first:
                 if self._scout is None and self._left() > 0:
@@ -299,9 +315,20 @@ class Fleet:
                 runs = min(runs, self._block)
             if runs > 0:
                 self._grant_to(shard, runs)
+            else:
+                is_short = True
+        if is_short:
+            self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Let shards give back what they were granted and do not need now, such as for a row that was rejected."""
+        for worker in self._workers:
+            shards = [self._shards[number] for number in worker.shards]
+            if any(shard.granted > shard.snapshot.runs + shard.snapshot.under_way for shard in shards):
+                worker.send(Reclaim())
 
     def _outstanding(self) -> int:
-        """Return how many runs were granted of whose end nothing is known: what they use is not counted yet."""
+        """Return how many granted runs have not ended yet, as far as is known."""
         return sum(shard.granted - shard.snapshot.runs for shard in self._shards.values())
 
     def _grant_to(self, shard: _Shard, runs: int) -> None:
@@ -329,15 +356,10 @@ class Fleet:
         )
         if not self._errors:
             return report
-        error = self._errors[0]
-        if isinstance(error, BulkError):
-            # An engine reports the counts of its shard.
-            error.args = (str(error.args[0]).replace(str(error.report), str(report)),)
-            error.report = report
-        raise error
+        raise error_of(self._errors, report)
 
     def _report_of(self, shard: _Shard) -> BulkReport:
-        """Return what the engine reported, or what the journal of a process that died says."""
+        """Return the report of the engine, or that of the journal if the process died."""
         if shard.report is not None:
             return shard.report
         path = shard_path(self._path, shard.number)
@@ -348,9 +370,9 @@ class Fleet:
 def start_fleet(
     path: Path, processes: Optional[int], client: FetchHive, reader: RowReader, *, budget: Budget, limits: Limits
 ) -> Optional[Callable[[Source], Fleet]]:
-    """Start the processes of a job; return what makes the fleet, or None for a job in this process alone.
+    """Start the processes of a job; return the function that makes the fleet, or None for a job in this process alone.
 
-    Called in the thread of the caller, before there are others: a process that forks should have one thread.
+    Called in the thread of the caller, before the job starts threads: it is safer to fork without them.
 
     Raises:
         JournalError: The journal is one of a job in one process, or cannot be made.
@@ -365,15 +387,12 @@ def start_fleet(
     if limits.max_concurrency < count:
         raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
     journals = make_journals(path, count)
-    runs_before = runs_begun(journals)
     shards = list(enumerate(journals))
     number = min(int(processes or 1), count)
     setups = [Setup(pickled, shards[place::number], limits.divided_by(count)) for place in range(number)]
     workers = start_workers(client, setups)
 
     def make(source: Source) -> Fleet:
-        return Fleet(
-            source, reader, path, workers, budget=budget, maximum=limits.max_concurrency, runs_before=runs_before
-        )
+        return Fleet(source, reader, path, workers, budget=budget, maximum=limits.max_concurrency)
 
     return make

@@ -236,7 +236,9 @@ class Job:
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
         """Send the rows in this event loop: the asyncio twin of `run`. If cancelled, finishes the calls under way."""
+        # First: rows that cannot be iterated must leave no processes behind.
         values = rows_of(rows)
+        source: Source = AsyncSource(cast("Any", values)) if is_async(values) else PlainSource(cast("Any", values))
         plan = self._plan(
             client,
             RowReader(deployment, variant, inputs, key),
@@ -251,7 +253,6 @@ class Job:
             wait_for_reset=wait_for_reset,
             progress=progress,
         )
-        source: Source = AsyncSource(cast("Any", values)) if is_async(values) else PlainSource(cast("Any", values))
         engine = plan(source)
         task = asyncio.ensure_future(engine.run())
         try:

@@ -12,26 +12,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+from contextlib import closing
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
-from fetch_hive_sdk import BulkError, FetchHive, FetchHiveError
+from fetch_hive_sdk import BulkError, FetchHive
 
 from .budget import Budget, Limits
+from .endings import error_of
 from .engine import Engine
+from .opening import journal_errors, open_for_reading
 from .processes import pickle_client, pickle_rows
 from .report import BulkReport, sum_of
 from .rows import PlainSource, RowReader
-from .shards import make_shard, shard_of, shard_path
-from .store import PENDING, REJECTED
-from .worker import SentRows
+from .shards import make_shard, missing_error, shard_of, shard_path
+from .store import PENDING, REJECTED, count
+from .worker import Failure, SentRows
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
+    from .report import Stop
     from .rows import Key, RowValue
     from .store import Row
 
@@ -55,12 +59,10 @@ class _Task:
 
     client: Union[bytes, Callable[[], FetchHive]]
     path: Path
-    shards: int
     budget: Budget
     limits: Limits
     chunks: Sequence[Any]  # references to pickled rows
     rows: int
-    is_again: bool = False
 
 
 def run(
@@ -93,6 +95,7 @@ def run(
 
     Raises:
         BulkError: A task stopped, as `Job.run` does, or its worker died again and again.
+        JournalError: A journal is missing: its rows may have been run and paid for. Nothing was sent.
         ConfigurationError: A node has no API key. Nothing was sent from there.
         ValueError: `shards` or `max_concurrency` is too small.
 
@@ -101,14 +104,53 @@ def run(
         raise ValueError("shards must be 1 or more, and max_concurrency at least as large")
     maker = pickle_client(client) if isinstance(client, FetchHive) else client
     limits = Limits(max_concurrency, None, None, frozenset({PENDING, REJECTED})).divided_by(shards)
-    tasks = [
-        _Task(maker, shard_path(Path(journals), number), shards, share, limits, chunks, rows)
-        for number, ((chunks, rows), share) in enumerate(
-            zip(_distribute(requests, RowReader(key=key), shards), _shares(budget or Budget(), shards))
-        )
-        if share is not None
-    ]
-    return _wait_for(tasks)
+    paths = [shard_path(Path(journals), number) for number in range(shards)]
+    _make_journals(paths)
+    tasks: list[_Task] = []
+    unsent: list[BulkReport] = []
+    parts = _distribute(requests, RowReader(key=key), shards)
+    for path, (chunks, rows), share in zip(paths, parts, _shares(budget or Budget(), shards)):
+        if isinstance(share, Budget):
+            tasks.append(_Task(maker, path, share, limits, chunks, rows))
+        elif rows:
+            unsent.append(BulkReport(pending=rows, stopped=share))
+    return _wait_for(tasks, unsent)
+
+
+def _make_journals(paths: Sequence[Path]) -> None:
+    """Make the journals of a new job, all before the first row is sent. So a missing one was lost.
+
+    Raises:
+        JournalError: Some journals have rows, and another one is missing.
+
+    """
+    found = _get([_task(_rows_in, path).remote(path) for path in paths])
+    missing = [path for path, rows in zip(paths, found) if rows is None]
+    if missing and any(found):
+        raise missing_error(missing[0])
+    _get([_task(make_shard, path).remote(path, len(paths)) for path in missing])
+
+
+def _rows_in(path: Path) -> Optional[int]:
+    """Return how many rows a journal has; None if there is no journal."""
+    if not path.exists():
+        return None
+    with journal_errors(path), closing(open_for_reading(path)) as connection:
+        return sum(count(connection).states)
+
+
+def _get(tasks: Sequence[Any]) -> list[Any]:
+    """Wait for tasks that send nothing.
+
+    Raises:
+        BulkError: Such as a `JournalError`, or the worker of a task died.
+
+    """
+    try:
+        return cast("list[Any]", ray.get(list(tasks)))
+    except ray.exceptions.RayError as exc:
+        cause = getattr(exc, "cause", None)
+        raise cause if isinstance(cause, BulkError) else BulkError(f"a task of Ray failed: {exc}", report=None) from exc
 
 
 def _distribute(requests: Iterable[object], reader: RowReader, shards: int) -> list[tuple[list[Any], int]]:
@@ -130,30 +172,39 @@ def _distribute(requests: Iterable[object], reader: RowReader, shards: int) -> l
     return list(zip(chunks, counts))
 
 
-def _shares(budget: Budget, shards: int) -> list[Optional[Budget]]:
-    """Divide a budget; None for a shard for which nothing is left."""
-    shares: list[Optional[Budget]] = []
+def _shares(budget: Budget, shards: int) -> list[Union[Budget, Stop]]:
+    """Divide a budget; the name of the limit for a shard for which nothing is left."""
+    shares: list[Union[Budget, Stop]] = []
+    limits: list[tuple[Stop, Optional[int]]] = [
+        ("runs", budget.runs),
+        ("tokens", budget.tokens),
+        ("failures", budget.failures),
+    ]
     for number in range(shards):
-        amounts = {
-            name: None if limit is None else limit // shards + (number < limit % shards)
-            for name, limit in (("runs", budget.runs), ("tokens", budget.tokens), ("failures", budget.failures))
+        amounts: dict[Stop, Optional[int]] = {
+            name: None if limit is None else limit // shards + (number < limit % shards) for name, limit in limits
         }
-        shares.append(None if 0 in amounts.values() else replace(budget, **amounts))
+        reached = next((name for name, _ in limits if amounts[name] == 0), None)
+        if reached is not None:
+            shares.append(reached)
+        else:
+            shares.append(replace(budget, **amounts))
     return shares
 
 
-def _wait_for(tasks: Sequence[_Task]) -> BulkReport:
+def _wait_for(tasks: Sequence[_Task], unsent: Sequence[BulkReport]) -> BulkReport:
     under_way = {_start(task): (task, 1) for task in tasks}
-    reports: list[BulkReport] = []
-    errors: list[FetchHiveError] = []
+    reports = list(unsent)
+    errors: list[BaseException] = []
     while under_way:
         (ended, *_), _ = ray.wait(list(under_way), num_returns=1)
         task, starts = under_way.pop(ended)
         try:
-            report, error = cast("tuple[Optional[BulkReport], Optional[FetchHiveError]]", ray.get(ended))
+            report, failure = cast("tuple[Optional[BulkReport], Optional[Failure]]", ray.get(ended))
+            error = None if failure is None else failure.restore()
         except ray.exceptions.RayError as exc:  # its worker, or the whole node, has died
             if starts < _STARTS:
-                under_way[_start(replace(task, is_again=True))] = (task, starts + 1)
+                under_way[_start(task)] = (task, starts + 1)
                 continue
             report, error = (
                 BulkReport(in_doubt=task.rows),
@@ -162,31 +213,30 @@ def _wait_for(tasks: Sequence[_Task]) -> BulkReport:
         reports += [report] if report is not None else []
         errors += [error] if error is not None else []
     total = sum_of(reports) if reports else BulkReport()
-    if not errors:
-        return total
-    error = errors[0]
-    if isinstance(error, BulkError):
-        error.args = (str(error.args[0]).replace(str(error.report), str(total)),)
-        error.report = total
-    raise error
+    if errors:
+        raise error_of(errors, total)
+    return total
 
 
 def _start(task: _Task) -> Any:
-    # Ray must not start it again by itself: whether the journal was there before has to be known.
-    return ray.remote(max_retries=0)(_run_task).options(name=f"fetch-hive {task.path.name}").remote(task)
+    # Ray must not start it again by itself: `_wait_for` counts the starts.
+    return _task(_run_task, task.path).remote(task)
 
 
-def _run_task(task: _Task) -> tuple[Optional[BulkReport], Optional[FetchHiveError]]:
+def _task(function: Callable[..., Any], path: Path) -> Any:
+    return ray.remote(max_retries=0)(function).options(name=f"fetch-hive {path.name}")
+
+
+def _run_task(task: _Task) -> tuple[Optional[BulkReport], Optional[Failure]]:
     """Run a shard: the body of a task."""
-    if task.is_again and not task.path.exists():
+    if not task.path.exists():
         log.error("the journal %s is lost: its %d rows may have been run and paid for", task.path, task.rows)
         return BulkReport(in_doubt=task.rows), None
     try:
         client = pickle.loads(task.client) if isinstance(task.client, bytes) else task.client()  # noqa: S301 - ours
-        make_shard(task.path, task.shards)
         return asyncio.run(_run_engine(task, client)), None
-    except FetchHiveError as error:
-        return getattr(error, "report", None), error
+    except Exception as error:  # noqa: BLE001 - Ray would raise an error of its own, as if the worker had died
+        return getattr(error, "report", None), Failure.of(error)
 
 
 async def _run_engine(task: _Task, client: FetchHive) -> BulkReport:

@@ -39,11 +39,16 @@ def journals_of(path: Path) -> list[Path]:
     shards = [shard_path(path, number) for number in range(count)]
     missing = [shard for shard in shards if not shard.exists()]
     if missing:
-        raise JournalError(
-            f"{missing[0]} is missing: its rows may have been run and paid for. Put the file back; without it, this job"
-            " cannot go on"
-        )
+        raise missing_error(missing[0])
     return shards
+
+
+def missing_error(shard: Path) -> JournalError:
+    """Return the error for a job that has lost a shard of its journal."""
+    return JournalError(
+        f"{shard} is missing: its rows may have been run and paid for. Put the file back; without it, this job cannot"
+        " go on"
+    )
 
 
 def make_journals(path: Path, count: int) -> list[Path]:

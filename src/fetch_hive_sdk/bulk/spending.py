@@ -13,12 +13,12 @@ class Lease:
     """Runs that an engine may begin; it asks for more when they are used up.
 
     Args:
-        on_ask: Called when more runs are needed, once until they are granted.
+        on_ask: Called when more runs are needed; not called again until they are granted.
     """
 
     def __init__(self, on_ask: Callable[[], None]) -> None:
         self.runs = 0
-        """How many runs it may begin, all in all."""
+        """How many runs it may begin, in total."""
         self.on_change: Callable[[], None] = lambda: None
         self._on_ask = on_ask
         self.is_asking = False
@@ -53,12 +53,13 @@ class Spending:
         self.tokens = 0
         """Tokens over the life of the journal."""
         self.failures = 0
-        """Rows of this run of the job that did not end well."""
-        self._runs_before = 0
+        """Rows of this run of the job that failed, were rejected or are in doubt."""
+        self.runs_before: Optional[int] = None
+        """Runs of earlier runs of the job; None until the journal is open."""
 
     def begin(self, runs: int, tokens: int) -> None:
         """Begin with what earlier runs of the job have used."""
-        self.runs = self._runs_before = runs
+        self.runs = self.runs_before = runs
         self.tokens = tokens
 
     def add(self, *, may_have_run: bool, tokens: int, is_failure: bool) -> None:
@@ -70,7 +71,7 @@ class Spending:
     @property
     def new_runs(self) -> int:
         """Runs that ended since the job was started."""
-        return self.runs - self._runs_before
+        return self.runs - (self.runs_before or 0)
 
     def room(self, room: int, reserved: int, arming: int) -> int:
         """Return how many more rows may be marked.

@@ -1,4 +1,4 @@
-"""A process of a job: runs the engines of some shards, with the rows and the runs that the parent process sends.
+"""A process of a job: runs the engines of some shards. The parent process sends the rows and grants the runs.
 
 The parent sends `Rows`, `Grant` and the other orders below; the worker answers with `Taken`, `Asked`, `State`,
 `Returned` and `Ended`. When the parent dies, the worker finishes the calls under way and sends nothing more.
@@ -16,10 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
-from fetch_hive_sdk import BulkError
+from fetch_hive_sdk import BulkError, ConfigurationError
 
 from .budget import Budget, Limits
 from .engine import Engine
+from .failures import RowError
 from .spending import Lease
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .store import Row
 
 _TICK_SECONDS = 0.1  # between two reports of a shard
-_ASKING_SECONDS = 0.01  # the same while it waits for runs, which may depend on what it has used
+_ASKING_SECONDS = 0.01  # the same while it opens its journal or waits for runs, which may depend on what it has used
 _KEY = "FETCH_HIVE_API_KEY"
 
 
@@ -55,7 +56,7 @@ class Rows:
     """The next rows of a shard."""
 
     shard: int
-    rows: bytes  # pickled: those that cannot be are found where the rows are read
+    rows: bytes  # pickled where they are read, so that an error names the row
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Reclaim:
-    """All shards are to give back the runs that they do not need now."""
+    """All shards give back the runs that they do not need now."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class StopSending:
-    """Nothing more is to be sent."""
+    """The shards send nothing more."""
 
     why: Optional[Stop]
     is_abandoned: bool = False
@@ -132,39 +133,79 @@ class Ended:
     shard: int
     snapshot: Snapshot
     report: Optional[BulkReport]
-    error: Optional[Exception]
+    error: Optional[Failure]
+
+
+@dataclass(frozen=True)
+class Unable:
+    """The process cannot begin."""
+
+    error: Failure
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error of a worker, which the parent raises."""
+
+    pickled: bytes
+    text: str  # for an error that cannot be pickled, or whose class the parent does not find
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Make one of an error."""
+        try:
+            pickled = pickle.dumps(error)
+        except Exception:  # noqa: BLE001 - an error may be of any class
+            pickled = b""
+        return cls(pickled, f"{type(error).__name__}: {error}")
+
+    def restore(self) -> Exception:
+        """Return the error, or a `BulkError` with its text."""
+        try:
+            error: object = pickle.loads(self.pickled)  # noqa: S301 - from our worker
+        except Exception:  # noqa: BLE001 - an error may be of any class
+            error = None
+        return error if isinstance(error, Exception) else BulkError(self.text, report=None)
 
 
 Order = Union[Rows, End, Grant, Reclaim, Pass, StopSending]
-Answer = Union[Taken, Asked, State, Returned, Ended]
+Answer = Union[Taken, Asked, State, Returned, Ended, Unable]
 
 
 # --- The process ------------------------------------------------------------------------------------------------------
 
 
 def work(pipe: Connection, inherited: Sequence[Connection]) -> None:
-    """Be a worker: the main function of the process.
+    """Run the worker: the main function of the process.
 
     Args:
         pipe: To the parent and from it.
-        inherited: Ends of other workers' pipes that a forked process has, and which would keep them open.
+        inherited: Ends of other pipes that a forked process inherits. It closes them, as they would stay open.
     """
     for other in inherited:
         other.close()
     # Ctrl-C goes to all processes of a terminal: the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A forked process must not wake the event loop of the parent, nor call its handlers.
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         setup = cast("Setup", pickle.loads(pipe.recv_bytes()))  # noqa: S301 - from the parent
-        client = _client_of(setup.client, pipe.recv_bytes().decode())
-    except EOFError:
-        return  # the parent could not start all workers
+        client = _client_of(setup.client, pipe)
+    except (EOFError, OSError):
+        return  # the parent has died, or could not start all workers
+    except Exception as exc:  # noqa: BLE001 - an observer of the client may be of any class
+        error = ConfigurationError(f"a process of the job cannot unpickle the client: {type(exc).__name__}: {exc}")
+        pipe.send(Unable(Failure.of(error)))
+        return
     asyncio.run(_Worker(pipe, setup, client).run())
 
 
-def _client_of(pickled: bytes, key: str) -> FetchHive:
+def _client_of(pickled: bytes, pipe: Connection) -> FetchHive:
+    """Unpickle the client. Its key comes through the pipe, and is in no variable that a traceback could show."""
     # A client is pickled without its key, and reads it from the environment.
     before = os.environ.get(_KEY)
-    os.environ[_KEY] = key
+    os.environ[_KEY] = pipe.recv_bytes().decode()
     try:
         return cast("FetchHive", pickle.loads(pickled))  # noqa: S301 - from the parent
     finally:
@@ -188,10 +229,17 @@ class _Source:
         self._rows: deque[object] = deque()
         self._changed = asyncio.Event()
         self._is_over = False
+        self._error: Optional[Exception] = None
         self._on_taken = on_taken
 
-    def put(self, rows: Sequence[object]) -> None:
-        self._rows.extend(rows)
+    def put(self, pickled: bytes) -> None:
+        try:
+            self._rows.extend(cast("Sequence[object]", pickle.loads(pickled)))  # noqa: S301 - from the parent
+        except Exception as exc:  # noqa: BLE001 - a typed prompt may be of any class
+            self._error = self._error or RowError(
+                f"a row cannot be unpickled in another process: {type(exc).__name__}: {exc}."
+                " Define its typed prompt or class in a module that can be imported"
+            )
         self._changed.set()
 
     def end(self) -> None:
@@ -201,6 +249,8 @@ class _Source:
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and not more than are wanted; None at the end."""
         while not self._rows:
+            if self._error is not None:
+                raise self._error
             if self._is_over:
                 return None
             self._changed.clear()
@@ -252,14 +302,16 @@ class _Worker:
         try:
             report = await engine.run()
         except Exception as exc:  # noqa: BLE001 - the parent raises it
-            error = _picklable(exc)
+            error = Failure.of(exc)
         ticking.cancel()
         self._say(Ended(shard, engine.snapshot(), report, error))
 
     async def _tick(self, shard: int) -> None:
         last = None
         while True:
-            await asyncio.sleep(_ASKING_SECONDS if self._leases[shard].is_asking else _TICK_SECONDS)
+            snapshot = self._engines[shard].snapshot()
+            is_waited_for = self._leases[shard].is_asking or snapshot.runs_before is None
+            await asyncio.sleep(_ASKING_SECONDS if is_waited_for else _TICK_SECONDS)
             snapshot = self._engines[shard].snapshot()
             if snapshot != last:
                 self._say(State(shard, snapshot))
@@ -288,7 +340,7 @@ class _Worker:
 
     def _obey(self, order: Order) -> None:
         if isinstance(order, Rows):
-            self._sources[order.shard].put(pickle.loads(order.rows))  # noqa: S301 - from the parent
+            self._sources[order.shard].put(order.rows)
         elif isinstance(order, Grant):
             self._leases[order.shard].grant(order.runs)
         elif isinstance(order, End):
@@ -303,11 +355,3 @@ class _Worker:
         else:
             for shard, engine in self._engines.items():
                 self._say(Returned(shard, engine.give_back_lease()))
-
-
-def _picklable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here
-    except Exception:  # noqa: BLE001 - whatever it cannot do
-        return BulkError(f"{type(error).__name__}: {error}", report=None)
-    return error
