@@ -39,6 +39,15 @@ def skip_unless_installed(package: str) -> None:
         pytest.skip(f"{package} is not installed", allow_module_level=True)
 
 
+def import_as(name: str, module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `import name`, such as `app.main`, find a module for the rest of the test."""
+    folder, _, file = name.partition(".")
+    package = types.ModuleType(folder)
+    setattr(package, file, module)
+    monkeypatch.setitem(sys.modules, folder, package)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
 def configure_django() -> None:
     """Configure Django for this process, once."""
     from django.conf import settings  # noqa: PLC0415 - only if it is installed

@@ -31,8 +31,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 # The titles of blocks that need another package. They are tested in `test_recipes.py` and `frameworks/`.
-RECIPES = {"FastAPI", "FastAPI test", "Starlette", "Flask", "Django", "Celery", "IPython", "pandas", "polars"}
-RECIPES |= {"Ray", "Dask", "Spark", "processes"}
+RECIPES = {"FastAPI", "FastAPI test", "Starlette", "Flask", "Flask test", "Django", "Django test"}
+RECIPES |= {"Celery", "Celery test", "IPython", "pandas", "polars", "Ray", "Dask", "Spark", "processes"}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
-import types
 
 import pytest
 
 from fetch_hive_sdk.testing import StreamScript
-from recipes import Browser, Calls, recipe, skip_unless_installed
+from recipes import Browser, Calls, import_as, recipe, skip_unless_installed
 
 skip_unless_installed("fastapi")
 
@@ -139,10 +137,6 @@ async def test_events_end_with_the_failure(fastapi_module, fetch_hive):
 
 def test_test_of_the_page_passes(fastapi_module, fetch_hive, monkeypatch):
     """The test that the page shows passes, with the application of the page as `app.main`."""
-    package = types.ModuleType("app")
-    package.main = fastapi_module
-    monkeypatch.setitem(sys.modules, "app", package)
-    monkeypatch.setitem(sys.modules, "app.main", fastapi_module)
-    page = recipe(PAGE, "FastAPI test")
+    import_as("app.main", fastapi_module, monkeypatch)
 
-    page.test_refused_call_is_a_502(fetch_hive, monkeypatch)
+    recipe(PAGE, "FastAPI test").test_refused_call_is_a_502(fetch_hive, monkeypatch)
