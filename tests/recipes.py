@@ -18,12 +18,19 @@ from fetch_hive_sdk.telemetry import Observer
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def recipe(page: str, package: str) -> types.ModuleType:
-    """Run the blocks of a page that are titled by a package, one after the other, and return their module."""
+def recipe(page: str, package: str, **names: object) -> types.ModuleType:
+    """Run the blocks of a page that are titled by a package, one after the other, and return their module.
+
+    Args:
+        page: The file, below `docs`.
+        package: The title.
+        names: What the module has before its code runs.
+    """
     text = (DOCS / page).read_text("utf-8")
     blocks = re.findall(rf'^```python title="{package}"\n(.*?)^```$', text, re.DOTALL | re.MULTILINE)
     assert blocks, f"{page} has no code for {package}"
     module = types.ModuleType(re.sub(r"\W", "_", f"{page}_{package}").lower())
+    vars(module).update(names)
     sys.modules[module.__name__] = module  # frameworks look up the annotations of a function in its module
     exec(compile("\n\n".join(blocks), f"{page}: {package}", "exec", dont_inherit=True), vars(module))
     return module

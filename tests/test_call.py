@@ -591,7 +591,11 @@ def test_wait_that_outlasts_the_call_is_not_begun(timeout, wait):
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(
     "error",
-    [APIConnectionError("reset", maybe_processed=True), APIConnectionError("odd"), APITimeoutError("", phase="pool")],
+    [
+        APIConnectionError("reset", maybe_processed=True),
+        APIConnectionError("odd", maybe_processed=False),
+        APITimeoutError("", phase="pool", maybe_processed=False),
+    ],
 )
 def test_answer_that_has_begun_is_never_asked_for_again(streaming, error):
     """It has been paid for, whatever the settings."""

@@ -32,7 +32,18 @@ IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
 # The titles of blocks that need another package. They are tested in `test_recipes.py` and `frameworks/`.
 RECIPES = {"FastAPI", "FastAPI test", "Starlette", "Flask", "Flask test", "Django", "Django test"}
-RECIPES |= {"Celery", "Celery test", "IPython", "pandas", "polars", "Ray", "Dask", "Spark", "processes"}
+RECIPES |= {
+    "Celery",
+    "Celery pickle",
+    "Celery test",
+    "IPython",
+    "pandas",
+    "polars",
+    "Ray",
+    "Dask",
+    "Spark",
+    "processes",
+}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 

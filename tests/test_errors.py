@@ -248,8 +248,8 @@ def test_counts_its_attempts_from_zero(kind):
     [
         (errors.FetchHiveError, False),
         (errors.ConfigurationError, False),
-        (errors.APIConnectionError, False),
-        (errors.APITimeoutError, False),
+        (errors.APIConnectionError, True),
+        (errors.APITimeoutError, True),
         (errors.APIStatusError, False),
         (errors.ResponseError, True),
         (errors.StreamError, True),
@@ -265,7 +265,7 @@ def test_counts_its_attempts_from_zero(kind):
     ids=name_of,
 )
 def test_knows_whether_the_run_may_have_happened(kind, maybe):
-    """Where an answer had begun the run has happened; elsewhere nobody says so unless told."""
+    """By default, an error of the network or of an answer leaves open whether the run has happened."""
     error = kind("It did not work.", **FEWEST[kind])
 
     assert error.maybe_processed is maybe

@@ -119,9 +119,9 @@ def test_other_error_codes_change_nothing():
 @pytest.mark.parametrize(
     "error",
     [
-        APIConnectionError("could not connect"),
-        APITimeoutError("could not connect in time", phase="connect"),
-        APITimeoutError("no connection became free", phase="pool"),
+        APIConnectionError("could not connect", maybe_processed=False),
+        APITimeoutError("could not connect in time", phase="connect", maybe_processed=False),
+        APITimeoutError("no connection became free", phase="pool", maybe_processed=False),
     ],
 )
 def test_call_that_was_not_sent_is_repeated(error):
@@ -171,8 +171,13 @@ def test_no_other_failure_is_repeated(error, unknown):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_hopeless_causes_are_not_tried_again(cause, unknown):
     """They will be no better in a second, however deep they lie."""
-    direct = caused(APIConnectionError("could not connect"), cause)
-    deep = caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), OSError("failed"), cause)
+    direct = caused(APIConnectionError("could not connect", maybe_processed=False), cause)
+    deep = caused(
+        APIConnectionError("could not connect", maybe_processed=False),
+        httpx.ConnectError("failed"),
+        OSError("failed"),
+        cause,
+    )
 
     assert not is_repeated(direct, unknown=unknown)
     assert not is_repeated(deep, unknown=unknown)
@@ -181,7 +186,9 @@ def test_hopeless_causes_are_not_tried_again(cause, unknown):
 @pytest.mark.parametrize("cause", [ConnectionRefusedError(), ssl.SSLError("handshake"), OSError("name not found")])
 def test_other_causes_are_tried_again(cause):
     """A service that is being restarted refuses connections for a moment."""
-    assert is_repeated(caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), cause))
+    assert is_repeated(
+        caused(APIConnectionError("could not connect", maybe_processed=False), httpx.ConnectError("failed"), cause)
+    )
 
 
 # --- How often -------------------------------------------------------------------------------------------------------
@@ -215,7 +222,9 @@ def test_backoff_doubles_up_to_eight_seconds(attempt, longest):
 @given(attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
 def test_backoff_is_never_out_of_bounds(attempt, jitter):
     """Full jitter: anything from 0 to the longest."""
-    wait = RetryPolicy(10_000).wait_before_retry(attempt, APIConnectionError("refused"), jitter=lambda: jitter)
+    wait = RetryPolicy(10_000).wait_before_retry(
+        attempt, APIConnectionError("refused", maybe_processed=False), jitter=lambda: jitter
+    )
 
     assert wait is not None
     assert 0.0 <= wait <= 8.0
@@ -223,7 +232,9 @@ def test_backoff_is_never_out_of_bounds(attempt, jitter):
 
 def test_jitter_is_random_by_default():
     """Callers that failed together do not come back together."""
-    waits = {RetryPolicy().wait_before_retry(1, APIConnectionError("refused")) for _ in range(20)}
+    waits = {
+        RetryPolicy().wait_before_retry(1, APIConnectionError("refused", maybe_processed=False)) for _ in range(20)
+    }
 
     assert len(waits) > 1
 
