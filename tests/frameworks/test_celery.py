@@ -33,12 +33,17 @@ def module():
     return module
 
 
-@pytest.fixture
-def worker(module, fetch_hive, monkeypatch):
-    """A worker in a thread, with a broker in memory."""
-    monkeypatch.setattr(module, "client", fetch_hive.client.with_options(max_retries=0))
+@pytest.fixture(scope="module")
+def _running(module):
+    """A worker in a thread, with a broker in memory. It takes seconds to stop."""
     with start_worker(module.app, pool="solo", perform_ping_check=False, loglevel="critical"):
         yield
+
+
+@pytest.fixture
+def worker(module, fetch_hive, monkeypatch, _running):
+    """The worker, with a client that leaves all retries to it."""
+    monkeypatch.setattr(module, "client", fetch_hive.client.with_options(max_retries=0))
 
 
 def error_of(result) -> BaseException:
