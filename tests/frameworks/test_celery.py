@@ -104,6 +104,7 @@ def test_json_keeps_only_the_message(module, fetch_hive):
 def test_pickle_keeps_everything(fetch_hive):
     """With the settings of the page, the error arrives complete."""
     app = Celery("pickled", broker="memory://", backend="cache+memory://")
+    app.conf.task_default_queue = "pickled"  # not that of the other worker
     recipe(PAGE, "Celery pickle", app=app)
     fetch_hive.fails("summarise", 422, message="Too long")
 
