@@ -235,6 +235,24 @@ def page(session):
 
 
 @nox.session(tags=["nightly"])
+@nox.parametrize("sender", ["https", "proxy", "uvloop", "injected"])
+def faults(session, sender):
+    """Run the fault suite over a sender that the daily tests do not use. Takes minutes."""
+    session.install(".", *TEST_TOOLS)
+    session.run("python", "-m", "pytest", "-n", "auto", "tests/faults", f"--sender={sender}", *session.posargs)
+
+
+@nox.session(tags=["nightly"])
+def advisories(session):
+    """Check that the lowest versions allowed have no known advisory. One that does not touch us: `--ignore-vuln`."""
+    session.install("pip-audit")
+    listed = Path(session.create_tmp()) / "lowest.txt"
+    listed.write_text("\n".join(LOWEST), "utf-8")
+    # Strict: where the index has packages and no advisories, as mirrors have, that is a failure.
+    session.run("pip-audit", "--strict", "--no-deps", "--disable-pip", "-r", str(listed), *session.posargs)
+
+
+@nox.session(tags=["nightly"])
 def soak(session):
     """Make thousands of calls with random faults, and check for leaks. Takes minutes."""
     session.install(".", *TEST_TOOLS)

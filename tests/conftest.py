@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import pytest
 
 from driving import Asyncio, Blocking
 
-# An example may take any time: machines are busy.
+# Examples have no deadline, because the machine may be busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sender", default="default", help="the HTTP client for the fault suite: see tests/faults/senders.py"
+    )
+
+
 @pytest.fixture(params=[Blocking(), Asyncio()], ids=["blocking", "asyncio"])
 def drive(request):
-    """The blocking client, then the asyncio client, behind the same verbs."""
+    """The driver of the blocking client, then that of the asyncio client."""
     return request.param
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_machine(monkeypatch):
-    """Tests see no key, no URL and no proxy of the machine that they run on."""
+def _clean_environment(monkeypatch):
+    """Remove API keys, URLs and proxies from the environment of the tests."""
     for name in ("FETCH_HIVE_API_KEY", "FETCH_HIVE_BASE_URL", "FETCH_HIVE_WORKSPACE_ID", "FETCH_HIVE_LOG"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -30,7 +36,7 @@ def _no_settings_of_the_machine(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-# --- A browser --------------------------------------------------------------------------------------------------------
+# --- Browser ----------------------------------------------------------------------------------------------------------
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SWITCHES = [
@@ -44,10 +50,10 @@ SWITCHES = [
 ]
 
 
-# Not for the session: as long as playwright runs, no other event loop can.
+# Not for the session: while playwright runs, no other event loop can run in this thread.
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window, where it and playwright are installed."""
+    """A headless Chromium, if it and playwright are installed."""
     api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("the browser tests need chromium")

@@ -1,4 +1,4 @@
-"""The two clients behind one set of verbs, so that every test of the one is a test of the other."""
+"""Drivers with the same methods for the blocking client and the asyncio client, so that a test runs with both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fetch_hive_sdk import FetchHive, InvokeRequest, InvokeResponse, StreamEvent
 Handler = Callable[[httpx.Request], httpx.Response]
 
 KEY = "fhk_0123456789"
-# For programs that run with -X dev: asyncio then says what took longer than 0.1 s, as everything may on a busy machine.
+# For programs that run with -X dev: asyncio then logs everything that takes more than 0.1 s, as on a busy machine.
 CALM = """import logging
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "Executing %s took %.3f seconds")
 """
@@ -25,7 +25,7 @@ ANSWER = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens":
 
 
 class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that comes in pieces, for both clients. A piece that is an exception is raised."""
+    """A response body in chunks, for both clients. Chunks that are exceptions are raised."""
 
     def __init__(self, *pieces: object) -> None:
         self.pieces = pieces
@@ -54,7 +54,7 @@ class Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 def sse(*events: object) -> list[bytes]:
-    """Write events as the service does, one piece each; a text goes in as it is."""
+    """Encode events as the service does, one chunk per event; strings are used as they are."""
     return [
         b"data: %s\n\n" % (event.encode() if isinstance(event, str) else json.dumps(event).encode()) for event in events
     ]
@@ -107,7 +107,7 @@ class Blocking:
 
 
 class Asyncio:
-    """Drives `FetchHive` from asyncio, one event loop a verb."""
+    """Drives `FetchHive` with asyncio, with one event loop per call."""
 
     def client(self, handler: Handler, **options: object) -> FetchHive:
         return FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(handler)), **options)
@@ -184,6 +184,6 @@ def variables_of(error: BaseException) -> list[str]:
 
 
 def shown_by(error: BaseException) -> str:
-    """All that an error shows: in its traceback, in the variables of our frames, and in a pickle."""
+    """Everything that an error shows: traceback, variables of the package's frames, attributes and pickle."""
     texts = traceback.format_exception(type(error), error, error.__traceback__)
     return "\n".join([*texts, *variables_of(error), repr(vars(error)), str(pickle.dumps(error))])

@@ -146,19 +146,19 @@ def test_empty_thread_and_attachments_are_omitted(drive):
     [
         (
             {"attachments": [HTTPS] * 3, "image_urls": [HTTPS] * 2, "artifact_refs": ["r"]},
-            "not be more than 5 together",
+            "at most 5 items together",
         ),
-        ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// address"),
-        ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// address"),
+        ({"attachments": ["http://files.test/secret"]}, "number 1 must have an https:// URL"),
+        ({"image_urls": [HTTPS, "ftp://files.test/secret"]}, "number 2 must have an https:// URL"),
         ({"attachments": [{"file_name": "secret"}]}, "https"),
-        ({"attachments": ["https://"]}, "number 1 must have an https:// address"),
+        ({"attachments": ["https://"]}, "number 1 must have an https:// URL"),
         ({"messages": [{"role": "user", "attachments": [HTTPS, "http://secret"]}]}, "messages\n.*number 2 must have"),
         ({"messages": [{"role": "user", "content": "", "attachments": HTTPS + "secret"}]}, "must be a list"),
-        ({"async_options": {"callback_url": "http://secret"}}, "must be an https:// address"),
-        ({"async_options": {"callback_url": 5}}, "must be an https:// address"),
+        ({"async_options": {"callback_url": "http://secret"}}, "must be an https:// URL"),
+        ({"async_options": {"callback_url": 5}}, "must be an https:// URL"),
         ({"attachments": HTTPS + "secret"}, "must be a list"),
         ({"metadata": {"a": {"secret": 1}}}, "nested metadata"),
-        ({"known_artifact_refs": ["secret"] * 51}, "more than 50"),
+        ({"known_artifact_refs": ["secret"] * 51}, "at most 50"),
         ({"tool_approval": "secret"}, "policy"),
         ({"agent": " "}, "must not be empty"),
         ({"mesage": "secret"}, "mesage"),
@@ -286,7 +286,7 @@ def test_accepted_workflow_without_an_id_is_rejected(drive):
 
 def test_extra_body_must_not_contain_async(drive):
     """`async` is set by `async_mode`."""
-    with pytest.raises(ValueError, match="extra_body must not have async"):
+    with pytest.raises(ValueError, match="extra_body must not contain async"):
         drive.call(
             drive.client(Service({})), "invoke_workflow", deployment="w", extra_body={"async": {"enabled": True}}
         )

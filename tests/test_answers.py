@@ -1,4 +1,4 @@
-"""What is made of a body. Plain calls with plain values: no client, no socket, no waiting."""
+"""Parsing response bodies. The tests call functions with plain values: no client, no sockets, no waiting."""
 
 from __future__ import annotations
 
@@ -69,24 +69,24 @@ def read_body(chunks, encoding="", **bound):
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
-def test_plain_body_is_taken_as_it_is(encoding):
-    """In as many chunks as it comes."""
+def test_plain_body_is_collected(encoding):
+    """In any number of chunks."""
     assert read_body([b"Hello, ", b"", b"bees"], encoding) == b"Hello, bees"
     assert read_body([], encoding) == b""
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", " x-gzip "])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_gzip_is_undone(encoding, size):
-    """However its bytes are cut."""
+def test_gzip_is_decompressed(encoding, size):
+    """With any chunking."""
     body = as_json(ANSWER) * 1000
 
     assert read_body(pieces(gzip.compress(body), size), encoding) == body
 
 
 @pytest.mark.parametrize("missing", [1, 8, 20])
-def test_cut_gzip_is_reported_with_what_came(missing):
-    """Even if only its checksum is missing."""
+def test_truncated_gzip_is_reported_with_its_beginning(missing):
+    """Even if only the checksum is missing."""
     body = as_json(ANSWER)
 
     with pytest.raises(ResponseDecodeError, match="ended early") as caught:
@@ -95,8 +95,8 @@ def test_cut_gzip_is_reported_with_what_came(missing):
     assert body.startswith(caught.value.body)
 
 
-def test_empty_gzip_is_cut_gzip():
-    """Even nothing has a header when it is compressed."""
+def test_empty_body_is_truncated_gzip():
+    """Compressed data has a header even if it is empty."""
     with pytest.raises(ResponseDecodeError, match="ended early"):
         read_body([], "gzip")
 
@@ -110,9 +110,9 @@ def test_empty_gzip_is_cut_gzip():
     ],
     ids=["no gzip", "broken inside", "false checksum"],
 )
-def test_false_gzip_is_reported_with_its_bytes(body):
-    """The header says one thing and the bytes another."""
-    with pytest.raises(ResponseDecodeError, match="not the gzip data that its header says") as caught:
+def test_invalid_gzip_is_reported_with_its_bytes(body):
+    """The `Content-Encoding` header does not match the body."""
+    with pytest.raises(ResponseDecodeError, match="not valid gzip data") as caught:
         read_body([body], "gzip")
 
     assert caught.value.body == body
@@ -120,23 +120,23 @@ def test_false_gzip_is_reported_with_its_bytes(body):
 
 
 def test_bytes_after_the_gzip_data_are_ignored():
-    """As everybody does."""
+    """As other decoders do."""
     assert read_body([gzip.compress(b"whole") + b"padding", b"more"], "gzip") == b"whole"
 
 
-def test_bytes_after_the_gzip_data_have_an_end():
-    """They are not the answer, and nobody waits for ever for what is not the answer."""
+def test_bytes_after_the_gzip_data_are_limited():
+    """An endless body would block the call."""
     padding = [b"x" * (PIECE // 2)] * 3
 
-    with pytest.raises(ResponseDecodeError, match="goes on after the end") as caught:
+    with pytest.raises(ResponseDecodeError, match="more bytes after the end") as caught:
         read_body([gzip.compress(b"whole"), *padding], "gzip")
 
     assert caught.value.body == b"whole"
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip", "x" * 100])
-def test_compression_that_nobody_asked_for_is_reported(encoding):
-    """Its name is in the message, but not a long one; the bytes are kept."""
+def test_unsupported_compression_is_reported(encoding):
+    """The message has its shortened name; the error has the bytes."""
     with pytest.raises(ResponseDecodeError, match="compressed with") as caught:
         read_body([b"\x00bytes"], encoding)
 
@@ -145,8 +145,8 @@ def test_compression_that_nobody_asked_for_is_reported(encoding):
     assert caught.value.body == b"\x00bytes"
 
 
-def test_long_body_is_refused():
-    """Its beginning is kept."""
+def test_long_body_is_rejected():
+    """The error has its beginning."""
     with pytest.raises(ResponseTooLargeError, match="longer than 1,000 bytes") as caught:
         read_body([b"x" * 600, b"x" * 600], max_bytes=1000)
 
@@ -154,8 +154,8 @@ def test_long_body_is_refused():
     assert read_body([b"x" * 600, b"x" * 400], max_bytes=1000) == b"x" * 1000
 
 
-def test_bomb_is_met_piece_by_piece():
-    """A few bytes that inflate to a thousand times as many never do so at once."""
+def test_gzip_bomb_is_decompressed_in_pieces():
+    """A small chunk that expands a thousandfold is never decompressed at once."""
     bomb = gzip.compress(b"\x00" * 10_000_000)
     inflater = Inflater("gzip")
 
@@ -166,8 +166,8 @@ def test_bomb_is_met_piece_by_piece():
 
 
 @pytest.mark.parametrize("size", [100, 100_000])
-def test_bomb_is_refused_at_the_bound(size):
-    """No more than the bound is ever held."""
+def test_gzip_bomb_is_rejected_at_the_limit(size):
+    """Memory never holds more than the limit."""
     reader = BodyReader("gzip", max_bytes=100_000)
 
     with pytest.raises(ResponseTooLargeError):
@@ -176,15 +176,15 @@ def test_bomb_is_refused_at_the_bound(size):
     assert len(reader.so_far()) <= 100_000
 
 
-def test_what_came_can_be_had_before_the_end():
-    """A broken connection leaves it as evidence."""
+def test_received_part_is_available_before_the_end():
+    """It is the evidence if the connection breaks."""
     reader = BodyReader()
     reader.feed(b'{"response": "Hel')
 
     assert reader.so_far() == b'{"response": "Hel'
 
 
-# --- What a body is --------------------------------------------------------------------------------------------------
+# --- Media types -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_came_can_be_had_before_the_end():
     ],
 )
 def test_media_type_is_read_from_the_header(header, media_type, json_like):
-    """Its parameters and capitals do not matter; a body without a type is taken at its word."""
+    """Parameters and case are ignored; a body without a media type is taken for JSON."""
     response = httpx.Response(200, headers={"content-type": header} if header else {})
 
     assert content_type(response) == media_type
@@ -220,13 +220,13 @@ def test_response_that_was_read_is_no_longer_compressed():
     assert content_encoding(httpx.Response(200)) == ""
 
 
-# --- One answer ------------------------------------------------------------------------------------------------------
+# --- Answers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("media_type", ["application/json", ""])
 @pytest.mark.parametrize("before", [b"", BOM, b" \n"])
 def test_answer_is_parsed(media_type, before):
-    """Every field of the vendor's page, and `raw` is the very object."""
+    """Every field of the vendor's page is an attribute, and `raw` is the decoded object."""
     answer = parse_answer(one(InvokeResponse), media_type, before + as_json(ANSWER))
 
     assert answer.response == "Hello, bees."
@@ -244,14 +244,14 @@ def test_answer_is_parsed(media_type, before):
         {"response": "x", "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
     ],
 )
-def test_unknown_is_passed_on(body):
-    """Extra fields, new words, flat counts and missing optional fields are no errors."""
+def test_unknown_values_are_accepted(body):
+    """Extra fields, new values, integer counts and missing optional fields are not errors."""
     assert parse_answer(one(InvokeResponse), "application/json", as_json(body)).raw == body
 
 
 @pytest.mark.parametrize("media_type", ["text/html", "text/plain", "application/xml"])
 def test_other_content_types_are_reported(media_type):
-    """A page of a proxy, most likely. Its bytes are kept."""
+    """Usually an HTML page of a proxy. The error has its bytes."""
     page = b"<html>Sign in to the network</html>"
 
     with pytest.raises(UnexpectedContentTypeError, match=f"is {media_type}, not JSON") as caught:
@@ -275,8 +275,8 @@ def test_other_content_types_are_reported(media_type):
         b"[" * 10_000,
     ],
 )
-def test_broken_json_is_reported_with_its_bytes(body):
-    """The message does not quote them, and no cause does."""
+def test_invalid_json_is_reported_with_its_bytes(body):
+    """Neither the message nor a cause quotes them."""
     with pytest.raises(ResponseDecodeError, match="the answer is") as caught:
         parse_answer(one(InvokeResponse), "application/json", body)
 
@@ -287,8 +287,8 @@ def test_broken_json_is_reported_with_its_bytes(body):
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"secret"', b"7", b"null", b"true", b'[{"response": "secret"}]'])
-def test_json_that_is_no_object_is_reported(body):
-    """With the value."""
+def test_json_that_is_not_an_object_is_reported(body):
+    """The error has the value."""
     with pytest.raises(ResponseValidationError, match="JSON, but not an object") as caught:
         parse_answer(one(InvokeResponse), "application/json", body)
 
@@ -304,11 +304,11 @@ def test_json_that_is_no_object_is_reported(body):
         ({"response": ["secret"]}, "response"),
     ],
 )
-def test_malformed_is_reported(changed, field):
-    """The message names the field and never quotes the data; the object is kept, for it has been paid for."""
+def test_invalid_answer_is_reported(changed, field):
+    """The message names the field and does not quote values; the error has the object, which was billed."""
     body = {**ANSWER, **changed}
 
-    with pytest.raises(ResponseValidationError, match="not as promised") as caught:
+    with pytest.raises(ResponseValidationError, match="does not match the API") as caught:
         parse_answer(one(InvokeResponse), "application/json", as_json(body))
 
     assert f"{field}: " in str(caught.value)
@@ -342,8 +342,8 @@ PROMPT, COMPLETION = USAGE.prompt_tokens, USAGE.completion_tokens
         ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, {"usage": Usage()}),
     ],
 )
-def test_what_is_not_promised_costs_no_answer(changed, readable):
-    """A paid answer is not thrown away over something that has no part in it; `raw` has what came."""
+def test_invalid_optional_field_does_not_lose_the_answer(changed, readable):
+    """The field has its default, and `raw` has the value that was sent."""
     body = {**ANSWER, **changed}
 
     answer = parse_answer(one(InvokeResponse), "application/json", as_json(body))
@@ -356,15 +356,15 @@ def test_what_is_not_promised_costs_no_answer(changed, readable):
 
 
 def test_missing_response_is_reported():
-    """It is the one promise of an answer."""
+    """It is the only required field of an answer."""
     with pytest.raises(ResponseValidationError, match="response: Field required") as caught:
         parse_answer(one(InvokeResponse), "application/json", b'{"request_id": "req_1"}')
 
     assert caught.value.request_id == "req_1"
 
 
-def test_many_mistakes_are_summed_up():
-    """Three of them are named."""
+def test_message_names_three_errors():
+    """It only counts the others."""
 
     class Resource(Received, frozen=True):
         id: str
@@ -391,21 +391,21 @@ def test_many_mistakes_are_summed_up():
         (b"", None),
     ],
 )
-def test_request_id_is_found_in_broken_bodies(body, request_id):
-    """It is what the vendor's support asks for."""
+def test_request_id_is_found_in_invalid_bodies(body, request_id):
+    """The vendor's support needs it."""
     assert find_request_id(body) == request_id
 
 
 @pytest.mark.parametrize("media_type", ["text/html", "application/json"])
-def test_error_of_a_broken_body_has_its_request_id(media_type):
-    """Whatever is wrong with the body."""
+def test_error_of_an_invalid_body_has_its_request_id(media_type):
+    """For any error of the body."""
     with pytest.raises(ResponseError) as caught:
         parse_answer(one(InvokeResponse), media_type, b'{"request_id": "req_1", "response": "Hel')
 
     assert caught.value.request_id == "req_1"
 
 
-# --- Refusals --------------------------------------------------------------------------------------------------------
+# --- Error responses -------------------------------------------------------------------------------------------------
 
 
 def refusal(status, body=b"", headers=None, **extensions):
@@ -438,8 +438,8 @@ def refusal(status, body=b"", headers=None, **extensions):
         (425, APIStatusError),
     ],
 )
-def test_status_decides_the_class(status, kind):
-    """And nothing else does."""
+def test_status_determines_the_class(status, kind):
+    """The body and the headers do not matter."""
     error = refusal(status, {"message": "No.", "error_code": "rate_limit", "code": "unauthorized"})
 
     assert type(error) is kind
@@ -448,7 +448,7 @@ def test_status_decides_the_class(status, kind):
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"message": "No such thing.", "error": "nope"}, "404 Not Found: No such thing."),
         ({"error": "nope"}, "404 Not Found: nope"),
@@ -466,18 +466,18 @@ def test_status_decides_the_class(status, kind):
         (b'{"message": "cut', '404 Not Found: {"message": "cut'),
     ],
 )
-def test_refusal_says_what_the_service_said(body, said):
-    """Its message, its code and the request id."""
-    assert str(refusal(404, body)) == said
+def test_error_has_the_message_of_the_service(body, message):
+    """With the error code and the request id."""
+    assert str(refusal(404, body)) == message
 
 
-def test_status_without_a_name_is_a_number():
-    """The service may invent some."""
+def test_unknown_status_has_no_reason_phrase():
+    """The message has only the number."""
     assert str(refusal(529, {"error": "overloaded"})) == "529: overloaded"
 
 
-def test_message_of_the_service_is_cut():
-    """A log line is no place for a book."""
+def test_long_message_of_the_service_is_shortened():
+    """Messages are often logged."""
     assert len(str(refusal(400, {"message": "x" * 100_000}))) < 1100
 
 
@@ -497,21 +497,21 @@ def test_message_of_the_service_is_cut():
         (b"text", None),
     ],
 )
-def test_error_code_is_taken_from_either_name(body, code):
-    """`error_code` first, outside before inside. What is no text is none."""
+def test_error_code_is_read_from_both_names(body, code):
+    """`error_code` takes precedence over `code`, and outer fields over inner ones. Only strings count."""
     assert refusal(400, body).error_code == code
 
 
-def test_body_of_a_refusal_is_its_value():
-    """The JSON if it is some, else the text."""
+def test_error_has_the_body():
+    """The JSON value, or the text if it is not JSON."""
     assert refusal(400, {"a": [1]}).body == {"a": [1]}
     assert refusal(400, [1]).body == [1]
     assert refusal(400, b"no JSON").body == "no JSON"
     assert refusal(400).body == ""
 
 
-def test_response_of_a_refusal_can_be_read():
-    """On streams, too: it has been read. What described its bytes on the wire is gone."""
+def test_error_has_a_readable_response():
+    """Even for streams. Headers about the encoding are removed."""
     headers = {"content-encoding": "gzip", "content-length": "7", "transfer-encoding": "chunked", "x-trace": "t"}
 
     error = refusal(400, {"error": "nope"}, headers)
@@ -533,16 +533,16 @@ def test_response_of_a_refusal_can_be_read():
         b"502 Bad Gateway Sorry<script>" + b"x = 1; " * 10_000,
     ],
 )
-def test_page_of_a_proxy_is_shown_without_its_markup(page):
-    """Its words are enough."""
+def test_html_is_shown_without_its_markup(page):
+    """The message has only the text of the page."""
     error = refusal(502, page, {"content-type": "text/html"})
 
     assert str(error) == "502 Bad Gateway: 502 Bad Gateway Sorry"
     assert error.body == page.decode()
 
 
-def test_page_of_a_proxy_is_shown_in_part():
-    """At most 200 characters of it."""
+def test_html_is_shortened():
+    """To 200 characters."""
     error = refusal(502, b"<p>" + b"word " * 10_000 + b"</p>", {"content-type": "text/html"})
 
     shown = str(error).partition(": ")[2]
@@ -551,8 +551,8 @@ def test_page_of_a_proxy_is_shown_in_part():
 
 
 @pytest.mark.parametrize("charset", ["utf-16", "hex", "zlib", "rot13", "undefined", "idna", "punycode", "nonsense"])
-def test_refusal_is_read_whatever_charset_it_claims(charset):
-    """Python knows a hundred codecs, each with its own way to fail: then it is UTF-8."""
+def test_unsupported_charset_is_read_as_utf_8(charset):
+    """Many of Python's codecs fail for some bytes."""
     error = refusal(500, "Grüße".encode() + b"\xff", {"content-type": f"text/plain; charset={charset}"})
 
     assert "Gr" in error.response.text
@@ -561,15 +561,15 @@ def test_refusal_is_read_whatever_charset_it_claims(charset):
 
 
 @pytest.mark.parametrize("charset", ["latin-1", "utf-8", "windows-1252"])
-def test_refusal_is_read_in_its_charset(charset):
-    """If it can be."""
+def test_supported_charset_is_used(charset):
+    """The text is decoded with the charset of the header."""
     error = refusal(500, "Grüße".encode(charset), {"content-type": f"text/plain; charset={charset}"})
 
     assert error.body == error.response.text == "Grüße"
 
 
 def shown_parts(error):
-    """Everything that an error shows, as one text."""
+    """Everything that an error shows, as one string."""
     response = error.response
     parts = [str(error), repr(error), error.body, error.error_code, error.request_id, response.text, response.content]
     parts += [response.headers.multi_items(), response.reason_phrase, response.extensions, vars(error), repr(response)]
@@ -587,8 +587,8 @@ def shown_parts(error):
         b'{"message": "the key \\u0066' + KEY[1:].encode() + b' is not known"}',
     ],
 )
-def test_key_is_masked_in_a_refusal(body):
-    """Wherever the service repeats it, however JSON writes it."""
+def test_key_is_masked_in_an_error_response(body):
+    """Wherever the service repeats it, with any escapes of JSON."""
     error = refusal(401, body, {"x-echo": f"Bearer {KEY}"}, reason_phrase=f"Unknown {KEY}".encode())
 
     shown = shown_parts(error)
@@ -600,8 +600,8 @@ def test_key_is_masked_in_a_refusal(body):
 
 
 @pytest.mark.parametrize("double", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_refusal_can_be_copied_and_pickled(double):
-    """It may come from a worker process."""
+def test_status_error_can_be_copied_and_pickled(double):
+    """A worker process may raise it."""
     error = refusal(
         429, {"error": "slow", "code": "c", "request_id": "r"}, {"retry-after": "7"}, network_stream=object()
     )
@@ -614,7 +614,7 @@ def test_refusal_can_be_copied_and_pickled(double):
     assert twin.response.json() == {"error": "slow", "code": "c", "request_id": "r"}
 
 
-def test_refusal_is_also_an_httpx_error():
+def test_status_error_is_also_an_httpx_error():
     """Code written against httpx keeps working."""
     error = refusal(404)
 
@@ -675,29 +675,29 @@ def test_retry_after_is_seconds_or_a_date(value, seconds):
         "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
     ],
 )
-def test_retry_after_that_is_none_is_ignored(value):
-    """Unreadable or missing: the caller's own backoff is as good."""
+def test_invalid_retry_after_is_ignored(value):
+    """Then the backoff of the client applies."""
     assert read_retry_after(value, NOW.timestamp) is None
 
 
 @pytest.mark.parametrize(
     "value", ["-1", "-0.5", http_date(seconds=-1), http_date(days=-365), "Mon, 01 Jan 0001 00:00:00 +2359"]
 )
-def test_retry_after_that_has_passed_is_now(value):
-    """A negative number and a past date mean that there is nothing left to wait for."""
+def test_past_retry_after_is_zero(value):
+    """For negative numbers and past dates there is nothing to wait for."""
     assert read_retry_after(value, NOW.timestamp) == 0.0
 
 
 @given(st.text(max_size=30) | st.builds("Mon, {:02d} Jan {} {}:00:00 {}".format, *[st.integers(-5, 10**20)] * 4))
-def test_retry_after_never_fails(value):
-    """Whatever a proxy writes there."""
+def test_any_retry_after_is_parsed(value):
+    """For any string."""
     seconds = read_retry_after(value, NOW.timestamp)
 
     assert seconds is None or seconds >= 0
 
 
-def test_refusal_has_its_retry_after():
-    """With 503 it says that the call was turned away at the door."""
+def test_error_has_retry_after():
+    """503 with Retry-After means that the call was not processed."""
     turned_away = refusal(503, headers={"retry-after": http_date(seconds=2)})
     failed = refusal(503, headers={"retry-after": "soon"})
 
@@ -707,8 +707,8 @@ def test_refusal_has_its_retry_after():
     assert not refusal(503, headers={"retry-after": "-1"}).maybe_processed
 
 
-def test_refusal_by_the_daily_cap_says_when_it_resets():
-    """At the next midnight, UTC, with the numbers that the service reports."""
+def test_daily_cap_error_has_the_reset_time():
+    """At the next midnight UTC, with the numbers that the service sent."""
     body = b'{"error": "cap", "error_code": "api_rate_limit_exceeded", "limit": 50, "current": 51}'
 
     capped, throttled = refusal(429, body), refusal(429, b'{"error": "slow down", "limit": "many"}')
@@ -718,11 +718,11 @@ def test_refusal_by_the_daily_cap_says_when_it_resets():
     assert (throttled.limit, throttled.current, throttled.resets_at) == (None, None, None)
 
 
-# --- Asked for by mutants --------------------------------------------------------------------------------------------
+# --- Found by mutation testing ---------------------------------------------------------------------------------------
 
 
-def test_evidence_of_a_refusal_is_whole():
-    """The detached response has the version and the phrase of the wire, and lengths that fit its body."""
+def test_response_of_an_error_is_complete():
+    """It has the HTTP version, the reason phrase, and a length that matches the body."""
     error = refusal(
         400,
         b"{}",
@@ -738,29 +738,29 @@ def test_evidence_of_a_refusal_is_whole():
     assert set(error.response.extensions) == {"http_version", "reason_phrase"}
 
 
-def test_text_of_exactly_the_length_is_shown_whole():
-    """A message of two hundred characters is not cut."""
+def test_text_of_the_maximum_length_is_not_shortened():
+    """A message of 200 characters stays complete."""
     error = refusal(502, b"a" * 200, {"content-type": "text/plain"})
 
     assert str(error).endswith("a" * 200)
 
 
-def test_code_of_a_refusal_is_read_behind_a_byte_order_mark():
-    """A refusal is read like an answer: a daily cap is one whatever stands before it."""
+def test_error_response_may_have_a_byte_order_mark():
+    """It is parsed like an answer, so that the daily cap is detected."""
     error = refusal(429, BOM + b'{"error": "cap", "error_code": "api_rate_limit_exceeded"}')
 
     assert error.error_code == "api_rate_limit_exceeded"
     assert RetryPolicy().wait_before_retry(1, error) is None
 
 
-def test_broken_json_says_where():
-    """The place, and nothing of the text."""
+def test_invalid_json_is_reported_with_its_position():
+    """The message does not quote the document."""
     with pytest.raises(ResponseDecodeError, match=r"line 1 column \d+"):
         parse_answer(one(InvokeResponse), "application/json", b'{"response": oops}')
 
 
-def test_masked_refusal_keeps_the_rest():
-    """Only the key goes."""
+def test_masking_keeps_the_other_values():
+    """Only the key is replaced."""
     error = refusal(401, b'{"message": "\\u0066' + KEY[1:].encode() + b'", "error_code": "unknown_key"}')
 
     assert error.body == {"message": "***", "error_code": "unknown_key"}
@@ -781,15 +781,15 @@ def inflated(data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize(
     "members", [[b"one"], [b"one", b"two"], [b"", b"one", b"", b"two", b""], [b"x" * 200_000, b"y" * 200_000]]
 )
-def test_gzip_of_several_members_is_read_whole(members, size):
-    """RFC 1952: they follow each other; each is given as soon as it is there."""
+def test_gzip_members_are_decompressed(members, size):
+    """RFC 1952: members follow each other. Each is yielded as soon as it is complete."""
     if size == 1 and len(members[0]) > 1000:
         pytest.skip("the same as with two bytes, and slow")
     assert inflated(b"".join(map(gzip.compress, members)), size) == b"".join(members)
 
 
-def test_gzip_member_is_given_when_it_ends():
-    """A stream that is flushed member by member has its events at once."""
+def test_gzip_member_is_yielded_when_it_ends():
+    """If a server flushes a stream member by member, its events are not delayed."""
     inflater = Inflater("gzip")
 
     assert b"".join(inflater.feed(gzip.compress(b"first"))) == b"first"
@@ -797,20 +797,20 @@ def test_gzip_member_is_given_when_it_ends():
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0" * 100, b"\x1f", b"garbage"])
-def test_what_follows_the_last_gzip_member_is_ignored(rest):
-    """Padding, for example; what goes on for too long is an error."""
+def test_padding_after_the_last_gzip_member_is_ignored(rest):
+    """Up to a limit."""
     assert inflated(gzip.compress(b"one") + rest, 3) == b"one"
 
 
-def test_second_gzip_member_that_is_cut_is_reported():
-    """It is a part of the answer."""
+def test_truncated_second_gzip_member_is_reported():
+    """It is part of the answer."""
     with pytest.raises(ResponseDecodeError, match="ended early"):
         inflated(gzip.compress(b"one") + gzip.compress(b"two")[:-4], 100)
 
 
 @pytest.mark.parametrize("missing", [1, 8, 20])
-def test_cut_second_member_is_reported_with_what_came(missing):
-    """The first member alone is half an answer."""
+def test_truncated_second_member_is_reported_with_the_first(missing):
+    """The first member alone is not the whole answer."""
     zipped = gzip.compress(b"Hello, ") + gzip.compress(b"bees" * 9)
 
     with pytest.raises(ResponseDecodeError, match="ended early") as caught:
@@ -819,16 +819,16 @@ def test_cut_second_member_is_reported_with_what_came(missing):
     assert caught.value.body.startswith(b"Hello, ")
 
 
-def test_broken_second_member_is_reported_with_what_came():
-    """What begins like a member has to be one."""
-    with pytest.raises(ResponseDecodeError, match="not the gzip data that its header says") as caught:
+def test_invalid_second_member_is_reported_with_the_first():
+    """Bytes that begin like a member must be one."""
+    with pytest.raises(ResponseDecodeError, match="not valid gzip data") as caught:
         read_body([gzip.compress(b"Hello") + b"\x1f\x8bpadding"], "gzip")
 
     assert caught.value.body == b"Hello"
 
 
-def test_bomb_of_many_members_is_met_piece_by_piece():
-    """Each member is small; all together they are bounded, too."""
+def test_gzip_bomb_of_many_members_is_limited():
+    """Each member is small, but the limit applies to all together."""
     reader = BodyReader("gzip", max_bytes=100_000)
 
     with pytest.raises(ResponseTooLargeError):
@@ -866,8 +866,8 @@ def test_bomb_of_many_members_is_met_piece_by_piece():
         ({"usage": {"completion_tokens": {"reasoning_tokens": []}}}, "usage", Usage()),
     ],
 )
-def test_what_is_not_promised_cannot_fail(sent, attribute, value):
-    """A paid answer is not thrown away over something that has no part in it; `raw` has what came."""
+def test_invalid_optional_fields_get_their_default(sent, attribute, value):
+    """A billed answer is not lost; `raw` has the value that was sent."""
     body = {"response": "paid", **sent}
 
     answer = parse_answer(one(InvokeResponse), "application/json", as_json(body))
@@ -878,8 +878,8 @@ def test_what_is_not_promised_cannot_fail(sent, attribute, value):
     assert answer.raw == body
 
 
-def test_lenience_reaches_into_lists():
-    """A bad field of an item costs that field, a bad item that item; what is promised of an item is promised."""
+def test_invalid_items_of_lists_are_left_out():
+    """An invalid optional field of an item gets its default, and an invalid item is left out."""
 
     class Item(Received, frozen=True):
         id: str
@@ -920,15 +920,15 @@ def test_lenience_reaches_into_lists():
         (b"<html>", None, None, None),
     ],
 )
-def test_rate_limit_says_how_much_and_until_when(body, limit, current, resets_at):
-    """The daily cap ends at the next midnight UTC."""
+def test_rate_limit_error_has_limit_and_reset_time(body, limit, current, resets_at):
+    """The daily cap resets at the next midnight UTC."""
     error = refusal(429, body)
 
     assert (error.limit, error.current, error.resets_at) == (limit, current, resets_at)
 
 
 def test_daily_cap_at_midnight_lasts_a_day():
-    """The next midnight, not this one."""
+    """It resets at the next midnight, not at the current one."""
     midnight = datetime(2026, 12, 31, tzinfo=timezone.utc)
     response = httpx.Response(429, request=REQUEST)
 
@@ -939,14 +939,14 @@ def test_daily_cap_at_midnight_lasts_a_day():
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_padding_that_looks_like_a_member_is_padding(size):
-    """After the gzip data and anything else: how the bytes are cut decides nothing."""
+    """After other padding. The chunking of the bytes does not matter."""
     zipped = gzip.compress(b"whole") + b"padding" + gzip.compress(b"not this") + b"\x1f\x8b"
 
     assert read_body(pieces(zipped, size), "gzip") == b"whole"
 
 
-def test_nested_part_that_lacks_what_it_needs_is_left_out():
-    """Whatever else is wrong in it: the answer has been paid for."""
+def test_invalid_nested_object_is_left_out():
+    """The answer was billed, and is not lost."""
 
     class Item(Received, frozen=True):
         id: str

@@ -1,4 +1,4 @@
-"""What is sent, and one call over all its attempts. Plain calls with plain values: no client, no socket, no waiting."""
+"""Requests and calls with all attempts. The tests use plain values: no client, no sockets, no waiting."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ LOOK_UP = Endpoint("/things/1", one(Usage), "GET", Effect.READ)
     ("streaming", "accept", "encoding"),
     [(False, "application/json", "gzip"), (True, "text/event-stream, application/json", "identity")],
 )
-def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding):
-    """Events must not wait in a compressor; one answer may be compressed in the one way that is undone with a bound."""
+def test_request_has_user_agent_and_accept_headers(streaming, accept, encoding):
+    """Streams are not compressed, so that no event is buffered; answers may be compressed with gzip."""
     request = build_request(config(), ENDPOINT, Body(b"{}"), streaming=streaming, limits={"read": 5.0})
 
     assert (request.method, str(request.url)) == ("POST", "https://api.test/v1/prompt/invoke")
@@ -73,7 +73,7 @@ def test_request_says_who_sends_it_and_what_it_takes(streaming, accept, encoding
 
 
 def test_request_in_an_error_has_neither_key_nor_body():
-    """What it was sent to and how is still told."""
+    """It still has the method, the URL and the other headers."""
     request = build_request(config(), ENDPOINT, Body(b'{"inputs": "private"}'), streaming=False, limits={})
 
     shown = without_secrets(request)
@@ -85,8 +85,8 @@ def test_request_in_an_error_has_neither_key_nor_body():
     assert KEY.encode() not in pickle.dumps(shown)
 
 
-def test_extra_fields_are_added_to_the_body():
-    """For what this version does not know."""
+def test_extra_body_is_added_to_the_body():
+    """For fields that this version does not know."""
     fields = InvokeRequest(deployment="d", inputs={"a": 1}).raw
 
     body = json_body(ENDPOINT, fields, InvokeRequest.model_fields, {"seed": 7, "when": NOW})
@@ -95,9 +95,9 @@ def test_extra_fields_are_added_to_the_body():
     assert json.loads(json_body(ENDPOINT, fields, InvokeRequest.model_fields).content) == fields
 
 
-def test_extra_fields_do_not_hide_arguments():
-    """What has an argument is passed there; the message names all that are wrong."""
-    with pytest.raises(ValueError, match="extra_body must not have streaming, user: there is an argument"):
+def test_extra_body_must_not_contain_arguments():
+    """The message names all of them."""
+    with pytest.raises(ValueError, match="extra_body must not contain streaming, user: pass it as an argument"):
         json_body(
             ENDPOINT, {"deployment": "d"}, InvokeRequest.model_fields, {"user": "u", "streaming": True, "seed": 7}
         )
@@ -111,14 +111,14 @@ def test_extra_fields_do_not_hide_arguments():
         ([1], "extra_body must be a mapping"),
     ],
 )
-def test_extra_fields_must_be_json(extra, message):
-    """As any input, under their own name."""
+def test_extra_body_must_be_json(extra, message):
+    """Like inputs. The message has the path of the value."""
     with pytest.raises(ValueError, match=message):
         json_body(ENDPOINT, {"deployment": "d"}, InvokeRequest.model_fields, extra)
 
 
 def test_get_request_has_no_body():
-    """Nor a header that would describe it."""
+    """It has no headers about a body either."""
     request = build_request(config(), LOOK_UP, None, streaming=False, limits={})
 
     assert (request.method, str(request.url)) == ("GET", "https://api.test/v1/things/1")
@@ -126,9 +126,9 @@ def test_get_request_has_no_body():
     assert not {"content-type", "content-length"} & set(request.headers)
 
 
-# --- One call --------------------------------------------------------------------------------------------------------
+# --- Calls -----------------------------------------------------------------------------------------------------------
 
-NO_TIME = 0.0005  # seconds: less than any wait, so it is over at once
+NO_TIME = 0.0005  # seconds: shorter than any wait, so the call times out immediately
 
 
 def call_with(*, streaming=False, timeout=60.0, **settings):
@@ -151,14 +151,14 @@ def accepted_call(**settings):
 
 
 def raised_in(errors, exc):
-    """What becomes of an exception in one of the contexts of a call."""
+    """The exception that leaves a context of the call when this one is raised in it."""
     with pytest.raises(FetchHiveError) as caught, errors:
         raise exc
     return caught.value
 
 
 def httpx_errors(base=httpx.RequestError):
-    """All classes of httpx below this one, and itself."""
+    """This class of httpx and all its subclasses."""
     return [
         base,
         *(
@@ -170,8 +170,8 @@ def httpx_errors(base=httpx.RequestError):
     ]
 
 
-def test_call_goes_down_and_comes_up():
-    """A request, a head, a body, an answer."""
+def test_call_returns_the_answer():
+    """Request, status, body, answer."""
     call = call_with()
 
     request = call.begin()
@@ -192,8 +192,8 @@ def look_up(**settings):
     return call
 
 
-def test_another_endpoint_has_an_answer_of_its_own():
-    """Any model of what is received may be the answer, whether it has a request id or not."""
+def test_endpoint_determines_the_model():
+    """Any received model may be the answer, with or without a request id."""
     call = look_up()
 
     call.accept(httpx.Response(200, headers={"content-type": "application/json"}, request=REQUEST))
@@ -203,8 +203,8 @@ def test_another_endpoint_has_an_answer_of_its_own():
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_get_that_is_refused_is_made_again(status):
-    """It starts no run, so that nothing can have been billed."""
+def test_get_is_retried_after_an_error_response(status):
+    """It starts no run, so nothing can have been billed."""
     call = look_up()
     call.accept(httpx.Response(status, request=REQUEST))
 
@@ -214,8 +214,8 @@ def test_get_that_is_refused_is_made_again(status):
     assert call.wait_before_retry(error) is not None
 
 
-def test_get_whose_connection_breaks_is_made_again():
-    """Nor can a request that may have arrived."""
+def test_get_is_retried_after_a_broken_connection():
+    """Even if the request may have arrived."""
     call = look_up()
 
     error = raised_in(call.errors(), httpx.ReadError("reset"))
@@ -224,8 +224,8 @@ def test_get_whose_connection_breaks_is_made_again():
     assert call.wait_before_retry(error) is not None
 
 
-def test_stream_goes_down_and_comes_up():
-    """The reader fills the transcript of the call."""
+def test_stream_call_yields_events():
+    """The reader adds them to the transcript of the call."""
     call = call_with(streaming=True)
     response = httpx.Response(200, headers={"content-type": "text/event-stream"}, request=call.begin())
 
@@ -238,8 +238,8 @@ def test_stream_goes_down_and_comes_up():
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 307, 308, 400, 404, 500, 599])
-def test_call_takes_nothing_but_2xx(status):
-    """A redirect is a refusal: the body is sent nowhere else."""
+def test_other_statuses_are_errors(status):
+    """Redirects too: the body is not sent to another URL."""
     call = begun_call()
 
     assert not call.accept(httpx.Response(status, request=REQUEST))
@@ -247,13 +247,13 @@ def test_call_takes_nothing_but_2xx(status):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])
-def test_call_takes_any_2xx(status):
-    """It has been paid for."""
+def test_any_2xx_is_accepted(status):
+    """The run was billed."""
     assert begun_call().accept(httpx.Response(status, request=REQUEST))
 
 
-def test_refusal_of_a_call_has_what_came_of_its_body():
-    """Its compression undone, even if it is cut."""
+def test_status_error_has_the_received_part_of_the_body():
+    """Decompressed, even if it is truncated."""
     call = begun_call()
     call.accept(
         httpx.Response(400, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b""), request=REQUEST)
@@ -263,8 +263,8 @@ def test_refusal_of_a_call_has_what_came_of_its_body():
     assert "400 Bad Request: nope" in str(call.refusal())
 
 
-def test_refusal_is_read_within_a_bound():
-    """No refusal needs more than 1 MiB."""
+def test_body_of_an_error_response_is_limited():
+    """To 1 MiB."""
     call = begun_call()
     call.accept(httpx.Response(500, request=REQUEST))
     for _ in range(10):
@@ -276,8 +276,8 @@ def test_refusal_is_read_within_a_bound():
     assert len(call.refusal().response.content) <= 1024 * 1024
 
 
-def test_dripping_body_is_given_up_when_the_time_is_over():
-    """What had come is kept, with its request id."""
+def test_slow_body_times_out():
+    """The error has the received part and its request id."""
     call = accepted_call(timeout=NO_TIME)
 
     with pytest.raises(APITimeoutError, match="not complete in time") as caught:
@@ -289,15 +289,15 @@ def test_dripping_body_is_given_up_when_the_time_is_over():
     assert caught.value.request_id == "req_1"
 
 
-# --- One call: what the network raises -------------------------------------------------------------------------------
+# --- Calls: network errors -------------------------------------------------------------------------------------------
 
 NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError"}
 PHASES = {"ConnectTimeout": "connect", "WriteTimeout": "write", "PoolTimeout": "pool"}
 
 
 @pytest.mark.parametrize("kind", sorted(set(httpx_errors()) - {httpx.DecodingError}, key=lambda kind: kind.__name__))
-def test_every_httpx_error_becomes_ours(kind):
-    """With the phase and with whether a run may have begun."""
+def test_every_httpx_error_is_translated(kind):
+    """With the phase, and with whether a run may have started."""
     error = raised_in(begun_call().errors(), kind("it happened"))
 
     assert isinstance(error, APIConnectionError)
@@ -324,8 +324,8 @@ def test_every_httpx_error_becomes_ours(kind):
         (httpx.StreamConsumed(), True),
     ],
 )
-def test_what_lies_under_httpx_becomes_ours(exc, maybe_processed):
-    """Some of it comes through an injected client."""
+def test_errors_below_httpx_are_translated(exc, maybe_processed):
+    """An injected client may raise some of them."""
     error = raised_in(begun_call().errors(), exc)
 
     assert type(error) is APIConnectionError
@@ -333,8 +333,8 @@ def test_what_lies_under_httpx_becomes_ours(exc, maybe_processed):
 
 
 @pytest.mark.parametrize("kind", sorted(set(httpx_errors()) - {httpx.DecodingError}, key=lambda kind: kind.__name__))
-def test_every_error_after_the_head_has_been_paid_for(kind):
-    """Whatever broke: the request had arrived."""
+def test_errors_after_the_response_began_may_be_billed(kind):
+    """The request had arrived."""
     call = accepted_call()
     call.read(b'{"request_id": "req_1", "response": "Hel')
 
@@ -353,8 +353,8 @@ def test_every_error_after_the_head_has_been_paid_for(kind):
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("exc", [UnicodeError("odd"), httpx.LocalProtocolError("odd"), httpx.PoolTimeout("odd")])
-def test_request_that_was_answered_was_sent(status, exc):
-    """Even if what broke afterwards looks like a failure to send: nothing is paid for twice."""
+def test_answered_request_counts_as_sent(status, exc):
+    """Even if a later error looks like a failure to connect. The call is not retried."""
     call = begun_call()
     call.accept(httpx.Response(status, request=REQUEST))
 
@@ -364,8 +364,8 @@ def test_request_that_was_answered_was_sent(status, exc):
     assert call.wait_before_retry(error) is None
 
 
-def test_next_attempt_starts_anew():
-    """That an earlier one was answered says nothing about this one."""
+def test_next_attempt_resets_the_state():
+    """The status of an earlier attempt does not matter."""
     call = begun_call()
     call.accept(httpx.Response(429, request=REQUEST))
     call.begin()
@@ -376,16 +376,16 @@ def test_next_attempt_starts_anew():
     assert error.attempts == 2
 
 
-def test_timeout_of_httpx_has_no_total():
-    """A read that takes too long is that and no more."""
+def test_httpx_timeout_has_no_total():
+    """A read that takes too long has the phase `read`."""
     error = raised_in(accepted_call(timeout=httpx.Timeout(5)).errors(), httpx.ReadTimeout("slow"))
 
     assert error.phase == "read"
     assert error.maybe_processed is True
 
 
-def test_pool_timeout_says_so():
-    """It is the one that the caller can mend."""
+def test_pool_timeout_has_its_own_message():
+    """It is the one that the caller can fix."""
     error = raised_in(begun_call().errors(), httpx.PoolTimeout(""))
 
     assert "no connection became free in time" in str(error)
@@ -393,7 +393,7 @@ def test_pool_timeout_says_so():
 
 @pytest.mark.parametrize("accepted", [False, True])
 def test_decoding_error_is_a_response_error(accepted):
-    """An injected client may decode for itself."""
+    """An injected client may decompress the body itself."""
     call = accepted_call() if accepted else begun_call()
 
     error = raised_in(call.errors(), httpx.DecodingError("not gzip"))
@@ -402,8 +402,8 @@ def test_decoding_error_is_a_response_error(accepted):
     assert error.maybe_processed is True
 
 
-def test_our_own_errors_learn_the_number_of_attempts():
-    """They pass through as they are."""
+def test_errors_of_the_package_get_the_number_of_attempts():
+    """They are not translated."""
     call = begun_call()
     call.begin()
     original = APIConnectionError("as it is")
@@ -414,8 +414,8 @@ def test_our_own_errors_learn_the_number_of_attempts():
     assert error.attempts == 2
 
 
-def test_key_is_masked_in_what_came_of_an_answer():
-    """As it is in a refusal."""
+def test_key_is_masked_in_the_received_part():
+    """As in error responses."""
     call = accepted_call()
     call.read(b'{"echo": "' + KEY.encode())
 
@@ -429,7 +429,7 @@ def test_key_is_masked_in_what_came_of_an_answer():
 
 @pytest.mark.parametrize("exc", [KeyError("theirs"), RuntimeError("theirs"), KeyboardInterrupt()])
 def test_other_exceptions_pass_through(exc):
-    """A mistake in an event hook is the caller's to see."""
+    """An error in an event hook reaches the caller."""
     call = begun_call()
 
     with pytest.raises(type(exc)), call.errors():
@@ -438,8 +438,8 @@ def test_other_exceptions_pass_through(exc):
     assert not isinstance(exc, NETWORK_ERRORS)
 
 
-def test_causes_do_not_know_the_key():
-    """Not their request, not their texts, not the frames in which headers were sent."""
+def test_causes_do_not_contain_the_key():
+    """Neither in their requests, nor in their messages, nor in the frames that sent the headers."""
     try:
         b"\xff".decode()
     except UnicodeDecodeError as frame:
@@ -459,8 +459,8 @@ def test_causes_do_not_know_the_key():
     assert KEY.encode() not in pickle.dumps(error)
 
 
-def test_causes_in_the_background_do_not_know_the_key_either():
-    """An exception raised while another was handled drags it along."""
+def test_contexts_do_not_contain_the_key():
+    """Exceptions that were being handled when the error was raised."""
     background = httpx.ReadError("reset", request=REQUEST)
     exc = httpx.CloseError("closing failed", request=REQUEST)
     exc.__context__ = background
@@ -471,7 +471,7 @@ def test_causes_in_the_background_do_not_know_the_key_either():
     assert "authorization" not in background.request.headers
 
 
-def test_status_error_of_a_hook_does_not_know_the_key():
+def test_status_error_of_an_event_hook_does_not_contain_the_key():
     """An event hook of an injected client may call `raise_for_status()`."""
     response = httpx.Response(401, headers={"x-echo": KEY}, request=REQUEST)
     exc = httpx.HTTPStatusError(f"401 for {KEY}", request=REQUEST, response=response)
@@ -485,7 +485,7 @@ def test_status_error_of_a_hook_does_not_know_the_key():
     assert KEY not in f"{error} {exc}"
 
 
-# --- One call: what a broken stream raises ---------------------------------------------------------------------------
+# --- Calls: broken streams -------------------------------------------------------------------------------------------
 
 
 def stream_with(*events, **settings):
@@ -495,8 +495,8 @@ def stream_with(*events, **settings):
     return call
 
 
-def test_broken_stream_keeps_what_it_gave():
-    """And the exception of httpx as its cause."""
+def test_broken_stream_keeps_its_events():
+    """The exception of httpx is the cause."""
     call = stream_with({**HELLO, "request_id": "req_1"})
 
     error = raised_in(call.stream_errors(), httpx.ReadError("reset"))
@@ -510,11 +510,11 @@ def test_broken_stream_keeps_what_it_gave():
 
 
 @pytest.mark.parametrize(
-    ("idle_timeout", "phase", "said"),
-    [(None, "read", "fell silent"), (60.0, "read", "fell silent"), (NO_TIME, "idle", "no event")],
+    ("idle_timeout", "phase", "message"),
+    [(None, "read", "sent no data"), (60.0, "read", "sent no data"), (NO_TIME, "idle", "no event")],
 )
-def test_silent_stream_tells_what_it_waited_for(idle_timeout, phase, said):
-    """A byte, or an event."""
+def test_stream_timeout_has_its_phase(idle_timeout, phase, message):
+    """`read` for bytes, `idle` for events."""
     call = stream_with(HELLO, idle_timeout=idle_timeout)
 
     error = raised_in(call.stream_errors(), httpx.ReadTimeout("slow"))
@@ -522,13 +522,13 @@ def test_silent_stream_tells_what_it_waited_for(idle_timeout, phase, said):
     assert type(error) is StreamTimeoutError
     assert isinstance(error, APITimeoutError)
     assert error.phase == phase
-    assert said in str(error)
+    assert message in str(error)
     assert error.partial.text == "Hello"
 
 
 @pytest.mark.parametrize("exc", [httpx.ReadError("reset"), httpx.ReadTimeout("slow"), httpx.RemoteProtocolError("cut")])
-def test_trouble_after_the_answer_is_none(exc):
-    """A server that resets the connection behind the usage has said all there was to say."""
+def test_network_error_after_the_answer_is_ignored(exc):
+    """A server may reset the connection after the usage, when the answer is complete."""
     call = stream_with(HELLO, USAGE)
 
     with call.stream_errors():
@@ -537,8 +537,8 @@ def test_trouble_after_the_answer_is_none(exc):
     assert call.transcript.answer().response == "Hello"
 
 
-def test_interruption_learns_its_request():
-    """As every error of a connection has one."""
+def test_interruption_has_its_request():
+    """Like every connection error."""
     call = stream_with(HELLO)
 
     error = raised_in(call.stream_errors(), call.transcript.interruption("it ended"))
@@ -547,8 +547,8 @@ def test_interruption_learns_its_request():
     assert error.attempts == 1
 
 
-def test_broken_event_keeps_what_came_before_it():
-    """And the request id, if it has none of its own."""
+def test_invalid_event_keeps_the_events_before_it():
+    """And the request id, if the error has none."""
     call = stream_with({**HELLO, "request_id": "req_1"})
 
     without_id = raised_in(call.stream_errors(), ResponseDecodeError("broken", body=KEY.encode()))
@@ -560,7 +560,7 @@ def test_broken_event_keeps_what_came_before_it():
     assert without_id.body == b"***"
 
 
-# --- One call: again? ------------------------------------------------------------------------------------------------
+# --- Calls: retries --------------------------------------------------------------------------------------------------
 
 
 def refused_call(status, headers=None, **settings):
@@ -569,8 +569,8 @@ def refused_call(status, headers=None, **settings):
     return call, call.refusal()
 
 
-def test_call_is_made_again_after_the_time_that_the_service_named():
-    """As often as `max_retries` says."""
+def test_call_is_retried_after_retry_after():
+    """At most `max_retries` times."""
     call, error = refused_call(429, {"retry-after": "1"}, max_retries=1)
 
     first = call.wait_before_retry(error)
@@ -581,8 +581,8 @@ def test_call_is_made_again_after_the_time_that_the_service_named():
 
 
 @pytest.mark.parametrize(("timeout", "wait"), [(60.0, 30.0), (20.0, None), (httpx.Timeout(1), 30.0)])
-def test_wait_that_outlasts_the_call_is_not_begun(timeout, wait):
-    """The caller gets the error while the time is still good for something."""
+def test_wait_longer_than_the_time_left_is_skipped(timeout, wait):
+    """The caller gets the error immediately."""
     call, error = refused_call(429, {"retry-after": "30"}, timeout=timeout)
 
     assert call.wait_before_retry(error) == wait
@@ -597,23 +597,23 @@ def test_wait_that_outlasts_the_call_is_not_begun(timeout, wait):
         APITimeoutError("", phase="pool", maybe_processed=False),
     ],
 )
-def test_answer_that_has_begun_is_never_asked_for_again(streaming, error):
-    """It has been paid for, whatever the settings."""
+def test_accepted_run_is_never_retried(streaming, error):
+    """It was billed, regardless of the settings."""
     call = accepted_call(streaming=streaming, retry_unknown_outcome=True)
 
     assert call.wait_before_retry(error) is None
 
 
 @pytest.mark.parametrize(("unknown", "repeated"), [(False, False), (True, True)])
-def test_unknown_outcome_is_risked_only_if_asked_for(unknown, repeated):
-    """The setting of the client reaches the decision."""
+def test_unknown_outcome_is_retried_only_if_enabled(unknown, repeated):
+    """By the setting of the client."""
     call, error = refused_call(500, retry_unknown_outcome=unknown)
 
     assert (call.wait_before_retry(error) is not None) is repeated
 
 
-def test_time_of_a_call_begins_with_its_first_attempt():
-    """The second has what is left."""
+def test_attempts_share_the_time_limit():
+    """The second attempt has the rest of the time."""
     call = call_with(timeout=60.0)
 
     first = call.begin().extensions["timeout"]["pool"]
@@ -622,7 +622,7 @@ def test_time_of_a_call_begins_with_its_first_attempt():
     assert second < first <= 60.0
 
 
-# --- One call: what is logged ----------------------------------------------------------------------------------------
+# --- Calls: logging --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -631,8 +631,8 @@ def debug_log(caplog):
     return caplog
 
 
-def test_calls_are_logged_for_debugging(debug_log):
-    """Where, what came, which attempt, how long, which run; no key and no data."""
+def test_calls_are_logged_at_debug_level(debug_log):
+    """URL, status, attempt, duration and request id; neither the key nor data."""
     call = accepted_call()
     call.read(as_json(ANSWER))
     call.parse()
@@ -646,8 +646,8 @@ def test_calls_are_logged_for_debugging(debug_log):
     assert "bees" not in debug_log.text
 
 
-def test_refusals_are_logged_by_their_class(debug_log):
-    """What the service said may hold data."""
+def test_error_responses_are_logged_by_their_class(debug_log):
+    """The message of the service may contain data."""
     call = begun_call()
     call.accept(httpx.Response(429, request=REQUEST))
     call.read(as_json({"message": f"secret {KEY}", "request_id": "req_1"}))
@@ -660,9 +660,9 @@ def test_refusals_are_logged_by_their_class(debug_log):
     assert KEY not in debug_log.text
 
 
-@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream ended"), ([HELLO], "stream left")])
+@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream complete"), ([HELLO], "stream incomplete")])
 def test_end_of_a_stream_is_logged(debug_log, events, outcome):
-    """Whether it came to its end or was left."""
+    """Whether it was complete."""
     call = stream_with(*events)
 
     with call.stream_errors():
@@ -671,8 +671,8 @@ def test_end_of_a_stream_is_logged(debug_log, events, outcome):
     assert outcome in debug_log.messages[-1]
 
 
-def test_nothing_is_logged_unless_asked_for(caplog):
-    """A library is silent."""
+def test_nothing_is_logged_by_default(caplog):
+    """Only at debug level."""
     caplog.set_level(logging.INFO, logger="fetch_hive_sdk")
 
     accepted_call()
@@ -680,8 +680,8 @@ def test_nothing_is_logged_unless_asked_for(caplog):
     assert caplog.records == []
 
 
-def test_leaving_a_stream_is_no_error():
-    """A generator that is closed passes through the same context."""
+def test_leaving_a_stream_is_not_an_error():
+    """Closing a generator raises GeneratorExit in the same context."""
 
     def events():
         with stream_with(HELLO).stream_errors():
@@ -697,12 +697,12 @@ def test_leaving_a_stream_is_no_error():
     assert list(generator) == []
 
 
-# --- Asked for by mutants --------------------------------------------------------------------------------------------
+# --- Found by mutation testing ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("idle_timeout", [None, NO_TIME])
-def test_silent_stream_has_its_request(idle_timeout):
-    """The error of a stream that fell silent has the request and the id of its run, and the attempts."""
+def test_stream_timeout_has_its_request(idle_timeout):
+    """It also has the request id and the attempts."""
     call = stream_with({**HELLO, "request_id": "req_1", "model": "m"}, idle_timeout=idle_timeout)
 
     error = raised_in(call.stream_errors(), httpx.ReadTimeout("slow"))
@@ -714,41 +714,41 @@ def test_silent_stream_has_its_request(idle_timeout):
 
 @pytest.mark.parametrize("exc", [httpx.ReadError("reset"), httpx.ReadTimeout("slow")])
 def test_broken_call_has_its_request(exc):
-    """So has that of a call."""
+    """The same for calls without streaming."""
     error = raised_in(begun_call().errors(), exc)
 
     assert error.request.url.path.endswith("/prompt/invoke")
 
 
-def test_times_in_messages_are_those_of_the_call():
-    """A call that was over at once took no second."""
+def test_message_has_the_duration_of_the_call():
+    """A call that timed out immediately took 0.0 seconds."""
     error = raised_in(begun_call().errors(), httpx.ReadTimeout("slow"))
 
     assert "after 0.0 seconds" in str(error)
 
 
 def test_error_event_of_a_call_has_its_attempts():
-    """The failure of a stream tells how often the request was sent."""
+    """The error has the number of attempts."""
     call = stream_with({"type": "error"})
 
     assert call.transcript.failure().attempts == 1
 
 
 def test_request_is_a_post():
-    """Written as HTTP writes it."""
+    """The method is in upper case."""
     assert begun_call().begin().method == "POST"
 
 
-def test_silence_of_a_stream_may_last_for_the_whole_timeout():
-    """However late the stream began; a call as a whole has what is left."""
+def test_stream_has_the_whole_timeout_for_each_wait():
+    """Regardless of when it began; other calls have the rest of the time."""
     streamed, called = call_with(streaming=True).begin(), call_with().begin()
 
     assert streamed.extensions["timeout"]["read"] == 60.0
     assert called.extensions["timeout"]["read"] < 60.0
 
 
-def test_long_answers_are_read():
-    """The smaller bound is for refusals."""
+def test_long_answers_are_accepted():
+    """The smaller limit is for error responses."""
     call = accepted_call()
     for _ in range(3):
         call.read(b" " * 1_000_000)
@@ -757,8 +757,8 @@ def test_long_answers_are_read():
     assert call.parse().response == ANSWER["response"]
 
 
-def test_compressed_stream_is_read():
-    """Nobody asked for it, and it can be read."""
+def test_compressed_stream_is_decompressed():
+    """Although the request does not accept compression."""
     call = begun_call(streaming=True)
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
     response = httpx.Response(200, headers=headers, stream=httpx.ByteStream(b""), request=REQUEST)
@@ -769,8 +769,8 @@ def test_compressed_stream_is_read():
     assert raws(events) == EVENTS
 
 
-def test_cut_json_answer_to_a_stream_is_kept():
-    """What came of it is in the error of the stream."""
+def test_truncated_json_answer_to_a_stream_is_kept():
+    """The error of the stream has the received part."""
     call = begun_call(streaming=True)
     response = httpx.Response(200, headers={"content-type": "application/json"}, request=REQUEST)
     call.accept(response)
@@ -782,23 +782,23 @@ def test_cut_json_answer_to_a_stream_is_kept():
     assert (error.body, error.request_id) == (b'{"request_id": "req_1", "resp', "req_1")
 
 
-def test_decoding_error_says_what_was_wrong():
-    """With the body that we do not have."""
+def test_decoding_error_has_a_message():
+    """Its body is empty, because the client does not have the bytes."""
     error = raised_in(accepted_call().errors(), httpx.DecodingError("not gzip"))
 
-    assert str(error) == "the answer is not compressed as its header says"
+    assert str(error) == "the answer does not match its Content-Encoding header"
     assert error.body == b""
 
 
-def test_bytes_that_are_no_answer_have_their_request_id():
-    """Found in the body, where the error does not know it."""
+def test_invalid_body_has_its_request_id():
+    """It is searched in the body if the error has none."""
     error = raised_in(accepted_call().errors(), ResponseTooLargeError("too long", body=b'{"request_id": "req_1", '))
 
     assert error.request_id == "req_1"
 
 
-def test_causes_keep_their_texts():
-    """Only the key goes."""
+def test_causes_keep_their_messages():
+    """Only the key is masked."""
     error = raised_in(begun_call().errors(), httpx.ConnectError(f"illegal {KEY}", request=REQUEST))
 
     assert error.__cause__.args == ("illegal ***",)

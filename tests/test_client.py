@@ -350,12 +350,12 @@ def test_errors_do_not_show_default_headers(drive):
 @pytest.mark.parametrize(
     ("headers", "message"),
     [
-        ({"Authorization": "Bearer x"}, "must not have Authorization"),
-        ({"content-LENGTH": "1"}, "must not have content-LENGTH"),
+        ({"Authorization": "Bearer x"}, "must not contain Authorization"),
+        ({"content-LENGTH": "1"}, "must not contain content-LENGTH"),
         ({"X-A": "a\r\nX-B: b"}, "the value of X-A"),
         ({"X-A": ""}, "the value of X-A"),
         ({"X-A": 1}, "the value of X-A"),
-        ({"X A": "a"}, "a name that is not valid"),
+        ({"X A": "a"}, "invalid header name"),
         ([("X-A", "a")], "must be a mapping"),
     ],
 )

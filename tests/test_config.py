@@ -1,4 +1,4 @@
-"""How a client is set up. Plain values; the environment is an argument."""
+"""The settings of a client. The tests use plain values and pass the environment as an argument."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ def config(**settings):
 
 
 def test_key_is_required():
-    """The message says both ways to give one."""
+    """The message names the argument and the environment variable."""
     with pytest.raises(ConfigurationError, match=r"api_key=\.\.\. or set FETCH_HIVE_API_KEY"):
         read_config(environ={})
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "\n"])
-def test_blank_key_is_no_key(blank):
-    """A variable that was set to nothing is as good as none."""
+def test_blank_key_counts_as_missing(blank):
+    """A blank environment variable counts as not set."""
     with pytest.raises(ConfigurationError, match="api_key is required"):
         read_config(environ={"FETCH_HIVE_API_KEY": blank})
 
 
-def test_key_comes_from_the_environment():
-    """`FETCH_HIVE_API_KEY` stands in for the argument."""
+def test_key_is_read_from_the_environment():
+    """`FETCH_HIVE_API_KEY` is used if there is no argument."""
     found = read_config(environ={"FETCH_HIVE_API_KEY": KEY})
 
     assert found.api_key.reveal() == KEY
 
 
-def test_argument_wins_over_the_environment():
-    """What is written in the program counts more than what stands around it."""
+def test_arguments_take_precedence_over_the_environment():
+    """Arguments of the key and the base URL override their environment variables."""
     found = config(
         environ={"FETCH_HIVE_API_KEY": "other", "FETCH_HIVE_BASE_URL": "https://other.test"}, base_url="https://a.test"
     )
@@ -57,8 +57,8 @@ def test_argument_wins_over_the_environment():
     assert found.base_url == "https://a.test"
 
 
-def test_white_space_around_a_key_is_stripped():
-    """A key read from a file often ends with a line break."""
+def test_whitespace_around_a_key_is_stripped():
+    """A key that was read from a file often ends with a line break."""
     found = config(api_key=f" \t{KEY}\r\n")
 
     assert found.api_key.reveal() == KEY
@@ -67,9 +67,9 @@ def test_white_space_around_a_key_is_stripped():
 @pytest.mark.parametrize(
     "bad", ["fh secret", "fh\nsecret", "fh\tsecret", "fh\x00secret", "fh\x7fsecret", "fhé-secret", "fh\u2028secret"]
 )
-def test_key_that_no_header_can_carry_is_refused_unseen(bad):
-    """The error does not show the key, in no part of its traceback."""
-    with pytest.raises(ConfigurationError, match="copy it again") as caught:
+def test_key_that_is_invalid_in_a_header_is_rejected(bad):
+    """Neither the message nor the traceback contains the key."""
+    with pytest.raises(ConfigurationError, match="copy the key again") as caught:
         config(api_key=bad)
 
     assert "secret" not in "".join(traceback.format_exception_only(type(caught.value), caught.value))
@@ -77,28 +77,28 @@ def test_key_that_no_header_can_carry_is_refused_unseen(bad):
 
 
 def test_config_does_not_show_the_key():
-    """Neither as text nor as a pickle."""
+    """Neither its repr nor a pickle contains the key."""
     found = config()
 
     assert KEY not in repr(found)
     assert KEY not in repr(vars(found))
-    with pytest.raises(TypeError, match="a secret is not pickled"):
+    with pytest.raises(TypeError, match="a Secret cannot be pickled"):
         pickle.dumps(found)
 
 
-def test_config_is_never_changed():
-    """A client in use by many threads stays what it was."""
+def test_config_is_immutable():
+    """Many threads can share a client."""
     found = config()
 
     with pytest.raises(AttributeError):
         found.timeout = 1.0
 
 
-# --- A secret --------------------------------------------------------------------------------------------------------
+# --- Secrets ---------------------------------------------------------------------------------------------------------
 
 
-def test_secret_shows_itself_only_when_asked():
-    """`reveal` is the one way to its text."""
+def test_secret_is_hidden_in_strings():
+    """Only `reveal` returns it."""
     secret = Secret(KEY)
 
     assert secret.reveal() == KEY
@@ -106,14 +106,14 @@ def test_secret_shows_itself_only_when_asked():
 
 
 @pytest.mark.parametrize("look", [vars, pickle.dumps, copy.copy, copy.deepcopy])
-def test_secret_does_not_leave_its_place(look):
-    """What shows, stores or doubles objects cannot do so with a secret."""
+def test_secret_cannot_be_copied_or_pickled(look):
+    """A secret supports neither `vars`, `pickle` nor `copy`."""
     with pytest.raises(TypeError):
         look(Secret(KEY))
 
 
-def test_secrets_compare_by_their_text():
-    """So do the clients' settings that hold them."""
+def test_secrets_are_compared_by_value():
+    """So are the settings that contain them."""
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert Secret("a") != Secret("b")
@@ -130,8 +130,8 @@ def test_secrets_compare_by_their_text():
         (None, None),
     ],
 )
-def test_secret_is_masked_wherever_it_stands(value, masked):
-    """In texts, in bytes, and at every depth of a JSON value, names included."""
+def test_secret_is_masked_in_values(value, masked):
+    """In strings, bytes, and JSON values of any depth, including keys."""
     assert Secret(KEY).hide_in_value(value) == masked
 
 
@@ -149,8 +149,8 @@ def test_secret_is_masked_wherever_it_stands(value, masked):
         quote,
     ],
 )
-def test_secret_is_masked_however_it_is_escaped(secret, escape):
-    """JSON, JSON inside of JSON and URLs have other ways to write it."""
+def test_escaped_secret_is_masked(secret, escape):
+    """JSON, JSON inside of JSON and URLs may escape its characters."""
     text = f'{{"a": "{escape(secret)}"}}'
 
     assert Secret(secret).hide_in(text) == '{"a": "***"}'
@@ -167,8 +167,8 @@ def test_secret_is_masked_however_it_is_escaped(secret, escape):
         ('{"webhook_secret": null}', '{"webhook_secret": null}'),
     ],
 )
-def test_what_callbacks_are_signed_with_is_masked_by_its_name(text, masked):
-    """The client does not know it before it comes, perhaps in an answer that cannot be read."""
+def test_webhook_secret_is_masked_by_its_field_name(text, masked):
+    """The client does not know its value before the answer, which may be invalid."""
     secret = Secret(KEY)
 
     assert secret.hide_in(text) == masked
@@ -176,24 +176,24 @@ def test_what_callbacks_are_signed_with_is_masked_by_its_name(text, masked):
     assert secret.hide_in_value({"a": [{"webhook_secret": "whsec_1"}]}) == {"a": [{"webhook_secret": "***"}]}
 
 
-def test_a_mask_hides_two_secrets():
-    """That of a trigger stands beside the key."""
-    both = Secret(KEY).beside(Secret("whsec_123456"))
+def test_combined_secret_masks_both():
+    """The secret of a trigger is masked together with the key."""
+    both = Secret(KEY).combined_with(Secret("whsec_123456"))
 
     assert both.hide_in(f"{KEY} whsec_123456") == "*** ***"
     assert both.reveal() == KEY
-    assert Secret(KEY).beside(None) == Secret(KEY)
+    assert Secret(KEY).combined_with(None) == Secret(KEY)
 
 
-def test_mask_leaves_other_escapes_alone():
-    """What only looks like an escape stays as it is."""
+def test_mask_leaves_other_escapes_unchanged():
+    """Strings that look like escapes of the secret stay unchanged."""
     text = 'C:\\fhk_ \\u0066\\u0067 %66%67 100% "\\\\"'
 
     assert Secret(KEY).hide_in(text) == text
 
 
-def test_mask_takes_time_in_proportion():
-    """A text that is full of backslashes is no trap."""
+def test_mask_takes_linear_time():
+    """Many backslashes do not slow it down."""
     begun = time.monotonic()
 
     Secret(KEY).hide_in("\\" * 1_000_000)
@@ -207,12 +207,12 @@ def test_mask_takes_time_in_proportion():
 
 
 def test_base_url_has_a_default():
-    """The service itself."""
+    """The default is the URL of the service."""
     assert config().base_url == DEFAULT_BASE_URL
 
 
-def test_base_url_comes_from_the_environment():
-    """`FETCH_HIVE_BASE_URL` stands in for the argument; empty, it counts as not set."""
+def test_base_url_is_read_from_the_environment():
+    """`FETCH_HIVE_BASE_URL` is used if there is no argument; if it is empty, it counts as not set."""
     assert config(environ={"FETCH_HIVE_BASE_URL": "https://a.test/v2"}).base_url == "https://a.test/v2"
     assert config(environ={"FETCH_HIVE_BASE_URL": ""}).base_url == DEFAULT_BASE_URL
 
@@ -229,8 +229,8 @@ def test_base_url_comes_from_the_environment():
         ("HTTPS://A.test/v1", "https://a.test/v1"),
     ],
 )
-def test_base_url_is_tidied(given, read):
-    """Slashes at the end and white space around do not matter."""
+def test_base_url_is_normalized(given, read):
+    """Trailing slashes and surrounding whitespace are removed."""
     assert config(base_url=given).base_url == read
 
 
@@ -247,17 +247,17 @@ def test_base_url_is_tidied(given, read):
         "https://a.test:port",
     ],
 )
-def test_base_url_must_be_one(url):
-    """Another scheme, no host, or no URL at all."""
+def test_invalid_base_url_is_rejected(url):
+    """Another scheme, a missing host, or an invalid URL."""
     with pytest.raises(ConfigurationError, match="base_url"):
         config(base_url=url)
 
 
-@pytest.mark.parametrize("no_text", [7, b"https://a.test", httpx.URL("https://a.test")])
-def test_base_url_must_be_a_text(no_text):
-    """Anything else is the caller's mistake, and named as such."""
-    with pytest.raises(ConfigurationError, match="base_url is not a URL"):
-        config(base_url=no_text)
+@pytest.mark.parametrize("not_a_string", [7, b"https://a.test", httpx.URL("https://a.test")])
+def test_base_url_must_be_a_string(not_a_string):
+    """The message names the setting."""
+    with pytest.raises(ConfigurationError, match="base_url is not a valid URL"):
+        config(base_url=not_a_string)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +270,8 @@ def test_base_url_must_be_a_text(no_text):
         "http://user:hunter2@localhost",
     ],
 )
-def test_base_url_with_a_password_is_refused_unseen(url):
-    """The message does not quote the URL, and neither does its cause."""
+def test_base_url_with_a_password_is_rejected(url):
+    """Neither the message nor the cause quotes the URL."""
     with pytest.raises(ConfigurationError) as caught:
         config(base_url=url)
 
@@ -280,15 +280,15 @@ def test_base_url_with_a_password_is_refused_unseen(url):
 
 
 @pytest.mark.parametrize("url", ["https://a.test/v1?", "https://a.test/v1#", "https://a.test/?#"])
-def test_base_url_has_no_empty_query(url):
-    """The path of the endpoint would become part of it."""
+def test_base_url_with_an_empty_query_is_rejected(url):
+    """The path of the endpoint would become part of the query."""
     with pytest.raises(ConfigurationError, match="query or fragment"):
         config(base_url=url)
 
 
 @pytest.mark.parametrize("port", [0, 65536, 99999])
-def test_base_url_has_a_port_that_can_be(port):
-    """A socket would raise an OverflowError for it."""
+def test_base_url_with_an_invalid_port_is_rejected(port):
+    """A socket would raise an OverflowError."""
     with pytest.raises(ConfigurationError, match="port"):
         config(base_url=f"https://a.test:{port}")
 
@@ -297,16 +297,16 @@ def test_base_url_has_a_port_that_can_be(port):
     "host",
     ["localhost", "LOCALHOST", "api.localhost", "127.0.0.1", "127.8.9.10", "[::1]", "localhost:8000", "[::1]:8000"],
 )
-def test_plain_http_is_for_this_machine(host):
-    """The key does not leave it."""
+def test_http_is_accepted_for_this_machine(host):
+    """The key does not leave the machine."""
     assert config(base_url=f"http://{host}").base_url == f"http://{host.lower()}"
 
 
 @pytest.mark.parametrize(
     "host", ["a.test", "10.0.0.1", "localhost.a.test", "127.0.0.1.a.test", "[2001:db8::1]", "notlocalhost", "0.0.0.0"]
 )
-def test_plain_http_to_other_machines_has_to_be_allowed(host):
-    """The key would travel unencrypted."""
+def test_http_to_other_machines_requires_allow_http(host):
+    """The key would be sent unencrypted."""
     with pytest.raises(ConfigurationError, match="allow_http=True"):
         config(base_url=f"http://{host}")
 
@@ -318,14 +318,14 @@ def test_plain_http_to_other_machines_has_to_be_allowed(host):
 
 @pytest.mark.parametrize("bad", [0, -1, -0.5, math.nan, math.inf, -math.inf, True, False, "30", [30]])
 def test_timeout_must_be_a_positive_number(bad):
-    """Anything else is refused; the message says what is accepted."""
+    """The message states the accepted values."""
     with pytest.raises(ConfigurationError, match="or None for no limit"):
         config(timeout=bad)
 
 
 @pytest.mark.parametrize("seconds", [30, 0.25, 1e6])
 def test_timeout_in_seconds_is_a_float(seconds):
-    """Whole numbers will do."""
+    """Integers are converted."""
     found = read_timeout(seconds)
 
     assert found == seconds
@@ -333,25 +333,25 @@ def test_timeout_in_seconds_is_a_float(seconds):
 
 
 @pytest.mark.parametrize("timeout", [httpx.Timeout(5), httpx.Timeout(None)])
-def test_timeout_of_httpx_is_taken_as_it_is(timeout):
-    """It has limits of its own."""
+def test_httpx_timeout_is_kept(timeout):
+    """An `httpx.Timeout` is used unchanged."""
     assert config(timeout=timeout).timeout is timeout
 
 
 @pytest.mark.parametrize("unlimited", [None, math.inf])
 def test_idle_timeout_may_be_none(unlimited):
-    """Then a stream may be silent between two events as long as bytes arrive."""
+    """None means that the time between two events is not limited."""
     assert config(idle_timeout=unlimited).idle_timeout is None
 
 
 def test_idle_timeout_is_in_seconds():
-    """Whole numbers will do."""
+    """Integers are converted."""
     assert config(idle_timeout=5).idle_timeout == 5.0
 
 
 @pytest.mark.parametrize("bad", [0, -1, math.nan, -math.inf, True, "30"])
 def test_idle_timeout_must_be_a_positive_number(bad):
-    """The message names it."""
+    """The message names the setting."""
     with pytest.raises(ConfigurationError, match="idle_timeout"):
         config(idle_timeout=bad)
 
@@ -360,8 +360,8 @@ def test_idle_timeout_must_be_a_positive_number(bad):
 
 
 @pytest.mark.parametrize(("given", "read"), [(0, 0), (5, 5), (3.0, 3)])
-def test_max_retries_is_a_whole_number(given, read):
-    """0 is for callers who repeat themselves."""
+def test_max_retries_accepts_whole_numbers(given, read):
+    """0 disables retries."""
     found = config(max_retries=given).max_retries
 
     assert found == read
@@ -369,20 +369,20 @@ def test_max_retries_is_a_whole_number(given, read):
 
 
 @pytest.mark.parametrize("bad", [-1, 1.5, math.nan, math.inf, -math.inf, True, None, "2"])
-def test_max_retries_is_nothing_else(bad):
-    """The message names it."""
+def test_max_retries_rejects_other_values(bad):
+    """The message names the setting."""
     with pytest.raises(ConfigurationError, match="max_retries"):
         config(max_retries=bad)
 
 
 @pytest.mark.parametrize("path", ["/invoke", "invoke", "invoke/", "//invoke//"])
 def test_prompt_path_begins_with_one_slash(path):
-    """However it was written."""
+    """Leading and trailing slashes are normalized."""
     assert config(prompt_path=path).prompt_path == "/invoke"
 
 
 def test_configuration_error_is_a_value_error():
-    """Nothing was sent, and nothing will be."""
+    """`maybe_processed` is False, because nothing was sent."""
     with pytest.raises(ValueError, match="timeout") as caught:
         config(timeout=0)
 
@@ -391,23 +391,23 @@ def test_configuration_error_is_a_value_error():
 
 @pytest.mark.parametrize("name", ["retry_unknown_outcome", "allow_http"])
 @pytest.mark.parametrize("value", ["no", 0, None])
-def test_switches_are_true_or_false(name, value):
-    """Switches that cost money, or send the key in the clear, are not turned on by the word "no"."""
+def test_switches_must_be_booleans(name, value):
+    """Switches that cost money, or send the key unencrypted, are not enabled by the string "no"."""
     with pytest.raises(ConfigurationError, match=f"{name} must be True or False"):
         read_config(api_key="fhk_key", **{name: value})
 
 
 @pytest.mark.parametrize("path", ["", "/", "/invoke?x=1", "/a b", "/../x", "/a//b", "#", None, 5])
-def test_prompt_path_is_a_path(path):
-    """The path of an endpoint is nothing else."""
+def test_invalid_prompt_path_is_rejected(path):
+    """The path has no query, no fragment, no spaces and no empty segments."""
     with pytest.raises(ConfigurationError, match="prompt_path"):
         read_config(api_key="fhk_key", prompt_path=path)
 
 
 @pytest.mark.parametrize("key", [b"fhk_secret", 5])
-def test_key_is_a_text(key):
-    """Anything else is refused without being shown."""
-    with pytest.raises(ConfigurationError, match="api_key must be a text") as caught:
+def test_key_must_be_a_string(key):
+    """The message does not contain the key."""
+    with pytest.raises(ConfigurationError, match="api_key must be a string") as caught:
         read_config(api_key=key)
 
     assert "fhk_secret" not in str(caught.value)
@@ -417,8 +417,8 @@ def test_key_is_a_text(key):
     ("key", "message"),
     [('"fhk_0123456789"', "in quotes"), ("'fhk_0123456789", "in quotes"), ("Bearer fhk_0123456789", '"Bearer"')],
 )
-def test_a_key_that_was_copied_with_something_else_is_refused(key, message):
-    """The message says with what, and does not show the key."""
+def test_key_with_quotes_or_bearer_is_rejected(key, message):
+    """The message names the surplus, and does not contain the key."""
     with pytest.raises(ConfigurationError, match=message) as caught:
         read_config(api_key=key, environ={})
 

@@ -1,4 +1,4 @@
-"""How long to wait for what. The clock is a number that the tests set."""
+"""The time limits of a call. The tests set the clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fetch_hive_sdk._deadline import CONNECT_SECONDS, Deadline, Deadlines
 
 
 class Clock:
-    """Stands still until it is told."""
+    """A clock that the tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -28,40 +28,40 @@ def clock():
 # --- Deadline --------------------------------------------------------------------------------------------------------
 
 
-def test_patience_is_a_plain_float_to_others():
-    """An injected client knows only floats."""
-    patience = Deadline(5, 1000.0)
+def test_deadline_is_a_float():
+    """An injected client only supports floats."""
+    timeout = Deadline(5, 1000.0)
 
-    assert patience == 5.0
-    assert isinstance(patience, float)
-    assert f"{patience:.1f} {patience + 1}" == "5.0 6.0"
+    assert timeout == 5.0
+    assert isinstance(timeout, float)
+    assert f"{timeout:.1f} {timeout + 1}" == "5.0 6.0"
 
 
 @pytest.mark.parametrize(("passed", "left"), [(0, 5.0), (7, 3.0), (9.5, 0.5), (10, 0.001), (99, 0.001)])
-def test_patience_shrinks_towards_its_deadline(clock, passed, left):
-    """Never to 0: to a socket that would mean not to wait at all."""
-    patience = Deadline(5, clock.now + 10, clock)
+def test_time_left_shrinks_towards_the_deadline(clock, passed, left):
+    """Never to 0, which would make a socket non-blocking."""
+    timeout = Deadline(5, clock.now + 10, clock)
 
     clock.now += passed
 
-    assert patience.left() == pytest.approx(left)
+    assert timeout.left() == pytest.approx(left)
 
 
 @pytest.mark.parametrize(("passed", "over"), [(0, False), (9.9, False), (9.9995, True), (10, True), (99, True)])
-def test_patience_is_over_at_its_deadline(clock, passed, over):
-    """To within a millisecond: a socket that waited for all that was left has waited long enough."""
-    patience = Deadline(5, clock.now + 10, clock)
+def test_deadline_is_over_within_a_millisecond(clock, passed, over):
+    """A socket may wake up slightly early."""
+    timeout = Deadline(5, clock.now + 10, clock)
 
     clock.now += passed
 
-    assert patience.is_over() is over
+    assert timeout.is_over() is over
 
 
-# --- A call of so many seconds ---------------------------------------------------------------------------------------
+# --- A limit in seconds ----------------------------------------------------------------------------------------------
 
 
-def test_total_shrinks_over_the_attempts(clock):
-    """A call is over after `timeout` seconds, however many attempts it takes."""
+def test_attempts_share_the_total(clock):
+    """A call is over after `timeout` seconds, regardless of the number of attempts."""
     deadlines = Deadlines(30.0, clock=clock)
 
     first = deadlines.begin_attempt(streaming=False)
@@ -78,8 +78,8 @@ def test_total_shrinks_over_the_attempts(clock):
 
 
 @pytest.mark.parametrize(("timeout", "connecting"), [(30.0, CONNECT_SECONDS), (4.0, 4.0)])
-def test_connecting_takes_ten_seconds_at_most(clock, timeout, connecting):
-    """Name resolution, TCP and TLS together: each asks what is left."""
+def test_connecting_takes_at_most_ten_seconds(clock, timeout, connecting):
+    """Name resolution, TCP and TLS share the limit."""
     limits = Deadlines(timeout, clock=clock).begin_attempt(streaming=False)
 
     clock.now += 3
@@ -88,8 +88,8 @@ def test_connecting_takes_ten_seconds_at_most(clock, timeout, connecting):
     assert limits["connect"].left() == connecting - 3
 
 
-def test_a_late_attempt_has_a_moment_to_fail(clock):
-    """No limit is negative or 0, which would mean something else."""
+def test_limits_of_a_late_attempt_are_positive(clock):
+    """0 and negative timeouts have another meaning."""
     deadlines = Deadlines(1.0, clock=clock)
 
     clock.now += 5
@@ -99,7 +99,7 @@ def test_a_late_attempt_has_a_moment_to_fail(clock):
     assert limits["read"].is_over()
 
 
-def test_a_dripping_body_does_not_stretch_a_call(clock):
+def test_slow_body_does_not_extend_a_call(clock):
     """Each wait for a byte is shorter than the one before."""
     deadlines = Deadlines(10.0, clock=clock)
     deadlines.begin_attempt(streaming=False)
@@ -116,8 +116,8 @@ def test_a_dripping_body_does_not_stretch_a_call(clock):
 # --- A stream --------------------------------------------------------------------------------------------------------
 
 
-def test_head_of_a_stream_comes_within_the_timeout(clock):
-    """The time for it shrinks over the attempts, as for any call."""
+def test_stream_must_begin_within_the_timeout(clock):
+    """The attempts share this time, as for other calls."""
     deadlines = Deadlines(30.0, clock=clock)
 
     clock.now += 20
@@ -126,8 +126,8 @@ def test_head_of_a_stream_comes_within_the_timeout(clock):
     assert limits["read"].left() == 10.0
 
 
-def test_begun_stream_may_be_silent_for_the_whole_timeout_each_time(clock):
-    """However late it began and however long it lasts."""
+def test_begun_stream_has_the_whole_timeout_for_each_wait(clock):
+    """Regardless of when it began and how long it lasts."""
     deadlines = Deadlines(30.0, clock=clock)
     clock.now += 20
     deadlines.begin_attempt(streaming=True)
@@ -140,7 +140,7 @@ def test_begun_stream_may_be_silent_for_the_whole_timeout_each_time(clock):
 
 
 def test_idle_timeout_counts_from_event_to_event(clock):
-    """Bytes that are no event do not start it again."""
+    """Bytes that complete no event do not restart it."""
     deadlines = Deadlines(30.0, idle_timeout=5.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
     deadlines.await_event()
@@ -156,7 +156,7 @@ def test_idle_timeout_counts_from_event_to_event(clock):
 
 
 def test_idle_timeout_may_be_longer_than_the_timeout(clock):
-    """Each silence is still limited by `timeout`."""
+    """`timeout` still limits each wait for bytes."""
     deadlines = Deadlines(3.0, idle_timeout=60.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
     deadlines.await_event()
@@ -164,8 +164,8 @@ def test_idle_timeout_may_be_longer_than_the_timeout(clock):
     assert deadlines.reading.left() == 3.0
 
 
-def test_end_of_a_finished_stream_is_awaited_for_a_moment(clock):
-    """Whatever the other limits are."""
+def test_end_of_a_finished_stream_has_a_short_limit(clock):
+    """It replaces the other limits."""
     deadlines = Deadlines(30.0, idle_timeout=5.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
 
@@ -177,8 +177,8 @@ def test_end_of_a_finished_stream_is_awaited_for_a_moment(clock):
 # --- An httpx.Timeout ------------------------------------------------------------------------------------------------
 
 
-def test_timeout_of_httpx_is_taken_as_httpx_means_it(clock):
-    """A limit for each step and each attempt, and none for the whole."""
+def test_httpx_timeout_limits_each_step(clock):
+    """Each step of each attempt has a limit, the whole call has none."""
     deadlines = Deadlines(httpx.Timeout(connect=1, read=2, write=3, pool=4), clock=clock)
 
     clock.now += 3600
@@ -190,7 +190,7 @@ def test_timeout_of_httpx_is_taken_as_httpx_means_it(clock):
     assert deadlines.left() == math.inf
 
 
-def test_timeout_of_httpx_may_be_none(clock):
+def test_httpx_timeout_may_be_unlimited(clock):
     """Then a read may last for days."""
     limits = Deadlines(httpx.Timeout(None), clock=clock).begin_attempt(streaming=False)
 
@@ -198,8 +198,8 @@ def test_timeout_of_httpx_may_be_none(clock):
     assert limits["read"].left() > 86400
 
 
-def test_idle_timeout_goes_with_a_timeout_of_httpx(clock):
-    """They limit different things."""
+def test_idle_timeout_works_with_an_httpx_timeout(clock):
+    """They limit different waits."""
     deadlines = Deadlines(httpx.Timeout(60), idle_timeout=5.0, clock=clock)
     deadlines.begin_attempt(streaming=True)
 

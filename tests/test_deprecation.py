@@ -1,4 +1,4 @@
-"""What goes says so, to the line that has to be changed."""
+"""Deprecation warnings point at the line that has to be changed."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def check(tag):
 
 @pytest.fixture
 def module():
-    """A module of the package with a call whose argument goes."""
+    """A module of the package with a deprecated argument."""
     module = types.ModuleType("fetch_hive_sdk._module")
     module.__package__ = "fetch_hive_sdk"
     exec(OURS, vars(module))
     return module
 
 
-def test_the_warning_says_what_when_and_what_instead(module):
-    """One sentence is enough to change the call, and to know how long that can wait."""
+def test_warning_names_versions_and_replacement(module):
+    """The message has what is deprecated, since when, until when, and what to use instead."""
     with pytest.warns(DeprecationWarning, match="deprecated since") as caught:
         module.take(tag="a")
 
-    said = "take(tag=...) is deprecated since 1.2 and will be gone in 2.0: use metadata"
-    assert [str(warning.message) for warning in caught] == [said]
+    message = "take(tag=...) is deprecated since 1.2 and will be removed in 2.0: use metadata"
+    assert [str(warning.message) for warning in caught] == [message]
 
 
-def test_the_warning_shows_the_line_of_the_caller(module):
-    """However deep in the package it is found out."""
+def test_warning_points_at_the_caller(module):
+    """Regardless of how deep in the package it is issued."""
 
     def main():
         module.take(tag="a")
@@ -53,8 +53,8 @@ def test_the_warning_shows_the_line_of_the_caller(module):
     assert (caught[0].filename, caught[0].lineno) == (__file__, main.__code__.co_firstlineno + 1)
 
 
-def test_the_warning_shows_the_line_of_a_coroutine(module):
-    """With asyncio, too."""
+def test_warning_points_at_a_coroutine(module):
+    """The same for asyncio."""
 
     async def main():
         await module.atake(tag="b")
@@ -65,8 +65,8 @@ def test_the_warning_shows_the_line_of_a_coroutine(module):
     assert (caught[0].filename, caught[0].lineno) == (__file__, main.__code__.co_firstlineno + 1)
 
 
-def test_who_does_not_use_it_is_not_warned(module):
-    """Warnings are errors here."""
+def test_other_calls_are_not_warned(module):
+    """A call without the deprecated argument issues no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         module.take()

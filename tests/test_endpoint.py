@@ -1,4 +1,4 @@
-"""Endpoints: what they answer, how their bodies are sent, and which effect is repeated. Over a fake transport."""
+"""Endpoints: their answers, their request bodies, and which effects are retried. Uses a mock transport."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ USAGE = {"total_tokens": 3}
 
 
 class Service:
-    """Gives one answer after the other, and keeps the requests. An answer that is an exception is raised."""
+    """Returns one response after the other, and keeps the requests. Responses that are exceptions are raised."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -61,7 +61,7 @@ def run(drive, monkeypatch):
     return run
 
 
-# --- What is answered ------------------------------------------------------------------------------------------------
+# --- Answers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def run(drive, monkeypatch):
         (nothing(), {"message": "Agent deleted"}, None),
     ],
 )
-def test_answers_may_be_objects_lists_wrapped_or_of_no_interest(run, answer, value, expected):
-    """An endpoint says which."""
+def test_endpoint_determines_how_the_body_is_parsed(run, answer, value, expected):
+    """An object, a list, a wrapped value, or nothing."""
     assert run(Service(httpx.Response(200, json=value)), Endpoint("/x", answer)) == expected
 
 
 @pytest.mark.parametrize("status", [200, 204])
-def test_where_nothing_is_promised_an_empty_body_will_do(run, status):
-    """A deletion is often answered so."""
+def test_empty_body_is_accepted_if_no_answer_is_expected(run, status):
+    """Such as for deletions."""
     assert run(Service(httpx.Response(status)), Endpoint("/x", nothing(), "DELETE", Effect.SETTLE)) is None
 
 
-def test_where_something_is_promised_an_empty_body_is_an_error(run):
-    """It must not look like an empty answer."""
+def test_empty_body_is_an_error_if_an_answer_is_expected(run):
+    """It is not taken for an empty answer."""
     with pytest.raises(ResponseDecodeError, match="empty"):
         run(Service(httpx.Response(200)), Endpoint("/x", one(Usage)))
 
@@ -100,23 +100,23 @@ def test_where_something_is_promised_an_empty_body_is_an_error(run):
         (many(Usage), [1], "not an object"),
     ],
 )
-def test_an_answer_of_another_shape_is_reported(run, answer, value, message):
-    """The value is in the error."""
+def test_unexpected_json_is_reported(run, answer, value, message):
+    """The error has the value."""
     with pytest.raises(ResponseValidationError, match=message):
         run(Service(httpx.Response(200, json=value)), Endpoint("/x", answer))
 
 
-# --- What is sent ----------------------------------------------------------------------------------------------------
+# --- Requests --------------------------------------------------------------------------------------------------------
 
 
-def test_a_body_may_be_wrapped():
-    """Under the name that the service wants."""
+def test_body_may_be_wrapped():
+    """Under the key that the service expects."""
     body = json_body(Endpoint("/x", nothing(), wrapper="agent"), {"name": "a"}, InvokeRequest.model_fields, {"more": 1})
 
     assert json.loads(body.content) == {"agent": {"name": "a", "more": 1}}
 
 
-def test_a_query_is_part_of_the_url(run):
+def test_query_is_part_of_the_url(run):
     """Its values are quoted."""
     service = Service(httpx.Response(200, json=USAGE))
 
@@ -137,8 +137,8 @@ def upload(*opened: BytesIO, length: int = 12) -> Body:
     return Body(open_next, media_type="text/plain")
 
 
-def test_a_streamed_body_is_opened_again_for_each_attempt(run):
-    """What an earlier attempt has read is sent again from the beginning, and every file is closed."""
+def test_upload_is_opened_for_each_attempt(run):
+    """Each attempt sends the whole file, and every file is closed."""
     service = Service(httpx.Response(429), httpx.Response(200, json=USAGE))
     files = [BytesIO(b"first second"), BytesIO(b"first second")]
 
@@ -151,8 +151,8 @@ def test_a_streamed_body_is_opened_again_for_each_attempt(run):
     assert all(file.closed for file in files)
 
 
-def test_a_streamed_body_goes_over_our_own_connections(drive):
-    """With its length, to a server that reads it."""
+def test_upload_is_sent_with_its_length(drive):
+    """Over the package's own connections, to a server that reads it."""
     with listening(ANSWER_200) as site:
         session = FetchHive(KEY, site.url)._session
         endpoint, body = Endpoint("/x", one(Usage)), upload(BytesIO(b"first second"))
@@ -165,8 +165,8 @@ def test_a_streamed_body_goes_over_our_own_connections(drive):
     assert site.bodies == [b"first second"]
 
 
-def test_a_file_that_cannot_be_opened_is_no_failure_of_the_network(run):
-    """The error of the caller's file passes as it is, and nothing is sent."""
+def test_file_that_cannot_be_opened_is_not_a_network_error(run):
+    """The exception is not translated, and nothing is sent."""
     service = Service()
 
     def fail() -> Upload:
@@ -178,8 +178,8 @@ def test_a_file_that_cannot_be_opened_is_no_failure_of_the_network(run):
     assert service.requests == []
 
 
-def test_a_file_that_cannot_be_read_is_no_failure_of_the_network(run):
-    """Nothing is sent again, whatever the effect."""
+def test_file_that_cannot_be_read_is_not_a_network_error(run):
+    """The call is not retried, regardless of its effect."""
 
     class Broken(BytesIO):
         def read(self, size: int = -1) -> bytes:
@@ -189,8 +189,8 @@ def test_a_file_that_cannot_be_read_is_no_failure_of_the_network(run):
         run(Service(), Endpoint("/x", one(Usage), effect=Effect.SETTLE), upload(Broken()))
 
 
-def test_a_file_that_becomes_shorter_is_reported(run):
-    """It has another length than was promised to the service."""
+def test_truncated_file_is_reported(run):
+    """Its length does not match the Content-Length that was sent."""
     with pytest.raises(ValueError, match="2 bytes are missing"):
         run(Service(), Endpoint("/x", one(Usage)), upload(BytesIO(b"0123456789")))
 
@@ -225,7 +225,7 @@ def listening(answer: bytes):
         thread.join()
 
 
-# --- What is repeated ------------------------------------------------------------------------------------------------
+# --- Retries ---------------------------------------------------------------------------------------------------------
 
 BROKEN = httpx.ReadError("reset")
 TIMEOUT = httpx.ReadTimeout("late")
@@ -237,8 +237,8 @@ def cut() -> httpx.Response:
 
 @pytest.mark.parametrize("effect", [Effect.SETTLE, Effect.READ])
 @pytest.mark.parametrize("fault", [lambda: BROKEN, lambda: httpx.Response(500), cut], ids=["reset", "500", "cut body"])
-def test_what_can_be_repeated_is_repeated_after_an_unknown_outcome(run, effect, fault):
-    """The same end, however often."""
+def test_idempotent_call_is_retried_after_an_unknown_outcome(run, effect, fault):
+    """The result is the same, regardless of the number of calls."""
     service = Service(fault(), httpx.Response(200, json=USAGE))
 
     assert run(service, Endpoint("/x", one(Usage), effect=effect)) == Usage(total_tokens=3)
@@ -247,8 +247,8 @@ def test_what_can_be_repeated_is_repeated_after_an_unknown_outcome(run, effect, 
 
 @pytest.mark.parametrize("options", [{}, {"retry_unknown_outcome": True}], ids=["", "retry_unknown_outcome"])
 @pytest.mark.parametrize("fault", [lambda: BROKEN, lambda: httpx.Response(500), cut], ids=["reset", "500", "cut body"])
-def test_what_would_be_a_duplicate_is_never_repeated(run, options, fault):
-    """Not even by a client that repeats runs."""
+def test_creation_is_never_retried_after_an_unknown_outcome(run, options, fault):
+    """Not even with `retry_unknown_outcome`."""
     service = Service(fault(), httpx.Response(200, json=USAGE))
 
     with pytest.raises((APIConnectionError, InternalServerError)) as caught:
@@ -258,8 +258,8 @@ def test_what_would_be_a_duplicate_is_never_repeated(run, options, fault):
     assert len(service.requests) == 1
 
 
-def test_a_run_is_never_repeated_after_it_was_accepted(run):
-    """Whatever happens to its answer, and whatever the client allows: it has been paid for."""
+def test_accepted_run_is_never_retried(run):
+    """It was billed, regardless of the error and the settings."""
     service = Service(cut(), httpx.Response(200, json=USAGE))
 
     with pytest.raises(APIConnectionError) as caught:
@@ -270,8 +270,8 @@ def test_a_run_is_never_repeated_after_it_was_accepted(run):
 
 
 DOUBTS = {
-    Effect.CREATE: "; it may have been created: look before you call again",
-    Effect.SETTLE: "; it may have been done, and can be called again",
+    Effect.CREATE: "; the object may have been created: check before you call again",
+    Effect.SETTLE: "; the change may have been made: it is safe to call again",
     Effect.RUN: "",
     Effect.READ: "",
 }
@@ -283,8 +283,8 @@ DOUBTS = {
     [lambda: BROKEN, lambda: httpx.Response(500), cut, lambda: httpx.Response(200, text="<p>"), lambda: TIMEOUT],
     ids=["reset", "500", "cut body", "not JSON", "timeout"],
 )
-def test_an_unknown_outcome_is_named_by_what_the_call_does(run, effect, fault):
-    """Where it is no run, nothing was billed: the message says whether it can be called again."""
+def test_message_describes_an_unknown_outcome(run, effect, fault):
+    """For calls that start no run, the message states whether it is safe to call again."""
     service = Service(fault())
 
     with pytest.raises(FetchHiveError) as caught:
@@ -300,8 +300,8 @@ def test_an_unknown_outcome_is_named_by_what_the_call_does(run, effect, fault):
 @pytest.mark.parametrize(
     "fault", [lambda: httpx.Response(422), lambda: httpx.ConnectError("refused")], ids=["422", "refused"]
 )
-def test_where_nothing_was_done_the_message_raises_no_doubt(run, effect, fault):
-    """It was refused, or cannot have arrived."""
+def test_message_of_a_known_outcome_has_no_warning(run, effect, fault):
+    """The request was rejected, or cannot have arrived."""
     with pytest.raises(FetchHiveError) as caught:
         run(Service(fault()), Endpoint("/x", one(Usage), effect=effect), max_retries=0)
 
@@ -309,8 +309,8 @@ def test_where_nothing_was_done_the_message_raises_no_doubt(run, effect, fault):
     assert "may have been" not in str(caught.value)
 
 
-def test_a_failed_look_has_changed_nothing(run):
-    """`maybe_processed` is about money and change."""
+def test_failed_read_was_not_processed(run):
+    """`maybe_processed` is False, because reading changes nothing."""
     service = Service(*[httpx.Response(500)] * 3)
 
     with pytest.raises(InternalServerError) as caught:
@@ -320,8 +320,8 @@ def test_a_failed_look_has_changed_nothing(run):
     assert caught.value.attempts == 3
 
 
-def test_the_daily_cap_is_not_waited_for(run):
-    """Even a look would only count against it."""
+def test_daily_cap_is_not_retried(run):
+    """Reads count against it too."""
     refusal = httpx.Response(429, json={"error": "cap", "error_code": "api_rate_limit_exceeded"})
     service = Service(refusal)
 

@@ -1,4 +1,4 @@
-"""What the package raises: one tree, at home in httpx, and fit to travel between processes."""
+"""The exceptions: their hierarchy, their httpx base classes, and pickling."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FEWEST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
     errors.SignatureError: {},
     errors.BulkError: {"report": None},
 }
-"""The arguments that each error cannot do without."""
+"""The required arguments of each error."""
 
 MOST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
     errors.FetchHiveError: {"request_id": "req_1", "maybe_processed": True},
@@ -97,7 +97,7 @@ MOST: dict[type[errors.FetchHiveError], dict[str, Any]] = {
     errors.SignatureError: {"request_id": "req_1", "maybe_processed": True},
     errors.BulkError: {"report": {"done": 7}},
 }
-"""All the arguments that each error takes."""
+"""All arguments of each error."""
 
 
 def name_of(value: object) -> str:
@@ -117,11 +117,11 @@ with_each_way_to_travel = pytest.mark.parametrize(
 )
 
 
-# --- The tree --------------------------------------------------------------------------------------------------------
+# --- Hierarchy --------------------------------------------------------------------------------------------------------
 
 
-def drawn_tree() -> dict[type, set[type]]:
-    """Read the bases of each class from the tree in the module's docstring."""
+def documented_tree() -> dict[type, set[type]]:
+    """Parse the base class of each class from the tree in the module's docstring."""
     bases: dict[type, set[type]] = {}
     parents: list[type] = [Exception]
     for indent, name, words in re.findall(r"^( *)\* (\w+) *(.*)$", errors.__doc__, re.MULTILINE):
@@ -139,18 +139,20 @@ def class_named(name: str) -> type:
     return getattr(errors, name, None) or getattr(builtins, name)
 
 
-def test_draws_every_class_of_its_tree():
+def test_docstring_has_every_class():
     """The tree in the docstring has all classes of the module."""
     public = {
         value for value in vars(errors).values() if isinstance(value, type) and value.__module__ == errors.__name__
     }
 
-    assert drawn_tree().keys() == public
+    assert documented_tree().keys() == public
 
 
-@pytest.mark.parametrize(("kind", "bases"), drawn_tree().items(), ids=[kind.__name__ for kind in drawn_tree()])
-def test_has_the_bases_that_it_draws(kind, bases):
-    """Each class has the parent under which it is drawn, the one that it also is, and no other."""
+@pytest.mark.parametrize(
+    ("kind", "bases"), documented_tree().items(), ids=[kind.__name__ for kind in documented_tree()]
+)
+def test_base_classes_match_the_docstring(kind, bases):
+    """Each class has the base class of the tree, the one in parentheses, and no others."""
     assert set(kind.__bases__) == bases
 
 
@@ -159,8 +161,8 @@ def test_has_the_bases_that_it_draws(kind, bases):
     [(kind, "5xx" if status == 500 else status) for kind, status in STATUSES.items() if status != 418],
     ids=name_of,
 )
-def test_draws_each_status_beside_its_class(kind, drawn):
-    """The tree says which status raises which class."""
+def test_docstring_has_the_status_of_each_class(kind, drawn):
+    """The tree shows which status raises which class."""
     assert re.search(rf"\* {kind.__name__} +{drawn}$", errors.__doc__, re.MULTILINE)
 
 
@@ -182,7 +184,7 @@ def test_draws_each_status_beside_its_class(kind, drawn):
     ],
     ids=name_of,
 )
-def test_is_caught_by_code_that_knows_nothing_of_it(kind, foreign):
+def test_error_is_caught_by_its_other_base_class(kind, foreign):
     """Code written against httpx, or against ValueError, keeps working."""
     error = kind("no luck", **FEWEST[kind])
 
@@ -192,20 +194,20 @@ def test_is_caught_by_code_that_knows_nothing_of_it(kind, foreign):
     assert caught.value is error
 
 
-# --- What an error tells ---------------------------------------------------------------------------------------------
+# --- Attributes and messages -----------------------------------------------------------------------------------------
 
 
 @with_each_class
-def test_says_its_message_and_the_request_id(kind):
-    """The text of an error is the sentence that it was given, and the request id if there is one."""
+def test_str_has_the_message_and_the_request_id(kind):
+    """The request id is appended, if there is one."""
     error = kind("It did not work.", **MOST[kind])
 
     assert str(error) == "It did not work." + (" (request_id: req_1)" if error.request_id else "")
     assert error.args == ("It did not work.",)
 
 
-def test_says_a_request_id_once():
-    """Neither twice where the message has it, nor where there is none; one that becomes known later is shown, too."""
+def test_str_has_the_request_id_once():
+    """It is not appended if the message contains it, or if there is none. It may be set later."""
     has_it = errors.APIConnectionError("No answer (error_code: c, request_id: req_1).", request_id="req_1")
     later = errors.StreamInterruptedError("It broke off.", partial=PARTIAL)
     before = str(later)
@@ -217,8 +219,8 @@ def test_says_a_request_id_once():
 
 
 @with_each_class
-def test_has_a_correlation_id(kind):
-    """None, unless the client that made the call sets it."""
+def test_error_has_a_correlation_id(kind):
+    """None, unless the client sets it."""
     error = kind("It did not work.", **FEWEST[kind])
     before = error.correlation_id
     error.correlation_id = "c-1"
@@ -228,7 +230,7 @@ def test_has_a_correlation_id(kind):
 
 
 @with_each_class
-def test_keeps_what_its_constructor_was_told(kind):
+def test_arguments_are_attributes(kind):
     """Each argument is an attribute of the same name."""
     error = kind("It did not work.", **MOST[kind])
 
@@ -236,8 +238,8 @@ def test_keeps_what_its_constructor_was_told(kind):
 
 
 @with_each_class
-def test_counts_its_attempts_from_zero(kind):
-    """How often the request was sent is for the one to say who sent it."""
+def test_attempts_are_zero_by_default(kind):
+    """The call sets the number of attempts."""
     error = kind("It did not work.", **FEWEST[kind])
 
     assert error.attempts == 0
@@ -264,8 +266,8 @@ def test_counts_its_attempts_from_zero(kind):
     ],
     ids=name_of,
 )
-def test_knows_whether_the_run_may_have_happened(kind, maybe):
-    """By default, an error of the network or of an answer leaves open whether the run has happened."""
+def test_maybe_processed_has_a_default(kind, maybe):
+    """True for errors of connections, answers and streams; False for others, unless it is passed."""
     error = kind("It did not work.", **FEWEST[kind])
 
     assert error.maybe_processed is maybe
@@ -285,8 +287,8 @@ def test_knows_whether_the_run_may_have_happened(kind, maybe):
     ],
     ids=name_of,
 )
-def test_has_every_attribute_even_where_nothing_is_known(kind, defaults):
-    """What was not told can be read all the same."""
+def test_optional_attributes_have_a_default(kind, defaults):
+    """They can be read even if they were not passed."""
     error = kind("It did not work.", **FEWEST[kind])
 
     assert {name: getattr(error, name) for name in defaults} == defaults
@@ -294,16 +296,16 @@ def test_has_every_attribute_even_where_nothing_is_known(kind, defaults):
 
 @pytest.mark.parametrize("phase", ["connect", "write", "read", "pool", "total", "idle"])
 @pytest.mark.parametrize("kind", [errors.APITimeoutError, errors.StreamTimeoutError])
-def test_tells_what_it_was_waiting_for(kind, phase):
-    """A timeout has a phase."""
+def test_timeout_has_a_phase(kind, phase):
+    """A timeout has the phase that it was created with."""
     error = kind("Too late.", **{**FEWEST[kind], "phase": phase})
 
     assert error.phase == phase
 
 
 @pytest.mark.parametrize(("kind", "status"), STATUSES.items(), ids=name_of)
-def test_tells_the_status_and_the_request_of_a_refusal(kind, status):
-    """What httpx has on an HTTPStatusError is there: the response, its request, the status."""
+def test_status_error_has_status_and_request(kind, status):
+    """Like `httpx.HTTPStatusError`: the response, its request, the status."""
     response = refusal(status)
 
     error = kind("No.", response=response)
@@ -314,26 +316,26 @@ def test_tells_the_status_and_the_request_of_a_refusal(kind, status):
 
 
 @pytest.mark.parametrize("kind", [errors.APIConnectionError, errors.APITimeoutError, errors.StreamTimeoutError])
-def test_has_no_request_where_none_was_made(kind):
-    """Asking for a request that nobody made fails as it does in httpx."""
+def test_missing_request_raises_as_in_httpx(kind):
+    """Reading `request` raises a RuntimeError."""
     error = kind("No way through.", **FEWEST[kind])
 
     with pytest.raises(RuntimeError):
         _ = error.request
 
 
-def test_knows_the_run_of_an_answer_that_does_not_fit():
-    """An OutputValidationError takes the request id from the answer."""
+def test_output_validation_error_has_the_request_id():
+    """It is the request id of the answer."""
     error = errors.OutputValidationError("No list.", response=ANSWER)
 
     assert error.request_id == "req_1"
 
 
-# --- Travelling ------------------------------------------------------------------------------------------------------
+# --- Copies and pickles ----------------------------------------------------------------------------------------------
 
 
-def told(error: errors.FetchHiveError) -> dict[str, Any]:
-    """List what an error tells; requests and responses, which have no equality, by their contents."""
+def attributes_of(error: errors.FetchHiveError) -> dict[str, Any]:
+    """List the attributes of an error; requests and responses, which cannot be compared, by their contents."""
     return {name: contents(value) for name, value in vars(error).items()}
 
 
@@ -347,8 +349,8 @@ def contents(value: object) -> object:
 
 @with_each_way_to_travel
 @with_each_class
-def test_travels_with_everything_it_tells(kind, travel):
-    """A copy, and an error from another process, is of the same class and tells the same."""
+def test_copies_and_pickles_keep_all_attributes(kind, travel):
+    """A copy, and an error from another process, has the same class and attributes."""
     error = kind("It did not work.", **MOST[kind])
     error.attempts = 3
 
@@ -356,13 +358,13 @@ def test_travels_with_everything_it_tells(kind, travel):
 
     assert type(arrived) is kind
     assert arrived.args == ("It did not work.",)
-    assert told(arrived) == told(error)
+    assert attributes_of(arrived) == attributes_of(error)
 
 
 @with_each_way_to_travel
 @with_each_class
-def test_travels_with_its_cause(kind, travel):
-    """The exception of httpx that lies beneath comes along."""
+def test_copies_and_pickles_keep_the_cause(kind, travel):
+    """The exception of httpx is preserved."""
     error = kind("It did not work.", **FEWEST[kind])
     error.__cause__ = httpx.ConnectError("no route", request=REQUEST)
 
@@ -373,8 +375,8 @@ def test_travels_with_its_cause(kind, travel):
 
 
 @with_each_way_to_travel
-def test_travels_without_a_cause_where_there_was_none(travel):
-    """Nothing is made up on the way."""
+def test_copies_and_pickles_without_a_cause_have_none(travel):
+    """The cause stays None."""
     error = errors.ConfigurationError("No key.")
 
     arrived = travel(error)
@@ -383,8 +385,8 @@ def test_travels_without_a_cause_where_there_was_none(travel):
     assert arrived.__suppress_context__ is False
 
 
-def test_leaves_behind_a_cause_that_cannot_be_pickled():
-    """An error reaches another process even if its cause cannot."""
+def test_cause_that_cannot_be_pickled_is_dropped():
+    """The error itself can be pickled."""
     error = errors.APIConnectionError("No way through.")
     error.__cause__ = OSError(threading.Lock())
 
@@ -394,8 +396,8 @@ def test_leaves_behind_a_cause_that_cannot_be_pickled():
     assert arrived.__cause__ is None
 
 
-def test_leaves_behind_a_cause_that_cannot_be_unpickled():
-    """An error reaches another process even if its cause would break there."""
+def test_cause_that_cannot_be_unpickled_is_dropped():
+    """The error itself can be unpickled."""
     error = errors.APIConnectionError("No way through.")
     error.__cause__ = httpx.HTTPStatusError(
         "needs more arguments than it pickles", request=REQUEST, response=refusal(400)
@@ -407,8 +409,8 @@ def test_leaves_behind_a_cause_that_cannot_be_unpickled():
     assert arrived.__cause__ is None
 
 
-def test_copies_a_subclass_as_itself():
-    """A caller's own subclass with a constructor of its own travels, too."""
+def test_subclasses_can_be_copied_and_pickled():
+    """Even with another constructor."""
 
     class MyError(errors.FetchHiveError):
         def __init__(self, code: int) -> None:
@@ -422,8 +424,8 @@ def test_copies_a_subclass_as_itself():
     assert str(arrived) == "error 7"
 
 
-def test_pickles_a_long_chain_in_linear_time():
-    """Each link of a chain of causes is pickled once: with twice the work a link, this one would take days."""
+def test_long_chain_is_pickled_in_linear_time():
+    """Each link is pickled once; twice per link would take exponential time."""
     error = None
     for _ in range(60):
         link = errors.ConfigurationError("x")
@@ -435,8 +437,8 @@ def test_pickles_a_long_chain_in_linear_time():
     assert restored.__cause__.__cause__.args == ("x",)
 
 
-def test_keeps_an_unpicklable_cause_in_a_copy():
-    """A copy stays in the process: it keeps the cause whatever it is."""
+def test_copy_keeps_a_cause_that_cannot_be_pickled():
+    """A copy stays in the process."""
     error = errors.APIConnectionError("x")
     error.__cause__ = OSError(threading.Lock())
 
@@ -444,7 +446,7 @@ def test_keeps_an_unpicklable_cause_in_a_copy():
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_remembers_that_a_cause_is_not_to_be_shown(duplicate):
+def test_copies_and_pickles_keep_the_suppressed_context(duplicate):
     """`raise ... from None` survives copies and pickles."""
     error = errors.ConfigurationError("x")
     error.__suppress_context__ = True

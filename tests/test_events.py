@@ -1,4 +1,4 @@
-"""What is made of a stream. Plain calls with plain values: no client, no socket, no waiting."""
+"""Parsing streams. The tests call functions with plain values: no client, no sockets, no waiting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from wire import (
     read_stream,
 )
 
-# --- One event -------------------------------------------------------------------------------------------------------
+# --- Events ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ from wire import (
     ],
 )
 def test_known_events_are_parsed(payload, kind):
-    """From bytes and from text; `raw` is the very object."""
+    """From bytes and from strings; `raw` is the decoded object."""
     event = parse_event(as_json(payload))
 
     assert type(event) is kind
@@ -77,7 +77,7 @@ def test_known_events_are_parsed(payload, kind):
 
 
 def test_unknown_event_is_passed_on():
-    """An event type from the future reaches the caller, word for word."""
+    """An event of an unknown type reaches the caller unchanged."""
     event = parse_event('{"type": "tool_call", "request_id": "req_1", "tool": "search"}')
 
     assert isinstance(event, UnknownEvent)
@@ -94,8 +94,8 @@ def test_unknown_event_is_passed_on():
         (b' \t{"type": "response", "response": "a"} ', {"type": "response", "response": "a"}),
     ],
 )
-def test_odd_but_readable_events_are_read(payload, raw):
-    """A byte order mark, a field twice (the last counts), blanks around."""
+def test_unusual_json_is_parsed(payload, raw):
+    """A byte order mark, a duplicate field (the last counts), surrounding whitespace."""
     assert parse_event(payload).raw == raw
 
 
@@ -107,11 +107,11 @@ def test_odd_but_readable_events_are_read(payload, raw):
         ({"type": "reasoning", "response": ["secret"]}, "response"),
     ],
 )
-def test_malformed_event_is_reported(payload, field):
-    """The message names the field and never quotes the data."""
+def test_invalid_event_is_reported(payload, field):
+    """The message names the field and does not quote values."""
     body = {"request_id": "req_1", **payload}
 
-    with pytest.raises(ResponseValidationError, match="an event of the stream is not as promised") as caught:
+    with pytest.raises(ResponseValidationError, match="an event of the stream does not match the API") as caught:
         parse_event(as_json(body))
 
     assert f"{field}: " in str(caught.value)
@@ -135,7 +135,7 @@ def test_malformed_event_is_reported(payload, field):
     ],
 )
 def test_event_without_a_type_is_passed_on(payload, raw):
-    """A heartbeat, or an event from the future: it costs no answer."""
+    """Such as a heartbeat. The answer is not lost."""
     event = parse_event(payload)
 
     assert isinstance(event, UnknownEvent)
@@ -143,7 +143,7 @@ def test_event_without_a_type_is_passed_on(payload, raw):
 
 
 def test_event_that_is_a_list_is_reported():
-    """It is JSON, and nothing that an event could be."""
+    """It is valid JSON, but not an event."""
     with pytest.raises(ResponseValidationError, match="not an object"):
         parse_event(b'["secret"]')
 
@@ -161,16 +161,16 @@ def test_event_that_is_a_list_is_reported():
         (ErrorPayload(b"down"), "down", None),
     ],
 )
-def test_error_event_is_read_in_any_form(payload, message, code):
-    """With an object in `error`, with a number as its code, without a type, or by the name of the event."""
+def test_error_event_is_parsed_in_any_form(payload, message, code):
+    """With an object in `error`, a number as its code, without a type, or with the event name `error`."""
     event = parse_event(payload)
 
     assert isinstance(event, ErrorEvent)
     assert (event.message or event.error, event.error_code) == (message, code)
 
 
-def test_name_of_an_event_tells_an_error():
-    """`event: error` counts, in all its forms; another name does not."""
+def test_event_name_marks_an_error():
+    """Only `event: error` does, in any form; other names do not."""
     lines = b'event: error\ndata: {"message": "down"}\n\n'
     for chunks in ([lines], pieces(lines, 1), [lines[:-2]]):
         (event,) = read_stream(reader_for(), chunks)
@@ -181,8 +181,8 @@ def test_name_of_an_event_tells_an_error():
     assert (unknown.type, response.type, usage.type) == ("unknown", "response", "usage")
 
 
-def test_an_error_does_not_show_the_key():
-    """Wherever the service repeats it: in the event, in what is raised for it, and in its code."""
+def test_error_event_does_not_contain_the_key():
+    """Neither the event nor the exception nor its code, wherever the service repeats the key."""
     reader = reader_for()
     reader.transcript.secret = Secret("fhk_0123456789")
 
@@ -204,16 +204,16 @@ def test_an_error_does_not_show_the_key():
         ({"type": "usage", "usage": {"total_tokens": "x"}, "stop_reason": 7}, "stop_reason"),
     ],
 )
-def test_what_is_not_promised_costs_no_event(payload, field):
-    """It is left out, and `raw` has it."""
+def test_invalid_optional_field_does_not_lose_the_event(payload, field):
+    """The field has its default, and `raw` has the value that was sent."""
     event = parse_event(as_json(payload))
 
     assert getattr(event, field) in (None, Usage())
     assert event.raw == payload
 
 
-def test_broken_json_is_not_quoted_by_a_traceback():
-    """The error of Pydantic, which has it, is not in the chain."""
+def test_invalid_json_is_not_quoted_in_a_traceback():
+    """The exception of Pydantic, which quotes it, is not in the chain."""
     with pytest.raises(ResponseDecodeError) as caught:
         parse_event(b'{"type": "response", "response": "secret')
 
@@ -224,8 +224,8 @@ def test_broken_json_is_not_quoted_by_a_traceback():
     "payload",
     [b"{", b"[", b"[DONE", b'{"type": "response", "response": "secret', b'{"type": "usage", "x": "\xff"}'],
 )
-def test_event_that_is_no_json_is_reported(payload):
-    """With its bytes, and without quoting them."""
+def test_event_that_is_not_json_is_reported(payload):
+    """The error has its bytes, and the message does not quote them."""
     with pytest.raises(ResponseDecodeError, match="an event of the stream is") as caught:
         parse_event(payload)
 
@@ -244,7 +244,7 @@ event_types = st.sampled_from(["response", "reasoning", "usage", "error", "futur
 
 @given(st.dictionaries(field_names, json_values | event_types) | json_values)
 def test_any_event_is_parsed_or_reported(value):
-    """Nothing that a service sends raises anything else, now or when `raw` is read."""
+    """No JSON value raises another exception, neither while it is parsed nor while `raw` is read."""
     try:
         event = parse_event(json.dumps(value))
     except ResponseError:
@@ -257,7 +257,7 @@ def test_any_event_is_parsed_or_reported(value):
     st.binary(max_size=30) | st.binary(max_size=9).map(lambda inner: b'{"type":"usage","usage":{"x":' + inner + b"}}")
 )
 def test_any_bytes_are_parsed_or_reported(payload):
-    """Even those that are no text."""
+    """Even if they are not UTF-8."""
     try:
         event = parse_event(payload)
     except ResponseError:
@@ -266,7 +266,7 @@ def test_any_bytes_are_parsed_or_reported(payload):
     assert isinstance(event.raw, dict)
 
 
-# --- A transcript ----------------------------------------------------------------------------------------------------
+# --- Transcripts -----------------------------------------------------------------------------------------------------
 
 
 def transcript_of(*events):
@@ -276,8 +276,8 @@ def transcript_of(*events):
     return transcript
 
 
-def test_transcript_gives_the_answer_of_a_call_without_stream():
-    """`collect()` and `invoke_prompt()` are the same to the caller."""
+def test_transcript_returns_the_answer_of_a_call_without_streaming():
+    """`collect()` and `invoke_prompt()` return the same."""
     in_one_piece = parse_answer(one(InvokeResponse), "application/json", as_json(ANSWER))
 
     answer = transcript_of(*EVENTS).answer()
@@ -299,23 +299,23 @@ def test_transcript_gives_the_answer_of_a_call_without_stream():
     ],
 )
 def test_transcript_has_what_the_service_sent(usage_event, expected):
-    """And leaves out what it did not."""
+    """Fields that the service did not send are left out."""
     answer = transcript_of(HELLO, usage_event).answer()
 
     assert {name: value for name, value in answer.raw.items() if value != {}} == expected
     assert answer.response == "Hello"
 
 
-def test_transcript_of_done_alone_has_no_usage():
-    """`[DONE]` ends a stream whose usage was not sent."""
+def test_transcript_with_only_done_has_no_usage():
+    """`[DONE]` ends a stream even if the usage was not sent."""
     transcript = transcript_of(HELLO)
     transcript.is_complete = True
 
     assert transcript.answer().raw == {"response": "Hello"}
 
 
-def test_unfinished_transcript_gives_no_answer():
-    """But what there is."""
+def test_incomplete_transcript_has_no_answer():
+    """The error has the part that was received."""
     transcript = transcript_of(*EVENTS[:3])
 
     with pytest.raises(StreamInterruptedError, match="closed before its end") as caught:
@@ -328,8 +328,8 @@ def test_unfinished_transcript_gives_no_answer():
     assert caught.value.maybe_processed is True
 
 
-def test_partial_answer_has_all_that_came():
-    """The usage and the reason to stop, too."""
+def test_partial_answer_has_everything_received():
+    """Including the usage and the stop reason."""
     partial = transcript_of(*EVENTS).partial()
 
     assert partial.text == "Hello, bees."
@@ -339,7 +339,7 @@ def test_partial_answer_has_all_that_came():
 
 
 @pytest.mark.parametrize(
-    ("event", "said"),
+    ("event", "message"),
     [
         ({"error": "failed"}, "failed"),
         ({"message": "the model failed", "error": "failed"}, "the model failed"),
@@ -349,32 +349,32 @@ def test_partial_answer_has_all_that_came():
         ({"error": "failed", "code": "c", "request_id": "req_9"}, "failed (error_code: c, request_id: req_9)"),
     ],
 )
-def test_error_event_fails_the_answer(event, said):
-    """With what the service said and what had come before."""
+def test_error_event_fails_the_answer(event, message):
+    """The error has the service's message and the part that was received."""
     transcript = transcript_of(HELLO, {"type": "error", **event})
 
     with pytest.raises(StreamFailedError) as caught:
         transcript.answer()
 
-    assert str(caught.value) == said
+    assert str(caught.value) == message
     assert caught.value.error_code == (event.get("error_code") or event.get("code"))
     assert caught.value.partial.text == "Hello"
     assert transcript.is_complete
 
 
-def test_transcript_keeps_the_last_ids_that_it_heard():
-    """Not every event has them."""
+def test_transcript_keeps_the_last_request_id():
+    """Not every event has one."""
     transcript = transcript_of({**HELLO, "request_id": "req_1", "model": "m"}, HELLO, {"type": "future", "x": 1}, USAGE)
 
     assert (transcript.request_id, transcript.model) == ("req_1", "m")
     assert transcript.failure() is None
 
 
-# --- A stream --------------------------------------------------------------------------------------------------------
+# --- Streams ---------------------------------------------------------------------------------------------------------
 
 
 class Clock:
-    """Stands still until it is told."""
+    """A clock that the tests advance."""
 
     def __init__(self):
         self.now = 1000.0
@@ -403,15 +403,15 @@ def read_broken_stream(reader, chunks):
 
 
 def list_until_error(items, seen):
-    """Iterate, and keep in `seen` what came before an error."""
+    """Iterate, and append the items before an error to `seen`."""
     for item in items:
         seen.append(item)
     return ()
 
 
 @pytest.mark.parametrize("media_type", ["text/event-stream", ""])
-def test_stream_gives_its_events(media_type):
-    """Word for word, in order, and then the answer."""
+def test_stream_yields_its_events(media_type):
+    """Unchanged and in order; then the answer is available."""
     reader = reader_for(media_type)
 
     events = read_stream(reader, [as_sse(*EVENTS)])
@@ -427,8 +427,8 @@ def test_stream_gives_its_events(media_type):
     before=st.sampled_from([b"", BOM, b": hello\n\n", b"id: 1\n\n", b"retry: 9\nevent: x\nunknown\n\n", b"data:\n\n"]),
     unterminated=st.booleans(),
 )
-def test_chunking_never_matters(places, newline, before, unterminated):
-    """However the bytes are cut, in characters too, the events come out the same."""
+def test_chunking_does_not_matter(places, newline, before, unterminated):
+    """However the bytes are split, even inside of characters, the events are the same."""
     events = [*EVENTS[:3], {"type": "response", "response": "Grüße 🐝 \u2028\u2029\x85\x7f"}, EVENTS[4]]
     stream = (before + as_sse(*events) + DONE).replace(b"\n", newline)
     stream = stream.rstrip(b"\r\n") if unterminated else stream
@@ -440,7 +440,7 @@ def test_chunking_never_matters(places, newline, before, unterminated):
 
 
 def test_done_ends_a_stream():
-    """Nothing after it counts, not even an error of form."""
+    """Everything after it is ignored, even if it is invalid."""
     reader = reader_for()
 
     events = read_stream(reader, [as_sse(HELLO) + DONE + as_sse(HELLO) + b"data: {broken\n\n"])
@@ -452,8 +452,8 @@ def test_done_ends_a_stream():
 
 
 @pytest.mark.parametrize("done", [b"data: [DONE]\n\n", b"data:[DONE] \r\n\r\n", b"data: [DONE]\n", b"data: [DONE]"])
-def test_done_counts_in_every_form(done):
-    """Without its blank line, too."""
+def test_done_is_recognized_in_every_form(done):
+    """Even without its blank line."""
     reader = reader_for()
 
     events = read_stream(reader, [as_sse(HELLO) + done])
@@ -462,8 +462,8 @@ def test_done_counts_in_every_form(done):
     assert reader.is_done
 
 
-def test_end_of_a_finished_stream_is_awaited_for_a_moment():
-    """A tenth of a second: then its connection is not worth the wait."""
+def test_end_of_a_finished_stream_has_a_short_limit():
+    """After a tenth of a second the connection is closed instead of reused."""
     clock = Clock()
     reader = reader_for(clock=clock)
     read_stream(reader, [DONE])
@@ -475,14 +475,14 @@ def test_end_of_a_finished_stream_is_awaited_for_a_moment():
 
 @pytest.mark.parametrize("end", [USAGE, {"type": "error", "error": "failed"}])
 def test_usage_or_error_completes_a_stream(end):
-    """`[DONE]` is no promise of the vendor's pages. An error event is yielded like any other."""
+    """The vendor does not document `[DONE]` as required. An error event is yielded like other events."""
     events = read_stream(reader_for(), [as_sse(HELLO, end)])
 
     assert raws(events) == [HELLO, end]
 
 
-def test_last_event_without_its_blank_line_counts_if_it_is_whole():
-    """The one thing that goes beyond the WHATWG text: it has been paid for."""
+def test_last_event_without_its_blank_line_counts_if_it_is_complete():
+    """The only deviation from the WHATWG specification, because the answer was billed."""
     events = read_stream(reader_for(), [as_sse(HELLO) + b"data: " + as_json(USAGE)])
 
     assert raws(events) == [HELLO, USAGE]
@@ -500,8 +500,8 @@ def test_last_event_without_its_blank_line_counts_if_it_is_whole():
         b"data: \xff",
     ],
 )
-def test_stream_that_ends_too_early_is_interrupted(rest):
-    """The whole events first, then the error with what there was."""
+def test_stream_that_ends_early_is_interrupted(rest):
+    """The complete events are yielded, and the error has the part that was received."""
     events, error = read_broken_stream(reader_for(), [as_sse({**HELLO, "request_id": "req_1"}) + rest])
 
     assert [event.response for event in events] == ["Hello"]
@@ -511,16 +511,16 @@ def test_stream_that_ends_too_early_is_interrupted(rest):
     assert error.maybe_processed is True
 
 
-def test_stream_of_nothing_is_interrupted():
-    """An empty 200 is no answer."""
+def test_empty_stream_is_interrupted():
+    """An empty 200 response is not an answer."""
     events, error = read_broken_stream(reader_for(), [])
 
     assert events == []
     assert type(error) is StreamInterruptedError
 
 
-def test_rest_after_the_answer_does_not_matter():
-    """A complete answer stays one, whatever is cut off behind it."""
+def test_incomplete_event_after_the_answer_is_ignored():
+    """The answer is complete."""
     events = read_stream(reader_for(), [as_sse(HELLO, USAGE) + b'data: {"type": "fut'])
 
     assert raws(events) == [HELLO, USAGE]
@@ -535,8 +535,8 @@ def test_rest_after_the_answer_does_not_matter():
         (b"data: []\n\n", ResponseValidationError),
     ],
 )
-def test_broken_event_is_reported_after_those_before_it(bad, kind):
-    """Nothing is skipped in silence."""
+def test_invalid_event_is_reported_after_the_events_before_it(bad, kind):
+    """No event is skipped silently."""
     reader = reader_for()
 
     events, error = read_broken_stream(reader, [as_sse(HELLO) + bad])
@@ -547,7 +547,7 @@ def test_broken_event_is_reported_after_those_before_it(bad, kind):
 
 
 def test_stream_may_be_compressed():
-    """Though nobody asked for it."""
+    """Although the request does not accept compression."""
     zipped = gzip.compress(as_sse(*EVENTS) + DONE)
 
     events = read_stream(reader_for(encoding="gzip"), pieces(zipped, 10))
@@ -555,8 +555,8 @@ def test_stream_may_be_compressed():
     assert raws(events) == EVENTS
 
 
-def test_cut_compressed_stream_is_interrupted():
-    """What could be read of it comes first."""
+def test_truncated_compressed_stream_is_interrupted():
+    """The events that could be decompressed are yielded before."""
     zipped = gzip.compress(as_sse(HELLO, {"type": "response", "response": "x" * 99}), compresslevel=0)
 
     events, error = read_broken_stream(reader_for(encoding="gzip"), [zipped[:80]])
@@ -575,8 +575,8 @@ def test_cut_compressed_stream_is_interrupted():
     ],
 )
 @pytest.mark.parametrize("encoding", ["", "gzip"])
-def test_json_answer_to_a_stream_gives_the_same_answer(answer, encoding):
-    """As events: reasoning if there is any, response, usage."""
+def test_json_answer_to_a_stream_is_converted_to_events(answer, encoding):
+    """Reasoning if there is any, response, usage."""
     body = gzip.compress(as_json(answer)) if encoding else as_json(answer)
     reader = reader_for("application/json", encoding)
 
@@ -601,15 +601,15 @@ def test_json_answer_to_a_stream_gives_the_same_answer(answer, encoding):
     ],
 )
 def test_other_answer_to_a_stream_is_reported(media_type, body, kind):
-    """As it is to a call without stream."""
+    """As for a call without streaming."""
     events, error = read_broken_stream(reader_for(media_type), [body])
 
     assert events == []
     assert type(error) is kind
 
 
-def test_bomb_in_a_json_answer_to_a_stream_is_met_piece_by_piece():
-    """No more than the bound is ever held, which is that of any answer."""
+def test_gzip_bomb_in_a_json_answer_to_a_stream_is_limited():
+    """To the same size as other answers."""
     reader = reader_for("application/json", "gzip")
     reader._body._max_bytes = 100_000
     bomb = gzip.compress(b" " * 10_000_000)
@@ -623,8 +623,8 @@ def test_bomb_in_a_json_answer_to_a_stream_is_met_piece_by_piece():
     assert peak < 1_000_000
 
 
-def test_cut_json_answer_to_a_stream_is_reported():
-    """Its compression ended early."""
+def test_truncated_json_answer_to_a_stream_is_reported():
+    """Its compressed data ended early."""
     zipped = gzip.compress(as_json(ANSWER))[:-1]
 
     _, error = read_broken_stream(reader_for("application/json", "gzip"), [zipped])
@@ -632,11 +632,11 @@ def test_cut_json_answer_to_a_stream_is_reported():
     assert "ended early" in str(error)
 
 
-# --- A silent stream -------------------------------------------------------------------------------------------------
+# --- Timeouts --------------------------------------------------------------------------------------------------------
 
 
 def test_comments_keep_a_stream_alive():
-    """A model may think for minutes; breaking off would throw away a paid run."""
+    """A model may reason for minutes; closing the connection would lose a billed run."""
     clock = Clock()
     reader = reader_for(clock=clock)
 
@@ -647,8 +647,8 @@ def test_comments_keep_a_stream_alive():
     assert raws(reader.feed(as_sse(HELLO))) == [HELLO]
 
 
-def test_comments_are_no_events():
-    """With `idle_timeout` set, only events count."""
+def test_comments_are_not_events():
+    """With `idle_timeout`, only events count."""
     clock = Clock()
     reader = reader_for(idle_timeout=10, clock=clock)
     list(reader.feed(as_sse(HELLO)))
@@ -663,8 +663,8 @@ def test_comments_are_no_events():
     assert caught.value.partial.text == "Hello"
 
 
-def test_each_event_starts_the_idle_time_again():
-    """Even one that nobody knows; a late event is better than none."""
+def test_each_event_restarts_the_idle_timeout():
+    """Even if its type is unknown or it arrives late."""
     clock = Clock()
     reader = reader_for(idle_timeout=10, clock=clock)
 
@@ -674,8 +674,8 @@ def test_each_event_starts_the_idle_time_again():
         assert not reader.is_overdue()
 
 
-def test_complete_stream_that_only_comments_is_over():
-    """The answer is there: it is no timeout."""
+def test_complete_stream_with_comments_ends():
+    """The answer is complete, so this is not a timeout."""
     clock = Clock()
     reader = reader_for(idle_timeout=10, clock=clock)
     list(reader.feed(as_sse(HELLO, USAGE)))
@@ -691,8 +691,8 @@ def test_complete_stream_that_only_comments_is_over():
 # --- Found in review -------------------------------------------------------------------------------------------------
 
 
-def test_half_an_emoji_loses_only_itself():
-    """A provider may cut an emoji between two events: JSON allows the halves, and the answer has been paid for."""
+def test_split_emoji_does_not_lose_the_event():
+    """A provider may split an emoji between two events. JSON allows the halves, which are replaced by U+FFFD."""
     answer = parse_answer(one(InvokeResponse), "application/json", b'{"response": "so \\ud83d far"}')
     event = parse_event('{"type": "response", "response": "\\ude00!", "request_id": "req_1"}')
 
@@ -709,8 +709,8 @@ def test_half_an_emoji_loses_only_itself():
         {"type": "unknown", "wire_type": "tool", "request_id": None},
     ],
 )
-def test_unknown_event_is_passed_on_whatever_its_fields_are(wire):
-    """What is not known cannot be wrong: it stands in `raw`, and the type is the one of the service."""
+def test_unknown_event_may_have_any_fields(wire):
+    """They are in `raw`, and `wire_type` is the type that the service sent."""
     event = parse_event(json.dumps(wire))
 
     assert isinstance(event, UnknownEvent)
@@ -721,22 +721,22 @@ def test_unknown_event_is_passed_on_whatever_its_fields_are(wire):
 @pytest.mark.parametrize(
     "chunks", [[b'{"response": "paid",', b' "request_id": "req_9"}'], [b" \n", b'{"response": "paid"}']]
 )
-def test_json_of_no_type_is_read_as_json(chunks):
-    """A stream whose media type nobody tells is JSON if it begins like it; no event stream does."""
+def test_json_without_a_media_type_is_parsed_as_json(chunks):
+    """It begins with a brace, which an event stream never does."""
     events = read_stream(reader_for(""), chunks)
 
     assert [event.type for event in events] == ["response", "usage"]
 
 
-def test_events_of_no_type_are_read_as_events():
-    """Anything else is an event stream."""
+def test_events_without_a_media_type_are_parsed_as_events():
+    """Everything else is an event stream."""
     events = read_stream(reader_for(""), [b"\n", *[as_sse({"type": "response", "response": "a"}, {"type": "usage"})]])
 
     assert [event.type for event in events] == ["response", "usage"]
 
 
-def test_json_for_a_stream_keeps_request_and_model_in_every_event():
-    """The events of an answer in one piece know where they are from."""
+def test_events_of_a_json_answer_have_request_id_and_model():
+    """Like the events of a stream."""
     answer = {"response": "a", "reasoning": "b", "request_id": "req_1", "model": "m"}
     events = read_stream(reader_for("application/json"), [json.dumps(answer).encode()])
 
@@ -744,8 +744,8 @@ def test_json_for_a_stream_keeps_request_and_model_in_every_event():
     assert [event.raw.get("model") for event in events] == ["m", "m", None]
 
 
-def test_end_of_a_stream_is_told_again():
-    """Who comes to a stream that is over is told how it ended; a whole one just ends."""
+def test_error_of_a_stream_is_raised_again():
+    """Later calls raise the error that ended the stream; a complete stream raises none."""
     broken, whole = PromptTranscript(), PromptTranscript()
     with pytest.raises(StreamInterruptedError), broken.recording():
         raise broken.interruption("the connection broke")
@@ -759,8 +759,8 @@ def test_end_of_a_stream_is_told_again():
     assert whole.is_over
 
 
-def test_stream_that_was_never_sent_was_never_billed():
-    """Closing a stream before its use is no run."""
+def test_unused_stream_was_not_processed():
+    """Closing a stream before its first use starts no run."""
     unused = PromptTranscript()
     unused.is_unused = True
 
@@ -769,11 +769,11 @@ def test_stream_that_was_never_sent_was_never_billed():
     assert PromptTranscript().interruption("closed").maybe_processed
 
 
-# --- Asked for by mutants --------------------------------------------------------------------------------------------
+# --- Found by mutation testing ---------------------------------------------------------------------------------------
 
 
-def test_model_of_a_later_event_counts():
-    """The model is that of the last event that names one."""
+def test_model_of_the_last_event_counts():
+    """The last event that has a model."""
     transcript = transcript_of(
         {"type": "reasoning", "response": "a", "model": "m1"},
         {"type": "response", "response": "b", "model": "m2"},
@@ -783,8 +783,8 @@ def test_model_of_a_later_event_counts():
     assert transcript.partial().model == "m2"
 
 
-def test_escaped_letters_arrive_as_they_are():
-    """Answers and events are read right however the service writes its letters; Pydantic before 2.7.3 does not."""
+def test_escaped_characters_are_decoded():
+    """Pydantic before 2.7.3 does not decode all of them."""
     answer = parse_answer(one(InvokeResponse), "application/json", b'{"response": "caf\\u00e9 \\ud83d\\ude00"}')
     event = parse_event('{"type": "response", "response": "caf\\u00e9"}')
 
@@ -793,7 +793,7 @@ def test_escaped_letters_arrive_as_they_are():
 
 
 def test_model_of_the_reasoning_counts():
-    """Where only the reasoning names the model, that is the model."""
+    """If only reasoning events have a model."""
     transcript = transcript_of(
         {"type": "reasoning", "response": "a", "model": "m1"}, {"type": "response", "response": "b"}
     )
@@ -801,22 +801,22 @@ def test_model_of_the_reasoning_counts():
     assert transcript.partial().model == "m1"
 
 
-def test_failure_has_its_request_id():
-    """The error that the service sent is that of a run."""
+def test_error_of_an_error_event_has_its_request_id():
+    """The error has the request id of the run."""
     transcript = transcript_of({"type": "response", "response": "a", "request_id": "req_1"}, {"type": "error"})
 
     assert transcript.failure().request_id == "req_1"
 
 
-def test_json_of_no_type_may_begin_with_blanks():
-    """What looks like JSON is JSON, wherever it begins."""
+def test_json_without_a_media_type_may_begin_with_whitespace():
+    """It is still recognized as JSON."""
     events = read_stream(reader_for(""), [b' \n {"response": "paid"}'])
 
     assert [event.raw["type"] for event in events] == ["response", "usage"]
 
 
-def test_known_event_is_what_it_says_whatever_its_name():
-    """The type in the data is the service's own, the name may be a gateway's."""
+def test_type_takes_precedence_over_the_event_name():
+    """The service sets the type, but a gateway may set the event name."""
     assert isinstance(parse_event(ErrorPayload(as_json(HELLO))), ResponseEvent)
 
 
@@ -829,44 +829,55 @@ def test_known_event_is_what_it_says_whatever_its_name():
     ],
 )
 def test_key_in_an_error_event_is_masked(event):
-    """In the event, and in the error, whichever way one looks at it."""
+    """In the event and in the error, with any access."""
     reader = reader_for()
     reader.transcript.secret = Secret(KEY)
     escaped = as_json(event).replace(KEY.encode(), b"\\u0066" + KEY[1:].replace("/", "\\/").encode())
 
-    (said, seen) = read_stream(reader, [as_sse({"type": "response", "response": KEY}) + b"data: " + escaped + b"\n\n"])
+    (answer, error_event) = read_stream(
+        reader, [as_sse({"type": "response", "response": KEY}) + b"data: " + escaped + b"\n\n"]
+    )
     error = reader.transcript.failure()
 
-    assert said.response == KEY
-    assert isinstance(seen, ErrorEvent)
-    for shown in (seen, seen.raw, dict(seen), error, error.error_code, error.request_id, vars(error), error.partial):
+    assert answer.response == KEY
+    assert isinstance(error_event, ErrorEvent)
+    for shown in (
+        error_event,
+        error_event.raw,
+        dict(error_event),
+        error,
+        error.error_code,
+        error.request_id,
+        vars(error),
+        error.partial,
+    ):
         assert KEY not in str(shown)
         assert KEY not in repr(shown)
-    assert KEY.encode() not in pickle.dumps(seen) + pickle.dumps(error)
+    assert KEY.encode() not in pickle.dumps(error_event) + pickle.dumps(error)
     assert "***" in str(error)
     assert error.partial.text == "***"
 
 
-def test_error_event_without_the_key_is_passed_on_as_it_is():
-    """The very object."""
+def test_error_event_without_the_key_is_unchanged():
+    """It is the same object."""
     reader = reader_for()
     reader.transcript.secret = Secret(KEY)
 
-    (seen,) = read_stream(reader, [as_sse({"type": "error", "error": "failed", "code": 7})])
+    (error_event,) = read_stream(reader, [as_sse({"type": "error", "error": "failed", "code": 7})])
 
-    assert seen is reader.transcript._error
-    assert seen.raw == {"type": "error", "error": "failed", "code": 7}
+    assert error_event is reader.transcript._error
+    assert error_event.raw == {"type": "error", "error": "failed", "code": 7}
 
 
-def test_long_message_of_an_error_event_is_cut():
-    """A log line is no place for a book; the event has it whole."""
+def test_long_message_of_an_error_event_is_shortened():
+    """Messages are often logged. The event has the whole message."""
     transcript = transcript_of({"type": "error", "error": "x" * 100_000})
 
     assert len(str(transcript.failure())) < 1100
 
 
-def test_interruption_says_the_request_id_and_masks_the_key():
-    """Those who look for the run need it."""
+def test_interruption_has_the_request_id_and_masks_the_key():
+    """The request id helps to find the run."""
     transcript = transcript_of({**HELLO, "request_id": "req_1"}, {"type": "reasoning", "response": f"I know {KEY}"})
     transcript.secret = Secret(KEY)
 
@@ -877,24 +888,24 @@ def test_interruption_says_the_request_id_and_masks_the_key():
     assert transcript.partial().reasoning == f"I know {KEY}"
 
 
-def test_collected_answer_keeps_a_usage_that_cannot_be_read():
-    """The attribute is empty, the dict has what came."""
+def test_collected_answer_keeps_an_invalid_usage():
+    """The attribute has the default, and `raw` the value that was sent."""
     answer = transcript_of(HELLO, {"type": "usage", "usage": "many", "stop_reason": 7}).answer()
 
     assert answer.usage.total_tokens is None
     assert answer.raw == {"response": "Hello", "usage": "many"}
 
 
-def test_stream_flushed_member_by_member_is_read_whole():
-    """A server that flushes each event begins a new member of gzip data; some of them are empty."""
+def test_stream_of_gzip_members_is_decompressed():
+    """A server may begin a gzip member for each event; some members are empty."""
     zipped = b"".join(gzip.compress(as_sse(event)) + gzip.compress(b"") for event in EVENTS) + gzip.compress(DONE)
 
     for size in (1, 10, 10_000):
         assert raws(read_stream(reader_for(encoding="gzip"), pieces(zipped, size))) == EVENTS
 
 
-def test_each_member_of_a_compressed_stream_is_an_event_at_once():
-    """What has been flushed is not kept back until the next member begins."""
+def test_event_of_a_gzip_member_is_yielded_immediately():
+    """It does not wait for the next member."""
     reader = reader_for(encoding="gzip")
 
     for event in EVENTS:
@@ -912,8 +923,8 @@ def test_each_member_of_a_compressed_stream_is_an_event_at_once():
         b'data: {"error": {"message": "busy"}}\n\n',
     ],
 )
-def test_error_by_name_fails_the_stream(wire):
-    """However the bytes are cut; the next event is not one for it."""
+def test_error_by_event_name_fails_the_stream(wire):
+    """With any chunking. The name applies to one event only."""
     for size in (1, 5, 1000):
         reader = reader_for()
 
@@ -933,7 +944,7 @@ def test_error_by_name_fails_the_stream(wire):
     ],
 )
 def test_error_without_a_type_is_an_error(payload, error, code):
-    """By its code alone, too."""
+    """Even if it has only a code."""
     event = parse_event(as_json(payload))
 
     assert isinstance(event, ErrorEvent)
@@ -941,8 +952,8 @@ def test_error_without_a_type_is_an_error(payload, error, code):
     assert event.raw == payload
 
 
-def test_error_of_an_unknown_type_is_known_by_its_name():
-    """What the server marks as an error is one."""
+def test_event_name_marks_an_error_of_an_unknown_type():
+    """The name `error` is enough."""
     event = parse_event(ErrorPayload(b'{"type": "overloaded", "message": "busy"}'))
 
     assert isinstance(event, ErrorEvent)

@@ -1,4 +1,4 @@
-"""What an editor shows when the mouse rests on a name: something, for all that is public."""
+"""Every public name has a docstring, which editors show on hover."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 import fetch_hive_sdk
 from fetch_hive_sdk import testing
 
-logging.getLogger("griffe").setLevel(logging.ERROR)  # it would tell of all that it cannot import
+logging.getLogger("griffe").setLevel(logging.ERROR)  # it logs every import that it cannot resolve
 
 PACKAGE = griffe.load("fetch_hive_sdk", docstring_parser=griffe.Parser.google)
 NAMES = [f"{module.__name__}.{name}" for module in (fetch_hive_sdk, testing) for name in module.__all__]
 NAMES.remove("fetch_hive_sdk.__version__")
 
-# How Pydantic is told what to do, and how it copies.
+# Members of Pydantic.
 OF_PYDANTIC = {"model_config", "model_copy"}
 
 
@@ -26,14 +26,14 @@ def find(path):
 
 
 def members_of(cls):
-    """The public methods, properties and fields of a class, and those that private classes of ours lend to it."""
-    lent = {name: alias.final_target for name, alias in cls.inherited_members.items()}
-    members = {**{name: member for name, member in lent.items() if "._" in member.path}, **cls.members}
+    """The public methods, properties and fields of a class, including those that it inherits from private classes."""
+    inherited = {name: alias.final_target for name, alias in cls.inherited_members.items()}
+    members = {**{name: member for name, member in inherited.items() if "._" in member.path}, **cls.members}
     return {name: member for name, member in members.items() if not name.startswith("_") and name not in OF_PYDANTIC}
 
 
 def docstring_of(cls, name):
-    """The docstring of a member, else that of the class above which declares it."""
+    """The docstring of a member, or else that of the base class that declares it."""
     found = [one.members[name].docstring for one in (cls, *cls.mro()) if name in one.members]
     return next(filter(None, found), None)
 
@@ -43,12 +43,12 @@ def sections(thing, kind):
 
 
 def described(thing):
-    """The arguments that a docstring describes."""
+    """The arguments in the "Args" section of a docstring."""
     found = sections(thing, griffe.DocstringSectionKind.parameters)
     return {argument.name.lstrip("*") for section in found for argument in section.value}
 
 
-def taken(function):
+def arguments_of(function):
     return {argument.name for argument in function.parameters} - {"self", "cls"}
 
 
@@ -59,7 +59,7 @@ def functions_of(path):
 
 
 def is_described_elsewhere(function):
-    """Whether its one line names the call that has the full description: an asyncio twin, or a name of the vendor's."""
+    """Whether the docstring only refers to another call: of an asyncio twin, or of a name of the vendor's package."""
     text = function.docstring.value if function.docstring else ""
     return "\n" not in text and ("the asyncio twin of `" in text or "See `client." in text)
 
@@ -72,47 +72,47 @@ functions = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("path", [*NAMES, "fetch_hive_sdk.pytest_plugin.fetch_hive"])
 def test_every_public_name_is_described(path):
-    """A class, a function, a type and a constant say what they are for."""
+    """Classes, functions, types and constants have a docstring."""
     assert find(path).docstring
 
 
 @classes
 def test_every_member_is_described(path):
-    """Methods, properties, fields and the attributes of exceptions say what they are for."""
+    """Methods, properties, fields and attributes of exceptions have a docstring."""
     cls = find(path)
 
     assert [name for name in members_of(cls) if not docstring_of(cls, name)] == []
 
 
-def is_made_by_hand(cls):
-    """Whether callers make it by its arguments: not by its fields, as models, and not by a call of ours."""
+def is_created_by_callers(cls):
+    """Whether callers create it by calling its constructor: it is not a model, and no call returns it."""
     has_fields = "dataclass" in cls.labels or "BaseModel" in str([one.bases for one in (cls, *cls.mro())])
     return "__init__" in cls.all_members and not has_fields and "Made by" not in cls.docstring.value
 
 
-@pytest.mark.parametrize("path", [path for path in NAMES if find(path).is_class and is_made_by_hand(find(path))])
+@pytest.mark.parametrize("path", [path for path in NAMES if find(path).is_class and is_created_by_callers(find(path))])
 def test_every_argument_of_a_class_is_described(path):
-    """What a class is made of is in its list of arguments, or in that of the class which takes it."""
+    """The constructor's arguments are described in the docstring of the class or its base class."""
     cls = find(path)
 
-    maker = next(one for one in (cls, *cls.mro()) if "__init__" in one.members)
-    assert described(maker) == taken(maker.members["__init__"])
+    constructor_class = next(one for one in (cls, *cls.mro()) if "__init__" in one.members)
+    assert described(constructor_class) == arguments_of(constructor_class.members["__init__"])
 
 
 @functions
 def test_every_argument_of_a_call_is_described(function):
-    """What a call takes is in its list of arguments, and nothing else is."""
-    assert described(function) == taken(function)
+    """The "Args" section has all arguments, and no others."""
+    assert described(function) == arguments_of(function)
 
 
 @functions
-def test_what_a_call_returns_is_described(function):
-    """A call that returns something says what: in a section, or because its first sentence is about just that."""
+def test_return_value_of_a_call_is_described(function):
+    """In a "Returns" section, or in the summary line."""
     kinds = (griffe.DocstringSectionKind.returns, griffe.DocstringSectionKind.yields)
-    is_told = any(sections(function, kind) for kind in kinds)
+    has_section = any(sections(function, kind) for kind in kinds)
 
     summary = function.docstring.value.partition("\n")[0]
     returned = str(function.returns)
-    # A builder returns another of its kind, as its class says.
+    # Builders return an instance of their own class, as the docstring of the class states.
     is_plain = returned in {"None", "NoReturn", function.parent.name}
-    assert is_told or is_plain or summary == function.docstring.value or "return" in summary.lower()
+    assert has_section or is_plain or summary == function.docstring.value or "return" in summary.lower()

@@ -1,4 +1,4 @@
-"""The words: what is sent is checked before it is sent, what is received is kept as it came."""
+"""The models: requests are validated before they are sent, and answers keep what the service sent."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def lists_in_lists(levels: int) -> object:
     return value
 
 
-def test_sends_what_it_was_given():
-    """A request becomes the JSON object that the vendor's page describes."""
+def test_request_is_written_as_json():
+    """As the vendor's page describes it."""
     request = InvokeRequest(
         deployment="summarise",
         variant="short",
@@ -138,36 +138,36 @@ def test_sends_what_it_was_given():
     ],
     ids=["missing", "none", "empty"],
 )
-def test_leaves_out_what_was_not_given(empty):
-    """A field that is None, or an empty variant, is not sent; `streaming` always is."""
+def test_omitted_fields_are_not_sent(empty):
+    """None and an empty variant are omitted; `streaming` is always sent."""
     request = InvokeRequest(deployment="d", **empty)
 
     assert request.raw == {"deployment": "d", "streaming": False}
 
 
-def test_sends_empty_values_that_were_given():
-    """As the vendor's package does."""
+def test_empty_values_are_sent():
+    """Like the vendor's package."""
     request = InvokeRequest(deployment="d", inputs={}, user="", metadata={})
 
     assert request.raw == {"deployment": "d", "inputs": {}, "user": "", "metadata": {}, "streaming": False}
 
 
-def test_refuses_a_field_that_does_not_exist():
+def test_unknown_field_is_rejected():
     """A typo fails at the call."""
     text = refusal(varriant="short")
 
     assert "varriant" in text
 
 
-def test_refuses_a_request_without_a_deployment():
+def test_deployment_is_required():
     """There is no default deployment."""
     with pytest.raises(ValidationError, match="deployment\n  Field required"):
         InvokeRequest()
 
 
 @pytest.mark.parametrize("deployment", ["", " ", "\t\n"])
-def test_refuses_an_empty_deployment(deployment):
-    """White space is no name, and the error says what to do."""
+def test_empty_deployment_is_rejected(deployment):
+    """Whitespace counts as empty, and the message states what to pass."""
     text = refusal(deployment=deployment)
 
     assert "must not be empty: pass the name of a prompt deployment" in text
@@ -177,8 +177,8 @@ def test_refuses_an_empty_deployment(deployment):
     ("value", "written"),
     [("text", "text"), (Name("text"), "text"), (7, 7), (0.5, 0.5), (True, True), (None, None)],
 )
-def test_sends_flat_metadata(value, written):
-    """Texts, numbers, booleans and None go as they are, and keep their type."""
+def test_flat_metadata_is_sent(value, written):
+    """Strings, numbers, booleans and None are sent unchanged."""
     request = InvokeRequest(deployment="d", metadata={"key": value})
 
     sent = request.raw["metadata"]
@@ -192,16 +192,16 @@ def test_sends_flat_metadata(value, written):
     [
         ("text", "must be a mapping"),
         ([("key", 1)], "must be a mapping"),
-        ({"": 1}, "every key must be a string that is not empty"),
-        ({7: 1}, "every key must be a string that is not empty"),
+        ({"": 1}, "every key must be a non-empty string"),
+        ({7: 1}, "every key must be a non-empty string"),
         ({"key": {}}, "the value of key must be a string, a number, a boolean or None"),
-        ({"key": []}, "the service refuses nested metadata"),
+        ({"key": []}, "the service rejects nested metadata"),
         ({"key": NAN}, "the value of key is not a finite number"),
         ({"key": float("-inf")}, "the value of key is not a finite number"),
     ],
 )
-def test_refuses_metadata_that_the_service_would_refuse(metadata, reason):
-    """Metadata is flat; the error names the key."""
+def test_invalid_metadata_is_rejected(metadata, reason):
+    """Metadata is flat; the message names the key."""
     text = refusal(metadata=metadata)
 
     assert "metadata\n" in text
@@ -238,15 +238,15 @@ def test_refuses_metadata_that_the_service_would_refuse(metadata, reason):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_writes_inputs_as_json(value, written):
-    """Whatever Pydantic can turn into JSON may be an input, at any depth; JSON's own kinds stay plain."""
+def test_inputs_are_converted_to_json(value, written):
+    """Everything that Pydantic can serialize is accepted, at any depth; JSON values stay unchanged."""
     sent = inputs_sent({"value": value})
 
     assert sent == {"value": written}
     assert type(sent["value"]) is type(written)
 
 
-def test_takes_a_model_as_the_inputs():
+def test_inputs_may_be_a_model():
     """The fields of a Pydantic model are the variables of the prompt."""
     ticket = Ticket(title="t", due=date(2024, 5, 17), parent=Point(1))
 
@@ -267,8 +267,8 @@ def test_takes_a_model_as_the_inputs():
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_writes_the_keys_of_inputs_as_texts(key, written):
-    """A key that is no text becomes one, as Pydantic writes it."""
+def test_keys_of_inputs_are_converted_to_strings(key, written):
+    """As Pydantic serializes them."""
     sent = inputs_sent({key: 1, "deeper": {key: 2}})
 
     assert sent == {written: 1, "deeper": {written: 2}}
@@ -286,17 +286,17 @@ def test_writes_the_keys_of_inputs_as_texts(key, written):
         ({"a": [object()]}, "inputs.a[0] is of type object"),
         ({"a": {object(): 1}}, "a key of inputs.a "),
         ({"a": b"\xff"}, "inputs.a is of type bytes"),
-        ({"a": "\ud83d"}, "inputs.a has half of a surrogate pair"),
-        ({"a": {"\ud83d": 1}}, "a key of inputs.a has half of a surrogate pair"),
+        ({"a": "\ud83d"}, "inputs.a has a lone surrogate"),
+        ({"a": {"\ud83d": 1}}, "a key of inputs.a has a lone surrogate"),
         ({"a": Name("\ud83d")}, "inputs.a "),
     ],
 )
-def test_refuses_inputs_that_json_cannot_carry(inputs, reason):
-    """The error says which value, by its path."""
+def test_inputs_that_json_cannot_represent_are_rejected(inputs, reason):
+    """The message has the path of the value."""
     text = refusal(inputs=inputs)
 
     assert f"inputs\n  {reason}" in text
-    assert "cannot carry" in text
+    assert "cannot represent" in text or "cannot encode" in text
 
 
 def itself_in_a_dict() -> object:
@@ -332,15 +332,15 @@ def itself_in_a_dataclass() -> object:
         (itself_in_a_dataclass, "inputs.a.next contains itself"),
     ],
 )
-def test_refuses_inputs_that_contain_themselves(make, reason):
-    """A cycle has no end, and is refused where it closes."""
+def test_cyclic_inputs_are_rejected(make, reason):
+    """The message has the path where the cycle closes."""
     text = refusal(inputs={"a": make()})
 
     assert reason in text
 
 
-def test_sends_the_same_part_twice():
-    """What stands in two places is no cycle."""
+def test_shared_object_is_sent_twice():
+    """An object in two places is not a cycle."""
     part = {"b": [1]}
 
     sent = inputs_sent({"first": part, "second": [part, part]})
@@ -348,8 +348,8 @@ def test_sends_the_same_part_twice():
     assert sent == {"first": {"b": [1]}, "second": [{"b": [1]}, {"b": [1]}]}
 
 
-def test_sends_inputs_of_a_hundred_levels():
-    """Nesting that anybody needs is sent."""
+def test_deep_inputs_are_sent():
+    """Up to a hundred levels."""
     value = lists_in_lists(99)
 
     sent = inputs_sent({"a": value})
@@ -358,8 +358,8 @@ def test_sends_inputs_of_a_hundred_levels():
 
 
 @pytest.mark.parametrize("levels", [100, 100_000])
-def test_refuses_inputs_that_are_nested_too_deep(levels):
-    """However deep, the answer is an error that can be read, not a crash."""
+def test_too_deep_inputs_are_rejected(levels):
+    """At any depth the result is a readable error, not a crash."""
     text = refusal(inputs={"a": lists_in_lists(levels)})
 
     assert "inputs.a[0][0]" in text
@@ -367,8 +367,8 @@ def test_refuses_inputs_that_are_nested_too_deep(levels):
     assert len(text) < 300
 
 
-def test_refuses_objects_that_are_nested_too_deep():
-    """What Pydantic gives up on is refused, too."""
+def test_too_deep_objects_are_rejected():
+    """Even if Pydantic cannot serialize them."""
     point = Point(0)
     for _ in range(1000):
         point = Point(0, point)
@@ -379,23 +379,23 @@ def test_refuses_objects_that_are_nested_too_deep():
     assert "is nested more than 100 levels deep" in text
 
 
-def test_names_the_part_of_a_model_that_json_cannot_carry():
-    """Not only the model."""
-    assert "inputs.a.x[0].b is of type object, which JSON cannot carry" in refusal(
+def test_error_names_the_invalid_part_of_a_model():
+    """The message has its path, not only that of the model."""
+    assert "inputs.a.x[0].b is of type object, which JSON cannot represent" in refusal(
         inputs={"a": Point([{"b": object()}])}
     )
 
 
 @pytest.mark.parametrize("inputs", ["text", [("a", 1)], 7, Point(1)], ids=lambda value: type(value).__name__)
-def test_refuses_inputs_that_have_no_names(inputs):
+def test_inputs_without_names_are_rejected(inputs):
     """Inputs are a mapping or a Pydantic model."""
     text = refusal(inputs=inputs)
 
     assert "must be a mapping or a Pydantic model" in text
 
 
-def test_reads_its_arguments_once():
-    """What the caller changes later changes nothing."""
+def test_arguments_are_copied():
+    """Later changes of the arguments have no effect."""
     inputs = {"a": {"b": [1]}}
     metadata = {"key": "before"}
     request = InvokeRequest(deployment="d", inputs=inputs, metadata=metadata)
@@ -431,15 +431,15 @@ class Confidential:
     ],
     ids=str,
 )
-def test_never_quotes_what_the_caller_wrote(fields):
-    """The text of a refusal can be logged."""
+def test_error_does_not_quote_values(fields):
+    """The message can be logged."""
     text = refusal(**fields)
 
     assert "s3cret" not in text
 
 
 @pytest.mark.parametrize("name", sorted(InvokeRequest.model_fields))
-def test_keeps_a_request_as_it_was_validated(name):
+def test_request_is_immutable(name):
     """Fields of a request cannot be set."""
     request = InvokeRequest(deployment="d")
 
@@ -467,7 +467,7 @@ WIRE: dict[type[BaseModel], dict[str, Any]] = {
     ErrorEvent: {"type": "error", "error": "overloaded", "code": "busy", "message": None, "new": {"deep": [1]}},
     UnknownEvent: {"type": "tool_call", "request_id": "req_1", "new": {"deep": [1]}},
 }
-"""An object of the service for each model, with a field that the model does not know."""
+"""A sample object for each model, with a field that the model does not know."""
 
 
 def received(model_type: type[base.ReceivedT]) -> base.ReceivedT:
@@ -494,8 +494,8 @@ with_each_way_to_copy = pytest.mark.parametrize(
 )
 
 
-def test_knows_the_models_that_it_receives():
-    """Every model of the module is specified here."""
+def test_every_model_has_a_sample():
+    """All received models of the module are tested here."""
     found = [value for family in (prompts, usage) for value in vars(family).values() if isinstance(value, type)]
     ours = {value for value in found if value.__module__ in {prompts.__name__, usage.__name__}}
     public = {kind for kind in ours if issubclass(kind, BaseModel) and not kind.__name__.startswith("_")}
@@ -503,8 +503,8 @@ def test_knows_the_models_that_it_receives():
     assert public == {*WIRE, InvokeRequest, PartialAnswer}
 
 
-def test_reads_the_answer_of_the_vendors_page():
-    """The fields of "Run with API" have the types that it shows."""
+def test_answer_of_the_vendors_page_is_parsed():
+    """The fields of "Run with API" have the documented types."""
     answer = InvokeResponse.model_validate(sample("invoke_response"))
 
     assert answer.request_id == "req_019d528660dd7e22b15e5b13a1931c50"
@@ -549,8 +549,8 @@ def test_reads_the_answer_of_the_vendors_page():
     ],
     ids=name_of,
 )
-def test_tells_the_events_of_the_vendors_page_apart(name, event):
-    """`type` decides which model an event is."""
+def test_events_of_the_vendors_page_are_parsed(name, event):
+    """`type` determines the model of an event."""
     wire = sample(name)
 
     parsed = TypeAdapter(KnownEvent).validate_python(wire)
@@ -559,7 +559,7 @@ def test_tells_the_events_of_the_vendors_page_apart(name, event):
     assert parsed == event
 
 
-def test_takes_no_unknown_event_for_a_known_one():
+def test_unknown_event_is_not_a_known_one():
     """Only the four documented types are known."""
     wire = {"type": "tool_call", "response": "text"}
 
@@ -567,7 +567,7 @@ def test_takes_no_unknown_event_for_a_known_one():
         TypeAdapter(KnownEvent).validate_python(wire)
 
 
-# Missing, null, malformed, surplus
+# Missing, null, invalid and unknown fields
 
 
 @pytest.mark.parametrize(
@@ -585,8 +585,8 @@ def test_takes_no_unknown_event_for_a_known_one():
     ],
     ids=name_of,
 )
-def test_reads_null_as_missing_and_missing_as_none(model_type, least):
-    """Of what is not promised nothing needs to come; a part that did not come is an empty one."""
+def test_optional_fields_may_be_null_or_missing(model_type, least):
+    """They are None, or an empty model."""
     parts = {"usage": Usage(), "prompt_tokens": PromptTokens(), "completion_tokens": CompletionTokens()}
     optional = model_type.model_fields.keys() - least.keys() - {"wire_type"}
 
@@ -611,8 +611,8 @@ def test_reads_null_as_missing_and_missing_as_none(model_type, least):
     ],
     ids=name_of,
 )
-def test_reports_the_malformed_without_quoting_it(model_type, wire, place):
-    """A promised field that is absent or of the wrong kind is an error that names the field and no value."""
+def test_invalid_required_field_is_reported(model_type, wire, place):
+    """The message names the field and does not quote the value."""
     with pytest.raises(ValidationError) as caught:
         model_type.model_validate(wire)
 
@@ -621,8 +621,8 @@ def test_reports_the_malformed_without_quoting_it(model_type, wire, place):
 
 
 @with_each_model
-def test_keeps_fields_that_it_does_not_know(model_type):
-    """Tomorrow's fields can be read today, as attributes and in every dump."""
+def test_unknown_fields_are_kept(model_type):
+    """As attributes and in dumps."""
     model = received(model_type)
 
     assert model.new == {"deep": [1]}
@@ -636,27 +636,27 @@ def test_keeps_fields_that_it_does_not_know(model_type):
     ids=str,
 )
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
-def test_reads_token_counts_in_both_forms(name, counts, total):
-    """Nested (the page "Run with API") or a plain integer (the reference): the shape is the same."""
+def test_token_counts_are_parsed_in_both_forms(name, counts, total):
+    """An object (the page "Run with API") or an integer (the reference) become the same model."""
     usage = Usage.model_validate({name: counts})
 
     assert getattr(usage, name).total_tokens == total
 
 
 @pytest.mark.parametrize("name", ["error_code", "code"])
-def test_finds_the_code_of_an_error_event(name):
-    """The service's code is in `error_code`, whichever of its two names the service used."""
+def test_error_event_has_its_code(name):
+    """The code is in `error_code`, with either name in the JSON."""
     event = ErrorEvent.model_validate({"type": "error", name: "busy"})
 
     assert event.error_code == "busy"
 
 
-# The dict from the wire
+# raw
 
 
 @with_each_model
-def test_keeps_the_very_dict_from_the_wire(model_type):
-    """`raw` is no copy: it is what was decoded, null and unknown fields included."""
+def test_raw_is_the_decoded_dict(model_type):
+    """It is not a copy, and has null and unknown fields."""
     wire = copy.deepcopy(WIRE[model_type])
 
     model = keep_raw(model_type.model_validate(wire), wire)
@@ -666,8 +666,8 @@ def test_keeps_the_very_dict_from_the_wire(model_type):
 
 
 @pytest.mark.parametrize("model_type", [InvokeResponse, UsageEvent])
-def test_keeps_the_very_dicts_of_the_parts(model_type):
-    """The `raw` of a part is the part of the `raw`."""
+def test_raw_of_a_nested_model_is_part_of_raw(model_type):
+    """It is the same dict."""
     model = received(model_type)
 
     assert model.usage.raw is model.raw["usage"]
@@ -675,8 +675,8 @@ def test_keeps_the_very_dicts_of_the_parts(model_type):
     assert model.usage.completion_tokens.raw is model.raw["usage"]["completion_tokens"]
 
 
-def test_writes_the_part_that_did_not_come_as_a_dict():
-    """A count that came as a plain integer has a `raw` of its own."""
+def test_converted_token_count_has_its_own_raw():
+    """The service sent an integer, not an object."""
     wire = {"prompt_tokens": 24}
 
     usage = keep_raw(Usage.model_validate(wire), wire)
@@ -703,16 +703,16 @@ def test_writes_the_part_that_did_not_come_as_a_dict():
     ids=["list", "dict", "**", "keys", "values", "items", "[]", "get", "get absent", "default", "in"],
 )
 @with_each_model
-def test_reads_like_the_dict(model_type, read):
-    """What legacy code does to the dict gives the same on the model, in the same order."""
+def test_model_reads_like_its_dict(model_type, read):
+    """Code for the dict has the same results with the model, in the same order."""
     model = received(model_type)
 
     assert read(model) == read(WIRE[model_type])
 
 
 @with_each_model
-def test_misses_a_key_as_a_dict_does(model_type):
-    """A field that the service did not send is a KeyError, even where the attribute is None."""
+def test_missing_key_is_a_key_error(model_type):
+    """Even if the attribute is None."""
     model = received(model_type)
 
     with pytest.raises(KeyError, match="absent"):
@@ -720,8 +720,8 @@ def test_misses_a_key_as_a_dict_does(model_type):
 
 
 @with_each_model
-def test_is_no_dict(model_type):
-    """A model is a model: no dict, and no name is an attribute unless it is a field."""
+def test_model_is_not_a_dict(model_type):
+    """It does not derive from dict, and only fields are attributes."""
     model = received(model_type)
 
     assert not isinstance(model, dict)
@@ -734,8 +734,8 @@ def test_is_no_dict(model_type):
 
 
 @with_each_model
-def test_is_only_for_reading(model_type):
-    """Neither the attributes nor the items of what was received can be set."""
+def test_model_is_immutable(model_type):
+    """Neither attributes nor items can be set."""
     model = received(model_type)
 
     with pytest.raises(ValidationError, match="frozen"):
@@ -744,8 +744,8 @@ def test_is_only_for_reading(model_type):
         model["request_id"] = "changed"
 
 
-def test_reads_a_field_named_like_a_method():
-    """A wire field never hides a method; it can be read as an item."""
+def test_field_does_not_hide_a_method():
+    """It can be read as an item."""
     wire = {"response": "text", "get": 1, "keys": 2, "items": 3, "raw": 4}
 
     answer = keep_raw(InvokeResponse.model_validate(wire), wire)
@@ -754,8 +754,8 @@ def test_reads_a_field_named_like_a_method():
     assert [answer.get("get"), answer["keys"], answer["items"], answer["raw"]] == [1, 2, 3, 4]
 
 
-def test_decodes_the_dict_when_somebody_asks():
-    """Of a thousand events nobody reads the dicts: they cost nothing until then."""
+def test_raw_is_decoded_on_first_use():
+    """Events are parsed without building a dict that is rarely used."""
     event = ResponseEvent(response="text")
 
     keep_raw_json(event, b'{"type": "response", ')
@@ -765,8 +765,8 @@ def test_decodes_the_dict_when_somebody_asks():
 
 
 @with_each_way_to_copy
-def test_keeps_the_undecoded_dict(copy_of):
-    """A dict that nobody has asked for yet is there all the same, word for word, in copies too."""
+def test_undecoded_raw_is_copied(copy_of):
+    """Copies and pickles have the same `raw`."""
     event = ResponseEvent(response="text")
     keep_raw_json(event, b'{"response": "text", "type": "response", "new": null}')
 
@@ -775,7 +775,7 @@ def test_keeps_the_undecoded_dict(copy_of):
     assert list(copied.items()) == [("response", "text"), ("type", "response"), ("new", None)]
 
 
-def test_decodes_the_dict_once():
+def test_raw_is_decoded_once():
     """`raw` is the same dict each time."""
     event = ResponseEvent(response="text")
     keep_raw_json(event, b'{"response": "text", "type": "response"}')
@@ -784,8 +784,8 @@ def test_decodes_the_dict_once():
 
 
 @with_each_model
-def test_writes_the_dict_of_a_model_that_you_built(model_type):
-    """A model without a wire has the `raw` that would have made it, and keeps it."""
+def test_created_model_has_a_raw(model_type):
+    """`raw` is the object that would be parsed to the model."""
     model = model_type.model_validate(WIRE[model_type])
 
     assert model_type.model_validate(model.raw) == model
@@ -796,8 +796,8 @@ def test_writes_the_dict_of_a_model_that_you_built(model_type):
 
 
 @with_each_model
-def test_compares_what_was_said(model_type):
-    """Models are equal if their fields are, unknown ones included; `raw` plays no part."""
+def test_models_are_compared_by_fields(model_type):
+    """Including unknown fields; `raw` does not matter."""
     model = received(model_type)
 
     assert model == model_type.model_validate(WIRE[model_type])
@@ -806,8 +806,8 @@ def test_compares_what_was_said(model_type):
 
 @with_each_way_to_copy
 @with_each_model
-def test_copies_with_all_it_received(model_type, copy_of):
-    """Copies and pickles are equal, of the same class, and have the same `raw`."""
+def test_copies_and_pickles_are_equal(model_type, copy_of):
+    """They have the same class and the same `raw`."""
     model = received(model_type)
 
     copied = copy_of(model)
@@ -818,8 +818,8 @@ def test_copies_with_all_it_received(model_type, copy_of):
 
 
 @with_each_way_to_copy
-def test_copies_the_parts_with_their_dicts(copy_of):
-    """In a copy, too, the `raw` of a part is the part of the `raw`."""
+def test_raw_of_a_nested_model_is_part_of_raw_in_copies(copy_of):
+    """As in the original."""
     answer = received(InvokeResponse)
 
     copied = copy_of(answer)
@@ -829,8 +829,8 @@ def test_copies_the_parts_with_their_dicts(copy_of):
 
 
 @pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda model: model.model_copy(deep=True)])
-def test_copies_deeply(copy_of):
-    """Changing the dict of a deep copy leaves the original alone."""
+def test_deep_copy_is_independent(copy_of):
+    """Changes of its `raw` do not change the original."""
     answer = received(InvokeResponse)
 
     copy_of(answer).raw["usage"]["total_tokens"] = -1
@@ -839,8 +839,8 @@ def test_copies_deeply(copy_of):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_writes_the_dict_of_a_changed_copy_anew(deep):
-    """A copy with changes tells them in its `raw`; the original's stays."""
+def test_raw_of_a_changed_copy_has_the_changes(deep):
+    """The `raw` of the original stays unchanged."""
     answer = received(InvokeResponse)
 
     changed = answer.model_copy(update={"response": "changed"}, deep=deep)
@@ -850,8 +850,8 @@ def test_writes_the_dict_of_a_changed_copy_anew(deep):
     assert answer.raw == WIRE[InvokeResponse]
 
 
-def test_keeps_the_dict_of_a_copy_without_changes():
-    """An empty update is none."""
+def test_copy_without_changes_keeps_raw():
+    """An empty update changes nothing."""
     answer = received(InvokeResponse)
 
     assert answer.model_copy(update={}).raw is answer.raw
@@ -860,8 +860,8 @@ def test_keeps_the_dict_of_a_copy_without_changes():
 # Unknown events
 
 
-def test_passes_an_unknown_event_on():
-    """An event type from the future reaches the caller, word for word."""
+def test_unknown_event_is_passed_on():
+    """An event of an unknown type reaches the caller unchanged."""
     wire = {"type": "tool_call", "tool": "search", "request_id": "req_1"}
 
     event = keep_raw(UnknownEvent.model_validate(wire), wire)
@@ -873,38 +873,38 @@ def test_passes_an_unknown_event_on():
     assert event.raw == {"type": "tool_call", "tool": "search", "request_id": "req_1"}
 
 
-def test_writes_an_unknown_event_as_the_service_would():
-    """The `raw` of one that you built has the service's word in `type`."""
+def test_raw_of_a_created_unknown_event_has_the_wire_type():
+    """In `type`, as the service would send it."""
     event = UnknownEvent(wire_type="tool_call", tool="search")
 
     assert event.raw == {"type": "tool_call", "tool": "search"}
 
 
-def test_passes_on_an_event_whose_type_is_unknown():
-    """Even `unknown` is a type that the service may send one day."""
+def test_event_of_type_unknown_is_passed_on():
+    """The service may send even this type."""
     event = UnknownEvent.model_validate({"type": "unknown"})
 
     assert event.wire_type == "unknown"
 
 
 @pytest.mark.parametrize("known", ["reasoning", "response", "usage", "error"])
-def test_takes_no_known_event_for_an_unknown_one(known):
-    """A known event that is broken is reported, not passed on."""
-    with pytest.raises(ValidationError, match="is an event of a known type"):
+def test_invalid_known_event_is_not_an_unknown_one(known):
+    """It is reported instead."""
+    with pytest.raises(ValidationError, match="must not be an event of a known type"):
         UnknownEvent.model_validate({"type": known})
 
 
-def test_takes_no_event_that_is_no_object():
-    """An event is a JSON object."""
+def test_event_must_be_an_object():
+    """Other JSON values are rejected."""
     with pytest.raises(ValidationError):
         UnknownEvent.model_validate(["tool_call"])
 
 
-# What is left of a broken stream
+# Partial answers
 
 
-def test_has_nothing_before_the_first_event():
-    """A stream that broke off at once left no text, no reasoning, and no usage to count."""
+def test_partial_answer_is_empty_before_the_first_event():
+    """It has no text, no reasoning and no usage."""
     partial = PartialAnswer()
 
     assert partial.model_dump() == {
@@ -918,8 +918,8 @@ def test_has_nothing_before_the_first_event():
 
 
 @with_each_way_to_copy
-def test_copies_what_is_left_of_a_stream(copy_of):
-    """A partial answer travels with its usage, `raw` included."""
+def test_partial_answer_can_be_copied_and_pickled(copy_of):
+    """With its usage, including `raw`."""
     usage = received(Usage)
     partial = PartialAnswer(text="Once upon", usage=usage)
 
@@ -944,7 +944,7 @@ maybe_count = st.none() | st.integers()
 
 
 def objects(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Generate JSON objects with all of `required`, some of `optional`, and what we do not know."""
+    """Generate JSON objects with all of `required`, some of `optional`, and unknown fields."""
     known = st.fixed_dictionaries(required, optional=optional)
     return st.builds(lambda fields, more: {**more, **fields}, known, surplus)
 
@@ -999,24 +999,24 @@ anything = st.one_of(*(wire.map(model_type.model_validate) for model_type, wire 
 
 
 @given(anything)
-def test_reads_what_it_dumped(model):
-    """Dumping a model and reading the dump gives an equal one."""
+def test_dump_is_validated_to_an_equal_model(model):
+    """For every model."""
     dumped = model.model_dump()
 
     assert type(model).model_validate(dumped) == model
 
 
 @given(anything)
-def test_reads_the_json_that_it_dumped(model):
-    """The same by way of JSON."""
+def test_json_dump_is_validated_to_an_equal_model(model):
+    """For every model."""
     dumped = model.model_dump_json()
 
     assert type(model).model_validate_json(dumped) == model
 
 
 @given(st.one_of(*(st.tuples(st.just(model_type), wire) for model_type, wire in wires.items())))
-def test_reads_every_object_of_the_service_word_for_word(received_object):
-    """Whatever comes, `raw` has it all, and a pickle of it too."""
+def test_raw_is_what_the_service_sent(received_object):
+    """For every object; pickles have it too."""
     model_type, wire = received_object
 
     model = pickle.loads(pickle.dumps(keep_raw(model_type.model_validate(wire), wire)))
@@ -1025,20 +1025,20 @@ def test_reads_every_object_of_the_service_word_for_word(received_object):
 
 
 @given(requests)
-def test_sends_what_json_can_carry(request):
-    """What passed validation is JSON."""
+def test_valid_request_can_be_sent_as_json(request):
+    """For every request that is validated."""
     assert json.loads(json.dumps(request.raw, allow_nan=False)) == request.raw
 
 
 @given(requests)
-def test_reads_the_request_that_it_sends(request):
-    """`raw` makes an equal request, but for what is empty."""
+def test_raw_of_a_request_creates_an_equal_request(request):
+    """Except for empty fields."""
     again = InvokeRequest.model_validate(request.raw)
 
     assert again.raw == request.raw
 
 
-# --- The answer as a type of yours -----------------------------------------------------------------------------------
+# --- output_as -------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -1075,8 +1075,8 @@ def answer(text: str) -> InvokeResponse:
         ('"a \\"word\\""', str, '"a \\"word\\""'),
     ],
 )
-def test_reads_json_as_the_type_you_ask_for(text, output_type, value):
-    """Whatever Pydantic can validate is read from the text of the answer."""
+def test_json_is_parsed_to_the_output_type(text, output_type, value):
+    """Any type that Pydantic can validate."""
     assert answer(text).output_as(output_type) == value
 
 
@@ -1092,8 +1092,8 @@ def test_reads_json_as_the_type_you_ask_for(text, output_type, value):
         ("", str, ""),
     ],
 )
-def test_reads_a_bare_word_as_the_value_itself(text, output_type, value):
-    """A model that leaves out the quotes has said enough."""
+def test_bare_word_is_validated_as_the_value(text, output_type, value):
+    """A model may omit the quotes of a string."""
     assert answer(text).output_as(output_type) == value
 
 
@@ -1112,26 +1112,26 @@ def test_reads_a_bare_word_as_the_value_itself(text, output_type, value):
         'In Python:\n\n```python\nprint("Ulm")\n```\n\nIn JSON:\n\n```json\n{"name": "Ulm"}\n```',
     ],
 )
-def test_looks_inside_a_code_fence(text):
-    """Models like to wrap JSON in Markdown, with or without the name of the language."""
+def test_json_in_a_code_fence_is_parsed(text):
+    """With or without the name of the language."""
     assert answer(text).output_as(Town) == Town(name="Ulm")
 
 
-def test_looks_inside_a_code_fence_for_a_bare_word():
-    """What is in the fence need not be JSON."""
+def test_bare_word_in_a_code_fence_is_validated():
+    """The content of the fence does not have to be JSON."""
     assert answer("```\nred\n```").output_as(Colour) is Colour.RED
 
 
-def test_keeps_a_code_fence_inside_a_value():
-    """Only a fence around the whole text is removed."""
+def test_code_fence_inside_a_value_is_kept():
+    """Only a fence around the JSON is removed."""
     text = "See:\n```\nred\n```"
 
     assert answer(text).output_as(str) == text
     assert answer(text).output_as(TypeAdapter(Union[Town, str])) == text
 
 
-def test_many_fences_cost_no_more_than_a_few():
-    """A model that repeats itself does not keep the caller waiting: 16,000 fences took ten seconds once."""
+def test_many_fences_are_parsed_in_linear_time():
+    """For a model that repeats itself. 16,000 fences once took ten seconds."""
     begin = time.process_time()
 
     with pytest.raises(OutputValidationError):
@@ -1143,20 +1143,20 @@ def test_many_fences_cost_no_more_than_a_few():
 @pytest.mark.parametrize(
     ("text", "output_type", "message"),
     [
-        ("s3cret", Town, "the answer does not fit Town: Invalid JSON: expected value at line 1 column 1"),
-        ('{"name": "s3cret"', Town, "the answer does not fit Town: Invalid JSON: EOF"),
-        ('{"people": "s3cret"}', Town, "the answer does not fit Town: name: Field required; people: Input should be"),
-        ('{"name": ["s3cret"]}', City, "the answer does not fit City: name: Input should be a valid string"),
-        ('{"s3cret": 1}', Place, "the answer does not fit Place: name: Field required"),
+        ("s3cret", Town, "the answer does not match Town: Invalid JSON: expected value at line 1 column 1"),
+        ('{"name": "s3cret"', Town, "the answer does not match Town: Invalid JSON: EOF"),
+        ('{"people": "s3cret"}', Town, "the answer does not match Town: name: Field required; people: Input should be"),
+        ('{"name": ["s3cret"]}', City, "the answer does not match City: name: Input should be a valid string"),
+        ('{"s3cret": 1}', Place, "the answer does not match Place: name: Field required"),
         ('["s3cret"]', List[int], ": 0: Input should be a valid integer"),
         ('["a", "b", "c", "d", "s3cret"]', List[int], "; and 2 more"),
-        ("s3cret", TypeAdapter(Literal["yes", "no"]), "the answer does not fit the output type: Invalid JSON"),
-        ("```\ns3cret\n```", int, "the answer does not fit int: Invalid JSON"),
-        ("", int, "the answer does not fit int: Invalid JSON"),
+        ("s3cret", TypeAdapter(Literal["yes", "no"]), "the answer does not match the output type: Invalid JSON"),
+        ("```\ns3cret\n```", int, "the answer does not match int: Invalid JSON"),
+        ("", int, "the answer does not match int: Invalid JSON"),
     ],
 )
-def test_says_what_does_not_fit_without_quoting_it(text, output_type, message):
-    """The error says where and why in one line, which can be logged, and has the answer, which has been paid for."""
+def test_error_describes_the_mismatch(text, output_type, message):
+    """The message is one line and does not quote the text; `response` has the answer, which was billed."""
     paid_for = answer(text)
 
     with pytest.raises(OutputValidationError) as caught:
@@ -1169,8 +1169,8 @@ def test_says_what_does_not_fit_without_quoting_it(text, output_type, message):
     assert caught.value.request_id == "req_1"
 
 
-def test_leaves_no_trace_of_the_text_in_a_traceback():
-    """No error of Pydantic, which would quote the text, hangs on ours."""
+def test_traceback_does_not_quote_the_text():
+    """Exceptions of Pydantic, which would quote it, are not in the chain."""
     with pytest.raises(OutputValidationError) as caught:
         answer("s3cret").output_as(Town)
 
@@ -1201,8 +1201,8 @@ class Hidden(BaseModel):
         ({"a": Hidden()}, "inputs.a is of type Hidden"),
     ],
 )
-def test_sees_what_a_model_would_hide(inputs, path):
-    """Pydantic writes null for NaN in a field of type Any; the library refuses it, with the path."""
+def test_nan_in_a_model_is_rejected(inputs, path):
+    """Pydantic would write null for NaN in a field of type Any. The message has the path."""
     with pytest.raises(ValidationError, match=path):
         InvokeRequest(deployment="d", inputs=inputs)
 
@@ -1217,14 +1217,14 @@ def test_sees_what_a_model_would_hide(inputs, path):
         {"metadata": {"\ud800": "a"}},
     ],
 )
-def test_refuses_texts_that_cannot_be_sent(fields):
-    """Half of a surrogate pair is refused at the call, wherever it stands."""
+def test_lone_surrogates_are_rejected(fields):
+    """In every field."""
     with pytest.raises(ValidationError):
         InvokeRequest(**{"deployment": "d", **fields})
 
 
-def test_lets_finite_numbers_in_a_model_pass():
-    """What is looked at for NaN is sent as it is."""
+def test_finite_numbers_in_a_model_are_sent():
+    """They are only checked for NaN."""
     request = InvokeRequest(deployment="d", inputs=AnyTicket(parent=[1.5, ("a",)]))
 
     assert request.inputs == {"parent": [1.5, ["a"]]}
@@ -1238,14 +1238,14 @@ def test_lets_finite_numbers_in_a_model_pass():
         ({"a": {Path: 1}}, "a key of inputs.a is of type"),
     ],
 )
-def test_refuses_keys_that_json_cannot_tell(inputs, message):
-    """Every key must become a text of its own."""
+def test_ambiguous_keys_are_rejected(inputs, message):
+    """Every key must be converted to a different string."""
     with pytest.raises(ValidationError, match=message):
         InvokeRequest(deployment="d", inputs=inputs)
 
 
-def test_gives_a_raw_of_its_own():
-    """Writing into the `raw` of a request does not change the request."""
+def test_raw_of_a_request_is_a_copy():
+    """Changing it does not change the request."""
     request = InvokeRequest(deployment="d", inputs={"a": {"b": 1}})
 
     request.raw["inputs"]["a"]["b"] = 2
@@ -1253,16 +1253,16 @@ def test_gives_a_raw_of_its_own():
     assert request.raw["inputs"] == {"a": {"b": 1}}
 
 
-def test_passes_on_an_event_with_a_field_named_like_ours():
-    """A field `wire_type` of the service stands in `raw`; ours tells the type."""
+def test_unknown_event_may_have_a_field_wire_type():
+    """The field of the service is in `raw`; the attribute has the type."""
     event = UnknownEvent.model_validate({"type": "tool_call", "wire_type": "x"})
 
     assert event.wire_type == "tool_call"
 
 
 @pytest.mark.parametrize("value", [{"type": ["x"]}, {"type": "response"}, {}, 5])
-def test_reports_what_is_no_unknown_event(value):
-    """A type that is no text, or one that is known, is no unknown event."""
+def test_invalid_unknown_event_is_rejected(value):
+    """Its type must be a string, and not a known type."""
     with pytest.raises(ValidationError):
         UnknownEvent.model_validate(value)
 
@@ -1270,19 +1270,19 @@ def test_reports_what_is_no_unknown_event(value):
 @pytest.mark.parametrize(
     "fields", [{"code": "busy"}, {"error_code": None, "code": "busy"}, {"error_code": "busy", "code": "x"}]
 )
-def test_reads_the_older_name_of_the_error_code(fields):
-    """`error_code` counts, and where there is none, `code`."""
+def test_error_code_has_an_older_name(fields):
+    """`code` is used if there is no `error_code`."""
     assert ErrorEvent.model_validate({"type": "error", **fields}).error_code == "busy"
 
 
-def test_reports_what_is_no_error_event():
-    """An error event is an object."""
+def test_error_event_must_be_an_object():
+    """Other JSON values are rejected."""
     with pytest.raises(ValidationError):
         ErrorEvent.model_validate("error")
 
 
-def test_copies_leave_the_parts_of_the_original():
-    """A shallow copy shares its parts with the original, and does not touch them."""
+def test_shallow_copy_shares_nested_models():
+    """It does not change them."""
     wire = {"total_tokens": 1, "duration": None}
     usage = keep_raw(Usage.model_validate(wire), wire)
 
@@ -1292,8 +1292,8 @@ def test_copies_leave_the_parts_of_the_original():
 
 
 @pytest.mark.parametrize("value", [5, {"a": 1}])
-def test_is_not_confused_by_fields_of_the_service(value):
-    """Whatever the service names a field, `raw` is the dict."""
+def test_fields_of_the_service_do_not_change_raw(value):
+    """`raw` is the dict, with any names of fields."""
     answer = InvokeResponse.model_validate({"response": "x", "_source": value})
 
     assert answer.raw["response"] == "x"
@@ -1323,17 +1323,17 @@ class Picky(BaseModel):
         ('{"text": "s3cret"}', Picky),
     ],
 )
-def test_quotes_nothing_even_where_pydantic_does(text, output_type):
-    """Messages of Pydantic, or of validators of the caller's, that hold a value are replaced."""
+def test_error_replaces_messages_that_quote_values(text, output_type):
+    """Some messages of Pydantic, and of the caller's validators, quote values."""
     with pytest.raises(OutputValidationError) as caught:
         InvokeResponse(response=text).output_as(output_type)
 
     assert "s3cret" not in str(caught.value)
 
 
-def test_names_a_generic_type_in_full():
-    """What was asked for stands in the message."""
-    with pytest.raises(OutputValidationError, match=r"does not fit list\[int\]"):
+def test_error_has_the_full_name_of_a_generic_type():
+    """The message has its arguments."""
+    with pytest.raises(OutputValidationError, match=r"does not match list\[int\]"):
         InvokeResponse(response="x").output_as(list[int])
 
 
@@ -1342,8 +1342,8 @@ def test_names_a_generic_type_in_full():
 LIKE_A_DICT = {"response": "a", "model": "m", "new": {"x": 1}}
 
 
-def test_reads_like_a_dict_in_everything():
-    """All that reads a dict; writing, `json.dumps` and `isinstance` are the exceptions."""
+def test_model_supports_all_reads_of_a_dict():
+    """The exceptions are `json.dumps` and `isinstance`."""
     model = keep_raw(InvokeResponse.model_validate(LIKE_A_DICT), LIKE_A_DICT)
 
     assert len(model) == 3
@@ -1361,15 +1361,15 @@ def test_reads_like_a_dict_in_everything():
         model | 3
 
 
-def test_an_answer_without_fields_is_false():
-    """As an empty dict is."""
+def test_model_without_fields_is_false():
+    """Like an empty dict."""
     assert not keep_raw(Usage(), {})
     assert keep_raw(Usage(), {"total_tokens": None})
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="there is no match statement before Python 3.10")
-def test_matches_a_mapping_pattern():
-    """As a dict does, whatever the model."""
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python before 3.10 has no match statement")
+def test_model_matches_a_mapping_pattern():
+    """Like a dict, for every model."""
     program = {"model": ResponseEvent(response="a")}
     code = """
         match model:
@@ -1384,9 +1384,9 @@ def test_matches_a_mapping_pattern():
     assert program["found"] == "a"
 
 
-def test_becomes_a_row_of_a_table():
-    """Of pandas, whose columns are the names that the service sent."""
-    pandas = pytest.importorskip("pandas", reason="it is only needed to check what we say of it")
+def test_pandas_reads_models_as_rows():
+    """The columns are the names of the JSON fields."""
+    pandas = pytest.importorskip("pandas", reason="pandas is only needed for this test")
     model = keep_raw(InvokeResponse.model_validate(LIKE_A_DICT), LIKE_A_DICT)
 
     table = pandas.DataFrame([model])
@@ -1395,7 +1395,7 @@ def test_becomes_a_row_of_a_table():
 
 
 def all_received() -> list[type[base.Received]]:
-    """Every model of the package that is received, whatever its family."""
+    """Every received model of the package."""
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"{models.__name__}.{module.name}")
     found: list[type[base.Received]] = [base.Received]
@@ -1413,11 +1413,11 @@ def test_no_field_is_named_like_a_method_of_a_dict():
         assert not reserved & (model_type.model_fields.keys() | aliases), model_type.__name__
 
 
-# --- Inputs that JSON cannot carry -----------------------------------------------------------------------------------
+# --- Inputs that JSON cannot represent --------------------------------------------------------------------------------
 
 
 class Scalar:
-    """As numpy has them: a shape, a dtype, and an item."""
+    """A stand-in for NumPy scalars, with a shape, a dtype and `item()`."""
 
     shape, dtype = (), "int64"
 
@@ -1428,8 +1428,8 @@ class Scalar:
         return self.value
 
 
-def test_scalars_of_numpy_are_values():
-    """As those that derive from Python's own are anyway."""
+def test_numpy_scalars_are_converted():
+    """Including those that derive from Python's own types."""
     assert InvokeRequest(deployment="d", inputs={"n": [Scalar(5), Scalar(True)]}).inputs == {"n": [5, True]}
 
 
@@ -1455,25 +1455,25 @@ class Account:
         ({"a": Account(Login(user="u", password="hidden"))}, r"inputs\.a\.login\.password is a SecretStr"),
     ],
 )
-def test_inputs_that_would_be_lost_are_refused(inputs, message):
-    """With the path, and without the value."""
+def test_inputs_that_would_be_replaced_are_rejected(inputs, message):
+    """The message has the path and does not quote the value."""
     with pytest.raises(ValidationError, match=message) as caught:
         InvokeRequest(deployment="d", inputs=inputs)
 
     assert "hidden" not in str(caught.value)
 
 
-def test_inputs_of_pandas_are_refused_with_their_path():
-    """NaT is no time, and pandas says so with errors of its own."""
-    pandas = pytest.importorskip("pandas", reason="it is only needed to check what we say of it")
+def test_pandas_nat_is_rejected():
+    """Although pandas raises its own errors for NaT. The message has the path."""
+    pandas = pytest.importorskip("pandas", reason="pandas is only needed for this test")
 
     with pytest.raises(ValidationError, match=r"inputs\.at"):
         InvokeRequest(deployment="d", inputs={"at": pandas.NaT})
 
 
 @with_each_model
-def test_equals_its_dict(model_type):
-    """From both sides, and no other."""
+def test_model_equals_its_dict(model_type):
+    """On both sides of `==`, and no other dict."""
     model, wire = received(model_type), WIRE[model_type]
 
     assert model == wire
@@ -1486,7 +1486,7 @@ def test_equals_its_dict(model_type):
 
 @with_each_model
 def test_equal_models_have_equal_hashes(model_type):
-    """A dict has no hash, so that being equal to one changes nothing."""
+    """Although a model also equals a dict, which has no hash."""
     model, twin = received(model_type), received(model_type)
 
     assert model == twin
@@ -1494,8 +1494,8 @@ def test_equal_models_have_equal_hashes(model_type):
     assert len({model, twin}) == 1
 
 
-def test_merges_like_a_dict():
-    """With `|` from both sides; what comes out is a dict that can be written to."""
+def test_model_merges_like_a_dict():
+    """With `|` on both sides. The result is a mutable dict."""
     answer = keep_raw(InvokeResponse(response="a"), {"response": "a", "new": 1})
     other = keep_raw(InvokeResponse(response="b"), {"response": "b"})
     merged = {"response": "old", "mine": 2}
@@ -1515,8 +1515,8 @@ def test_merges_like_a_dict():
             wrong | answer
 
 
-def test_copies_into_a_dict():
-    """As `dict.copy` does: one that can be written to, what is nested in it shared."""
+def test_copy_returns_a_dict():
+    """Like `dict.copy`: mutable, with shared nested objects."""
     answer = received(InvokeResponse)
 
     copied = answer.copy()
@@ -1529,8 +1529,8 @@ def test_copies_into_a_dict():
 
 
 @with_each_model
-def test_is_a_mapping(model_type):
-    """To those who ask, and for all that takes one."""
+def test_model_is_a_mapping(model_type):
+    """For `isinstance`, and for functions that accept a mapping."""
     model, wire = received(model_type), WIRE[model_type]
 
     assert isinstance(model, Mapping)
@@ -1541,14 +1541,14 @@ def test_is_a_mapping(model_type):
 
 
 @pytest.mark.parametrize("name", ["pop", "popitem", "setdefault", "update", "clear"])
-def test_has_no_method_that_writes(name):
-    """Write to a copy: `copy()` gives a dict."""
+def test_model_has_no_mutating_methods(name):
+    """Change the dict that `copy()` returns instead."""
     assert not hasattr(received(InvokeResponse), name)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="there is no match statement before Python 3.10")
-def test_matches_the_rest_of_a_mapping_and_its_class():
-    """`**rest` has the other keys of the wire; patterns of classes go on working, and it is not a sequence."""
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python before 3.10 has no match statement")
+def test_model_matches_the_rest_of_a_mapping_and_its_class():
+    """`**rest` has the other keys; class patterns match, and sequence patterns do not."""
     found: dict[str, object] = {}
     wire = {"type": "response", "response": "a", "new": 1}
     event = keep_raw(ResponseEvent.model_validate(wire), wire)
@@ -1569,8 +1569,8 @@ def test_matches_the_rest_of_a_mapping_and_its_class():
     assert found == {"text": "a", "rest": {"new": 1}, "by class": "a"}
 
 
-def test_sends_numbers_of_numpy():
-    """With numpy itself."""
+def test_numpy_numbers_are_sent():
+    """With NumPy itself."""
     np = pytest.importorskip("numpy")
     inputs = {
         "a": np.int64(3),
@@ -1586,8 +1586,8 @@ def test_sends_numbers_of_numpy():
     assert "inputs.a is of type ndarray" in refusal(inputs={"a": np.array([1])})
 
 
-def test_refuses_a_value_that_raises_what_it_likes():
-    """With its path, and no bare error."""
+def test_value_that_raises_any_exception_is_rejected():
+    """The message has the path."""
 
     class Rude(BaseModel):
         value: Any
@@ -1598,30 +1598,30 @@ def test_refuses_a_value_that_raises_what_it_likes():
 
     text = refusal(inputs={"a": [Rude(value=1)]})
 
-    assert "inputs.a[0] is of type Rude, which JSON cannot carry" in text
+    assert "inputs.a[0] is of type Rude, which JSON cannot represent" in text
     assert "s3cret" not in text
 
 
 @pytest.mark.parametrize(
     ("value", "dtype", "reason"),
     [
-        (1_700_000_000_000_000_000, "datetime64[ns]", "is a time in nanoseconds, of which a bare number would be sent"),
+        (1_700_000_000_000_000_000, "datetime64[ns]", "is a time in nanoseconds, which would be sent as a number"),
         (5, "timedelta64[ns]", "is a time in nanoseconds"),
         (None, "datetime64[ns]", "is NaT"),
         (10**5000, "object", "has more than 4,300 digits"),
     ],
     ids=["a time", "a span", "NaT", "an integer"],
 )
-def test_refuses_a_numpy_scalar_that_json_cannot_carry(value, dtype, reason):
-    """With its path."""
+def test_numpy_scalars_that_json_cannot_represent_are_rejected(value, dtype, reason):
+    """The message has the path."""
     scalar = Scalar(value)
     scalar.dtype = dtype
 
     assert f"inputs.a[0] {reason}" in refusal(inputs={"a": [scalar]})
 
 
-def test_scalars_of_numpy_are_keys_and_metadata():
-    """Wherever a number may be."""
+def test_numpy_scalars_may_be_keys_and_metadata():
+    """Wherever a number is accepted."""
     assert inputs_sent({Scalar(7): [Scalar("x")]}) == {"7": ["x"]}
     assert InvokeRequest(deployment="d", metadata={"a": Scalar(3)}).raw["metadata"] == {"a": 3}
     assert "the value of a has more than 4,300 digits" in refusal(metadata={"a": 10**5000})
@@ -1650,16 +1650,16 @@ class OpenLogin(BaseModel):
     ],
     ids=["generic", "in a list", "in a model", "in a tuple", "in a set", "in a deque", "a key", "empty"],
 )
-def test_refuses_a_secret_wherever_it_is(inputs, path, kind):
-    """A paid run with asterisks in its prompt is of no use."""
+def test_secrets_in_inputs_are_rejected(inputs, path, kind):
+    """They would be sent as asterisks, in a billed run."""
     text = refusal(inputs=inputs)
 
     assert f"{path} is a {kind}, which would be sent as asterisks: pass its get_secret_value()" in text
     assert "s3cret" not in text
 
 
-def test_sends_a_secret_that_is_meant():
-    """By its value, or by a serializer of your own, which reveals it on purpose."""
+def test_revealed_secrets_are_sent():
+    """By `get_secret_value()`, or by the caller's own serializer."""
     assert inputs_sent({"a": SecretStr("s3cret").get_secret_value()}) == {"a": "s3cret"}
     assert inputs_sent({"a": OpenLogin(password="s3cret")}) == {"a": {"password": "s3cret"}}
     assert inputs_sent(OpenLogin(password="s3cret")) == {"password": "s3cret"}

@@ -1,4 +1,4 @@
-"""JSON that is still being written."""
+"""Parsing incomplete JSON."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from fetch_hive_sdk.models.partial import NOTHING, PartialJSON
         ('"\ud800', NOTHING),
     ],
 )
-def test_beginning_shows_a_value(text, value):
-    """The value so far, a string that is still being written included, a fence skipped; or nothing."""
+def test_beginning_is_parsed(text, value):
+    """The result is the value so far, with incomplete strings and without a code fence, or `NOTHING`."""
     assert PartialJSON(text).read() == value
     assert read_in_pieces(text) == value
 
 
 def read_in_pieces(text):
-    """Read it after each character, as it may come."""
+    """Read the text after each character, as in a stream."""
     json, value = PartialJSON(), NOTHING
     for character in text:
         json.add(character)
@@ -74,8 +74,8 @@ def read_in_pieces(text):
         ("", NOTHING, NOTHING),
     ],
 )
-def test_bare_value_shows_when_it_is_complete(text, so_far, whole):
-    """A number or a word that begins a text may be the first of a sentence."""
+def test_bare_value_is_returned_when_it_is_complete(text, so_far, whole):
+    """A number or a word may be the first word of prose."""
     assert PartialJSON(text).read() == read_in_pieces(text) == so_far
     assert PartialJSON(text).read(is_whole=True) == whole
 
@@ -89,8 +89,8 @@ values = st.recursive(
 
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=5), values, max_size=5), st.booleans())
-def test_no_beginning_is_an_error(value, fenced):
-    """However much of an answer has come, it shows a value or nothing; the whole shows the whole."""
+def test_every_beginning_is_parsed(value, fenced):
+    """Every prefix of an answer yields a value or `NOTHING`; the complete text yields the complete value."""
     text = json.dumps(value)
     text = f"```json\n{text}\n```" if fenced else text
 

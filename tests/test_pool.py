@@ -409,7 +409,7 @@ def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
     with pytest.raises(APIConnectionError):
         client.with_options(base_url=site.url.replace("http:", "https:"), max_retries=0).invoke_prompt(deployment="d")
 
-    assert [slot.route.origin.scheme for slot in client._session.senders.blocking._slots._slots] == [b"http"]
+    assert [route.origin.scheme for route in client._session.senders.blocking._slots._free] == [b"http"]
     client.close()
 
 

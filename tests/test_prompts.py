@@ -1,4 +1,4 @@
-"""Prompts as typed functions: what may be one, what a call of it sends, and what its answer is read as."""
+"""Typed prompts: which functions can be prompts, what a call sends, and how its answer is parsed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Dog(BaseModel):
 
 @prompt("summarise", variant="prod", metadata={"team": "news"})
 def summarise(text: str, *, tone: Literal["dry", "warm"] = "dry") -> Summary:
-    """Condense a text for the newsletter."""
+    """Condense an article for the newsletter."""
     raise NotImplementedError
 
 
@@ -66,9 +66,9 @@ def translate(text: str, language: str = "en") -> str:
 terse = summarise.with_options(variant="terse")
 
 
-class InAClass:
+class Namespace:
     @prompt("in-a-class")
-    def described(text: str) -> str:  # noqa: N805 - not a method: a prompt is bound to nothing
+    def described(text: str) -> str:  # noqa: N805 - not a method: a prompt has no self
         raise NotImplementedError
 
 
@@ -89,11 +89,11 @@ def client(fake):
     return fake.client()
 
 
-# --- A call makes a request ------------------------------------------------------------------------------------------
+# --- Calls create requests -------------------------------------------------------------------------------------------
 
 
-def test_call_is_a_request():
-    """Calling a prompt sends nothing: it gives a request with the variables, defaults included."""
+def test_call_returns_a_request():
+    """Calling a prompt sends nothing. It returns a request with the variables, including defaults."""
     request = summarise(text="A text.")
 
     assert isinstance(request, PromptRequest)
@@ -108,13 +108,13 @@ def test_call_is_a_request():
     }
 
 
-def test_variables_may_be_given_by_position():
-    """A call is one of the function that was decorated."""
+def test_variables_can_be_positional():
+    """A prompt is called with the signature of the decorated function."""
     assert translate("A text.", "de").inputs == {"text": "A text.", "language": "de"}
 
 
-def test_variables_are_read_as_pydantic_reads():
-    """Types are lax unless they are annotated strict, and what is sent is JSON."""
+def test_variables_are_validated_by_pydantic():
+    """Validation is lax unless a type is annotated as strict, and values are sent as JSON."""
 
     class Colour(Enum):
         RED = "red"
@@ -130,14 +130,14 @@ def test_variables_are_read_as_pydantic_reads():
         typed(3, "4", "2026-01-31", "red", {"kind": "cat"})  # type: ignore[arg-type]
 
 
-def test_constraints_and_aliases_are_those_of_the_annotations():
-    """A variable whose name is not a Python name has an alias, which is the name that is sent."""
+def test_annotations_can_have_constraints_and_aliases():
+    """An alias is the name that is sent, for variables whose name is not a valid Python name."""
 
     @prompt("d")
     def typed(
         customer: Annotated[str, Field(alias="customer-name", max_length=5)],
         order: int = Field(default=1, alias="order-id", gt=0),
-        notes: list[str] = Field(default_factory=list),  # noqa: B008 - a default of Pydantic is one
+        notes: list[str] = Field(default_factory=list),  # noqa: B008 - Pydantic declares defaults by a call
     ) -> str:
         raise NotImplementedError
 
@@ -152,8 +152,8 @@ def test_constraints_and_aliases_are_those_of_the_annotations():
 @pytest.mark.parametrize(
     "name", ["copy", "json", "schema", "model_config", "_text", "input_text", "self", "deployment"]
 )
-def test_any_name_may_be_a_variable(name):
-    """A variable may have a name that means something to Pydantic, or to us."""
+def test_variables_can_have_any_name(name):
+    """Even a name that has a meaning in Pydantic or in this package."""
     namespace: dict[str, Any] = {"prompt": prompt}
     exec(f"@prompt('d')\ndef typed({name}: str) -> str:\n    raise NotImplementedError", namespace)
 
@@ -169,23 +169,23 @@ def test_any_name_may_be_a_variable(name):
         (lambda: summarise("a", text="b"), r"summarise\(\) multiple values for argument 'text'"),
     ],
 )
-def test_wrong_variables_are_type_errors(call, reason):
-    """A variable that is missing or misspelt is Python's own TypeError, which names the prompt."""
+def test_missing_or_unknown_variables_are_type_errors(call, reason):
+    """The message reads like Python's own, and contains the name of the prompt."""
     with pytest.raises(TypeError, match=reason):
         call()
 
 
-def _refuse(value: str) -> str:
+def _raise_with_value(value: str) -> str:
     raise ValueError(f"{value} is not good")
 
 
 def test_errors_never_quote_values():
-    """Neither the text of an error nor its `errors()` have a value, whatever validator found it."""
+    """Neither the message nor `errors()` contains a value, even if the caller's validator quotes it."""
 
     @prompt("d")
     def typed(
         a: int = 1,
-        b: Annotated[str, AfterValidator(_refuse)] = "",
+        b: Annotated[str, AfterValidator(_raise_with_value)] = "",
         c: Annotated[Optional[Union[Cat, Dog]], Field(discriminator="kind")] = None,
         d: Optional[dict[str, int]] = None,
     ) -> str:
@@ -202,19 +202,19 @@ def test_errors_never_quote_values():
     assert error.__context__ is None
 
 
-def test_values_that_json_cannot_carry_are_refused():
-    """As of any request: before anything is sent."""
+def test_values_without_a_json_form_are_invalid():
+    """They raise an error before anything is sent, as in every request."""
 
     @prompt("d")
     def typed(number: float) -> str:
         raise NotImplementedError
 
-    with pytest.raises(ValidationError, match="JSON cannot carry"):
+    with pytest.raises(ValidationError, match="JSON cannot represent"):
         typed(float("nan"))
 
 
-def test_options_give_another_prompt():
-    """`with_options` changes what goes along; the variables and the output stay."""
+def test_with_options_returns_a_changed_copy():
+    """`with_options` changes variant, user and metadata; the variables and the output type stay the same."""
     other = summarise.with_options(user="u", metadata={"a": 1})
 
     assert other is not summarise
@@ -232,8 +232,8 @@ def test_options_give_another_prompt():
         summarise.with_options(metadata=[])  # type: ignore[arg-type]
 
 
-def test_options_that_are_not_given_are_not_sent(client, fake):
-    """A request of a prompt is the one that would have been made by hand."""
+def test_unset_options_are_not_sent(client, fake):
+    """A typed prompt and `invoke_prompt` send the same request."""
     client.invoke(translate("Hallo"))
     client.invoke_prompt(deployment="translate", inputs={"text": "Hallo", "language": "en"})
 
@@ -241,8 +241,8 @@ def test_options_that_are_not_given_are_not_sent(client, fake):
     assert typed.raw == plain.raw
 
 
-def test_default_that_is_refused_names_its_variable():
-    """As a value that was given does."""
+def test_error_of_an_invalid_default_names_the_variable():
+    """Like the error of an invalid argument."""
 
     @prompt("d")
     def typed(
@@ -258,30 +258,30 @@ def test_default_that_is_refused_names_its_variable():
     assert "abc" not in str(caught.value)
 
 
-def test_prompt_looks_like_its_function():
-    """It has the name, the docstring and the signature of the function, and a repr that says where it is."""
+def test_prompt_has_the_metadata_of_its_function():
+    """It has the name, the docstring and the signature of the function. Its repr shows the options."""
     assert summarise.__name__ == "summarise"
     assert summarise.__module__ == __name__
-    assert inspect.getdoc(summarise) == "Condense a text for the newsletter."
+    assert inspect.getdoc(summarise) == "Condense an article for the newsletter."
     assert list(inspect.signature(summarise).parameters) == ["text", "tone"]
     assert inspect.signature(summarise).parameters["tone"].default == "dry"
     assert repr(summarise) == ("<Prompt summarise (deployment='summarise', variant='prod', metadata={'team': 'news'})>")
     assert repr(terse).startswith("<Prompt summarise (deployment='summarise', variant='terse'")
-    assert InAClass.described("a").inputs == {"text": "a"}
+    assert Namespace.described("a").inputs == {"text": "a"}
 
 
 @pytest.mark.parametrize("typed", [summarise, translate])
-def test_prompt_names_its_case(request, typed):
-    """A test that is parametrised with prompts has their names in its ids."""
-    assert request.node.name == f"test_prompt_names_its_case[{typed.__name__}]"
+def test_pytest_uses_the_name_of_a_prompt_as_id(request, typed):
+    """The ids of a parametrized test contain the names of the prompts."""
+    assert request.node.name == f"test_pytest_uses_the_name_of_a_prompt_as_id[{typed.__name__}]"
     assert typed(text="a").deployment == typed.deployment
 
 
-# --- What may be a prompt --------------------------------------------------------------------------------------------
+# --- Which functions can be prompts ----------------------------------------------------------------------------------
 
 
-def test_bodies_that_return_nothing_are_accepted():
-    """A body that raises, has a docstring alone or three dots, returns nothing."""
+def test_functions_without_a_return_value_are_accepted():
+    """The body may raise, or consist of `pass`, `...` or a docstring."""
 
     @prompt("d")
     def raises(text: str) -> str:
@@ -292,7 +292,7 @@ def test_bodies_that_return_nothing_are_accepted():
 
     @prompt("d")
     def documented(text: str) -> str:
-        """Say something."""
+        """Summarise the text."""
 
     @prompt("d")
     def passes() -> str:
@@ -303,13 +303,13 @@ def test_bodies_that_return_nothing_are_accepted():
     assert passes().inputs == {}
 
 
-def test_body_that_cannot_be_seen_is_accepted():
-    """As of a function that was compiled to machine code."""
+def test_functions_without_bytecode_are_accepted():
+    """Such as functions that are compiled to machine code."""
 
     class Compiled:
         def __init__(self):
-            functools.update_wrapper(self, _described)
-            self.__signature__ = inspect.signature(_described)
+            functools.update_wrapper(self, _valid)
+            self.__signature__ = inspect.signature(_valid)
             del self.__wrapped__
 
         def __call__(self):
@@ -318,27 +318,27 @@ def test_body_that_cannot_be_seen_is_accepted():
     assert prompt("d")(Compiled())("a").inputs == {"text": "a"}
 
 
-def _described(text: str) -> str:
+def _valid(text: str) -> str:
     raise NotImplementedError
 
 
-def _star(*texts: str) -> str:
+def _star_args(*texts: str) -> str:
     raise NotImplementedError
 
 
-def _keywords(**texts: str) -> str:
+def _star_star_kwargs(**texts: str) -> str:
     raise NotImplementedError
 
 
-def _promises_nothing(text: str):
+def _no_return_type(text: str):
     raise NotImplementedError
 
 
-def _promises_none(text: str) -> None:
+def _returns_none(text: str) -> None:
     raise NotImplementedError
 
 
-def _promises_no_type(text: str) -> type(None):
+def _returns_none_type(text: str) -> type(None):
     raise NotImplementedError
 
 
@@ -376,52 +376,52 @@ def _returns_sometimes(text: str) -> str:
     raise NotImplementedError
 
 
-def _twice(a: Annotated[str, Field(alias="b")], b: str) -> str:
+def _same_name_twice(a: Annotated[str, Field(alias="b")], b: str) -> str:
     raise NotImplementedError
 
 
-def _foreign(text: Path, path: subprocess.Popen) -> str:
+def _unsupported_type(text: Path, path: subprocess.Popen) -> str:
     raise NotImplementedError
 
 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (_star, "write out each variable"),
-        (_keywords, "write out each variable"),
-        (_promises_nothing, "write what the answer is"),
-        (_promises_none, "write what the answer is"),
-        (_promises_no_type, "write what the answer is"),
-        (_never_returns, "write what the answer is"),
-        (_asynchronous, "write it with def"),
-        (_asynchronous_generator, "write it with def"),
+        (_star_args, "declare each variable"),
+        (_star_star_kwargs, "declare each variable"),
+        (_no_return_type, "annotate its return type"),
+        (_returns_none, "annotate its return type"),
+        (_returns_none_type, "annotate its return type"),
+        (_never_returns, "annotate its return type"),
+        (_asynchronous, "define it with def"),
+        (_asynchronous_generator, "define it with def"),
         (_generator, "write raise NotImplementedError"),
         (_returns, "write raise NotImplementedError"),
         (_returns_a_constant, "write raise NotImplementedError"),
         (_returns_a_number, "write raise NotImplementedError"),
         (_returns_sometimes, "write raise NotImplementedError"),
-        (_twice, "two variables have the name b"),
-        (_foreign, "cannot read one of its types: .*Popen"),
-        (Summary, "decorates a function"),
-        (3, "decorates a function"),
+        (_same_name_twice, "two of its variables are named b"),
+        (_unsupported_type, "does not support one of its types: .*Popen"),
+        (Summary, "must decorate a function"),
+        (3, "must decorate a function"),
     ],
 )
-def test_what_cannot_be_a_prompt_is_refused(function, reason):
-    """It is refused where it is defined, with what to write instead."""
+def test_invalid_functions_are_type_errors(function, reason):
+    """The decorator raises the error, and the message contains the correction."""
     with pytest.raises(TypeError, match=reason):
         prompt("d")(function)
 
 
-def test_deployment_is_needed():
-    """`@prompt` without a name, or with an empty one, is refused where it stands."""
+def test_deployment_is_required():
+    """`@prompt` without a name, or with an empty name, raises an error."""
     with pytest.raises(TypeError, match=r'@prompt\("summarise"\)'):
         prompt(_returns)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="must not be empty"):
         prompt("")
 
 
-def test_types_may_be_defined_below():
-    """An annotation may name what is defined later in the module; until then the prompt cannot be used."""
+def test_types_can_be_defined_later():
+    """Annotations can name types that are defined later in the module, but before the prompt is called."""
     namespace: dict[str, Any] = {}
     code = """
         from __future__ import annotations
@@ -440,8 +440,8 @@ def test_types_may_be_defined_below():
     assert namespace["typed"]("a").output is Summary
 
 
-def test_types_may_be_defined_beside():
-    """Inside a function, an annotation may name what is defined there."""
+def test_types_can_be_local():
+    """Annotations can name types that are defined in the same function as the prompt."""
 
     class Local(BaseModel):
         x: int
@@ -454,8 +454,8 @@ def test_types_may_be_defined_beside():
     assert typed.output is Local
 
 
-def test_a_schema_of_variables_and_of_the_output_is_at_hand():
-    """`inputs` is a Pydantic model of what is sent; `output` is the type, or an adapter of it."""
+def test_prompt_has_schemas():
+    """`inputs` is a Pydantic model of the variables; `output` is the output type, or an adapter of it."""
 
     @prompt("d")
     def typed(a: Annotated[int, Field(alias="a-b")] = 1) -> list[int]:
@@ -480,7 +480,7 @@ def check_summary(answer) -> None:
 
 
 async def test_answer_has_an_output(client, fake):
-    """The answer is the one of `invoke_prompt`, and its text as the type. The output type is not sent."""
+    """`output` is the parsed text; the rest equals the answer of `invoke_prompt`. The output type is not sent."""
     request = summarise(text="A text.")
 
     check_summary(client.invoke(request))
@@ -489,8 +489,8 @@ async def test_answer_has_an_output(client, fake):
     assert [call.raw for call in fake.calls] == [InvokeRequest.model_validate(request.raw).raw] * 2
 
 
-def test_text_is_itself(client):
-    """The output of a prompt that answers a `str` is the text, whatever it looks like."""
+def test_str_output_is_the_unchanged_text(client):
+    """For the output type `str`, the text is not parsed, even if it is valid JSON."""
     answer = client.invoke(translate("Hallo"))
 
     assert answer.output == answer.response == answer.output_as(str) == '"Hello"'
@@ -515,8 +515,8 @@ class Point:
         (bool, "true", True),
     ],
 )
-async def test_request_by_hand_has_an_output(fake, output, text, value):
-    """Without a decorator, a request names its output: whatever Pydantic can validate."""
+async def test_prompt_request_has_an_output(fake, output, text, value):
+    """A `PromptRequest` works without the decorator, with any output type that Pydantic can validate."""
     fake.answers("d", text)
     client = fake.client()
     request: PromptRequest[Any] = PromptRequest(deployment="d", inputs={"a": 1}, output=output)
@@ -527,8 +527,8 @@ async def test_request_by_hand_has_an_output(fake, output, text, value):
     assert client.stream(request).collect().output == value
 
 
-def test_request_by_hand_is_checked():
-    """As an `InvokeRequest`, and it needs an output."""
+def test_prompt_request_is_validated():
+    """Its fields are validated like those of an `InvokeRequest`, and `output` is required."""
     with pytest.raises(ValidationError, match="varaint"):
         PromptRequest(deployment="d", output=str, varaint="v")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="output"):
@@ -537,7 +537,7 @@ def test_request_by_hand_is_checked():
     assert PromptResponse[Summary] is PromptResponse
 
 
-def check_misfit(error: OutputValidationError) -> None:
+def check_mismatch(error: OutputValidationError) -> None:
     assert error.attempts == 1
     assert error.correlation_id
     assert error.response.response == "I would rather not."
@@ -547,39 +547,39 @@ def check_misfit(error: OutputValidationError) -> None:
     assert "Summary" in str(error)
 
 
-async def test_answer_that_does_not_fit_is_kept(client, fake):
-    """An answer in prose costs one call and loses nothing: the error has the whole answer."""
+async def test_output_error_has_the_answer(client, fake):
+    """An answer that does not match the type is not requested again, and the error contains all of it."""
     fake.answers("summarise", "I would rather not.")
     client = client.with_options(correlate=True)
     request = summarise(text="a")
 
     with pytest.raises(OutputValidationError) as caught:
         client.invoke(request)
-    check_misfit(caught.value)
+    check_mismatch(caught.value)
     with pytest.raises(OutputValidationError) as caught:
         await client.ainvoke(request)
-    check_misfit(caught.value)
+    check_mismatch(caught.value)
     stream = client.stream(request)
     assert list(stream.snapshots()) == []
     with pytest.raises(OutputValidationError) as caught:
         stream.collect()
-    check_misfit(caught.value)
+    check_mismatch(caught.value)
     with pytest.raises(OutputValidationError) as caught:
         await client.astream(request).collect()
-    check_misfit(caught.value)
+    check_mismatch(caught.value)
     assert len(fake.calls) == 4
 
 
-def test_answer_that_came_another_way_can_be_read():
-    """`request.read` gives an answer its output: one that was stored, for example."""
+def test_stored_answer_can_be_parsed():
+    """`request.read` parses an answer from elsewhere, such as a stored one."""
     answer = InvokeResponse(response=ANSWER, request_id="req_1")
 
     assert summarise(text="a").read(answer).output == SUMMARY
     assert summarise(text="a").read(answer).raw is answer.raw
 
 
-def test_request_that_was_changed_inside_is_read_again(client, fake):
-    """A dict inside a request may have been changed since it was made: it is checked again before it is sent."""
+def test_modified_request_is_validated_again(client, fake):
+    """The inputs of a request may be modified after it was created, so they are validated before sending."""
     request = summarise(text="a")
     request.inputs["text"] = {1, 2}  # type: ignore[index]
 
@@ -599,7 +599,7 @@ SNAPSHOTS = [
 
 
 async def test_stream_has_snapshots(client, fake):
-    """After each event that changes it, the value that the JSON shows so far; at the end, the output."""
+    """`snapshots()` yields the partial value after each event that changes it; `collect()` has the output."""
     fake.answers("summarise", pieces=PIECES)
     request = summarise(text="a")
 
@@ -619,8 +619,8 @@ async def test_stream_has_snapshots(client, fake):
     assert [call.streaming for call in fake.calls] == [True, True]
 
 
-async def test_stream_has_its_events_and_its_text(client, fake):
-    """As every stream of a prompt."""
+async def test_typed_stream_has_events_and_text(client, fake):
+    """A typed stream can be iterated over like every stream of a prompt."""
     fake.answers("summarise", pieces=PIECES, reasoning="Hm.")
 
     with client.stream(summarise(text="a")) as stream:
@@ -632,8 +632,8 @@ async def test_stream_has_its_events_and_its_text(client, fake):
     assert text == "".join(PIECES)
 
 
-async def test_snapshots_begin_where_the_stream_is(client, fake):
-    """What was iterated over before is part of them."""
+async def test_snapshots_include_earlier_events(client, fake):
+    """Events that were iterated over before are part of the first snapshot."""
     fake.answers("summarise", pieces=PIECES)
     stream, twin = client.stream(summarise(text="a")), client.astream(summarise(text="a"))
     for _ in range(3):
@@ -644,8 +644,8 @@ async def test_snapshots_begin_where_the_stream_is(client, fake):
     assert [snapshot async for snapshot in twin.snapshots()] == SNAPSHOTS[2:]
 
 
-async def test_snapshots_of_a_text_are_the_text_so_far(client, fake):
-    """Of a prompt whose output is a `str`."""
+async def test_snapshots_of_str_are_the_text_so_far(client, fake):
+    """For a prompt with the output type `str`."""
     fake.answers("translate", pieces=["Hel", "lo", "!"])
 
     assert list(client.stream(translate("Hallo!")).snapshots()) == ["Hel", "Hello", "Hello!"]
@@ -663,8 +663,8 @@ async def test_snapshots_of_a_text_are_the_text_so_far(client, fake):
         (["[[", "], [", "], {", "}, [[]", ", null]", "]"], "distinct"),
     ],
 )
-async def test_snapshots_are_distinct_and_end_with_the_whole(fake, pieces, snapshots):
-    """A number alone comes when it is complete; prose that begins with one shows nothing."""
+async def test_snapshots_are_distinct_and_end_with_the_output(fake, pieces, snapshots):
+    """A number is yielded when it is complete; prose that begins with a number yields nothing."""
     fake.answers("d", pieces=pieces)
     request = PromptRequest(deployment="d", output=TypeAdapter(object))
     client = fake.client()
@@ -679,8 +679,8 @@ async def test_snapshots_are_distinct_and_end_with_the_whole(fake, pieces, snaps
         assert shown == snapshots
 
 
-def test_snapshots_are_the_caller_s_own(client, fake):
-    """Changing one changes none of the others, nor the output."""
+def test_snapshots_are_independent(client, fake):
+    """Modifying a snapshot changes neither later snapshots nor the output."""
     fake.answers("summarise", pieces=PIECES)
     stream = client.stream(summarise(text="a"))
     seen = []
@@ -694,7 +694,7 @@ def test_snapshots_are_the_caller_s_own(client, fake):
 
 
 async def test_snapshots_of_a_failed_stream_raise(client, fake):
-    """As `text()` does; what came is in the error."""
+    """Like `text()`. The error contains the text so far."""
     fake.answers("summarise", pieces=['{"title": "Ne'], error="The provider failed")
 
     with pytest.raises(StreamFailedError) as caught:
@@ -708,19 +708,19 @@ async def test_snapshots_of_a_failed_stream_raise(client, fake):
 # --- Copies and pickles ----------------------------------------------------------------------------------------------
 
 
-def test_prompts_travel_by_name():
-    """A prompt is pickled as a function is; one with other options, with them."""
+def test_prompts_are_pickled_by_name():
+    """Like functions. A prompt from `with_options` is pickled with its options."""
     assert pickle.loads(pickle.dumps(summarise)) is summarise
-    assert pickle.loads(pickle.dumps(InAClass.described)) is InAClass.described
+    assert pickle.loads(pickle.dumps(Namespace.described)) is Namespace.described
     assert pickle.loads(pickle.dumps(terse)) == terse
     assert pickle.loads(pickle.dumps(terse)) != summarise
     assert copy.copy(summarise) is copy.deepcopy(summarise) is summarise
 
 
-def test_requests_and_answers_travel(client):
-    """A request arrives with its output type, an answer with its output."""
-    by_hand = PromptRequest(deployment="d", output=Summary)
-    for request in (summarise(text="a"), terse(text="a"), by_hand):
+def test_requests_and_answers_can_be_pickled(client):
+    """A request keeps its output type, and an answer keeps its output."""
+    direct = PromptRequest(deployment="d", output=Summary)
+    for request in (summarise(text="a"), terse(text="a"), direct):
         for other in (pickle.loads(pickle.dumps(request)), copy.copy(request), copy.deepcopy(request)):
             assert other == request
             assert other.output is Summary
@@ -731,8 +731,8 @@ def test_requests_and_answers_travel(client):
         assert other.raw == answer.raw
 
 
-def test_prompt_of_a_function_cannot_travel():
-    """It has no name that another process could find it by."""
+def test_local_prompt_cannot_be_pickled():
+    """Another process cannot import a prompt that is defined inside a function."""
 
     @prompt("d")
     def local(text: str) -> str:
@@ -744,8 +744,8 @@ def test_prompt_of_a_function_cannot_travel():
     assert copy.deepcopy(local("a")) == local("a")
 
 
-def test_error_travels(client, fake):
-    """An output that does not fit can be raised in another process."""
+def test_output_error_can_be_pickled(client, fake):
+    """So that another process can raise it."""
     fake.answers("summarise", "No.")
     with pytest.raises(FetchHiveError) as caught:
         client.invoke(summarise(text="a"))
@@ -753,11 +753,11 @@ def test_error_travels(client, fake):
     assert pickle.loads(pickle.dumps(caught.value)).response.response == "No."
 
 
-# --- Cost ------------------------------------------------------------------------------------------------------------
+# --- Imports ---------------------------------------------------------------------------------------------------------
 
 
-def test_plain_calls_load_none_of_it():
-    """Typed prompts are loaded by those who use them: neither the client nor its plain calls do."""
+def test_calls_without_typed_prompts_do_not_import_them():
+    """Neither the client nor calls of other methods import `fetch_hive_sdk.prompts`."""
     code = """
         import sys
         from fetch_hive_sdk import InvokeRequest
@@ -775,7 +775,7 @@ def test_plain_calls_load_none_of_it():
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
-def test_prompt_is_the_class():
-    """`isinstance` tells prompts apart from functions."""
+def test_prompt_is_an_instance_of_its_class():
+    """`isinstance` tells prompts from functions."""
     assert isinstance(summarise, Prompt)
     assert callable(summarise)

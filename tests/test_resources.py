@@ -359,12 +359,12 @@ def test_undocumented_answer_is_rejected(drive, answer):
         ("knowledge_bases.search", ["kb", "q"], {"search_type": "secret"}, ValidationError, "hybrid"),
         ("approvals.decide", ["ap", "secret"], {}, ValidationError, "allow_once"),
         ("knowledge_bases.create", [], {"name": "n", "search_score_threshold": float("nan")}, ValueError, "is nan"),
-        ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "there is an argument"),
-        ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a number"),
+        ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "pass it as an argument"),
+        ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a finite number"),
         ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
-        ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has half of a surrogate pair"),
+        ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has a lone surrogate"),
         ("approvals.list", [], {"agent_id": ["secret"]}, ValueError, "agent_id must be a string"),
-        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has half"),
+        ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has a lone surrogate"),
     ],
 )
 def test_invalid_argument_is_rejected_before_sending(  # noqa: PLR0917 - a table
@@ -943,7 +943,7 @@ def test_raw_request_calls_any_endpoint(drive):
         (("GET", "/a"), {"effect": "secret"}, "effect must be one of"),
         (("POST", "/a"), {"json": {"a": float("inf")}}, "json.a is inf"),
         (("GET", "/a"), {"query": {"q": ["secret"]}}, "q must be a string"),
-        (("GET", "/a"), {"query": {"q": "\ud800"}}, "q has half of a surrogate pair"),
+        (("GET", "/a"), {"query": {"q": "\ud800"}}, "q has a lone surrogate"),
         (("GET", "/a"), {"query": "secret"}, "query must be a mapping"),
     ],
 )

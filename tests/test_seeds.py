@@ -31,7 +31,7 @@ def service(monkeypatch):
 
 
 def run(name, **names):
-    """Run an example, given the names that the page has defined before it."""
+    """Run an example, with the names that the page defines before it."""
     program = {"__name__": "__main__", **names}
     exec(compile(EXAMPLES[name].read_text("utf-8"), str(EXAMPLES[name]), "exec", dont_inherit=True), program)
     return program
@@ -122,7 +122,7 @@ def test_asyncio_example_leaks_nothing(service):
 
 
 def test_error_example_prints_status_and_body(service, capsys):
-    """A refusal is an `httpx.HTTPStatusError` whose response has the status and the text."""
+    """An error response raises an `httpx.HTTPStatusError` whose response has the status and the text."""
     service.fails("my-prompt", 402, message="no credits left", error_code="insufficient_hosted_llm_credits")
 
     run("errors", client=FetchHive())
@@ -132,8 +132,8 @@ def test_error_example_prints_status_and_body(service, capsys):
     assert "no credits left" in out
 
 
-def test_refused_stream_has_its_text(service):
-    """The response of a refused streaming call has its text."""
+def test_error_of_a_streaming_call_has_its_text(service):
+    """`response.text` works for the error response of a streaming call."""
     service.fails("YOUR_DEPLOYMENT_NAME", 402, message="no credits left")
 
     with pytest.raises(httpx.HTTPStatusError) as caught:

@@ -1,4 +1,4 @@
-"""The two shells, `_blocking` and `_asyncio`: the same tests for both."""
+"""`_blocking` and `_asyncio`, which send the requests: the same tests for both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ USAGE = {"type": "usage", "usage": {"total_tokens": 3}, "request_id": "req_1", "
 
 
 class Service:
-    """Answers requests from a list, and records them."""
+    """A fake service that returns scripted answers in turn, and records the requests."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
@@ -86,7 +86,7 @@ def test_stream_is_sent_on_first_use(drive):
 
 @pytest.mark.parametrize("status", [408, 425, 429])
 def test_unprocessed_request_is_retried(drive, status):
-    """A status that rules out a run is retried."""
+    """These statuses mean that no run was started."""
     refusal = httpx.Response(status, headers={"retry-after": "0"}, json={"error": "later"})
     service = Service(refusal, httpx.Response(200, json=ANSWER))
 
@@ -183,7 +183,7 @@ def test_broken_body_keeps_received_bytes(drive):
     ],
 )
 def test_undocumented_2xx_answer_is_an_error(drive, answer, error_class):
-    """The error reports that the run was billed, and keeps the body."""
+    """The error reports that the run may have been billed, and contains the body."""
     with pytest.raises(error_class) as caught:
         drive.invoke(drive.client(Service(httpx.Response(200, **answer))), deployment="d")
 
@@ -193,7 +193,7 @@ def test_undocumented_2xx_answer_is_an_error(drive, answer, error_class):
 
 
 def test_broken_stream_keeps_received_events(drive):
-    """Complete events are yielded first; then the interruption is raised, with the events."""
+    """The complete events are yielded, and then the error is raised, which contains them too."""
     service = Service(streamed(*sse(HELLO, WORLD), httpx.ReadError("reset")))
     seen = []
 
@@ -216,7 +216,7 @@ def test_stream_without_an_end_is_interrupted(drive):
 
 
 def test_stream_that_breaks_after_usage_is_complete(drive):
-    """After the last event nothing is missing, even if the connection breaks."""
+    """Usage is the last event, so a broken connection after it loses nothing."""
     service = Service(streamed(*sse(HELLO, USAGE), httpx.ReadError("reset")))
 
     result = drive.collect(drive.client(service), deployment="d")
@@ -225,7 +225,7 @@ def test_stream_that_breaks_after_usage_is_complete(drive):
 
 
 def test_malformed_event_is_an_error(drive):
-    """An event that is not JSON raises after the events before it, and keeps them."""
+    """The events before it are yielded, and then the error is raised, which contains them too."""
     with pytest.raises(ResponseDecodeError) as caught:
         drive.events(drive.client(Service(streamed(*sse(HELLO, "{")))), deployment="d")
 
@@ -261,7 +261,7 @@ def test_unknown_event_is_passed_on(drive):
 
 
 def test_json_answer_to_a_stream_is_accepted(drive):
-    """A JSON response to a stream yields the same events and the same collected answer."""
+    """A JSON response to a streaming request yields the same events and the same collected answer."""
     answer = {**ANSWER, "reasoning": "Hm.", "duration": 1.5, "stop_reason": "completed", "model": "m"}
 
     events = drive.events(drive.client(Service(httpx.Response(200, json=answer))), deployment="d")
@@ -272,7 +272,7 @@ def test_json_answer_to_a_stream_is_accepted(drive):
 
 
 def test_html_answer_to_a_stream_is_an_error(drive):
-    """The error keeps the body."""
+    """The error contains the body."""
     with pytest.raises(UnexpectedContentTypeError) as caught:
         drive.events(drive.client(Service(httpx.Response(200, html="<p>Hi</p>"))), deployment="d")
 
@@ -329,7 +329,7 @@ def test_redirect_is_an_error(drive):
     assert len(service.requests) == 1
 
 
-# --- Where the key may appear -----------------------------------------------------------------------------------------
+# --- Keys in tracebacks ----------------------------------------------------------------------------------------------
 
 
 BROKEN_BODIES = {
@@ -377,7 +377,7 @@ def test_tracebacks_do_not_keep_a_key_in_an_answer(drive, case, method):
 @pytest.mark.parametrize("method", ["events", "collect", "text"])
 @pytest.mark.parametrize("case", BROKEN_STREAMS)
 def test_tracebacks_do_not_keep_a_key_in_a_stream(drive, case, method):
-    """Nor the rest of the same chunk."""
+    """Functions that parse events clear their variables, including the rest of the chunk."""
     with pytest.raises(FetchHiveError) as caught:
         getattr(drive, method)(drive.client(lambda _: streamed(*with_key(BROKEN_STREAMS[case]))), deployment="d")
 
@@ -391,18 +391,18 @@ def refuse_to_connect(_):
 @pytest.mark.parametrize("method", ["invoke", "collect"])
 @pytest.mark.parametrize("answer", [refuse_to_connect, lambda _: httpx.Response(200, json={"text": "?"})])
 def test_exception_handled_by_the_caller_is_not_modified(drive, answer, method):
-    """It becomes the context of the new error. Its traceback, variables and message stay unchanged."""
+    """It becomes the context of the error that the call raises. Its traceback, variables and message stay unchanged."""
     client = drive.client(answer, max_retries=0)
-    mine = None
+    handled = None
     try:
         fail_with(f"about {KEY}")
     except ValueError as exc:
-        mine = exc
+        handled = exc
         with pytest.raises(FetchHiveError):
             getattr(drive, method)(client, deployment="d")
 
-    assert str(mine) == f"about {KEY}"
-    assert [frame.f_locals.get("text") for frame, _ in traceback.walk_tb(mine.__traceback__)][-1] == f"about {KEY}"
+    assert str(handled) == f"about {KEY}"
+    assert [frame.f_locals.get("text") for frame, _ in traceback.walk_tb(handled.__traceback__)][-1] == f"about {KEY}"
 
 
 def fail_with(text: str) -> None:

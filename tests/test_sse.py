@@ -1,4 +1,4 @@
-"""Bytes in, payloads out. The examples of the WHATWG text (HTML 9.2.6) are here with words of our own."""
+"""Bytes in, payloads out. Includes the examples of the WHATWG specification (HTML 9.2.6), in our own words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def decode(*chunks):
-    """The payloads of a stream that arrives in these chunks, and what its end cut short."""
+    """The payloads of a stream that arrives in these chunks, and the data of an incomplete last event."""
     decoder = EventDecoder()
     payloads = [payload for chunk in chunks for payload in decoder.feed(chunk)]
     return payloads, decoder.finish()
@@ -26,13 +26,13 @@ def byte_by_byte(stream):
 
 
 def cut(stream, places):
-    """The stream cut at these places; some pieces may be empty."""
+    """The stream split at these positions; some chunks may be empty."""
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
     return [stream[start:end] for start, end in zip(edges, edges[1:])]
 
 
-def read_by_the_book(stream):
-    """Section 9.2.6 word for word, for a stream that is all there: slow and plain."""
+def reference_decoder(stream):
+    """Section 9.2.6 implemented literally, for a complete stream."""
     payloads, data = [], []
     lines = re.split(rb"\r\n|\r|\n", stream.removeprefix(BOM))
     for line in lines[:-1]:
@@ -46,21 +46,21 @@ def read_by_the_book(stream):
     return payloads
 
 
-# --- The examples of the WHATWG text ---------------------------------------------------------------------------------
+# --- The examples of the WHATWG specification ------------------------------------------------------------------------
 
 
 def test_several_data_lines_are_one_payload():
-    """A ticker sends a name, a change and a price in three lines: a line feed stands between them."""
+    """A ticker sends a name, a change and a price in three lines, which are joined by line feeds."""
     payloads, rest = decode(b"data: HIVE\ndata: +3\ndata: 42\n\n")
 
     assert payloads == [b"HIVE\n+3\n42"]
     assert rest == b""
 
 
-def test_comments_and_ids_are_no_payload():
-    """A block of only a comment is no event; an id does not matter; the last block lacks its blank line.
+def test_comments_and_ids_are_ignored():
+    """A comment is not an event, an id is ignored, and the last block is incomplete, as it has no blank line.
 
-    Of two blanks after the colon, the second belongs to the data.
+    The second of two spaces after the colon belongs to the data.
     """
     payloads, rest = decode(b": a stream to try\n\ndata: one\nid: 1\n\ndata:two\nid\n\ndata:  three")
 
@@ -68,10 +68,10 @@ def test_comments_and_ids_are_no_payload():
     assert rest == b" three"
 
 
-def test_field_without_a_colon_is_an_empty_one():
-    """Two `data` lines are a single line feed, one alone is no data, and the last block does not count.
+def test_field_without_a_colon_is_empty():
+    """Two `data` lines are one line feed, a single one is no data, and the last block is incomplete.
 
-    A browser would make an event of no data of the first block. This API has no use for one.
+    A browser would dispatch an event without data for the first block. This API does not need it.
     """
     payloads, rest = decode(b"data\n\ndata\ndata\n\ndata:")
 
@@ -80,8 +80,8 @@ def test_field_without_a_colon_is_an_empty_one():
 
 
 @pytest.mark.parametrize("line", [b"data:test", b"data: test"])
-def test_one_blank_after_the_colon_is_no_data(line):
-    """With it and without it, the event is the same."""
+def test_one_space_after_the_colon_is_removed(line):
+    """The event is the same with and without it."""
     assert decode(line + b"\n\n") == ([b"test"], b"")
 
 
@@ -89,8 +89,8 @@ def test_one_blank_after_the_colon_is_no_data(line):
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r", b"\r\n"])
-def test_every_line_end_will_do(newline):
-    """LF, CR and CRLF, and the bytes may come one by one."""
+def test_all_line_ends_are_supported(newline):
+    """LF, CR and CRLF, even if the bytes arrive one by one."""
     stream = newline.join([b"data: a", b"data: b", b"", b"data: c", b"", b""])
 
     assert decode(stream) == ([b"a\nb", b"c"], b"")
@@ -107,13 +107,13 @@ def test_every_line_end_will_do(newline):
         (b"data: a\r\n\rdata: b\r", b"\n\n"),
     ],
 )
-def test_line_ends_may_be_mixed_and_cut(chunks):
-    """A CR at the end of one read and the LF at the beginning of the next are one line end."""
+def test_line_ends_may_be_mixed_and_split(chunks):
+    """A CR at the end of one chunk and an LF at the beginning of the next are one line end."""
     assert decode(*chunks) == ([b"a", b"b"], b"")
 
 
-def test_event_is_there_with_its_carriage_return():
-    """It does not wait to see whether a line feed follows."""
+def test_event_is_complete_after_a_carriage_return():
+    """The decoder does not wait for a possible line feed."""
     decoder = EventDecoder()
 
     assert list(decoder.feed(b"data: a\r\n\r")) == [b"a"]
@@ -131,19 +131,19 @@ def test_event_is_there_with_its_carriage_return():
     ],
 )
 def test_one_leading_byte_order_mark_is_ignored(chunks):
-    """However it is cut."""
+    """Even if it is split between chunks."""
     assert decode(*chunks) == ([b"a"], b"")
 
 
 def test_other_byte_order_marks_are_kept():
-    """Only the first of a stream is one; a line that begins with another is a field that nobody knows."""
+    """Only the first of a stream is ignored; a line that begins with another is an unknown field."""
     stream = BOM + BOM + b"data: a\n\n" + BOM + b"data: b\n\ndata: " + BOM + b"c\n\n"
 
     assert decode(stream) == ([BOM + b"c"], b"")
 
 
-def test_stream_of_a_byte_order_mark_is_empty():
-    """Its end is that of a stream that never had an event."""
+def test_stream_with_only_a_byte_order_mark_is_empty():
+    """It has no events."""
     assert decode(BOM) == ([], b"")
     assert decode(b"") == ([], b"")
     assert decode() == ([], b"")
@@ -151,15 +151,15 @@ def test_stream_of_a_byte_order_mark_is_empty():
 
 @pytest.mark.parametrize("inner", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x00"])
 def test_only_cr_and_lf_end_a_line(inner):
-    """What else Python takes for a line end may stand in a JSON text."""
+    """JSON may contain other characters that Python treats as line ends."""
     payload = f'{{"response": "a{inner}b"}}'.encode()
 
     assert decode(b"data: " + payload + b"\n\n") == ([payload], b"")
     assert decode(*byte_by_byte(b"data: " + payload + b"\r\n\r\n")) == ([payload], b"")
 
 
-def test_characters_may_be_cut_anywhere():
-    """The decoder never looks at them."""
+def test_characters_may_be_split_anywhere():
+    """The decoder does not decode them."""
     payload = "Grüße, 蜜蜂 🐝".encode()
 
     assert decode(*byte_by_byte(b"data: " + payload + b"\n\n")) == ([payload], b"")
@@ -185,8 +185,8 @@ def test_characters_may_be_cut_anywhere():
         b"\xff\xfe not UTF-8",
     ],
 )
-def test_other_lines_change_nothing(line):
-    """Inside an event, and as a block of their own."""
+def test_other_lines_are_ignored(line):
+    """Inside of an event, and as a block of their own."""
     alone = line + b"\n\n"
     inside = b"data: a\n" + line + b"\ndata: b\n\n"
 
@@ -194,8 +194,8 @@ def test_other_lines_change_nothing(line):
 
 
 @pytest.mark.parametrize("block", [b"data\n\n", b"data:\n\n", b"data: \n\n", b"\n\n\n", b"id: 1\ndata:\n\n"])
-def test_event_without_data_is_none(block):
-    """It has nothing to say."""
+def test_event_without_data_is_skipped(block):
+    """It has no payload."""
     assert decode(block + b"data: a\n\n" + block) == ([b"a"], b"")
 
 
@@ -209,8 +209,8 @@ def test_event_without_data_is_none(block):
         (b"data: a ", b"a "),
     ],
 )
-def test_data_is_kept_as_it_is(line, payload):
-    """But for the one blank after the colon."""
+def test_data_is_unchanged(line, payload):
+    """Except for one space after the colon."""
     assert decode(line + b"\n\n") == ([payload], b"")
 
 
@@ -229,14 +229,14 @@ def test_data_is_kept_as_it_is(line, payload):
         (BOM + b"data: a", b"a"),
     ],
 )
-def test_cut_event_is_handed_over_at_the_end(stream, rest):
-    """Whether it counts is for others to say."""
+def test_incomplete_event_is_returned_at_the_end(stream, rest):
+    """The caller decides whether to use it."""
     assert decode(stream)[1] == rest
     assert decode(*byte_by_byte(stream))[1] == rest
 
 
-def test_decoder_is_empty_after_its_end():
-    """What was handed over once is not handed over again."""
+def test_incomplete_event_is_returned_once():
+    """A second `finish` returns nothing."""
     decoder = EventDecoder()
     list(decoder.feed(b"data: a\ndata: b"))
 
@@ -244,7 +244,7 @@ def test_decoder_is_empty_after_its_end():
     assert decoder.finish() == b""
 
 
-# --- Any stream, cut anyhow ------------------------------------------------------------------------------------------
+# --- Any stream in any chunks ----------------------------------------------------------------------------------------
 
 newlines = st.sampled_from([b"\n", b"\r", b"\r\n"])
 places = st.lists(st.integers(0, 10_000), max_size=20)
@@ -259,8 +259,8 @@ payload_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_charact
 
 
 @given(wire, places)
-def test_bytes_cut_anywhere_give_the_same_payloads(stream, places):
-    """However a stream arrives, what it says is the same."""
+def test_chunking_does_not_matter(stream, places):
+    """The payloads are the same, however the bytes are split."""
     whole = decode(stream)
 
     assert decode(*cut(stream, places)) == whole
@@ -268,22 +268,22 @@ def test_bytes_cut_anywhere_give_the_same_payloads(stream, places):
 
 
 @given(st.binary(max_size=60), places)
-def test_nonsense_cut_anywhere_gives_the_same_payloads(stream, places):
-    """Even what is no event stream at all."""
+def test_chunking_of_any_bytes_does_not_matter(stream, places):
+    """The same for bytes that are not an event stream."""
     assert decode(*cut(stream, places)) == decode(stream)
 
 
 @given(wire)
-def test_payloads_are_those_of_the_book(stream):
-    """The decoder and a word for word reading of the WHATWG text agree, but for events without data."""
+def test_payloads_match_the_specification(stream):
+    """The decoder and a literal implementation of the WHATWG specification agree, except for events without data."""
     payloads, _ = decode(stream)
 
-    assert payloads == read_by_the_book(stream)
+    assert payloads == reference_decoder(stream)
 
 
 @given(st.lists(payload_texts, max_size=6), st.data(), places)
-def test_payloads_survive_the_way_through_the_wire(texts, data, places):
-    """Written in any mixture of line ends, with lines between that mean nothing, and cut anyhow."""
+def test_payloads_survive_encoding(texts, data, places):
+    """With any mixture of line ends, ignored lines in between, and any chunking."""
     lines = []
     for text in texts:
         lines += [b"data: " + line for line in text.encode().split(b"\n")]
@@ -301,8 +301,8 @@ def test_payloads_survive_the_way_through_the_wire(texts, data, places):
 @given(
     st.lists(payload_texts, min_size=1, max_size=4), st.lists(noise.filter(lambda line: line[:4] != b"data")), newlines
 )
-def test_noise_between_events_does_not_matter(texts, lines, newline):
-    """Comments, ids, names and times of reconnection are read and dropped."""
+def test_other_fields_are_ignored(texts, lines, newline):
+    """Comments, ids, names and reconnection times are ignored."""
     stream = b""
     for text in texts:
         between = [line + newline for line in lines]
@@ -313,22 +313,22 @@ def test_noise_between_events_does_not_matter(texts, lines, newline):
     assert decode(stream) == ([text.encode() for text in texts], b"")
 
 
-# --- Bounds ----------------------------------------------------------------------------------------------------------
+# --- Limits ----------------------------------------------------------------------------------------------------------
 
 
 def feed_for_ever(decoder, piece):
-    """Feed the same piece again and again; return the error and how many bytes were fed."""
+    """Feed the same chunk repeatedly; return the error and the number of bytes fed."""
     for fed in range(len(piece), 100_000, len(piece)):
         try:
             list(decoder.feed(piece))
-        except ResponseTooLargeError as error:  # noqa: PERF203 - which piece was one too many is the question
+        except ResponseTooLargeError as error:  # noqa: PERF203 - stops at the first error
             return error, fed
     raise AssertionError("it was taken without end")
 
 
 @pytest.mark.parametrize("piece", [b"x", b"xyz", b"x" * 64, b"x" * 5000])
-def test_line_without_end_is_refused(piece):
-    """In pieces of any size, and at the bound, not far behind it."""
+def test_endless_line_is_rejected(piece):
+    """At the limit, with chunks of any size."""
     error, fed = feed_for_ever(EventDecoder(max_event_bytes=1000), piece)
 
     assert "longer than 1,000 bytes" in str(error)
@@ -336,16 +336,16 @@ def test_line_without_end_is_refused(piece):
 
 
 @pytest.mark.parametrize("piece", [b"data: x\n", b"data: x\ndata: y\n", b"data:" + b"x" * 100 + b"\r\n", b"data\n"])
-def test_event_without_end_is_refused(piece):
-    """One of many lines, each of them short."""
+def test_endless_event_is_rejected(piece):
+    """An event of many short lines."""
     error, _ = feed_for_ever(EventDecoder(max_event_bytes=1000), piece)
 
     assert "longer than 1,000 bytes" in str(error)
     assert len(error.body) <= 1000
 
 
-def test_many_data_lines_in_one_read_are_bounded():
-    """The bound is that of an event, however its bytes arrive."""
+def test_many_data_lines_in_one_chunk_are_limited():
+    """The limit applies to the event, regardless of the chunks."""
     decoder = EventDecoder(max_event_bytes=1000)
 
     with pytest.raises(ResponseTooLargeError):
@@ -363,8 +363,8 @@ def test_line_counts_together_with_the_data_before_it():
     assert caught.value.body == b"a" * 600
 
 
-def test_too_long_an_event_keeps_its_beginning():
-    """As evidence: at most 64 KiB of it."""
+def test_error_has_the_beginning_of_the_event():
+    """At most 64 KiB of it."""
     decoder = EventDecoder(max_event_bytes=100_000)
     list(decoder.feed(b"data: " + b"a" * 90_000))
 
@@ -375,8 +375,8 @@ def test_too_long_an_event_keeps_its_beginning():
     assert caught.value.maybe_processed is True
 
 
-def test_bound_is_for_one_event_and_not_for_the_stream():
-    """A stream may be as long as it likes."""
+def test_limit_applies_to_each_event():
+    """The stream may be of any length."""
     decoder = EventDecoder(max_event_bytes=100)
 
     payloads = [payload for _ in range(1000) for payload in decoder.feed(b"data: " + b"a" * 50 + b"\n\n")]
@@ -384,8 +384,8 @@ def test_bound_is_for_one_event_and_not_for_the_stream():
     assert payloads == [b"a" * 50] * 1000
 
 
-def test_comments_may_go_on_for_ever():
-    """They keep a connection alive and are kept nowhere."""
+def test_comments_are_not_limited():
+    """They keep a connection alive and are not stored."""
     decoder = EventDecoder(max_event_bytes=100)
 
     payloads = [payload for _ in range(1000) for payload in decoder.feed(b": still here\n\n")]
@@ -393,8 +393,8 @@ def test_comments_may_go_on_for_ever():
     assert payloads == []
 
 
-def test_event_just_within_the_bound_is_read():
-    """In one piece or in many."""
+def test_event_of_the_maximum_size_is_decoded():
+    """In one chunk or in many."""
     line = b"data: " + b"a" * 94
 
     for chunks in ([line, b"\n\n"], [*byte_by_byte(line), b"\n\n"]):
@@ -402,12 +402,12 @@ def test_event_just_within_the_bound_is_read():
         assert [payload for chunk in chunks for payload in decoder.feed(chunk)] == [b"a" * 94]
 
 
-def test_two_lines_of_data_may_fill_the_bound():
-    """The line break between two lines of data counts once."""
+def test_two_lines_of_data_may_have_the_maximum_size():
+    """The line break between them counts once."""
     assert list(EventDecoder(max_event_bytes=9).feed(b"data:abcd\ndata:efgh\n\n")) == [b"abcd\nefgh"]
 
 
-# --- The short way for an event of one line --------------------------------------------------------------------------
+# --- The fast path for an event of one line --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -431,9 +431,9 @@ def test_two_lines_of_data_may_fill_the_bound():
         ([b"XXdata: XX\n\n"], []),
     ],
 )
-def test_short_way_is_taken_only_between_events(chunks, expected):
-    """A chunk that looks like one whole event is one, unless something has begun before it."""
+def test_fast_path_is_used_only_between_events(chunks, expected):
+    """A chunk that looks like one complete event is one, unless an event has already begun."""
     payloads, _ = decode(*chunks)
 
     assert payloads == expected
-    assert payloads == read_by_the_book(b"".join(chunks))
+    assert payloads == reference_decoder(b"".join(chunks))

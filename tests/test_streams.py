@@ -1,4 +1,4 @@
-"""`PromptStream` and `AsyncPromptStream`, beyond the tests of the shells."""
+"""`PromptStream` and `AsyncPromptStream`: the tests that are not in `test_shells.py`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_stream_can_be_iterated_and_then_collected(service):
     with pytest.raises(StopIteration):
         next(stream)
     for again in (iter, lambda stream: next(stream.text())):
-        with pytest.raises(StreamConsumedError, match="read to its end"):
+        with pytest.raises(StreamConsumedError, match="already consumed"):
             again(stream)
 
 
@@ -114,7 +114,7 @@ async def test_asyncio_stream_can_be_iterated_and_then_collected(service):
 
 
 def test_collecting_a_closed_stream_is_an_error(service):
-    """It must not return a truncated answer."""
+    """`collect()` must not return a truncated answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
     next(stream)
     stream.close()
@@ -171,7 +171,7 @@ def test_failed_stream_stays_failed():
 
 
 async def test_consumed_stream_error_has_the_correlation_id(service):
-    """As every error of a call does."""
+    """Like every error of a call."""
     client = service.client().with_options(correlate=True)
     stream, twin = client.invoke_prompt_stream(deployment="d"), client.ainvoke_prompt_stream(deployment="d")
     list(stream)
@@ -205,7 +205,7 @@ async def test_failed_asyncio_stream_stays_failed():
 
 
 def test_iteration_continues_where_another_stopped(service):
-    """Between text and events; only a completed stream is consumed."""
+    """Iterating over text and over events can alternate. The stream is consumed when it is complete."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     for piece in stream.text():
@@ -334,7 +334,7 @@ def test_unreferenced_stream_closes_its_connection(service):
 
 
 def test_unreferenced_asyncio_stream_closes_its_connection(service):
-    """The event loop closes it, at the latest when the loop ends."""
+    """The event loop closes it, at the latest when the loop itself is closed."""
 
     async def main() -> None:
         async for _ in service.client().ainvoke_prompt_stream(deployment="d").text():
@@ -345,15 +345,15 @@ def test_unreferenced_asyncio_stream_closes_its_connection(service):
     assert [body.is_closed for body in service.bodies] == [True]
 
 
-def test_an_exception_in_the_loop_closes_the_connection(drive, service):
+def test_exception_in_the_loop_closes_the_connection(drive, service):
     """An exception in the caller's loop leaves `with`, which closes the stream."""
     with pytest.raises(ZeroDivisionError):
-        fail_in_with(drive, service.client())
+        raise_in_with(drive, service.client())
 
     assert service.bodies[0].is_closed
 
 
-def fail_in_with(drive, client):
+def raise_in_with(drive, client):
     if type(drive).__name__ == "Blocking":
         with client.invoke_prompt_stream(deployment="d") as stream:
             for _ in stream:
@@ -368,7 +368,7 @@ def fail_in_with(drive, client):
 
 
 def test_asyncio_stream_has_the_same_methods():
-    """With `aclose` for `close`, and the asyncio forms of the dunder methods."""
+    """Except for `aclose`, which is named `close` there, and for the asyncio forms of the special methods."""
     renamed = {"aclose": "close", "__aiter__": "__iter__", "__anext__": "__next__", "__aenter__": "__enter__"}
     renamed["__aexit__"] = "__exit__"
 
@@ -379,7 +379,7 @@ def test_asyncio_stream_has_the_same_methods():
 
 
 def test_repr_of_a_stream_shows_deployment_and_state(service):
-    """It shows nothing of the answer."""
+    """It does not show the answer."""
     stream = service.client().invoke_prompt_stream(deployment="d")
 
     states = [repr(stream)]
@@ -409,7 +409,7 @@ async def test_asyncio_stream_is_consumed_once(service):
     assert repr(stream) == "<AsyncPromptStream of d, complete>"
     with pytest.raises(StopAsyncIteration):
         await stream.__anext__()
-    with pytest.raises(StreamConsumedError, match="read to its end"):
+    with pytest.raises(StreamConsumedError, match="already consumed"):
         stream.__aiter__()
-    with pytest.raises(StreamConsumedError, match="read to its end"):
+    with pytest.raises(StreamConsumedError, match="already consumed"):
         await stream.text().__anext__()

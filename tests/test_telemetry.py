@@ -1,4 +1,4 @@
-"""Observers: what they receive of a call, blocking and asyncio; spans, metrics and the meter of usage."""
+"""Observers: the events that they receive from blocking and asyncio calls, OpenTelemetry, and the usage meter."""
 
 from __future__ import annotations
 
@@ -50,46 +50,46 @@ EVENTS = [
 CALL = {"deployment": "summarise", "variant": "v", "inputs": {"text": "private"}, "user": "u1"}
 
 
-class Notes(Observer):
-    """Keeps what it receives."""
+class Recorder(Observer):
+    """Records the events that it receives."""
 
     def __init__(self, *, wants_content: bool = False) -> None:
         self.wants_content = wants_content
-        self.seen: list[object] = []
+        self.events: list[object] = []
 
     def call_started(self, event):
-        self.seen.append(event)
+        self.events.append(event)
 
     def attempt_started(self, event):
-        self.seen.append(event)
+        self.events.append(event)
         return {"X-Trace": f"t{event.attempt}", "Authorization": "Bearer other", "X-Number": 3}
 
     def attempt_ended(self, event):
-        self.seen.append(event)
+        self.events.append(event)
 
     def first_event(self, event):
-        self.seen.append(event)
+        self.events.append(event)
 
     def call_ended(self, event):
-        self.seen.append(event)
+        self.events.append(event)
 
     @property
     def names(self) -> list[str]:
-        return [type(event).__name__ for event in self.seen]
+        return [type(event).__name__ for event in self.events]
 
     @property
     def end(self) -> CallEnded:
         assert self.names.count("CallEnded") == 1
-        return self.seen[-1]
+        return self.events[-1]
 
 
 def answering(*answers):
-    """A handler that gives one answer after the other; an exception is raised."""
-    left, requests = list(answers), []
+    """A handler that returns the answers in turn, or raises those that are exceptions."""
+    remaining, requests = list(answers), []
 
     def handle(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        answer = left.pop(0)
+        answer = remaining.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -99,23 +99,23 @@ def answering(*answers):
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch):
+def _no_backoff(monkeypatch):
     monkeypatch.setattr("fetch_hive_sdk._protocol.retry._FIRST_BACKOFF", 0)
 
 
 # --- Observers -------------------------------------------------------------------------------------------------------
 
 
-def test_observers_see_a_call_from_its_beginning_to_its_end(drive):
-    """Everything that belongs to the call has its id; inputs and answer are left out."""
-    notes = Notes()
-    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes])
+def test_observer_receives_all_events_of_a_call(drive):
+    """All events have the id of the call. They contain neither inputs nor the answer."""
+    recorder = Recorder()
+    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[recorder])
 
     drive.invoke(client, **CALL)
 
-    started, end = notes.seen[0], notes.end
-    assert notes.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
-    assert len({event.call_id for event in notes.seen}) == 1
+    started, end = recorder.events[0], recorder.end
+    assert recorder.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+    assert len({event.call_id for event in recorder.events}) == 1
     assert (started.operation, started.deployment, started.variant, started.user) == (
         "invoke_prompt",
         "summarise",
@@ -126,29 +126,29 @@ def test_observers_see_a_call_from_its_beginning_to_its_end(drive):
     assert (started.streaming, started.inputs) == (False, None)
     assert (end.model, end.stop_reason, end.request_id, end.usage.total_tokens) == ("m-1", "completed", "req_1", 30)
     assert (end.error, end.attempts, end.text, end.time_to_first_event) == (None, 1, None, None)
-    assert notes.seen[2].status == 200
-    assert "private" not in repr(notes.seen)
-    assert "Short." not in repr(notes.seen)
+    assert recorder.events[2].status == 200
+    assert "private" not in repr(recorder.events)
+    assert "Short." not in repr(recorder.events)
 
 
-def test_observers_may_ask_for_the_content(drive):
-    """Those that say so get the fields of the request and the text of the answer."""
-    notes = Notes(wants_content=True)
+def test_wants_content_adds_inputs_and_text(drive):
+    """Events then contain the fields of the request and the text of the answer."""
+    recorder = Recorder(wants_content=True)
 
-    drive.invoke(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes]), **CALL)
+    drive.invoke(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[recorder]), **CALL)
 
-    assert notes.seen[0].inputs["inputs"] == {"text": "private"}
-    assert notes.end.text == "Short."
+    assert recorder.events[0].inputs["inputs"] == {"text": "private"}
+    assert recorder.end.text == "Short."
 
 
-def test_observers_see_each_attempt_and_may_add_headers(drive):
-    """A repeated call is one call; what an observer adds never takes the place of the key."""
-    notes = Notes()
+def test_observer_receives_each_attempt_and_can_add_headers(drive):
+    """A retried call is one call with several attempts. Added headers never replace the API key."""
+    recorder = Recorder()
     handle = answering(httpx.Response(429), httpx.ConnectError("refused"), httpx.Response(200, json=ANSWER))
 
-    drive.invoke(drive.client(handle, observers=[notes]), **CALL)
+    drive.invoke(drive.client(handle, observers=[recorder]), **CALL)
 
-    ends = [event for event in notes.seen if type(event).__name__ == "AttemptEnded"]
+    ends = [event for event in recorder.events if type(event).__name__ == "AttemptEnded"]
     assert [(end.attempt, end.status, type(end.error).__name__) for end in ends] == [
         (1, 429, "RateLimitError"),
         (2, None, "APIConnectionError"),
@@ -157,70 +157,71 @@ def test_observers_see_each_attempt_and_may_add_headers(drive):
     assert [request.headers["x-trace"] for request in handle.requests] == ["t1", "t2", "t3"]
     assert {request.headers["authorization"] for request in handle.requests} == {f"Bearer {KEY}"}
     assert "x-number" not in handle.requests[0].headers
-    assert notes.end.attempts == 3
+    assert recorder.end.attempts == 3
 
 
-def test_observers_see_how_a_call_fails(drive):
-    """With the error that the caller gets."""
-    notes = Notes()
+def test_observer_receives_the_error_of_a_call(drive):
+    """It is the error that the caller catches."""
+    recorder = Recorder()
 
     with pytest.raises(InternalServerError) as caught:
-        drive.invoke(drive.client(answering(httpx.Response(500)), observers=[notes]), **CALL)
+        drive.invoke(drive.client(answering(httpx.Response(500)), observers=[recorder]), **CALL)
 
-    assert notes.end.error is caught.value
-    assert notes.seen[2].error is caught.value
+    assert recorder.end.error is caught.value
+    assert recorder.events[2].error is caught.value
 
 
-def test_observers_see_a_stream_with_its_first_event(drive):
-    """The call ends when the stream does, with what it came to."""
-    notes = Notes(wants_content=True)
-    client = drive.client(answering(streamed(*sse(*EVENTS, "[DONE]"))), observers=[notes])
+def test_observer_receives_the_first_event_and_the_end_of_a_stream(drive):
+    """The call ends when the stream ends. The last event has the collected answer."""
+    recorder = Recorder(wants_content=True)
+    client = drive.client(answering(streamed(*sse(*EVENTS, "[DONE]"))), observers=[recorder])
 
     drive.events(client, **CALL)
 
-    assert notes.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
-    end = notes.end
+    assert recorder.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
+    end = recorder.end
     assert (end.streaming, end.text, end.usage.total_tokens, end.model) == (True, "Short.", 30, "m-1")
     assert 0 <= end.time_to_first_event <= end.seconds
 
 
-def test_observers_see_a_stream_that_breaks_and_one_that_is_left(drive):
-    """A break is an error; leaving is none."""
-    broken, left = Notes(), Notes()
+def test_observer_receives_the_end_of_interrupted_and_closed_streams(drive):
+    """An interruption is an error; closing a stream early is not."""
+    interrupted, closed = Recorder(), Recorder()
     handle = answering(streamed(*sse(EVENTS[0]), httpx.ReadError("reset")), streamed(*sse(*EVENTS)))
     client = drive.client(handle)
 
     with pytest.raises(StreamInterruptedError) as caught:
-        drive.events(client.with_options(observers=[broken]), **CALL)
-    drive.leave(client.with_options(observers=[left]), 1, **CALL)
+        drive.events(client.with_options(observers=[interrupted]), **CALL)
+    drive.leave(client.with_options(observers=[closed]), 1, **CALL)
 
-    assert broken.end.error is caught.value
-    assert (left.end.error, left.end.usage) == (None, None)
+    assert interrupted.end.error is caught.value
+    assert (closed.end.error, closed.end.usage) == (None, None)
 
 
-def test_observers_see_a_cancellation():
-    """A task that is cancelled ends its call, too."""
-    notes = Notes()
-
-    calls = []
+def test_observer_receives_a_cancellation():
+    """Cancelling a task ends its call with `CancelledError`."""
+    recorder = Recorder()
+    started = []
 
     async def hang(request: httpx.Request) -> httpx.Response:
-        calls[0].set()
+        started[0].set()
         await asyncio.Event().wait()
 
-    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(hang)), observers=[notes])
+    client = FetchHive(
+        KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(hang)), observers=[recorder]
+    )
 
     async def main() -> None:
-        calls.append(asyncio.Event())  # here: on Python 3.9 it belongs to the event loop that it is made in
+        started.append(asyncio.Event())  # created here, as Python 3.9 binds it to the current event loop
         task = asyncio.ensure_future(client.ainvoke_prompt(**CALL))
-        await calls[0].wait()
+        await started[0].wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
 
-    assert isinstance(notes.end.error, asyncio.CancelledError)
+    assert isinstance(recorder.end.error, asyncio.CancelledError)
 
 
 class Faulty(Observer):
@@ -231,30 +232,32 @@ class Faulty(Observer):
         raise ValueError("no")
 
 
-def test_a_faulty_observer_harms_no_call(drive, caplog):
-    """It is logged once; the others go on."""
-    notes = Notes()
-    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(2)]), observers=[Faulty(), notes])
+def test_exception_of_an_observer_does_not_affect_the_call(drive, caplog):
+    """It is logged once, and the other observers still receive their events."""
+    recorder = Recorder()
+    client = drive.client(
+        answering(*[httpx.Response(200, json=ANSWER) for _ in range(2)]), observers=[Faulty(), recorder]
+    )
 
     with caplog.at_level(logging.WARNING, "fetch_hive_sdk"):
         for _ in range(2):
             assert drive.invoke(client, **CALL).response == "Short."
 
     assert [record.getMessage() for record in caplog.records] == [
-        "the observer Faulty failed, and is not reported again"
+        "the observer Faulty raised an exception (further ones are not logged)"
     ]
-    assert notes.names.count("CallEnded") == 2
+    assert recorder.names.count("CallEnded") == 2
 
 
-class Curious(Observer):
+class FaultyProperty(Observer):
     @property
     def wants_content(self):
         raise ValueError("no")
 
 
-def test_an_observer_that_fails_to_say_what_it_wants_harms_no_call(drive, caplog):
-    """As one that fails in its methods."""
-    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[Curious()])
+def test_exception_of_wants_content_does_not_affect_the_call(drive, caplog):
+    """Like an exception of a method."""
+    client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[FaultyProperty()])
 
     assert drive.invoke(client, **CALL).response == "Short."
     assert len(caplog.records) == 1
@@ -276,69 +279,69 @@ def test_an_observer_that_fails_to_say_what_it_wants_harms_no_call(drive, caplog
         [("X-Pair", "a")],
     ],
 )
-def test_headers_that_cannot_be_added_are_left_out(drive, headers):
-    """Those that cannot be sent, and those that the request has already."""
-    notes = Notes()
-    notes.attempt_started = lambda event: headers
+def test_invalid_and_existing_headers_are_not_added(drive, headers):
+    """Observers can neither add invalid headers nor replace headers of the request."""
+    recorder = Recorder()
+    recorder.attempt_started = lambda event: headers
     handle = answering(httpx.Response(200, json=ANSWER), httpx.Response(200, json=ANSWER))
     client = drive.client(handle, default_headers={"X-Tenant": "t1"})
 
     drive.invoke(client, **CALL)
-    drive.invoke(client.with_options(observers=[notes]), **CALL)
+    drive.invoke(client.with_options(observers=[recorder]), **CALL)
 
     plain, observed = handle.requests
     assert observed.headers == plain.headers
-    assert notes.end.error is None
+    assert recorder.end.error is None
 
 
-def test_headers_may_be_any_mapping(drive):
-    """As the annotation says."""
-    notes = Notes()
-    notes.attempt_started = lambda event: MappingProxyType({"X-Trace": "t1"})
+def test_added_headers_can_be_any_mapping(drive):
+    """Not only a dict."""
+    recorder = Recorder()
+    recorder.attempt_started = lambda event: MappingProxyType({"X-Trace": "t1"})
     handle = answering(httpx.Response(200, json=ANSWER))
 
-    drive.invoke(drive.client(handle, observers=[notes]), **CALL)
+    drive.invoke(drive.client(handle, observers=[recorder]), **CALL)
 
     assert handle.requests[0].headers["x-trace"] == "t1"
 
 
-def test_observers_see_the_first_event_of_a_stream_that_is_answered_with_json(drive):
-    """It has events for its reader, too."""
-    notes = Notes()
+def test_observer_receives_the_first_event_of_a_json_answer_to_a_stream(drive):
+    """A JSON answer is converted to events."""
+    recorder = Recorder()
 
-    drive.events(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[notes]), **CALL)
+    drive.events(drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[recorder]), **CALL)
 
-    assert notes.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
-    assert notes.end.time_to_first_event is not None
+    assert recorder.names == ["CallStarted", "AttemptStarted", "FirstEvent", "AttemptEnded", "CallEnded"]
+    assert recorder.end.time_to_first_event is not None
 
 
-def test_observers_see_an_output_that_does_not_fit(drive):
-    """The call raises it; what the run used is known, and counted."""
-    notes, meter = Notes(), UsageMeter()
-    client = drive.client(answering(httpx.Response(429), httpx.Response(200, json=ANSWER)), observers=[notes, meter])
+def test_observer_receives_an_output_error(drive):
+    """The call failed, but the usage of the run is known and counted."""
+    recorder, meter = Recorder(), UsageMeter()
+    client = drive.client(answering(httpx.Response(429), httpx.Response(200, json=ANSWER)), observers=[recorder, meter])
 
     with pytest.raises(OutputValidationError) as caught:
         drive.call(client, "invoke", PromptRequest(deployment="summarise", output=int))
 
-    assert notes.end.error is caught.value
-    assert caught.value.attempts == notes.end.attempts == 2
-    assert notes.end.usage.total_tokens == meter.snapshot()[0].total_tokens == 30
+    assert recorder.end.error is caught.value
+    assert caught.value.attempts == recorder.end.attempts == 2
+    assert recorder.end.usage.total_tokens == meter.snapshot()[0].total_tokens == 30
 
 
-class Fussy(BaseModel):
+class WithFailingValidator(BaseModel):
     @model_validator(mode="before")
     @classmethod
-    def _look(cls, value: object) -> object:
+    def _raise(cls, value: object) -> object:
         raise OSError("the dictionary is missing")
 
 
-def test_an_error_of_a_validator_is_not_taken_for_one_of_the_network(drive):
-    """It reaches the caller as it is, and the call is not made again."""
+def test_oserror_of_a_validator_is_not_a_network_error(drive):
+    """The caller receives it unchanged, and the call is not retried."""
     handle = answering(httpx.Response(200, json={**ANSWER, "response": "{}"}))
     client = drive.client(handle, retry_unknown_outcome=True)
 
     with pytest.raises(OSError, match="the dictionary is missing") as caught:
-        drive.call(client, "invoke", PromptRequest(deployment="summarise", output=Fussy))
+        drive.call(client, "invoke", PromptRequest(deployment="summarise", output=WithFailingValidator))
 
     assert type(caught.value) is OSError
 
@@ -356,25 +359,25 @@ def test_an_error_of_a_validator_is_not_taken_for_one_of_the_network(drive):
         ("get_request", lambda client: client.get_request("req_1")),
     ],
 )
-def test_observers_see_calls_of_every_kind(operation, call):
-    """Resources, the looks of a wait, calls without a name, and the vendor's names, which are blocking."""
-    notes = Notes()
+def test_observer_receives_calls_of_every_kind(operation, call):
+    """Calls of resources, polls, raw requests, and the blocking methods with the names of the vendor's SDK."""
+    recorder = Recorder()
 
     async def main() -> None:
-        made = call(FakeServer().client(observers=[notes]))
-        if inspect.isawaitable(made):
-            await made
+        result = call(FakeServer().client(observers=[recorder]))
+        if inspect.isawaitable(result):
+            await result
 
     with contextlib.suppress(FetchHiveError):
         asyncio.run(main())
 
-    assert notes.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
-    assert (notes.seen[0].operation, notes.seen[0].streaming) == (operation, False)
+    assert recorder.names == ["CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded"]
+    assert (recorder.events[0].operation, recorder.events[0].streaming) == (operation, False)
 
 
-def test_with_options_changes_the_observers(drive):
-    """Those that are given take the place of the old ones; an empty list takes them away."""
-    first, second = Notes(), Notes()
+def test_with_options_replaces_the_observers(drive):
+    """An empty sequence removes them; without the argument they are kept."""
+    first, second = Recorder(), Recorder()
     client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(3)]), observers=[first])
 
     for options in ({"timeout": 5}, {"observers": [second]}, {"observers": ()}):
@@ -383,9 +386,9 @@ def test_with_options_changes_the_observers(drive):
     assert first.names.count("CallEnded") == second.names.count("CallEnded") == 1
 
 
-def test_what_is_not_an_observer_is_refused():
-    """When the client is made."""
-    for wrong in ([object()], [Notes], Notes()):
+def test_invalid_observers_are_configuration_errors():
+    """The error is raised when the client is created."""
+    for wrong in ([object()], [Recorder], Recorder()):
         with pytest.raises(ConfigurationError, match="observers must be a list"):
             FetchHive(KEY, observers=wrong)
 
@@ -394,7 +397,7 @@ def test_what_is_not_an_observer_is_refused():
 
 
 class Collected:
-    """The SDK's own exporters, in memory."""
+    """Collects spans and metrics with the in-memory exporters of the OpenTelemetry SDK."""
 
     def __init__(self, **options: object) -> None:
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
@@ -412,8 +415,8 @@ class Collected:
         return {metric.name: list(metric.data.data_points) for metric in found}
 
 
-def test_a_call_is_a_client_span(drive):
-    """With the names of the semantic conventions, and without content."""
+def test_call_has_a_client_span(drive):
+    """Its attributes have the names of the semantic conventions, and contain neither inputs nor the answer."""
     collected = Collected()
     client = drive.client(answering(httpx.Response(200, json=ANSWER)), observers=[collected.observer])
 
@@ -440,9 +443,9 @@ def test_a_call_is_a_client_span(drive):
     }
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="the conventions of this version need Python 3.10")
-def test_the_names_are_those_of_the_conventions():
-    """The list of this package and the package of the conventions say the same."""
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="this version of the conventions requires Python 3.10")
+def test_attribute_names_are_from_the_conventions():
+    """Every name in `telemetry.py` is in the package opentelemetry-semantic-conventions."""
     home = "opentelemetry.semconv._incubating"
     names = ("attributes.gen_ai_attributes", "attributes.server_attributes", "attributes.error_attributes")
     modules = [pytest.importorskip(f"{home}.{name}") for name in (*names, "metrics.gen_ai_metrics")]
@@ -454,8 +457,8 @@ def test_the_names_are_those_of_the_conventions():
     assert ours <= known
 
 
-def test_the_request_carries_the_span(drive):
-    """As `traceparent`; the span is a child of the one that is current."""
+def test_request_has_a_traceparent_header(drive):
+    """It has the ids of the span, which is a child of the current span."""
     collected = Collected()
     handle = answering(httpx.Response(200, json=ANSWER))
     client = drive.client(handle, observers=[collected.observer])
@@ -469,8 +472,8 @@ def test_the_request_carries_the_span(drive):
     assert span.parent.span_id == parent.context.span_id
 
 
-def test_a_failed_call_ends_its_span_with_what_happened(drive):
-    """Each attempt is an event; the error is its class, and whether it may have been billed."""
+def test_span_of_a_failed_call_has_the_error(drive):
+    """It has the class of the error, and whether the run may have been billed. Each attempt is an event."""
     collected = Collected()
     client = drive.client(answering(httpx.Response(429), httpx.Response(500)), observers=[collected.observer])
 
@@ -485,8 +488,8 @@ def test_a_failed_call_ends_its_span_with_what_happened(drive):
     assert statuses == [429, 500]
 
 
-def test_a_stream_that_breaks_or_is_left_ends_its_span(drive):
-    """A break with what happened; leaving is no error."""
+def test_interrupted_and_closed_streams_end_their_spans(drive):
+    """An interruption is an error; closing a stream early is not."""
     collected = Collected()
     handle = answering(streamed(*sse(EVENTS[0]), httpx.ReadError("reset")), streamed(*sse(*EVENTS)))
     client = drive.client(handle, observers=[collected.observer])
@@ -495,15 +498,15 @@ def test_a_stream_that_breaks_or_is_left_ends_its_span(drive):
         drive.events(client, **CALL)
     drive.leave(client, 1, **CALL)
 
-    broken, left = collected.spans
-    assert (broken.status.status_code.name, left.status.status_code.name) == ("ERROR", "UNSET")
-    assert broken.attributes["error.type"] == "StreamInterruptedError"
-    assert broken.attributes["fetchhive.maybe_processed"] is True
-    assert "error.type" not in left.attributes
+    interrupted, closed = collected.spans
+    assert (interrupted.status.status_code.name, closed.status.status_code.name) == ("ERROR", "UNSET")
+    assert interrupted.attributes["error.type"] == "StreamInterruptedError"
+    assert interrupted.attributes["fetchhive.maybe_processed"] is True
+    assert "error.type" not in closed.attributes
 
 
-def test_a_cancelled_call_ends_its_span():
-    """With the cancellation as its error."""
+def test_cancelled_call_ends_its_span():
+    """The error of the span is `CancelledError`."""
     collected = Collected()
     tasks = []
 
@@ -526,8 +529,8 @@ def test_a_cancelled_call_ends_its_span():
     assert "fetchhive.maybe_processed" not in span.attributes
 
 
-def test_threads_have_their_own_spans():
-    """Each is a child of the span of its thread."""
+def test_spans_of_threads_are_separate():
+    """Each span is a child of the current span of its own thread."""
     collected = Collected()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=ANSWER))
     client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[collected.observer])
@@ -550,8 +553,8 @@ def test_threads_have_their_own_spans():
     assert all(names[span.parent.span_id] == span.name for span in children)
 
 
-def test_a_stream_is_measured(drive):
-    """Duration, tokens, and the time to the first event."""
+def test_stream_has_metrics(drive):
+    """Metrics for duration, tokens and the time to the first event."""
     collected = Collected(capture_content=True)
     client = drive.client(answering(streamed(*sse(*EVENTS, "[DONE]"))), observers=[collected.observer])
 
@@ -589,8 +592,8 @@ class OldMeterProvider(NoOpMeterProvider):
         return OldMeter("old")
 
 
-def test_meters_that_know_no_boundaries_are_accepted(drive):
-    """Those of opentelemetry-api before 1.30."""
+def test_meters_without_bucket_boundaries_are_supported(drive):
+    """Such as the meters of opentelemetry-api before 1.30."""
     client = drive.client(
         answering(httpx.Response(200, json=ANSWER)), observers=[OpenTelemetry(meter_provider=OldMeterProvider())]
     )
@@ -598,19 +601,19 @@ def test_meters_that_know_no_boundaries_are_accepted(drive):
     assert drive.invoke(client, **CALL).response == "Short."
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    """The extra has it."""
+def test_missing_opentelemetry_is_a_configuration_error(monkeypatch):
+    """The message contains the command to install it."""
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry", None)
 
     with pytest.raises(ConfigurationError, match="pip install opentelemetry-api"):
         OpenTelemetry()
 
 
-# --- The meter -------------------------------------------------------------------------------------------------------
+# --- UsageMeter ------------------------------------------------------------------------------------------------------
 
 
-def test_the_meter_adds_up_what_runs_use(drive):
-    """By deployment, variant, model and user; with prices, where they were given."""
+def test_meter_sums_the_tokens_of_runs(drive):
+    """By deployment, variant, model and user, with a cost for models that have a price."""
     meter = UsageMeter(prices={"m-1": (1.0, 2.0)})
     other = {**ANSWER, "model": "m-2", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
     answers = [httpx.Response(200, json=answer) for answer in (ANSWER, ANSWER, other)]
@@ -631,15 +634,15 @@ def test_the_meter_adds_up_what_runs_use(drive):
     assert meter.snapshot() == []
 
 
-def test_prices_of_another_shape_are_refused():
-    """When the meter is made, and not when it is read."""
+def test_invalid_prices_are_errors():
+    """The error is raised when the meter is created, not when it is read."""
     for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):
         with pytest.raises((TypeError, ValueError)):
             UsageMeter(prices={"m": wrong})
 
 
-def test_threads_share_a_meter():
-    """No run is lost."""
+def test_meter_is_thread_safe():
+    """Concurrent runs are all counted."""
     meter = UsageMeter()
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json=ANSWER))
     client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[meter])
@@ -653,8 +656,8 @@ def test_threads_share_a_meter():
     assert meter.snapshot()[0].runs == 160
 
 
-def test_ready_made_observers_travel_with_a_client(monkeypatch):
-    """To another process, where they begin from nothing."""
+def test_observers_are_pickled_with_their_client(monkeypatch):
+    """They keep their settings, and start at zero in the other process."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
     client = FetchHive(KEY, observers=[UsageMeter({"m": (1, 2)}), OpenTelemetry(capture_content=True)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 
 import httpcore
 import httpx
@@ -66,3 +67,15 @@ def test_patched_transports_are_used():
         transport = Transport(Routes().find(httpx.URL(server.url)))
         assert isinstance(transport._pool, httpcore.HTTPConnection)
         transport.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_pools_for_proxies_take_no_lock(monkeypatch, scheme):
+    """The lock that is taken away is one that httpcore's pools have, and use."""
+    if scheme == "socks5":
+        pytest.importorskip("socksio")
+    monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:9")
+    transport = Transport(Routes().find(httpx.URL("https://hive.test")))
+
+    assert isinstance(transport._pool._optional_thread_lock, nullcontext)
+    assert hasattr(httpcore.ConnectionPool()._optional_thread_lock, "__enter__")

@@ -1,4 +1,4 @@
-"""What goes over the wire in the tests of the protocol."""
+"""Sample data for the tests of the protocol."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pieces(data, size):
 
 
 def read_stream(reader, chunks):
-    """Read as the shells do."""
+    """Read a stream as the clients do."""
     events = []
     for chunk in chunks:
         events += reader.feed(chunk)

@@ -1,4 +1,4 @@
-"""The asyncio shell: sends what the protocol built, waits as long as it says. Decides nothing.
+"""The asyncio I/O of calls: sends the requests and waits between retries. `_protocol` makes all decisions.
 
 Its twin is `_blocking.py`: the same names in the same order.
 """
@@ -33,28 +33,28 @@ async def run(call: Call[AnswerT], sender: AsyncSharedSender) -> AnswerT:
         return call.finish(await _repeat(call, sender, lambda: _answer(call, sender)))
 
 
-async def wait(ask: Callable[[], Awaitable[T]], waits: Wait[T], sender: AsyncSharedSender) -> T:
-    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+async def wait(poll: Callable[[], Awaitable[T]], schedule: Wait[T], sender: AsyncSharedSender) -> T:
+    """Poll until the answer is final, and return it. Raises an error if the client is closed meanwhile."""
     times_closed = sender.pauses.times_closed
     while True:
         try:
-            answer = await ask()
+            answer = await poll()
         except FetchHiveError as error:
-            seconds: Optional[float] = waits.after_failure(error)
+            seconds: Optional[float] = schedule.after_failure(error)
         else:
-            seconds = waits.after_answer(answer)
+            seconds = schedule.after_answer(answer)
             if seconds is None:
                 return answer
         if not await sender.pauses.wait(seconds or 0.0, times_closed):
-            raise waits.closed()
+            raise schedule.closed()
 
 
 async def stream(
     call: StreamCall[EventT, AnswerT], sender: AsyncSharedSender, announce: bool
 ) -> AsyncGenerator[EventT, None]:
-    """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
-    # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
-    # open, until the garbage collector came by.
+    """Make a call and yield its events. With `announce`, yield `OPENED` first, when the response has begun."""
+    # Not a method of the stream: the generator would refer to the stream, and keep it alive, with its connection open,
+    # until the next garbage collection.
     with call.watched(), call.transcript.recording():
         response = await _open(call, sender)
         try:
@@ -73,7 +73,7 @@ async def stream(
                     for event in reader.finish():
                         yield event
                 finally:
-                    chunk = b""  # the key may stand in it, and a crash report shows variables
+                    chunk = b""  # may contain the key, and crash reports show local variables
             if reader.is_done and sender.owns_sockets:
                 await _await_end(reader, chunks)
         finally:
@@ -81,20 +81,20 @@ async def stream(
 
 
 async def _await_end(reader: EventReader[EventT], chunks: AsyncIterator[bytes]) -> None:
-    """Read on to the end of the body for a moment: only then can the connection be used again."""
+    """Wait briefly for the end of the body, so that the connection can be reused."""
     with suppress(*NETWORK_ERRORS):
         async for _ in chunks:
             if reader.is_overdue():
                 break
 
 
-async def _repeat(call: Call[AnswerT], sender: AsyncSharedSender, work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+async def _repeat(call: Call[AnswerT], sender: AsyncSharedSender, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Make an attempt, and retry it as the protocol decides, unless the client is closed meanwhile."""
     times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
-                return await work()
+                return await attempt()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
             if seconds is None or sender.pauses.times_closed != times_closed:
@@ -120,7 +120,7 @@ async def _attempt(call: Call[AnswerT], sender: AsyncSharedSender) -> httpx.Resp
     response = await sender.send(call.begin())
     if call.accept(response):
         return response
-    # What has come of a refusal says enough, whatever happens to the rest.
+    # The status and the part of the body that was read are enough for the error, even if the rest is lost.
     try:
         with suppress(FetchHiveError, *NETWORK_ERRORS):
             await _read(call, response)
@@ -130,14 +130,14 @@ async def _attempt(call: Call[AnswerT], sender: AsyncSharedSender) -> httpx.Resp
 
 
 async def _read(call: Call[AnswerT], response: httpx.Response) -> None:
-    # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
+    # A separate function, so that the chunk, which may repeat the key, is not a local variable where errors are raised.
     async for chunk in _chunks(response):
         call.read(chunk)
 
 
 def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    # Somebody may have read it before us: an event hook of an injected client, or a fake. Else from the stream itself:
-    # aiter_raw() would cost each event half a microsecond, to cut and count what we do not want cut or counted.
+    # An event hook of an injected client, or a fake, may have read the body already. Otherwise the stream is used
+    # directly: aiter_raw() splits and counts the bytes, which costs half a microsecond for each event.
     if response.is_stream_consumed:
         return _once(response.content)
     return cast("httpx.AsyncByteStream", response.stream).__aiter__()

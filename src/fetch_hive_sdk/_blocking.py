@@ -1,4 +1,4 @@
-"""The blocking shell: sends what the protocol built, waits as long as it says. Decides nothing.
+"""The blocking I/O of calls: sends the requests and waits between retries. `_protocol` makes all decisions.
 
 Its twin is `_asyncio.py`: the same names in the same order.
 """
@@ -33,26 +33,26 @@ def run(call: Call[AnswerT], sender: SharedSender) -> AnswerT:
         return call.finish(_repeat(call, sender, lambda: _answer(call, sender)))
 
 
-def wait(ask: Callable[[], T], waits: Wait[T], sender: SharedSender) -> T:
-    """Look at something that goes on, until it is over, or the client is closed meanwhile."""
+def wait(poll: Callable[[], T], schedule: Wait[T], sender: SharedSender) -> T:
+    """Poll until the answer is final, and return it. Raises an error if the client is closed meanwhile."""
     times_closed = sender.pauses.times_closed
     while True:
         try:
-            answer = ask()
+            answer = poll()
         except FetchHiveError as error:
-            seconds: Optional[float] = waits.after_failure(error)
+            seconds: Optional[float] = schedule.after_failure(error)
         else:
-            seconds = waits.after_answer(answer)
+            seconds = schedule.after_answer(answer)
             if seconds is None:
                 return answer
         if not sender.pauses.wait(seconds or 0.0, times_closed):
-            raise waits.closed()
+            raise schedule.closed()
 
 
 def stream(call: StreamCall[EventT, AnswerT], sender: SharedSender, announce: bool) -> Generator[EventT, None, None]:
-    """Make a call and yield its events; with `announce`, yield `OPENED` first, as soon as the answer has begun."""
-    # A plain function: were it a method of the stream, the generator would keep its stream alive, and the connection
-    # open, until the garbage collector came by.
+    """Make a call and yield its events. With `announce`, yield `OPENED` first, when the response has begun."""
+    # Not a method of the stream: the generator would refer to the stream, and keep it alive, with its connection open,
+    # until the next garbage collection.
     with call.watched(), call.transcript.recording(), closing(_open(call, sender)) as response:
         if announce:
             yield OPENED
@@ -67,26 +67,26 @@ def stream(call: StreamCall[EventT, AnswerT], sender: SharedSender, announce: bo
                         break
                 yield from reader.finish()
             finally:
-                chunk = b""  # the key may stand in it, and a crash report shows variables
+                chunk = b""  # may contain the key, and crash reports show local variables
         if reader.is_done and sender.owns_sockets:
             _await_end(reader, chunks)
 
 
 def _await_end(reader: EventReader[EventT], chunks: Iterator[bytes]) -> None:
-    """Read on to the end of the body for a moment: only then can the connection be used again."""
+    """Wait briefly for the end of the body, so that the connection can be reused."""
     with suppress(*NETWORK_ERRORS):
         for _ in chunks:
             if reader.is_overdue():
                 break
 
 
-def _repeat(call: Call[AnswerT], sender: SharedSender, work: Callable[[], T]) -> T:
-    """Do the work of one attempt, again if the protocol says so and the client has not been closed meanwhile."""
+def _repeat(call: Call[AnswerT], sender: SharedSender, attempt: Callable[[], T]) -> T:
+    """Make an attempt, and retry it as the protocol decides, unless the client is closed meanwhile."""
     times_closed = sender.pauses.times_closed
     while True:
         try:
             with call.errors():
-                return work()
+                return attempt()
         except FetchHiveError as error:
             seconds = call.wait_before_retry(error)
             if seconds is None or sender.pauses.times_closed != times_closed:
@@ -109,19 +109,19 @@ def _attempt(call: Call[AnswerT], sender: SharedSender) -> httpx.Response:
     response = sender.send(call.begin())
     if call.accept(response):
         return response
-    # What has come of a refusal says enough, whatever happens to the rest.
+    # The status and the part of the body that was read are enough for the error, even if the rest is lost.
     with closing(response), suppress(FetchHiveError, *NETWORK_ERRORS):
         _read(call, response)
     raise call.refusal()
 
 
 def _read(call: Call[AnswerT], response: httpx.Response) -> None:
-    # A function of its own: a refusal may repeat the key, and is no local variable where the error is raised.
+    # A separate function, so that the chunk, which may repeat the key, is not a local variable where errors are raised.
     for chunk in _chunks(response):
         call.read(chunk)
 
 
 def _chunks(response: httpx.Response) -> Iterable[bytes]:
-    # Somebody may have read it before us: an event hook of an injected client, or a fake. Else from the stream itself:
-    # iter_raw() would cost each event half a microsecond, to cut and count what we do not want cut or counted.
+    # An event hook of an injected client, or a fake, may have read the body already. Otherwise the stream is used
+    # directly: iter_raw() splits and counts the bytes, which costs half a microsecond for each event.
     return (response.content,) if response.is_stream_consumed else cast("httpx.SyncByteStream", response.stream)

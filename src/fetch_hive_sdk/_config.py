@@ -1,4 +1,4 @@
-"""How a client is set up: read from arguments and the environment, checked once, never changed."""
+"""The settings of a client: read from arguments and the environment, validated once, never changed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from ._secret import Secret
 from .errors import ConfigurationError
 
 Timeout = Union[float, httpx.Timeout]
-"""Seconds for the whole call, or an `httpx.Timeout` with a limit for each step and none for the whole."""
+"""Seconds for the whole call, or an `httpx.Timeout` with a limit per step and no limit for the whole call."""
 
 DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
 DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
 DEFAULT_MAX_RETRIES = 2
 DEFAULT_PROMPT_PATH = "/prompt/invoke"
 _LAST_PORT = 65535
+_NOT_A_URL = "base_url is not a valid URL (expected e.g. https://api.fetchhive.com/v1)"
 
 
 @dataclass(frozen=True)
 class Config:
-    """The settings of a client, checked. The fields are its arguments."""
+    """The validated settings of a client. The fields are the client's arguments."""
 
     api_key: Secret = field(repr=False)
     base_url: str
@@ -61,10 +62,10 @@ def read_config(
     correlate: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
-    """Check the settings of a client, the environment standing in for the key and the URL.
+    """Validate the settings of a client. Key, base URL and workspace default to environment variables.
 
     Raises:
-        ConfigurationError: One of them cannot work. The text names it and never shows the key.
+        ConfigurationError: A setting is missing or invalid. The message names it and never quotes the key.
 
     """
     return Config(
@@ -85,41 +86,39 @@ def read_config(
 
 def _read_key(given: Optional[str]) -> Secret:
     if given is not None and not isinstance(cast("object", given), str):
-        raise ConfigurationError("api_key must be a text")
+        raise ConfigurationError("api_key must be a string")
     key = (given or "").strip()
     if key[:1] in {'"', "'"} or key[-1:] in {'"', "'"}:
-        raise ConfigurationError("api_key is in quotes: pass it, or set FETCH_HIVE_API_KEY, without them")
+        raise ConfigurationError("api_key is in quotes: pass it, or set FETCH_HIVE_API_KEY, without quotes")
     if key.lower().startswith("bearer"):
-        raise ConfigurationError('api_key begins with "Bearer": pass the key alone, the client adds the rest')
+        raise ConfigurationError('api_key begins with "Bearer": pass only the key, the client adds "Bearer"')
     if not key:
         raise ConfigurationError("api_key is required: pass api_key=... or set FETCH_HIVE_API_KEY")
-    # What may stand in a header, RFC 9110 section 5.5, less the blanks that no key has.
+    # A valid header value as in RFC 9110 section 5.5, without spaces.
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "api_key has a blank, a line break or a character that is not ASCII inside: copy it again"
-        )
+        raise ConfigurationError("api_key contains a space, a line break or a non-ASCII character: copy the key again")
     return Secret(key)
 
 
 def _read_base_url(given: str, allow_http: bool) -> str:
-    # The messages do not quote the URL: it may hold a password.
+    # The messages do not quote the URL, which may contain a password.
     try:
         url = httpx.URL(given.strip())
-        host = url.host  # decodes a name in Punycode
+        host = url.host  # decodes Punycode, which may fail
     except (httpx.InvalidURL, UnicodeError):
-        raise ConfigurationError("base_url is not a URL") from None
+        raise ConfigurationError(_NOT_A_URL) from None
     except (TypeError, AttributeError) as exc:
-        raise ConfigurationError("base_url is not a URL") from exc
+        raise ConfigurationError(_NOT_A_URL) from exc
     if url.scheme not in {"http", "https"} or not host:
         raise ConfigurationError("base_url must begin with https:// and a host name")
-    # In the text, too: httpx keeps an empty query, and the path of the endpoint would become part of it.
+    # Also checks the string: httpx keeps an empty query, and the path of the endpoint would become part of it.
     if url.userinfo or "?" in given or "#" in given:
-        raise ConfigurationError("base_url must have no user name, password, query or fragment")
+        raise ConfigurationError("base_url must not contain a user name, password, query or fragment")
     if url.port is not None and not 0 < url.port <= _LAST_PORT:
-        raise ConfigurationError(f"base_url has a port that cannot be: 1 to {_LAST_PORT} can")
+        raise ConfigurationError(f"base_url has an invalid port: it must be between 1 and {_LAST_PORT}")
     if url.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
-            "base_url is plain http://, which would send the key unencrypted: use https:// or pass allow_http=True"
+            "base_url uses http://, which would send the key unencrypted: use https://, or pass allow_http=True"
         )
     return str(url).rstrip("/")
 
@@ -129,7 +128,7 @@ def _read_workspace(given: Union[str, uuid.UUID, None]) -> Optional[str]:
         raise ConfigurationError("workspace_id must be a string or a UUID")
     workspace_id = str(given or "").strip()
     if workspace_id in {".", ".."}:
-        raise ConfigurationError("workspace_id is not an id")
+        raise ConfigurationError("workspace_id must be the id of a workspace, not '.' or '..'")
     return workspace_id or None
 
 
@@ -141,14 +140,14 @@ def _read_path(given: str) -> str:
 
 
 def _read_switch(name: str, given: bool) -> bool:
-    # "no" is true to Python, and these switches cost money or send the key in the clear.
+    # "no" would be true in Python, and these switches cost money or send the key unencrypted.
     if not isinstance(cast("object", given), bool):
         raise ConfigurationError(f"{name} must be True or False")
     return given
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Whether a host name or an IP address is this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -158,12 +157,12 @@ def is_loopback(host: str) -> bool:
 
 
 def no_proxy_for_loopback(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that keep calls to 127.0.0.1 from the proxies of the environment."""
+    """Return environment variables that exempt 127.0.0.1 from the configured proxies."""
     others = environ.get("no_proxy") or environ.get("NO_PROXY")
     return dict.fromkeys(("NO_PROXY", "no_proxy"), f"{others},127.0.0.1" if others else "127.0.0.1")
 
 
-# Set for each call, or by httpx. Lengths and encodings that do not match the body would break it.
+# Set by the client or by httpx. A length or an encoding that does not match the body would break the request.
 _OWN_HEADERS = {
     "accept",
     "accept-encoding",
@@ -184,26 +183,26 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([ \t\x21-\x7e]*[\x21-\x7e])?")  # RFC 9110 section 5.5, printable ASCII
 
 
-def may_be_added(name: object, value: object) -> bool:
-    """Whether a header can be sent, and is not one that the client sets itself."""
+def is_valid_extra_header(name: object, value: object) -> bool:
+    """Whether a header is valid, and not one that the client sets."""
     is_name = isinstance(name, str) and _HEADER_NAME.fullmatch(name) and name.lower() not in _OWN_HEADERS
     return bool(is_name and isinstance(value, str) and _HEADER_VALUE.fullmatch(value))
 
 
 def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
-    # The messages do not quote values: they may be secrets.
+    # The messages do not quote values, which may be secrets.
     if not isinstance(cast("object", given), (Mapping, type(None))):
         raise ConfigurationError("default_headers must be a mapping of names to values")
     headers: dict[str, str] = {}
     for name, value in (given or {}).items():
         if not isinstance(cast("object", name), str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError("default_headers has a name that is not valid for a header")
+            raise ConfigurationError("default_headers contains an invalid header name")
         if name.lower() in _OWN_HEADERS:
-            raise ConfigurationError(f"default_headers must not have {name}: the client sets it itself")
+            raise ConfigurationError(f"default_headers must not contain {name}: the client sets it")
         if not isinstance(cast("object", value), str) or not _HEADER_VALUE.fullmatch(value):
             raise ConfigurationError(f"the value of {name} in default_headers must be a printable ASCII string")
         if name.lower() in {known.lower() for known in headers}:
-            raise ConfigurationError(f"default_headers has {name} twice")
+            raise ConfigurationError(f"default_headers contains {name} twice")
         headers["User-Agent" if name.lower() == "user-agent" else name] = value
     return headers
 
@@ -211,15 +210,15 @@ def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
 def _read_observers(given: Iterable[Observer]) -> tuple[Observer, ...]:
     observers = tuple(given) if isinstance(cast("object", given), Iterable) else (None,)
     if not all(isinstance(cast("object", observer), Observer) for observer in observers):
-        raise ConfigurationError("observers must be a list of objects whose class derives from Observer")
+        raise ConfigurationError("observers must be a list of instances of Observer")
     return cast("tuple[Observer, ...]", observers)
 
 
 def read_timeout(timeout: Optional[Timeout]) -> Timeout:
-    """Check a time limit given for a client or a call; None is no limit.
+    """Validate the time limit of a client or a call; None means no limit.
 
     Raises:
-        ConfigurationError: It is neither a positive number of seconds nor an `httpx.Timeout`.
+        ConfigurationError: The limit is neither a positive number of seconds nor an `httpx.Timeout`.
 
     """
     if timeout is None:

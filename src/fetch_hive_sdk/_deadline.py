@@ -1,4 +1,4 @@
-"""How long to wait for what. Decides; the shells and the sockets wait. Performs no I/O."""
+"""The time limits of a call. Performs no I/O; the clients and the network streams wait."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-CONNECT_SECONDS = 10.0  # at most, of the time for the whole call
-_SHORTEST_WAIT = 0.001  # seconds: to a socket, 0 would mean "do not wait at all"
-FOREVER = 1e6  # seconds: eleven days, which every clock and socket can count
+CONNECT_SECONDS = 10.0  # maximum for connecting, if the whole call has more time
+_SHORTEST_WAIT = 0.001  # seconds; a socket timeout of 0 would mean non-blocking
+FOREVER = 1e6  # seconds (eleven days), which does not overflow any clock or socket timeout
 
 
 class Deadline(float):
-    """Seconds that one wait may take, and the moment at which all waiting must be over.
+    """A timeout in seconds for one wait, which also has a deadline for all waits.
 
-    httpx and httpcore hand a time limit, as a plain number of seconds, through to each socket; there it would begin
-    again with every read, and a server that sends a byte now and then could stretch a call for ever. So the number
-    that we give them also knows the moment: our own sockets ask it for the seconds that are `left()` before each
-    wait. To everything else, such as an injected client, it is the number.
+    httpx and httpcore pass timeouts as plain numbers to each socket, where the time starts again with every read: a
+    server that sends a byte now and then could extend a call without end. A `Deadline` passes through them as a number,
+    and our network streams call its `left()` before each wait. An injected client uses it as a plain number.
     """
 
     __slots__ = ("clock", "deadline")
@@ -45,18 +44,18 @@ class Deadline(float):
         return max(_SHORTEST_WAIT, min(self, FOREVER, self.deadline - self.clock()))
 
     def is_over(self) -> bool:
-        """Whether the moment has passed."""
-        # To within the shortest wait: a socket that waited for all that was left has waited long enough.
+        """Whether the deadline has passed."""
+        # With a tolerance of the shortest wait: a socket may wake up slightly early.
         return self.deadline - self.clock() <= _SHORTEST_WAIT
 
 
 class Deadlines:
-    """The time limits of one call, over all its attempts.
+    """The time limits of one call with all its attempts.
 
     Args:
         timeout: Seconds for the whole call, or an `httpx.Timeout`.
-        idle_timeout: Seconds between two events of a stream, or None.
-        clock: Tells the time in seconds.
+        idle_timeout: Maximum seconds between two events of a stream; None means no limit.
+        clock: Returns the time in seconds.
     """
 
     def __init__(self, timeout: Timeout, idle_timeout: Optional[float] = None, clock: Clock = time.monotonic) -> None:
@@ -69,15 +68,15 @@ class Deadlines:
 
     @property
     def has_total(self) -> bool:
-        """Whether the call as a whole is limited."""
+        """Whether the whole call has a time limit."""
         return self._total < math.inf
 
     def left(self) -> float:
-        """Seconds until the call as a whole must be over; infinite if it is not limited."""
+        """Seconds left for the whole call; infinite if it has no limit."""
         return self._total - self.clock()
 
     def begin_attempt(self, *, streaming: bool) -> dict[str, Optional[float]]:
-        """Return the limits of the next attempt, as httpx has them in a request's `timeout` extension."""
+        """Return the limits of the next attempt, for the `timeout` extension of an httpx request."""
         if isinstance(self.timeout, httpx.Timeout):
             limits = {
                 step: None if seconds is None else min(seconds, FOREVER)
@@ -89,7 +88,7 @@ class Deadlines:
         now = self.clock()
         left = min(max(_SHORTEST_WAIT, self._total - now), FOREVER)
         connecting = min(CONNECT_SECONDS, left)
-        # A stream may be silent for the whole `timeout` once it has begun, however late it began.
+        # Once a stream has begun, `timeout` limits each wait for bytes, even if the beginning took long.
         self.reading = Deadline(min(self.timeout, FOREVER) if streaming else left, self._total, self.clock)
         return {
             "connect": Deadline(connecting, now + connecting, self.clock),
@@ -99,9 +98,9 @@ class Deadlines:
         }
 
     def await_event(self) -> None:
-        """From now on the next event is waited for. The time that the caller takes for an event does not count."""
+        """Start the wait for the next event. The time that the caller takes to handle an event does not count."""
         self.reading.deadline = math.inf if self.idle_timeout is None else self.clock() + self.idle_timeout
 
     def await_end(self, seconds: float) -> None:
-        """From now on only the end is waited for, and not for long."""
+        """Start the wait for the end of the stream, with a limit of its own."""
         self.reading.deadline = self.clock() + seconds

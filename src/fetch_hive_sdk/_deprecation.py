@@ -1,7 +1,7 @@
-"""How the public API says that an argument or a way of using it will go. Nothing has to, yet.
+"""Warnings for deprecated arguments and usages. Nothing is deprecated yet.
 
-A function or a class that goes is marked with `typing_extensions.deprecated`, whose text has to stand there as it is:
-type checkers and editors show it, and strike the name through.
+Mark deprecated functions and classes with `typing_extensions.deprecated` instead, and pass its message as a literal:
+type checkers and editors show it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import warnings
 
 
 def warn_deprecated(what: str, *, since: str, until: str, instead: str) -> None:
-    """Warn whoever called the package, with the line of that call.
+    """Issue a DeprecationWarning that points at the line which called the package.
 
     Args:
-        what: What goes, as it is written: `invoke_prompt(tag=...)`.
-        since: The version that was the first to say so.
-        until: The version that will not have it any more, a new major one.
-        instead: What to write in its place.
+        what: What is deprecated, as code: `invoke_prompt(tag=...)`.
+        since: The first version that warns.
+        until: The major version that removes it.
+        instead: What to use instead.
 
     """
-    message = f"{what} is deprecated since {since} and will be gone in {until}: use {instead}"
-    warnings.warn(message, DeprecationWarning, stacklevel=_frames_of_ours() + 1)
+    message = f"{what} is deprecated since {since} and will be removed in {until}: use {instead}"
+    warnings.warn(message, DeprecationWarning, stacklevel=_count_own_frames() + 1)
 
 
-def _frames_of_ours() -> int:
-    """Return how many frames of this package there are above this one."""
-    # Python 3.12 can tell `warnings` to skip a folder; before that, one has to count.
+def _count_own_frames() -> int:
+    """Return the number of frames of this package above this one."""
+    # Python 3.12 has the argument `skip_file_prefixes` of `warnings.warn`; older versions have to count.
     own, frame = -1, inspect.currentframe()
     while frame is not None and frame.f_globals["__name__"].partition(".")[0] == __package__:
         own, frame = own + 1, frame.f_back

@@ -1,7 +1,10 @@
-"""What a request carries between the network and the protocol, by the names of its `extensions`."""
+"""What the network and the protocol share: the keys of `httpx.Request.extensions`, and an error message."""
 
 PROXY = "fetch_hive_sdk.proxy"
-"""The host and port of the proxy that it goes through, if it does."""
+"""The host and port of the proxy of the request, if there is one."""
 
 STOP = "fetch_hive_sdk.stop"
-"""A function that ends the call from another thread; for asyncio a coroutine function, for another task."""
+"""A function that ends the call from another thread; for asyncio, a coroutine function that another task awaits."""
+
+CLOSED = "the client was closed"
+"""The message of the network error of a call that ended because its client was closed."""

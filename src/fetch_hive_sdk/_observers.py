@@ -1,4 +1,4 @@
-"""What an observer is, and what it receives. `telemetry.py` hands these names on, and has the ones that are ready."""
+"""The base class of observers and the events that they receive. `telemetry.py` exports these names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CallStarted:
-    """A call begins. It may make several attempts."""
+    """A call has started. It may make several attempts."""
 
     call_id: str
-    """The id of this call in this process: all that belongs to the call has the same."""
+    """The id of the call in this process. All events of the call have the same id."""
     operation: str
-    """What is called, such as `invoke_prompt`; empty for a call without a name."""
+    """The name of the operation, such as `invoke_prompt`; empty if the call has no name."""
     endpoint: str
-    """The URL, without its query."""
+    """The URL without its query."""
     deployment: Optional[str]
     """The deployment, or the id of the agent."""
     variant: Optional[str]
-    """The variant, if one was given."""
+    """The variant, if the request has one."""
     user: Optional[str]
-    """The caller's own id of a person, if one was given."""
+    """The caller's own id of the end user, if the request has one."""
     streaming: bool
-    """Whether the answer comes as events."""
+    """Whether the answer is streamed as events."""
     inputs: Optional[Mapping[str, object]] = field(default=None, repr=False)
     """The fields of the request; None unless the observer has `wants_content`."""
 
@@ -45,33 +45,33 @@ class AttemptStarted:
 
 @dataclass(frozen=True)
 class AttemptEnded:
-    """An attempt is over: it was answered, refused, or failed."""
+    """An attempt has ended: with an answer, an error status or a network error."""
 
     call_id: str
     """The id of the call."""
     attempt: int
     """The number of the attempt, from 1."""
     status: Optional[int]
-    """The HTTP status; None if there was no answer."""
+    """The HTTP status; None if there was no response."""
     error: Optional[BaseException]
-    """What it ended with; None if it was answered."""
+    """The error of the attempt; None if it succeeded."""
     seconds: float
-    """How long it took."""
+    """The duration of the attempt in seconds."""
 
 
 @dataclass(frozen=True)
 class FirstEvent:
-    """The first event of a stream has come."""
+    """The first event of a stream was received."""
 
     call_id: str
     """The id of the call."""
     seconds: float
-    """The time since the call began."""
+    """Seconds since the start of the call."""
 
 
 @dataclass(frozen=True)
 class CallEnded:
-    """A call is over: answered, failed, cancelled, or a stream that was left."""
+    """A call has ended: it succeeded, failed or was cancelled, or the caller closed its stream early."""
 
     call_id: str
     """The id of the call."""
@@ -90,30 +90,31 @@ class CallEnded:
     model: Optional[str]
     """The model that answered, if the service reported it."""
     usage: Optional[Usage]
-    """What the run used, if the service reported it."""
+    """The tokens that the run used, if the service reported them."""
     stop_reason: Optional[str]
     """Why the model stopped, if the service reported it."""
     request_id: Optional[str]
-    """The service's id of the run, if one is known."""
+    """The service's id of the run, if it is known."""
     correlation_id: Optional[str]
-    """The id that `correlate` put into the metadata, if any."""
+    """The id that `correlate` added to the metadata, if it is enabled."""
     error: Optional[BaseException]
-    """What the call raised, a cancellation included; None if it was answered, or its stream was left."""
+    """The exception that the call raised, including a cancellation; None if it succeeded or its stream was closed."""
     attempts: int
-    """How many attempts were made."""
+    """The number of attempts."""
     seconds: float
-    """How long the call took."""
+    """The duration of the call in seconds."""
     time_to_first_event: Optional[float]
-    """Seconds until the first event of a stream; None if there was none."""
+    """Seconds until the first event of a stream; None if there was no event."""
     text: Optional[str] = field(default=None, repr=False)
     """The text of the answer; None unless the observer has `wants_content`."""
 
 
 class Observer:
-    """Receives what happens in every call of a client. Its methods do nothing: override those that you need.
+    """Base class of observers, which receive the events of every call. Override the methods that you need.
 
-    They are called in the thread, or in the event loop, that makes the call, and should return quickly. One that
-    raises is logged once, and never harms a call. Clients may share an observer: it has to be safe for threads.
+    The client calls the methods in the thread or the event loop of the call, so they should return quickly. Exceptions
+    never affect the call; the first exception of an observer is logged. Clients and threads may share an observer, so
+    it must be thread-safe.
 
     Example:
         ```python
@@ -131,48 +132,48 @@ class Observer:
     """
 
     wants_content: bool = False
-    """Whether `CallStarted.inputs` and `CallEnded.text` are given. They may be private, and are left out by default."""
+    """Whether events contain the inputs and the text of the answer, which may be private. Off by default."""
 
     def call_started(self, event: CallStarted) -> None:
-        """Take note that a call begins.
+        """Called when a call starts.
 
         Args:
-            event: What is called.
+            event: The operation, its deployment and its URL.
 
         """
 
     def attempt_started(self, event: AttemptStarted) -> Optional[Mapping[str, str]]:
-        """Take note that a request is about to be sent.
+        """Called before a request is sent.
 
         Args:
-            event: Which attempt it is.
+            event: The number of the attempt.
 
         Returns:
-            Headers to add to the request, such as `traceparent`, or None. They replace none that the request has, and
-            one that cannot be sent is left out.
+            Headers to add to the request, such as `traceparent`, or None. Invalid headers, and headers that the request
+            already has, are ignored.
 
         """
 
     def attempt_ended(self, event: AttemptEnded) -> None:
-        """Take note that an attempt is over.
+        """Called when an attempt has ended.
 
         Args:
-            event: How it ended.
+            event: The status or the error, and the duration.
 
         """
 
     def first_event(self, event: FirstEvent) -> None:
-        """Take note that the first event of a stream has come.
+        """Called when the first event of a stream was received.
 
         Args:
-            event: When it came.
+            event: The time to the first event.
 
         """
 
     def call_ended(self, event: CallEnded) -> None:
-        """Take note that a call is over.
+        """Called when a call has ended.
 
         Args:
-            event: How it ended, and what it used.
+            event: The result of the call, and the tokens that it used.
 
         """

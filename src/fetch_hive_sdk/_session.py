@@ -1,4 +1,4 @@
-"""What every call is made with: the settings of a client and its senders. The face and the edge use it alone."""
+"""The session of a client: its settings and its senders. Resources and tools make all their calls through it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ EventT = TypeVar("EventT")
 
 
 class Session:
-    """Makes calls.
+    """Makes the calls of a client.
 
     Args:
         config: The settings of the client.
-        senders: What it sends with. Clients made by `with_options` share it.
+        senders: The senders of the client, which clients made by `with_options` share.
     """
 
     def __init__(self, config: Config, senders: Senders) -> None:
@@ -45,7 +45,7 @@ class Session:
         timeout: Optional[Timeout] = None,
         read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> AnswerT:
-        """Make a call and return its answer, as `read` returns it if that is given."""
+        """Make a call and return its answer, converted by `read` if it is not None."""
         call = Call(self.config, endpoint, body, timeout=self._limit(timeout), read=read)
         return _blocking.run(call, self.senders.sender)
 
@@ -57,21 +57,21 @@ class Session:
         timeout: Optional[Timeout] = None,
         read: Optional[Callable[[AnswerT], AnswerT]] = None,
     ) -> AnswerT:
-        """Make a call and return its answer, as `read` returns it if that is given."""
-        from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
+        """Make a call and return its answer: the asyncio twin of `run`."""
+        from . import _asyncio  # noqa: PLC0415 - importing asyncio is slow, and blocking programs do not need it
 
         call = Call(self.config, endpoint, body, timeout=self._limit(timeout), read=read)
         return await _asyncio.run(call, self.senders.async_sender)
 
-    def wait(self, ask: Callable[[], AnswerT], waits: Wait[AnswerT]) -> AnswerT:
-        """Look at something that goes on, until it is over."""
-        return _blocking.wait(ask, waits, self.senders.sender)
+    def wait(self, poll: Callable[[], AnswerT], schedule: Wait[AnswerT]) -> AnswerT:
+        """Poll until the answer is final, and return it."""
+        return _blocking.wait(poll, schedule, self.senders.sender)
 
-    async def await_(self, ask: Callable[[], Awaitable[AnswerT]], waits: Wait[AnswerT]) -> AnswerT:
-        """Look at something that goes on, until it is over."""
-        from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
+    async def await_(self, poll: Callable[[], Awaitable[AnswerT]], schedule: Wait[AnswerT]) -> AnswerT:
+        """Poll until the answer is final: the asyncio twin of `wait`."""
+        from . import _asyncio  # noqa: PLC0415 - importing asyncio is slow, and blocking programs do not need it
 
-        return await _asyncio.wait(ask, waits, self.senders.async_sender)
+        return await _asyncio.wait(poll, schedule, self.senders.async_sender)
 
     def stream(
         self,
@@ -81,7 +81,7 @@ class Session:
         *,
         timeout: Optional[Timeout] = None,
     ) -> Callable[[bool], Generator[EventT, None, None]]:
-        """Return the function that sends the request and begins the events, which the transcript keeps."""
+        """Return a function that sends the request and yields the events, which the transcript accumulates."""
         call = StreamCall(self.config, endpoint, body, timeout=self._limit(timeout), transcript=transcript)
         return partial(_blocking.stream, call, self.senders.sender)
 
@@ -93,8 +93,8 @@ class Session:
         *,
         timeout: Optional[Timeout] = None,
     ) -> Callable[[bool], AsyncGenerator[EventT, None]]:
-        """Return the function that sends the request and begins the events, which the transcript keeps."""
-        from . import _asyncio  # noqa: PLC0415 - asyncio costs time to import, and blocking programs need none of it
+        """Return a function that sends the request and yields the events: the asyncio twin of `stream`."""
+        from . import _asyncio  # noqa: PLC0415 - importing asyncio is slow, and blocking programs do not need it
 
         call = StreamCall(self.config, endpoint, body, timeout=self._limit(timeout), transcript=transcript)
         return partial(_asyncio.stream, call, self.senders.async_sender)
@@ -110,24 +110,24 @@ class _HasSession(Protocol):
 
 @contextmanager
 def wrap_sender(client: _HasSession, wrapper: Wrapper) -> Generator[None, None, None]:
-    """Let a wrapper, such as a recorder, stand between a client and its connections for as long as the block runs.
+    """Wrap the senders of a client, for example in a recorder, until the end of the block.
 
-    Clients made by `with_options` share it, before and during the block.
+    The wrapper also applies to clients made by `with_options`, before or during the block.
 
     Raises:
-        RuntimeError: Another wrapper is there already.
+        RuntimeError: The senders are already wrapped.
 
     """
-    with client._session.senders.wrapped(wrapper):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
+    with client._session.senders.wrapped(wrapper):  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same package
         yield
 
 
 def runs_asyncio(client: _HasSession) -> bool:
-    """Whether the asyncio calls of a client reach what its owner means them to: not if it only has an `http_client`."""
-    senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
+    """Whether asyncio calls use the senders that were configured. False if only a blocking `http_client` was."""
+    senders = client._session.senders  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same package
     return senders.http_client is None or senders.async_http_client is not None
 
 
 def api_key_of(client: _HasSession) -> str:
-    """Return the API key of a client, for processes that it is handed to."""
-    return client._session.config.api_key.reveal()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - what it is for
+    """Return the API key of a client, to pass it to another process."""
+    return client._session.config.api_key.reveal()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - same package

@@ -1,9 +1,9 @@
-"""Everything this package raises of its own.
+"""The exceptions of this package.
 
 * FetchHiveError
-    * ConfigurationError             a client that cannot work as it was set up (also a ValueError)
+    * ConfigurationError             invalid settings of a client (also a ValueError)
     * APIConnectionError             no usable answer (also an httpx.TransportError)
-        * APITimeoutError            the time ran out (also an httpx.TimeoutException)
+        * APITimeoutError            the call took too long (also an httpx.TimeoutException)
     * APIStatusError                 an answer that is not 2xx (also an httpx.HTTPStatusError)
         * BadRequestError            400
         * AuthenticationError        401
@@ -14,28 +14,28 @@
         * UnprocessableEntityError   422
         * RateLimitError             429
         * InternalServerError        5xx
-    * ResponseError                  a 2xx answer that is not what it promised
-        * ResponseDecodeError        it cannot be decoded
-        * UnexpectedContentTypeError it is neither JSON nor an event stream
-        * ResponseTooLargeError      it does not end
-        * ResponseValidationError    a promised field is missing or of the wrong kind
-    * StreamError                    a stream that did not end well
-        * StreamInterruptedError     it broke off (also an APIConnectionError)
-            * StreamTimeoutError     it fell silent (also an APITimeoutError)
+    * ResponseError                  a 2xx answer that does not match the API
+        * ResponseDecodeError        invalid JSON or invalid compression
+        * UnexpectedContentTypeError neither JSON nor an event stream
+        * ResponseTooLargeError      longer than the limit
+        * ResponseValidationError    a required field is missing or has the wrong type
+    * StreamError                    a stream that failed
+        * StreamInterruptedError     the stream ended early (also an APIConnectionError)
+            * StreamTimeoutError     the stream stopped sending (also an APITimeoutError)
         * StreamFailedError          the service sent an error event
-    * StreamConsumedError            a stream that has been read to its end already (also a RuntimeError)
-    * OutputValidationError          an answer whose text is not what you asked for (also a ValueError)
-    * WaitTimeoutError               what was waited for did not end in time (also a TimeoutError)
-    * SignatureError                 a callback that the service has not signed (also a ValueError)
-    * BulkError                      a bulk job that had to stop; what it did is in its report
+    * StreamConsumedError            the stream was already consumed (also a RuntimeError)
+    * OutputValidationError          the text of an answer does not match the output type (also a ValueError)
+    * WaitTimeoutError               a run did not end within max_wait (also a TimeoutError)
+    * SignatureError                 a callback without a valid signature (also a ValueError)
+    * BulkError                      a bulk job that stopped early; its report shows the progress
 
-Arguments that are refused before anything is sent raise `pydantic.ValidationError`, a ValueError.
+Invalid arguments raise `pydantic.ValidationError`, a ValueError, before anything is sent.
 """
 
 from __future__ import annotations
 
 import pickle
-from datetime import datetime  # noqa: TC003 - read by those who evaluate the annotations
+from datetime import datetime  # noqa: TC003 - typing.get_type_hints needs it
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
 
 import httpx
@@ -50,35 +50,35 @@ if TYPE_CHECKING:
 ErrorT = TypeVar("ErrorT", bound="FetchHiveError")
 
 Phase = Literal["connect", "write", "read", "pool", "total", "idle"]
-"""What a call was waiting for when its time ran out; `total` is the call as a whole, `idle` the next event."""
+"""The phase of a call that timed out; `total` is the whole call, `idle` the wait for the next event."""
 
 
 class FetchHiveError(Exception):
-    """The parent of all errors of this package.
+    """The base class of all errors of this package.
 
-    All of them can be pickled and copied, and none of them holds the API key.
+    All errors can be pickled and copied. None contains the API key.
 
     Args:
         message: What happened, in one sentence.
-        request_id: The service's id of the run, if one is known.
-        maybe_processed: True if the run may have happened, and may have been billed.
+        request_id: The service's id of the run, if known.
+        maybe_processed: True if the run may have been processed and billed.
     """
 
     request_id: Optional[str]
-    """The service's id of the run, if one is known: look it up in the dashboard's logs."""
+    """The service's id of the run, if known: look it up in the dashboard's logs."""
     maybe_processed: bool
-    """True if the run may have happened, and may have been billed: calling again may be a second bill.
+    """True if the run may have been processed and billed: a second call may be billed again.
 
-    Of a call that starts no run: True if what it creates, changes or deletes may have been. The message says then
-    whether it can be called again. A call that only reads has False.
+    For a call that creates, changes or deletes an object: True if this may have happened. The message then states
+    whether it is safe to call again. Always False for a call that only reads.
     """
     attempts: int
-    """How many times the request was sent, or tried to be sent."""
+    """The number of attempts to send the request."""
     correlation_id: Optional[str]
-    """The id that `FetchHive(correlate=True)` put into the metadata of the call; None without it."""
+    """The id that `FetchHive(correlate=True)` added to the metadata of the call; None without `correlate`."""
 
     def __init__(self, message: str, *, request_id: Optional[str] = None, maybe_processed: bool = False) -> None:
-        # Not super(): the httpx classes further on in the line want arguments of their own.
+        # Not super(): the httpx classes later in the MRO require other arguments.
         Exception.__init__(self, message)
         self.request_id = request_id
         self.maybe_processed = maybe_processed
@@ -86,15 +86,15 @@ class FetchHiveError(Exception):
         self.correlation_id = None
 
     def __str__(self) -> str:
-        # The id may become known after the message has been written.
+        # The id may become known after the message was created.
         message = Exception.__str__(self)
-        is_news = self.request_id is not None and self.request_id not in message
-        return f"{message} (request_id: {self.request_id})" if is_news else message
+        is_missing = self.request_id is not None and self.request_id not in message
+        return f"{message} (request_id: {self.request_id})" if is_missing else message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what the constructor does not take: all attributes and the cause."""
-        chain = (_travelling(self.__cause__), self.__suppress_context__)
-        return _blank, (type(self), self.args), {"attributes": self.__dict__, "chain": chain}
+        """Preserve all attributes and the cause, which are not arguments of the constructor."""
+        chain = (_picklable_or_none(self.__cause__), self.__suppress_context__)
+        return _new_error, (type(self), self.args), {"attributes": self.__dict__, "chain": chain}
 
     def __setstate__(self, state: Optional[dict[str, Any]]) -> None:
         kept = state or {}
@@ -102,7 +102,7 @@ class FetchHiveError(Exception):
         _set_chain(self, *kept["chain"])
 
     def __copy__(self) -> Self:
-        copied = _blank(type(self), self.args)
+        copied = _new_error(type(self), self.args)
         copied.__dict__.update(self.__dict__)
         _set_chain(copied, self.__cause__, self.__suppress_context__)
         return copied
@@ -113,42 +113,42 @@ def _set_chain(error: FetchHiveError, cause: Optional[BaseException], suppress: 
     error.__suppress_context__ = suppress
 
 
-def _blank(cls: type[ErrorT], args: tuple[object, ...]) -> ErrorT:
+def _new_error(cls: type[ErrorT], args: tuple[object, ...]) -> ErrorT:
     error = cls.__new__(cls, *args)
     error.args = args
     return error
 
 
-def _travelling(cause: Optional[BaseException]) -> Optional[BaseException]:
-    """Return a cause that can be pickled, or None."""
+def _picklable_or_none(cause: Optional[BaseException]) -> Optional[BaseException]:
+    """Return a cause if it can be pickled, else None."""
     if isinstance(cause, FetchHiveError):
         return cause
     try:
-        pickle.loads(pickle.dumps(cause))  # noqa: S301 - our own bytes, a moment old
-    except Exception:  # noqa: BLE001 - whatever a foreign class raises here, it cannot travel
+        pickle.loads(pickle.dumps(cause))  # noqa: S301 - bytes that were just created
+    except Exception:  # noqa: BLE001 - a third-party class may raise anything if it cannot be pickled
         return None
     return cause
 
 
 class ConfigurationError(FetchHiveError, ValueError):
-    """The client cannot work as it was set up: no key, a bad base URL. Nothing was sent."""
+    """A setting of the client is missing or invalid, such as the API key or the base URL. Nothing was sent."""
 
 
 class APIConnectionError(FetchHiveError, httpx.TransportError):
     """There is no usable answer: the service could not be reached, or the connection broke.
 
-    `maybe_processed` says whether the request may have arrived. The exception of httpx is in `__cause__`.
-    What had come of an answer that broke off is in `body`.
+    `maybe_processed` is True if the request may have arrived. `__cause__` is the exception of httpx, and `body` the
+    part of the answer that was received.
 
     Args:
         message: What happened, in one sentence.
-        request: The request, without its key and its body.
-        request_id: The service's id of the run, if one is known.
-        maybe_processed: True if the run may have happened, and may have been billed.
+        request: The request, without the API key and the body.
+        request_id: The service's id of the run, if known.
+        maybe_processed: True if the run may have been processed and billed.
     """
 
     body: bytes
-    """What had come of the answer when it broke off; empty if nothing had, and for events, which are in `partial`."""
+    """The part of the answer that was received; empty for streams, whose events are in `partial`."""
 
     def __init__(
         self,
@@ -165,18 +165,18 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
 
 
 class APITimeoutError(APIConnectionError, httpx.TimeoutException):
-    """The time for the call ran out.
+    """The call took too long.
 
     Args:
         message: What happened, in one sentence.
-        phase: What the call was waiting for.
-        request: The request, without its key and its body.
-        request_id: The service's id of the run, if one is known.
-        maybe_processed: True if the run may have happened, and may have been billed.
+        phase: The phase of the call that timed out.
+        request: The request, without the API key and the body.
+        request_id: The service's id of the run, if known.
+        maybe_processed: True if the run may have been processed and billed.
     """
 
     phase: Phase
-    """What the call was waiting for: `connect`, `write`, `read`, `pool`, `total` or `idle`."""
+    """The phase of the call that timed out: `connect`, `write`, `read`, `pool`, `total` or `idle`."""
 
     def __init__(
         self,
@@ -197,25 +197,25 @@ class APIStatusError(FetchHiveError, httpx.HTTPStatusError):
     """The service answered with a status that is not 2xx.
 
     Args:
-        message: What the service said, in one line.
-        response: The answer, its body read, its request without key and body.
-        body: The body: the JSON value if it is one, else the text.
+        message: The status and the service's message, in one line.
+        response: The response. Its body is read; its request has neither the API key nor the body.
+        body: The body: the JSON value, or the text if it is not JSON.
         error_code: The service's machine-readable code, if it sent one.
         request_id: The service's id of the run, if one is known.
-        retry_after: Seconds to wait, if the service named them.
+        retry_after: Seconds to wait before the next call, if the service sent `Retry-After`.
         maybe_processed: True if the run may have happened, and may have been billed.
     """
 
     response: httpx.Response
-    """The answer. Its body has been read, `response.text` works on streamed calls too."""
+    """The response. Its body is read, so `response.text` works for streams too."""
     status_code: int
     """The HTTP status."""
     error_code: Optional[str]
-    """The service's machine-readable code, such as `too_many_requests`. An open set: more may come at any time."""
+    """The service's machine-readable code, such as `too_many_requests`. The service may add codes at any time."""
     body: object
-    """The body: the JSON value if it is one, else the text."""
+    """The body: the JSON value, or the text if it is not JSON."""
     retry_after: Optional[float]
-    """Seconds to wait before the next call, if the service named them."""
+    """Seconds to wait before the next call, if the service sent `Retry-After`."""
 
     def __init__(
         self,
@@ -238,62 +238,62 @@ class APIStatusError(FetchHiveError, httpx.HTTPStatusError):
 
 
 class BadRequestError(APIStatusError):
-    """400: the service could not read the request."""
+    """400: the request is invalid."""
 
 
 class AuthenticationError(APIStatusError):
-    """401: the API key is missing, wrong or revoked."""
+    """401: the API key is missing, invalid or revoked."""
 
 
 class PaymentRequiredError(APIStatusError):
-    """402: credits are used up, or the plan does not allow it."""
+    """402: the credits are used up, or the plan does not include this call."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: this key may not do that."""
+    """403: the API key does not have the permission for this call."""
 
 
 class NotFoundError(APIStatusError):
-    """404: no such deployment in the workspace of this key, or no such endpoint."""
+    """404: the workspace of the API key has no such deployment, or the API has no such endpoint."""
 
 
 class ConflictError(APIStatusError):
-    """409: it has been decided already."""
+    """409: the call conflicts with the current state, such as a decision that was already made."""
 
 
 class UnprocessableEntityError(APIStatusError):
-    """422: the request was understood and refused."""
+    """422: the request is well-formed, but the service rejected its values."""
 
 
 class RateLimitError(APIStatusError):
-    """429: too many calls. With `error_code == "api_rate_limit_exceeded"` a daily cap, which resets at midnight UTC."""
+    """429: too many calls. `error_code == "api_rate_limit_exceeded"` is the daily cap, which resets at midnight UTC."""
 
     limit: Optional[int] = None
-    """How many calls a day the plan allows, if the service reported it."""
+    """The number of calls per day that the plan allows, if the service sent it."""
     current: Optional[int] = None
-    """How many calls were made today, if the service reported it."""
+    """The number of calls made today, if the service sent it."""
     resets_at: Optional[datetime] = None
-    """When the daily cap resets, in UTC; None if the cap is not what was reached."""
+    """When the daily cap resets, in UTC; None for other limits."""
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the service or the model's provider failed. Unless `maybe_processed` is False, the run may have happened."""
+    """5xx: the service or the model's provider failed. The run may have been processed: see `maybe_processed`."""
 
 
 class ResponseError(FetchHiveError):
-    """A 2xx answer that is not what it promised. The run has happened; what came of it is in `body`.
+    """A 2xx answer that does not match the API. The run was processed; `body` has what was received.
 
     Args:
-        message: What is wrong with the answer. Never quotes it.
+        message: The reason, which never quotes the answer.
         body: What was received.
         request_id: The service's id of the run, if one is known.
-        partial: What a stream had given before.
+        partial: The part of a stream that was received before.
     """
 
     body: object
-    """What was received: bytes that could not be decoded, or the JSON value that is not as promised."""
+    """What was received: bytes that could not be decoded, or a JSON value that does not match the API."""
     partial: Optional[PartialAnswer]
-    """What a stream had given before this; None if the call was no stream."""
+    """The part of a stream that was received before; None for other calls."""
 
     def __init__(
         self,
@@ -309,23 +309,23 @@ class ResponseError(FetchHiveError):
 
 
 class ResponseDecodeError(ResponseError):
-    """The bytes cannot be decoded: broken JSON, broken compression, not UTF-8. They are in `body`."""
+    """The answer is not valid JSON, not UTF-8, or not compressed correctly. `body` has its bytes."""
 
 
 class UnexpectedContentTypeError(ResponseError):
-    """The answer is neither JSON nor an event stream, a page of a proxy for example. Its bytes are in `body`."""
+    """The answer is neither JSON nor an event stream, such as an HTML page of a proxy. `body` has its bytes."""
 
 
 class ResponseTooLargeError(ResponseError):
-    """The answer does not end: more than 32 MiB, or an event of more than 16 MiB. `body` has its beginning."""
+    """The answer is longer than 32 MiB, or one event is longer than 16 MiB. `body` has the beginning."""
 
 
 class ResponseValidationError(ResponseError):
-    """A promised field is missing or of the wrong kind. The JSON value is in `body`."""
+    """A required field is missing or has the wrong type. `body` has the JSON value."""
 
 
 class StreamError(FetchHiveError):
-    """A stream that did not end well. What it had given until then is in `partial`.
+    """A stream failed. `partial` has what was received before.
 
     Args:
         message: What happened, in one sentence.
@@ -334,7 +334,7 @@ class StreamError(FetchHiveError):
     """
 
     partial: PartialAnswer
-    """Text, reasoning and usage received before the end."""
+    """Text, reasoning and usage received so far."""
 
     def __init__(self, message: str, *, partial: PartialAnswer, request_id: Optional[str] = None) -> None:
         FetchHiveError.__init__(self, message, request_id=request_id, maybe_processed=True)
@@ -342,12 +342,12 @@ class StreamError(FetchHiveError):
 
 
 class StreamInterruptedError(StreamError, APIConnectionError):
-    """The stream broke off: it ended, or was reset, before `usage`, `error` or `[DONE]`.
+    """The stream ended, or its connection broke, before the last event: `usage`, `error` or `[DONE]`.
 
     Args:
         message: What happened, in one sentence.
         partial: Text, reasoning and usage received so far.
-        request: The request, without its key and its body.
+        request: The request, without the API key and the body.
         request_id: The service's id of the run, if one is known.
     """
 
@@ -365,18 +365,18 @@ class StreamInterruptedError(StreamError, APIConnectionError):
 
 
 class StreamTimeoutError(StreamInterruptedError, APITimeoutError):
-    """The stream fell silent: no byte for `timeout` seconds, or no event for `idle_timeout` seconds.
+    """The stream stopped sending: no bytes for `timeout` seconds, or no event for `idle_timeout` seconds.
 
     Args:
         message: What happened, in one sentence.
         phase: `read` for `timeout`, `idle` for `idle_timeout`.
         partial: Text, reasoning and usage received so far.
-        request: The request, without its key and its body.
+        request: The request, without the API key and the body.
         request_id: The service's id of the run, if one is known.
     """
 
     phase: Phase
-    """What the call was waiting for: `read` or `idle`."""
+    """The phase of the call that timed out: `read` or `idle`."""
 
     def __init__(
         self,
@@ -395,7 +395,7 @@ class StreamFailedError(StreamError):
     """The service sent an `error` event: the model's provider failed after the stream had begun.
 
     Args:
-        message: What the service said.
+        message: The service's message.
         partial: Text, reasoning and usage received so far.
         error_code: The service's machine-readable code, if it sent one.
         request_id: The service's id of the run, if one is known.
@@ -417,13 +417,13 @@ class StreamFailedError(StreamError):
 
 
 class OutputValidationError(FetchHiveError, ValueError):
-    """The text of an answer does not fit the output type of a typed prompt or of `output_as`.
+    """The text of an answer does not match the output type of a typed prompt or of `output_as`.
 
-    The whole answer is in `response`. `attempts` is 0 if it came from `output_as`, which makes no call.
+    `response` has the whole answer. `attempts` is 0 for `output_as`, which makes no call.
 
     Args:
-        message: Which part does not fit, and why. Never quotes the text.
-        response: The answer, which has been paid for.
+        message: Which part does not match, and why. Never quotes the text.
+        response: The answer, which was billed.
     """
 
     response: Union[InvokeResponse, AgentReply, WorkflowRun]
@@ -435,7 +435,7 @@ class OutputValidationError(FetchHiveError, ValueError):
 
 
 class StreamConsumedError(FetchHiveError, RuntimeError):
-    """A stream that has been read to its end, and is iterated over again. `collect()` returns its answer.
+    """The stream was already consumed and cannot be iterated over again. `collect()` still returns its answer.
 
     Args:
         message: What happened, in one sentence.
@@ -447,16 +447,16 @@ class StreamConsumedError(FetchHiveError, RuntimeError):
 
 
 class WaitTimeoutError(FetchHiveError, TimeoutError):
-    """What was waited for did not end within `max_wait`. It goes on; what is known of it is in `last`.
+    """A run did not end within `max_wait`. It continues; `last` has its last known state.
 
     Args:
-        message: What was waited for, and for how long.
-        last: What the last look showed.
+        message: What the client waited for, and for how long.
+        last: The answer to the last poll.
         request_id: The service's id of the run, if one is known.
     """
 
     last: object
-    """What the last look showed; None if there was none."""
+    """The answer to the last poll; None if no poll succeeded."""
 
     def __init__(self, message: str, *, last: object = None, request_id: Optional[str] = None) -> None:
         FetchHiveError.__init__(self, message, request_id=request_id)
@@ -464,15 +464,15 @@ class WaitTimeoutError(FetchHiveError, TimeoutError):
 
 
 class SignatureError(FetchHiveError, ValueError):
-    """A callback whose signature is missing, or is not that of its body. Do not trust what it says."""
+    """The signature of a callback is missing or invalid. Do not trust its content."""
 
 
 class BulkError(FetchHiveError):
-    """A bulk job had to stop before its rows were done. The journal has all of it: run the job again to go on.
+    """A bulk job stopped before all rows were processed. Its journal is complete: run the job again to continue.
 
     Args:
-        message: Why it stopped, and what to do.
-        report: What the job has done.
+        message: Why the job stopped, and what to do.
+        report: The progress of the job.
     """
 
     report: Any

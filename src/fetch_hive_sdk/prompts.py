@@ -1,6 +1,6 @@
-"""Prompts as typed functions: a deployment whose variables and answer an editor and a type checker know.
+"""Typed prompts: functions that declare the variables and the output type of a prompt deployment.
 
-Nothing here sends anything. A `Prompt` makes requests, and `FetchHive` runs them.
+A `Prompt` creates requests, and `FetchHive` sends them. This module performs no I/O.
 """
 
 from __future__ import annotations
@@ -61,26 +61,27 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-# --- Requests and answers that know their type -----------------------------------------------------------------------
+# --- Requests and answers with an output type ------------------------------------------------------------------------
 
 
 class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
-    """One run of a prompt deployment whose answer has a type. Made by calling a `Prompt`, or by hand.
+    """A request to run a prompt deployment, with the type of its output. Call a `Prompt` to create one, or this class.
 
-    `FetchHive.invoke` and `ainvoke` answer it with a `PromptResponse`, `stream` and `astream` with a `TypedStream`.
+    `FetchHive.invoke` and `ainvoke` return a `PromptResponse` for it, `stream` a `TypedStream`, and `astream` an
+    `AsyncTypedStream`.
 
     Args:
         deployment: The name of the prompt deployment.
-        variant: The name of the variant; None for the default variant.
+        variant: The name of the variant; None means the default variant.
         inputs: Values for the prompt's variables: a mapping or a Pydantic model.
-        user: Your own opaque id of the person who calls.
-        metadata: Flat data of your own for audit and log filtering.
-        output: What the text of the answer is read as: a class, or a `pydantic.TypeAdapter` for a union, a `Literal`
-            and whatever else is not a class. It is not a field, and it is never sent. It is pickled along with the
-            request, which Pydantic before 2.10 cannot do for every adapter.
+        user: Your own opaque id of the end user.
+        metadata: Your own flat data for audit and log filtering.
+        output: The type to parse the text of the answer to: a class, or a `pydantic.TypeAdapter` for a union, a
+            `Literal` and other types that are not classes. It is not a field and is never sent. It is pickled with
+            the request; Pydantic before 2.10 cannot pickle every adapter.
 
     Raises:
-        pydantic.ValidationError: A field is of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
 
     Example:
         ```python
@@ -89,7 +90,7 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
         ```
     """
 
-    # The output type, or the prompt that knows it: a prompt is pickled by its name.
+    # The output type, or the prompt that declares it, because a prompt is pickled by its name.
     _output: Any = PrivateAttr()
 
     if TYPE_CHECKING:
@@ -127,60 +128,61 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
             self._output = output
 
         def __class_getitem__(cls, item: object) -> type[PromptRequest[Any]]:
-            # Not a class of its own, as Pydantic would make: the output type belongs to the request.
+            # Pydantic would create a class for each type; here the output type belongs to the request.
             return cls
 
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:
-        """What the text of the answer is read as: a class, or a `pydantic.TypeAdapter`."""
+        """The type to parse the text of the answer to: a class, or a `pydantic.TypeAdapter`."""
         output = self._output
         return cast("Prompt[..., T_co]", output).output if isinstance(output, Prompt) else output
 
     def read(self, answer: InvokeResponse) -> PromptResponse[T_co]:
-        """Read the text of an answer to this request as its output type.
+        """Parse the text of an answer to the output type of this request.
 
-        The client does this by itself. Call it for an answer that came another way.
+        The client calls this method for every answer. Call it yourself for an answer from elsewhere, such as a stored
+        one.
 
         Args:
-            answer: The answer.
+            answer: The answer to this request.
 
         Returns:
             The same answer with its `output`.
 
         Raises:
-            OutputValidationError: The text does not fit. Its `response` is the answer.
+            OutputValidationError: The text does not match the type. Its `response` is the answer.
 
         """
-        return _typed(answer, read_output(answer.response, self.output, answer))
+        return _with_output(answer, read_output(answer.response, self.output, answer))
 
 
 class PromptResponse(InvokeResponse, Generic[T_co], frozen=True):
-    """The answer to a `PromptRequest`: an `InvokeResponse` whose `output` is its text, read as a type."""
+    """The answer to a `PromptRequest`: an `InvokeResponse` with the parsed `output`."""
 
     _output: Any = PrivateAttr()
 
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, item: object) -> type[PromptResponse[Any]]:
-            # As of PromptRequest.
+            # For the same reason as PromptRequest.
             return cls
 
     @property
     def output(self) -> T_co:
-        """The text of the answer as its type. It was validated before the call returned."""
+        """The text of the answer, parsed to the output type. It was validated before the call returned."""
         return cast("T_co", self._output)
 
 
-def _typed(answer: InvokeResponse, output: T) -> PromptResponse[T]:
-    # Not validated again: it is the same answer, with the same raw.
-    kind: type[PromptResponse[T]] = PromptResponse
-    response = kind.__new__(kind)
+def _with_output(answer: InvokeResponse, output: T) -> PromptResponse[T]:
+    # The answer is already validated; the copy shares its `raw`.
+    cls: type[PromptResponse[T]] = PromptResponse
+    response = cls.__new__(cls)
     response.__setstate__({**answer.__getstate__(), "__pydantic_private__": {"_output": output}})
     return response
 
 
 class TypedStream(PromptStream, Generic[T_co]):
-    """The events of one run of a typed prompt, as they come. Made by `FetchHive.stream`.
+    """A stream of the events of one run of a typed prompt. Made by `FetchHive.stream`.
 
     Example:
         ```python
@@ -201,17 +203,17 @@ class TypedStream(PromptStream, Generic[T_co]):
         self._request = request
 
     def snapshots(self) -> Generator[Any, None, None]:
-        """Iterate over what the answer's JSON says so far, as plain values that have not been validated.
+        """Iterate over the partial JSON of the answer, parsed to plain values that are not validated.
 
-        A string that is still being written is included. A number, `true`, `false` or `null` that is the whole answer
-        comes once, when it is complete. Of a prompt whose output is `str`, it is the text so far.
+        Incomplete strings are included. An answer that is only a number, `true`, `false` or `null` is yielded once,
+        when it is complete. If the output type is `str`, the text so far is yielded.
 
         Yields:
-            The value, after each event that changes it.
+            The value so far, after each event that changes it.
 
         Raises:
             StreamFailedError: The service sent an `error` event.
-            FetchHiveError: Whatever iterating over the events raises.
+            FetchHiveError: Any error that iterating over the events raises.
 
         """
         snapshots = _Snapshots(self._request, self.partial.text)
@@ -220,22 +222,22 @@ class TypedStream(PromptStream, Generic[T_co]):
         yield from snapshots.finish()
 
     def collect(self) -> PromptResponse[T_co]:
-        """Read to the end and return the answer that `invoke` would have given.
+        """Read the stream to its end and return the answer that `invoke` would have returned.
 
-        What has been iterated over before is part of it.
+        The answer includes the events that were iterated over before.
 
         Raises:
-            OutputValidationError: The text does not fit. Its `response` has the whole answer.
+            OutputValidationError: The text does not match the type. Its `response` has the whole answer.
             StreamFailedError: The service sent an `error` event.
-            StreamInterruptedError: The stream broke off, or was closed before its end.
-            FetchHiveError: Whatever iterating over the events raises.
+            StreamInterruptedError: The stream was interrupted, or was closed before its end.
+            FetchHiveError: Any error that iterating over the events raises.
 
         """
-        return _read(self._request, super().collect(), self._transcript)
+        return _parse_output(self._request, super().collect(), self._transcript)
 
 
 class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
-    """The events of one run of a typed prompt, as they come. Made by `FetchHive.astream`.
+    """A stream of the events of one run of a typed prompt. Made by `FetchHive.astream`.
 
     Example:
         ```python
@@ -256,7 +258,7 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
         self._request = request
 
     async def snapshots(self) -> AsyncGenerator[Any, None]:
-        """Iterate over what the answer's JSON says so far: the asyncio twin of `TypedStream.snapshots`."""
+        """Iterate over the partial JSON of the answer: the asyncio twin of `TypedStream.snapshots`."""
         snapshots = _Snapshots(self._request, self.partial.text)
         async for piece in self.text():
             for snapshot in snapshots.add(piece):
@@ -265,11 +267,13 @@ class AsyncTypedStream(AsyncPromptStream, Generic[T_co]):
             yield snapshot
 
     async def collect(self) -> PromptResponse[T_co]:
-        """Read to the end and return the answer: the asyncio twin of `TypedStream.collect`."""
-        return _read(self._request, await super().collect(), self._transcript)
+        """Read the stream to its end and return the answer: the asyncio twin of `TypedStream.collect`."""
+        return _parse_output(self._request, await super().collect(), self._transcript)
 
 
-def _read(request: PromptRequest[T], answer: InvokeResponse, transcript: Transcript[Any, Any]) -> PromptResponse[T]:
+def _parse_output(
+    request: PromptRequest[T], answer: InvokeResponse, transcript: Transcript[Any, Any]
+) -> PromptResponse[T]:
     try:
         return request.read(answer)
     except OutputValidationError as error:
@@ -278,46 +282,46 @@ def _read(request: PromptRequest[T], answer: InvokeResponse, transcript: Transcr
 
 
 class _Snapshots:
-    """What the text of an answer shows so far."""
+    """Parses the text of an answer so far, and skips values that did not change."""
 
     def __init__(self, request: PromptRequest[Any], text: str) -> None:
         self._is_json = request.output is not str
         self._json = PartialJSON(text)
-        self._shown_text = text
-        self._shown_edge = _edge_of(self._json.read()) if self._is_json else None
+        self._last_text = text
+        self._last_tail = _tail_of(self._json.read()) if self._is_json else None
 
     def add(self, piece: str) -> Iterator[Any]:
-        """Take the next piece of text; yield what it shows if that is another value than before."""
+        """Add the next piece of text, and yield the value so far if the piece changed it."""
         self._json.add(piece)
         if not self._is_json:
             yield from [self._json.text] if piece else []
             return
         value = self._json.read()
-        edge = _edge_of(value)
-        if value is not NOTHING and edge != self._shown_edge:
-            self._shown_edge, self._shown_text = edge, self._json.text
-            # The caller may change it: it is compared with nothing later.
+        tail = _tail_of(value)
+        if value is not NOTHING and tail != self._last_tail:
+            self._last_tail, self._last_text = tail, self._json.text
+            # The caller may modify the value, so it is not kept for later comparisons.
             yield value
 
     def finish(self) -> Iterator[Any]:
-        """The text has ended: yield what shows only now."""
+        """Yield the value of the complete text, if it differs from the last one."""
         if self._is_json:
             value = self._json.read(is_whole=True)
-            if value is not NOTHING and value != PartialJSON(self._shown_text).read():
+            if value is not NOTHING and value != PartialJSON(self._last_text).read():
                 yield value
 
 
-def _edge_of(value: Any) -> tuple[object, ...]:
-    """Return what tells a value from what it was with less of its text: only at its end does JSON grow."""
-    # In place of a comparison of the whole. It misses a name that an object has twice, until the text has ended.
-    edge: list[object] = []
+def _tail_of(value: Any) -> tuple[object, ...]:
+    """Return the path to the last item of a value. JSON grows only at its end, so the path changes with the value."""
+    # Cheaper than comparing whole values. It misses repeated names in an object; `finish` compares whole values.
+    tail: list[object] = []
     inner: object = value
     while inner and isinstance(inner, (dict, list)):
         container = cast("dict[object, object] | list[object]", inner)
         last = next(reversed(container))
-        edge.append((len(container), last if isinstance(container, dict) else None))
+        tail.append((len(container), last if isinstance(container, dict) else None))
         inner = container[last] if isinstance(container, dict) else last
-    return (*edge, type(inner), inner)
+    return (*tail, type(inner), inner)
 
 
 # --- Prompts ---------------------------------------------------------------------------------------------------------
@@ -330,23 +334,23 @@ def prompt(
     user: Optional[str] = None,
     metadata: Optional[Mapping[str, MetadataValue]] = None,
 ) -> Callable[[Callable[P, T]], Prompt[P, T]]:
-    """Describe a prompt deployment as a function: its parameters are the variables, its return type is the output.
+    """Declare a prompt deployment as a function: its parameters are the variables, its return type is the output type.
 
-    The function is never run: write `raise NotImplementedError` as its body. A variable whose name is not a Python
-    name has an alias: `customer: Annotated[str, Field(alias="customer-name")]`.
+    The function is never called: write `raise NotImplementedError` as its body. Use an alias for a variable whose name
+    is not a valid Python name: `customer: Annotated[str, Field(alias="customer-name")]`.
 
     Args:
         deployment: The name of the prompt deployment.
-        variant: The name of the variant; None for the default variant.
-        user: Your own opaque id of the person who calls. `Prompt.with_options` sets it later.
-        metadata: Flat data of your own for audit and log filtering.
+        variant: The name of the variant; None means the default variant.
+        user: Your own opaque id of the end user. Use `Prompt.with_options` to set it for each call.
+        metadata: Your own flat data for audit and log filtering.
 
     Returns:
-        A decorator that makes a `Prompt` of the function.
+        A decorator that turns the function into a `Prompt`.
 
     Raises:
-        TypeError: The function has `*args` or `**kwargs`, promises nothing, is asynchronous, or returns something.
-        pydantic.ValidationError: The name of the deployment or another argument is refused.
+        TypeError: The function has `*args` or `**kwargs`, has no return type, is asynchronous, or returns a value.
+        pydantic.ValidationError: The name of the deployment or another argument is invalid.
 
     Example:
         ```python
@@ -360,55 +364,55 @@ def prompt(
         ```
     """
     if callable(deployment):
-        raise TypeError('@prompt needs the name of a deployment: @prompt("summarise")')
+        raise TypeError('@prompt requires the name of a deployment, e.g. @prompt("summarise")')
     options = InvokeRequest(deployment=deployment, variant=variant, user=user, metadata=metadata)
 
     def decorate(function: Callable[P, T]) -> Prompt[P, T]:
-        return Prompt(function, options, _names_of_caller())
+        return Prompt(function, options, _caller_locals())
 
     return decorate
 
 
-def _names_of_caller() -> Mapping[str, Any]:
-    """Return the names that are known where a function is decorated: types may be defined beside it in a function."""
+def _caller_locals() -> Mapping[str, Any]:
+    """Return the local variables where the decorator is used: annotations may name types that are defined there."""
     frame = inspect.currentframe()
     try:
         decorating = frame.f_back if frame else None
         caller = decorating.f_back if decorating else None
         return dict(caller.f_locals) if caller else {}
     finally:
-        del frame  # which refers to itself by that name
+        del frame  # breaks the reference cycle of the frame and its variable
 
 
 class Prompt(Generic[P, T_co]):
-    """A prompt deployment as a typed function. Made by `prompt`.
+    """A prompt deployment as a typed function. Made by the decorator `prompt`.
 
-    Call it with the prompt's variables: they are validated, and a `PromptRequest` is returned. Nothing is sent. It has
-    the name, the docstring and the signature of the function that it was made of.
+    Call it with the prompt's variables to validate them and to get a `PromptRequest`. Calling it sends nothing. A
+    prompt has the name, the docstring and the signature of the decorated function.
     """
 
     def __init__(
         self, function: Callable[P, T_co], options: InvokeRequest, local_names: Optional[Mapping[str, Any]] = None
     ) -> None:
         functools.update_wrapper(self, function)
-        self._described: _Described[T_co] = _Described(function, local_names)
+        self._definition: _Definition[T_co] = _Definition(function, local_names)
         self._options = options
         self._origin: Optional[Prompt[P, T_co]] = None
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> PromptRequest[T_co]:
-        """Validate the variables.
+        """Validate the variables and return a request.
 
         Returns:
-            The request, to be passed to `FetchHive.invoke`, `ainvoke`, `stream` or `astream`.
+            The request. Pass it to `FetchHive.invoke`, `ainvoke`, `stream` or `astream`.
 
         Raises:
-            TypeError: A variable is missing, or there is none of this name.
-            pydantic.ValidationError: A value is refused. Neither its text nor its `errors()` quote the values.
+            TypeError: A variable is missing or unknown.
+            pydantic.ValidationError: A value is invalid. Neither the message nor `errors()` quotes the value.
 
         """
-        # Those that were given: what was not is not sent.
+        # Only the options that were set are sent.
         options = {name: getattr(self._options, name) for name in self._options.given_fields()}
-        inputs = self._described.read_arguments(args, kwargs)
+        inputs = self._definition.read_arguments(args, kwargs)
         return PromptRequest(**options, inputs=inputs, output=cast("type[T_co]", self))
 
     @property
@@ -418,28 +422,28 @@ class Prompt(Generic[P, T_co]):
 
     @property
     def variant(self) -> Optional[str]:
-        """The name of the variant; None for the default variant."""
+        """The name of the variant; None means the default variant."""
         return self._options.variant
 
     @property
     def user(self) -> Optional[str]:
-        """Your own opaque id of the person who calls, if one is set."""
+        """Your own opaque id of the end user, if one is set."""
         return self._options.user
 
     @property
     def metadata(self) -> Mapping[str, MetadataValue]:
-        """Flat data of your own that goes along with every request."""
+        """Your own flat data, which is sent with every request."""
         return self._options.metadata
 
     @property
     def inputs(self) -> type[BaseModel]:
-        """The variables as a Pydantic model: their names as they are sent, their types and defaults."""
-        return self._described.types.inputs
+        """A Pydantic model of the variables, with their types, their defaults and the names that are sent."""
+        return self._definition.types.inputs
 
     @property
     def output(self) -> Union[type[T_co], TypeAdapter[T_co]]:
-        """The type of the output: the class, or a `pydantic.TypeAdapter` of what is not a class."""
-        return self._described.types.output
+        """The output type: a class, or a `pydantic.TypeAdapter` of a type that is not a class."""
+        return self._definition.types.output
 
     def with_options(
         self,
@@ -448,30 +452,32 @@ class Prompt(Generic[P, T_co]):
         user: Optional[str] = None,
         metadata: Optional[Mapping[str, MetadataValue]] = None,
     ) -> Prompt[P, T_co]:
-        """Return a prompt with the same variables and the same output, and other options.
+        """Return a copy of this prompt with other options.
+
+        None keeps the option of this prompt.
 
         Args:
-            variant: The name of the variant. None, here and below: as this prompt has it; `""` takes it away.
-            user: Your own opaque id of the person who calls.
-            metadata: Flat data of your own, in place of that of this prompt; `{}` takes it away.
+            variant: The name of the variant; `""` removes it.
+            user: Your own opaque id of the end user; `""` removes it.
+            metadata: Your own flat data, which replaces that of this prompt; `{}` removes it.
 
         Returns:
-            The new prompt. This one stays as it is.
+            The new prompt. This one is not changed.
 
         Raises:
-            pydantic.ValidationError: An option is refused.
+            pydantic.ValidationError: An option is invalid.
 
         """
-        given = {"variant": variant, "user": user, "metadata": metadata}
-        changed = {name: value for name, value in given.items() if value is not None}
+        arguments = {"variant": variant, "user": user, "metadata": metadata}
+        changed = {name: value for name, value in arguments.items() if value is not None}
         options = InvokeRequest.model_validate({**self._options.given_fields(), **changed})
-        # What is empty has been taken away.
+        # An empty value removes the option.
         kept = {name: value for name, value in options.given_fields().items() if value}
         return _with_options(self._origin or self, InvokeRequest.model_validate(kept))
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self._options.raw.items() if name != "streaming")
-        return f"<Prompt {self._described.name} ({given})>"
+        options = ", ".join(f"{name}={value!r}" for name, value in self._options.raw.items() if name != "streaming")
+        return f"<Prompt {self._definition.name} ({options})>"
 
     def __eq__(self, other: object) -> bool:
         is_prompt = isinstance(other, Prompt)
@@ -481,9 +487,9 @@ class Prompt(Generic[P, T_co]):
         return hash(self._key())
 
     def _key(self) -> tuple[object, ...]:
-        return self._described, self.deployment, self.variant, self.user, tuple(self.metadata.items())
+        return self._definition, self.deployment, self.variant, self.user, tuple(self.metadata.items())
 
-    # It never changes.
+    # A prompt is immutable.
 
     def __copy__(self) -> Prompt[P, T_co]:
         return self
@@ -492,78 +498,78 @@ class Prompt(Generic[P, T_co]):
         return self
 
     def __reduce__(self) -> Union[str, tuple[Any, ...]]:
-        """Pickle it by its module and its name, as a function is."""
+        """Pickle the prompt by its module and name, as functions are pickled."""
         if self._origin is not None:
             return _with_options, (self._origin, self._options)
-        name = self._described.name
+        name = self._definition.name
         if "<locals>" in name:
-            raise PicklingError(f"{name} is defined inside a function: a prompt that is pickled is defined in a module")
+            raise PicklingError(f"cannot pickle {name}, which is defined inside a function: define it at module level")
         return name
 
 
 def _with_options(origin: Prompt[P, T], options: InvokeRequest) -> Prompt[P, T]:
-    kind: type[Prompt[P, T]] = Prompt
-    other = kind.__new__(kind)
+    cls: type[Prompt[P, T]] = Prompt
+    other = cls.__new__(cls)
     other.__dict__.update(origin.__dict__, _options=options, _origin=origin)
     return other
 
 
-# --- What a function says --------------------------------------------------------------------------------------------
+# --- The decorated function ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Types(Generic[T_co]):
-    """What the annotations of a function say."""
+    """The types of the variables and of the output, from the annotations of a function."""
 
     inputs: type[BaseModel]
     variables: Mapping[str, str]
-    """The names of the variables as they are sent, by those of the parameters."""
+    """The names of the variables as they are sent, by parameter name."""
     output: Union[type[T_co], TypeAdapter[T_co]]
 
 
-class _Described(Generic[T_co]):
-    """A function that describes a prompt.
+class _Definition(Generic[T_co]):
+    """The decorated function of a prompt, with its parsed signature.
 
     Raises:
-        TypeError: It cannot.
+        TypeError: The function cannot be a prompt.
 
     """
 
     def __init__(self, function: Callable[..., T_co], local_names: Optional[Mapping[str, Any]]) -> None:
         if inspect.isclass(function) or not hasattr(function, "__qualname__"):
-            raise TypeError("@prompt decorates a function")
+            raise TypeError("@prompt must decorate a function")
         self.name: str = function.__qualname__
         self._function = function
         self._signature = _signature_of(function)
         self._check()
         self._types: Optional[_Types[T_co]] = None
-        # A type may be defined further below: it is read when the prompt is used.
+        # A type may be defined later in the module: then the annotations are read on first use.
         with suppress(NameError):
-            self._types = self._try_types(local_names or {})
+            self._types = self._read_types(local_names or {})
 
     @property
     def types(self) -> _Types[T_co]:
-        """What the annotations say.
+        """The types from the annotations.
 
         Raises:
-            NameError: They name something that is not defined.
+            NameError: An annotation contains a name that is not defined.
 
         """
         if self._types is None:
-            self._types = self._try_types({})
+            self._types = self._read_types({})
         return self._types
 
     def read_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseModel:
         """Validate the arguments of a call.
 
         Raises:
-            TypeError: One is missing or unknown.
-            pydantic.ValidationError: One is refused.
+            TypeError: An argument is missing or unknown.
+            pydantic.ValidationError: A value is invalid.
 
         """
         name = self._function.__name__
         for unknown in kwargs.keys() - self._signature.parameters.keys():
-            # Before what is missing: it is often the same.
+            # Reported before missing arguments: a misspelt argument is both.
             raise TypeError(f"{name}() got an unexpected keyword argument {unknown!r}")
         try:
             arguments = self._signature.bind(*args, **kwargs).arguments
@@ -576,41 +582,43 @@ class _Described(Generic[T_co]):
     def _check(self) -> None:
         inner = inspect.unwrap(self._function)
         if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
-            raise self._refusal("write it with def: client.ainvoke and client.astream run it with asyncio")
+            raise self._error(
+                "define it with def, not async def; client.ainvoke and client.astream run it with asyncio"
+            )
         for parameter in self._signature.parameters.values():
             if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
-                raise self._refusal("write out each variable: *args and **kwargs have no names")
-        self._check_promise(self._signature.return_annotation)
+                raise self._error("declare each variable as a parameter instead of *args and **kwargs")
+        self._check_return_type(self._signature.return_annotation)
         if _returns_something(inner):
-            raise self._refusal("the body of a prompt is never run: write raise NotImplementedError")
+            raise self._error("its body is never run, so it must not return a value: write raise NotImplementedError")
 
-    def _check_promise(self, promised: object) -> None:
-        if any(promised is nothing for nothing in (inspect.Signature.empty, None, type(None), NoReturn, Never)):
-            raise self._refusal("write what the answer is: -> str for its text, else the type that its JSON is read as")
+    def _check_return_type(self, annotation: object) -> None:
+        if any(annotation is nothing for nothing in (inspect.Signature.empty, None, type(None), NoReturn, Never)):
+            raise self._error("annotate its return type: -> str for the text of the answer, or the type of its JSON")
 
-    def _refusal(self, reason: str) -> TypeError:
+    def _error(self, reason: str) -> TypeError:
         return TypeError(f"{self.name} cannot be a prompt: {reason}")
 
-    def _try_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
+    def _read_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
         try:
-            return self._read_types(local_names)
+            return self._build_types(local_names)
         except PydanticUserError as exc:
             reason = str(exc).partition(". ")[0]
-            raise self._refusal(f"Pydantic cannot read one of its types: {reason}") from exc
+            raise self._error(f"Pydantic does not support one of its types: {reason}") from exc
 
-    def _read_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
+    def _build_types(self, local_names: Mapping[str, Any]) -> _Types[T_co]:
         hints = get_type_hints(self._function, localns=dict(local_names), include_extras=True)
-        self._check_promise(hints["return"])
+        self._check_return_type(hints["return"])
         fields: dict[str, Any] = {}
         variables: dict[str, str] = {}
         for name, parameter in self._signature.parameters.items():
             annotation = hints.get(name, Any)
-            variable = _variable_of(name, annotation, parameter.default)
+            variable = _variable_name(name, annotation, parameter.default)
             if variable in variables.values():
-                raise self._refusal(f"two variables have the name {variable}")
+                raise self._error(f"two of its variables are named {variable}")
             variables[name] = variable
-            # The name of the field is one that means nothing to Pydantic, as `copy` or `_text` would.
-            fields[f"input_{name}"] = _field_of(annotation, parameter.default, variable)
+            # The prefix avoids names that have a meaning in Pydantic, such as `copy` or `_text`.
+            fields[f"input_{name}"] = _field_definition(annotation, parameter.default, variable)
         inputs = create_model(
             self._function.__name__,
             __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, validate_default=True),
@@ -618,21 +626,21 @@ class _Described(Generic[T_co]):
             __module__=self._function.__module__,
             **fields,
         )
-        return _Types(inputs, variables, _output_of(hints["return"]))
+        return _Types(inputs, variables, _output_type_of(hints["return"]))
 
 
 def _signature_of(function: Callable[..., object]) -> inspect.Signature:
     if sys.version_info >= (3, 14):
-        from annotationlib import Format  # noqa: PLC0415 - it is new
+        from annotationlib import Format  # noqa: PLC0415 - new in Python 3.14
 
-        # What is not defined yet is left as it is.
+        # FORWARDREF tolerates names that are not defined yet.
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    else:  # noqa: RET505 - mypy takes what follows a version check for unreachable
+    else:  # noqa: RET505 - without the else, mypy reports unreachable code
         return inspect.signature(function)
 
 
 def _returns_something(function: Callable[..., object]) -> bool:
-    """Return whether the body of a function returns, or yields, anything. One that cannot be seen does not."""
+    """Return whether a function returns or yields a value. False if the function has no bytecode."""
     code = getattr(function, "__code__", None)
     if code is None:
         return False
@@ -646,40 +654,40 @@ def _returns_something(function: Callable[..., object]) -> bool:
     return inspect.isgeneratorfunction(function)
 
 
-def _variable_of(name: str, annotation: Any, default: object) -> str:
+def _variable_name(name: str, annotation: Any, default: object) -> str:
     for info in (default, FieldInfo.from_annotation(annotation)):
         if isinstance(info, FieldInfo) and (info.serialization_alias or info.alias):
             return info.serialization_alias or info.alias or name
     return name
 
 
-def _field_of(annotation: Any, default: object, variable: str) -> tuple[Any, Any]:
+def _field_definition(annotation: Any, default: object, variable: str) -> tuple[Any, Any]:
     names: dict[str, Any] = {"alias": variable, "validation_alias": variable, "serialization_alias": variable}
     if isinstance(default, FieldInfo):
         return Annotated[annotation, default], Field(**names)
     return annotation, Field(... if default is inspect.Parameter.empty else default, **names)
 
 
-def _output_of(annotation: Any) -> Any:
-    # An adapter is made once, not for each answer. A model needs none, and an error names it.
+def _output_type_of(annotation: Any) -> Any:
+    # The adapter is created once, not for each answer. Models need none, and errors show the name of the model.
     adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     is_class = isinstance(annotation, type) and get_origin(annotation) is None
-    is_itself = annotation is str or (is_class and issubclass(annotation, BaseModel))
-    return annotation if is_itself else adapter
+    needs_no_adapter = annotation is str or (is_class and issubclass(annotation, BaseModel))
+    return annotation if needs_no_adapter else adapter
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, object], variables: Mapping[str, str]) -> BaseModel:
-    """Read the values of a call; `variables` has the names of the variables by those of the fields."""
+    """Validate the values of a call; `variables` maps field names to the names of variables."""
     try:
         return model.model_validate(values)
     except ValidationError as exc:
         found = exc.errors(include_url=False, include_context=False, include_input=False)
     for item in found:
-        # Where a default is refused, Pydantic names the field and not its alias.
+        # For an invalid default, Pydantic reports the name of the field instead of its alias.
         first, *rest = item["loc"]
         if first not in variables.values():
             item["loc"] = (variables.get(str(first), first), *rest)
-    # A new one, not chained: that of Pydantic has the values, and whatever the validators of the caller say.
+    # A new error, not chained: Pydantic's error contains the values, and messages of the caller's validators.
     raise ValidationError.from_exception_data(model.__name__, list(map(_without_value, found)), hide_input=True)
 
 

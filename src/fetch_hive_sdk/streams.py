@@ -1,4 +1,4 @@
-"""An answer as it is being written: `Stream` and `PromptStream`, with their asyncio twins."""
+"""The streams of prompts and agents: `Stream`, `PromptStream` and `AgentStream`, with their asyncio twins."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ EventT = TypeVar("EventT")
 AnswerT = TypeVar("AnswerT")
 
 
-def _nothing() -> None:
-    """Nothing has been sent yet, or an injected client sends."""
+def _do_nothing() -> None:
+    """The default of `STOP`: nothing was sent, or an injected client sends the request."""
 
 
-async def _anothing() -> None:
-    """The twin."""
+async def _ado_nothing() -> None:
+    """The asyncio twin of `_do_nothing`."""
 
 
 class Stream(Generic[EventT, AnswerT]):
-    """The events of one run, as they come. Made by the client; the base of `PromptStream`.
+    """A stream of the events of one run. Made by the client; the base class of `PromptStream` and `AgentStream`.
 
-    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
-    end gives its connection back; use `with` where you may leave early and keep the stream.
+    Iterate over the stream, or call `text()` or `collect()`. The request is sent on first use. Reading to the end
+    releases the connection. Use `with` if you may stop early and keep a reference to the stream.
 
-    It can be read in turns: each iteration goes on where the one before stopped, be it over events or over text.
+    Each iteration, over events or over text, continues where the previous one stopped.
     """
 
     def __init__(
@@ -50,35 +50,36 @@ class Stream(Generic[EventT, AnswerT]):
         self._events: Optional[Generator[EventT, None, None]] = None
 
     def __iter__(self) -> Iterator[EventT]:
-        """Iterate over all events, `error` events included. A stream is read once; what is over stays over.
+        """Iterate over all events, including `error` events. A stream can be read only once.
 
         Raises:
-            APIStatusError: The service refused the call.
+            APIStatusError: The service returned an error status.
             APIConnectionError: The service could not be reached, or did not answer in time.
-            StreamInterruptedError: The stream broke off (`StreamTimeoutError`: fell silent). See its `partial`.
-            StreamConsumedError: The stream has been read to its end before.
-            ResponseError: The service sent something that is not as promised.
+            StreamInterruptedError: The stream was interrupted, or sent no data in time (`StreamTimeoutError`). Its
+                `partial` has the events so far.
+            StreamConsumedError: The stream was already read to its end.
+            ResponseError: The answer does not match the API.
 
         """
-        # The generator itself: a step through an object of ours would cost each event as much as its decoding.
+        # Returns the generator itself: a call of `__next__` would cost each event as much as its decoding.
         events = self._resume()
         if self._transcript.is_over:
             raise self._transcript.consumed()
         return events
 
     def __next__(self) -> EventT:
-        """Return the next event; raises what iterating raises, and `StopIteration` at the end."""
+        """Return the next event. Raises the errors of iterating, and `StopIteration` at the end."""
         return next(self._resume())
 
     def text(self) -> Generator[str, None, None]:
-        """Iterate over the pieces of the answer's text alone.
+        """Iterate over the pieces of the answer's text, without reasoning and other events.
 
         Yields:
-            The next piece, to be appended to the ones before.
+            The next piece: append it to the pieces before.
 
         Raises:
             StreamFailedError: The service sent an `error` event.
-            FetchHiveError: Whatever iterating over the events raises.
+            FetchHiveError: Any error that iterating over the events raises.
 
         """
         if self._transcript.is_over:
@@ -90,14 +91,14 @@ class Stream(Generic[EventT, AnswerT]):
                 self._raise_failure()
 
     def collect(self) -> AnswerT:
-        """Read to the end and return the answer that a call without a stream would have given.
+        """Read the stream to its end and return the answer that a call without streaming would have returned.
 
-        What has been iterated over before is part of it. It may be called again.
+        The answer includes the events that were iterated over before. `collect()` can be called repeatedly.
 
         Raises:
             StreamFailedError: The service sent an `error` event.
-            StreamInterruptedError: The stream broke off, or was closed before its end.
-            FetchHiveError: Whatever iterating over the events raises.
+            StreamInterruptedError: The stream was interrupted, or was closed before its end.
+            FetchHiveError: Any error that iterating over the events raises.
 
         """
         for event in self._resume():
@@ -107,22 +108,22 @@ class Stream(Generic[EventT, AnswerT]):
 
     @property
     def partial(self) -> PartialAnswer:
-        """What the stream has given so far."""
+        """The part of the answer that was received so far."""
         return self._transcript.partial()
 
     def close(self) -> None:
-        """Stop reading and give the connection back. A run that has begun is not stopped, and is billed."""
+        """Stop reading and release the connection. A run that has started is not stopped, and is billed."""
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
         try:
             self._events.close()
-        except ValueError:  # another thread is reading: for that thread the stream breaks off
-            self._transcript.extensions.get(STOP, _nothing)()
+        except ValueError:  # another thread is reading: interrupt it
+            self._transcript.extensions.get(STOP, _do_nothing)()
         self._transcript.is_over = True
 
     def __enter__(self) -> Self:
-        """Send the request; the answer has begun when this returns."""
+        """Send the request and wait for the beginning of the answer."""
         if self._events is None:
             self._events = self._begin(True)
             next(self._events)
@@ -154,7 +155,7 @@ class Stream(Generic[EventT, AnswerT]):
 
 
 class PromptStream(Stream[StreamEvent, InvokeResponse]):
-    """The events of one run of a prompt, as they come. Made by `FetchHive.invoke_prompt_stream`.
+    """A stream of the events of one run of a prompt. Made by `FetchHive.invoke_prompt_stream`.
 
     Example:
         ```python
@@ -168,12 +169,12 @@ class PromptStream(Stream[StreamEvent, InvokeResponse]):
 
 if TYPE_CHECKING:
     _AgentStream = Stream[AgentEvent, AgentReply]
-else:  # the models of agents are loaded with the first agent
+else:  # the models of agents are imported on first use
     _AgentStream = Stream
 
 
 class AgentStream(_AgentStream):
-    """The events of one turn of an agent, as they come. Made by `FetchHive.invoke_agent_stream`.
+    """A stream of the events of one turn of an agent. Made by `FetchHive.invoke_agent_stream`.
 
     Example:
         ```python
@@ -186,10 +187,10 @@ class AgentStream(_AgentStream):
 
 
 class AsyncStream(Generic[EventT, AnswerT]):
-    """The events of one run, as they come. Made by the client; the base of `AsyncPromptStream`.
+    """A stream of the events of one run: the asyncio twin of `Stream`. Made by the client.
 
-    Iterate over it, or take `text()` or `collect()`. The request is sent on first use. A stream that is read to its
-    end gives its connection back; use `async with` where you may leave early and keep the stream.
+    Iterate over the stream, or call `text()` or `collect()`. The request is sent on first use. Reading to the end
+    releases the connection. Use `async with` if you may stop early and keep a reference to the stream.
     """
 
     def __init__(
@@ -205,7 +206,7 @@ class AsyncStream(Generic[EventT, AnswerT]):
 
     def __aiter__(self) -> AsyncIterator[EventT]:
         """Iterate over all events: the asyncio twin of `Stream.__iter__`."""
-        # The generator itself: a step through an object of ours would cost each event as much as its decoding.
+        # Returns the generator itself: a call of `__anext__` would cost each event as much as its decoding.
         events = self._resume()
         if self._transcript.is_over:
             raise self._transcript.consumed()
@@ -226,7 +227,7 @@ class AsyncStream(Generic[EventT, AnswerT]):
                 await self._raise_failure()
 
     async def collect(self) -> AnswerT:
-        """Read to the end and return the answer: the asyncio twin of `Stream.collect`."""
+        """Read the stream to its end and return the answer: the asyncio twin of `Stream.collect`."""
         async for event in self._resume():
             if isinstance(event, ErrorEvent):
                 await self._raise_failure()
@@ -234,18 +235,18 @@ class AsyncStream(Generic[EventT, AnswerT]):
 
     @property
     def partial(self) -> PartialAnswer:
-        """What the stream has given so far: the twin of `Stream.partial`."""
+        """The part of the answer that was received so far: the asyncio twin of `Stream.partial`."""
         return self._transcript.partial()
 
     async def aclose(self) -> None:
-        """Stop reading and give the connection back: the asyncio twin of `Stream.close`."""
+        """Stop reading and release the connection: the asyncio twin of `Stream.close`."""
         if self._events is None:
             self._events = self._begin(False)
             self._transcript.is_unused = True
         try:
             await self._events.aclose()
-        except RuntimeError:  # another task is reading: for that task the stream breaks off
-            await self._transcript.extensions.get(STOP, _anothing)()
+        except RuntimeError:  # another task is reading: interrupt it
+            await self._transcript.extensions.get(STOP, _ado_nothing)()
         self._transcript.is_over = True
 
     async def __aenter__(self) -> Self:
@@ -281,7 +282,7 @@ class AsyncStream(Generic[EventT, AnswerT]):
 
 
 class AsyncPromptStream(AsyncStream[StreamEvent, InvokeResponse]):
-    """The events of one run of a prompt, as they come. Made by `FetchHive.ainvoke_prompt_stream`.
+    """A stream of the events of one run of a prompt. Made by `FetchHive.ainvoke_prompt_stream`.
 
     Example:
         ```python
@@ -300,7 +301,7 @@ else:
 
 
 class AsyncAgentStream(_AsyncAgentStream):
-    """The events of one turn of an agent, as they come. Made by `FetchHive.ainvoke_agent_stream`.
+    """A stream of the events of one turn of an agent. Made by `FetchHive.ainvoke_agent_stream`.
 
     Example:
         ```python

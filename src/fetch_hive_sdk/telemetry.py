@@ -1,8 +1,8 @@
-"""Calls seen by others: `Observer`, spans and metrics for OpenTelemetry, and a meter of usage.
+"""Observers of calls: `OpenTelemetry` for spans and metrics, `UsageMeter` for tokens, and the base class `Observer`.
 
     client = FetchHive(observers=[OpenTelemetry(), UsageMeter()])
 
-`OpenTelemetry` needs the package `opentelemetry-api`: the extra `otel`.
+`OpenTelemetry` requires the package `opentelemetry-api`, which the extra `otel` installs.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ __all__ = [
 
 # --- OpenTelemetry ---------------------------------------------------------------------------------------------------
 
-# The names are those of the package opentelemetry-semantic-conventions, version 0.66b2, modules gen_ai_attributes,
-# server_attributes, error_attributes and gen_ai_metrics. They are written here because that package has no stable
-# release. Names that begin with "fetchhive." are ours.
+# The names are from the package opentelemetry-semantic-conventions, version 0.66b2, modules gen_ai_attributes,
+# server_attributes, error_attributes and gen_ai_metrics. They are copied because that package has no stable release.
+# Names that begin with "fetchhive." are defined by this package.
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 PROMPT = "gen_ai.prompt.name"
@@ -70,11 +70,11 @@ DURATION_METRIC = "gen_ai.client.operation.duration"
 TOKENS_METRIC = "gen_ai.client.token.usage"
 FIRST_CHUNK_METRIC = "gen_ai.client.operation.time_to_first_chunk"
 
-# The boundaries of the buckets that the conventions name for these metrics: powers of 2 from 10 ms, and of 4.
+# The histogram buckets that the conventions recommend: 10 ms times powers of 2 for seconds, powers of 4 for tokens.
 _SECONDS = [0.01 * 2**power for power in range(14)]
 _TOKENS = [4**power for power in range(14)]
 
-# What our operations are in those conventions, and which attribute has the name of what is run.
+# For each operation, its name in the conventions and the attribute for the name of the deployment, workflow or agent.
 _OPERATIONS = {
     "invoke_prompt": ("chat", PROMPT),
     "invoke_workflow": ("invoke_workflow", WORKFLOW),
@@ -84,18 +84,19 @@ _OPERATIONS = {
 
 
 class OpenTelemetry(Observer):
-    """Makes a client span of each call, a stream to its end included, and measures durations and tokens.
+    """Creates a client span for each call, and records metrics of durations and tokens.
 
-    The span is a child of the span that is current where the call is made, and its `traceparent` is sent along. Each
-    attempt is an event of the span. Neither the key nor, without `capture_content`, inputs and answers are in it.
+    The span of a streamed call ends with the stream. The span is a child of the current span of the caller, and its
+    `traceparent` is sent as a header. Each attempt is an event of the span. The span never contains the API key, and
+    contains inputs and answers only with `capture_content`.
 
     Args:
-        tracer_provider: Where the spans go; None for the global provider.
-        meter_provider: Where the measurements go; None for the global provider.
-        capture_content: Whether the span has the inputs and the text of the answer. They may be private.
+        tracer_provider: The provider of the tracer; None means the global provider.
+        meter_provider: The provider of the metrics; None means the global provider.
+        capture_content: Whether spans contain the inputs and the text of the answer, which may be private.
 
     Raises:
-        ConfigurationError: The package `opentelemetry-api` is missing.
+        ConfigurationError: The package `opentelemetry-api` is not installed.
 
     Example:
         ```python
@@ -112,10 +113,10 @@ class OpenTelemetry(Observer):
         capture_content: bool = False,
     ) -> None:
         try:
-            from opentelemetry import metrics, propagate, trace  # noqa: PLC0415 - an extra
+            from opentelemetry import metrics, propagate, trace  # noqa: PLC0415 - an optional dependency
         except ImportError:
             raise ConfigurationError(
-                "OpenTelemetry needs one more package: pip install opentelemetry-api (the extra otel)"
+                "OpenTelemetry requires a package: pip install opentelemetry-api (or the extra otel)"
             ) from None
         self.wants_content = capture_content
         self._trace = trace
@@ -128,11 +129,11 @@ class OpenTelemetry(Observer):
         self._spans: dict[str, Span] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the providers: those of the other process are used."""
+        """Pickle without the providers. The other process uses its global providers."""
         return type(self), (None, None, self.wants_content)
 
     def call_started(self, event: CallStarted) -> None:
-        """Begin the span."""
+        """Start the span."""
         attributes = _attributes_of(event)
         if event.inputs:
             attributes[INPUT_MESSAGES] = _input_messages(event.inputs)
@@ -151,7 +152,7 @@ class OpenTelemetry(Observer):
         return headers
 
     def attempt_ended(self, event: AttemptEnded) -> None:
-        """Note the attempt on the span."""
+        """Add the attempt to the span as an event."""
         span = self._spans.get(event.call_id)
         if span is None:
             return
@@ -163,7 +164,7 @@ class OpenTelemetry(Observer):
         span.add_event("fetchhive.attempt", attributes)
 
     def call_ended(self, event: CallEnded) -> None:
-        """End the span with what the call came to, and measure it."""
+        """End the span with the result of the call, and record the metrics."""
         span = self._spans.pop(event.call_id, None)
         common = {
             name: value for name, value in _attributes_of(event).items() if name not in {DEPLOYMENT, VARIANT, STREAMING}
@@ -201,7 +202,7 @@ def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries:
 
 
 def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
-    operation, name_of_run = _OPERATIONS.get(event.operation, (event.operation or "call", None))
+    operation, name_attribute = _OPERATIONS.get(event.operation, (event.operation or "call", None))
     url = urlsplit(event.endpoint)
     attributes: dict[str, Any] = {
         OPERATION: operation,
@@ -209,9 +210,9 @@ def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
         SERVER_ADDRESS: url.hostname or "",
         SERVER_PORT: url.port or (80 if url.scheme == "http" else 443),
     }
-    if name_of_run:
+    if name_attribute:
         attributes[STREAMING] = event.streaming
-    optional = {name_of_run or DEPLOYMENT: event.deployment, DEPLOYMENT: event.deployment, VARIANT: event.variant}
+    optional = {name_attribute or DEPLOYMENT: event.deployment, DEPLOYMENT: event.deployment, VARIANT: event.variant}
     attributes.update({name: value for name, value in optional.items() if value})
     return attributes
 
@@ -236,11 +237,11 @@ def _results_of(event: CallEnded) -> dict[str, Any]:
 
 
 def _describe(error: BaseException) -> str:
-    # Our own messages quote neither inputs nor answers; those of others might.
+    # Messages of this package quote neither inputs nor answers; messages of other packages may.
     return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
 
 
-# Messages as the conventions describe them: gen-ai-input-messages.json and gen-ai-output-messages.json.
+# Messages in the format of the conventions: gen-ai-input-messages.json and gen-ai-output-messages.json.
 
 
 def _input_messages(fields: Mapping[str, object]) -> str:
@@ -255,7 +256,7 @@ def _output_messages(text: str, stop_reason: Optional[str]) -> str:
 
 
 def _json(value: object) -> str:
-    from pydantic_core import to_json  # noqa: PLC0415 - only for those who capture content
+    from pydantic_core import to_json  # noqa: PLC0415 - only used with capture_content
 
     return to_json(value).decode()
 
@@ -264,30 +265,30 @@ def _json(value: object) -> str:
 
 
 class UsageRow(NamedTuple):
-    """What the runs of one deployment, variant, model and user have used."""
+    """The tokens that the runs of one deployment, variant, model and user have used."""
 
     deployment: Optional[str]
     """The deployment, or the id of the agent."""
     variant: Optional[str]
-    """The variant, if one was given."""
+    """The variant, if the request had one."""
     model: Optional[str]
     """The model that answered."""
     user: Optional[str]
-    """The caller's own id of a person."""
+    """The caller's own id of the end user."""
     runs: int
-    """How many runs there were, failed ones that may have been billed included."""
+    """The number of runs, including failed runs that may have been billed."""
     prompt_tokens: int
-    """Tokens that went into the model."""
+    """Input tokens of the model."""
     cached_tokens: int
-    """Those of them that the provider had in its cache."""
+    """The prompt tokens that the provider read from its cache."""
     completion_tokens: int
-    """Tokens that came out of the model, reasoning included."""
+    """Output tokens of the model, including reasoning."""
     reasoning_tokens: int
-    """Those of them that were reasoning."""
+    """The completion tokens that were reasoning."""
     total_tokens: int
     """All tokens."""
     cost: Optional[float]
-    """The price by the prices that were given; None for a model without one."""
+    """The cost by the `prices` of the meter; None means that the model has no price."""
 
 
 _Tokens = tuple[int, int, int, int, int]  # prompt, cached, completion, reasoning, total
@@ -301,11 +302,11 @@ class _Sums:
 
 
 class UsageMeter(Observer):
-    """Adds up what runs use, by deployment, variant, model and user. Threads may share it.
+    """Counts the tokens of runs by deployment, variant, model and user. Thread-safe.
 
     Args:
-        prices: For each model the price of a million prompt tokens and of a million completion tokens. Models that
-            are not named have no cost: it is never guessed.
+        prices: For each model, the price of a million prompt tokens and of a million completion tokens. Other models
+            have no cost, because prices are never guessed.
 
     Example:
         ```python
@@ -319,18 +320,18 @@ class UsageMeter(Observer):
     """
 
     def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
-        # Unpacked here, so that a price of another shape is refused at once.
+        # Unpacked here, so that an invalid price raises an error when the meter is created.
         self._prices = {model: (sent, received) for model, (sent, received) in (prices or {}).items()}
         self._lock = threading.Lock()
         self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the prices: another process counts for itself."""
+        """Pickle the prices only. The other process starts at zero."""
         return type(self), (self._prices,)
 
     def call_ended(self, event: CallEnded) -> None:
-        """Add what a run has used."""
-        if event.deployment is None or not _has_run(event):
+        """Add the tokens of a run."""
+        if event.deployment is None or not _may_have_run(event):
             return
         key = (event.deployment, event.variant, event.model, event.user)
         with self._lock:
@@ -339,7 +340,7 @@ class UsageMeter(Observer):
             sums.tokens = cast("_Tokens", tuple(map(operator.add, sums.tokens, _tokens_of(event.usage))))
 
     def snapshot(self) -> list[UsageRow]:
-        """Return the sums so far, those with most tokens first."""
+        """Return the sums so far, sorted by tokens in descending order."""
         with self._lock:
             rows = [
                 UsageRow(*key, sums.runs, *sums.tokens, self._cost(key[2], sums.tokens))
@@ -348,7 +349,7 @@ class UsageMeter(Observer):
         return sorted(rows, key=lambda row: (-row.total_tokens, str(row)))
 
     def reset(self) -> list[UsageRow]:
-        """Begin again from nothing; return the sums until now."""
+        """Reset all sums to zero, and return the sums before the reset."""
         with self._lock:
             old, self._sums = self._sums, {}
         before = UsageMeter(self._prices)
@@ -356,7 +357,7 @@ class UsageMeter(Observer):
         return before.snapshot()
 
     def table(self) -> str:
-        """Return the sums as a table for the terminal."""
+        """Return the sums as a plain text table."""
         lines = [list(UsageRow._fields), *([_cell(value) for value in row] for row in self.snapshot())]
         widths = [max(map(len, column)) for column in zip(*lines)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
@@ -372,7 +373,7 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _has_run(event: CallEnded) -> bool:
+def _may_have_run(event: CallEnded) -> bool:
     error = event.error
     return error is None or event.usage is not None or getattr(error, "maybe_processed", True)
 

@@ -10,9 +10,9 @@ from faults.server import LOOPBACK
 
 
 class Proxy:
-    """An HTTP proxy that leads every tunnel to one port of this machine."""
+    """An HTTP proxy that leads every tunnel to one port of this machine, or to the one that it is asked for."""
 
-    def __init__(self, port):
+    def __init__(self, port=None):
         self.heads = []
         self._to = port
         self._listener = socket.create_server((LOOPBACK, 0), backlog=128)
@@ -41,7 +41,8 @@ class Proxy:
                     return
                 head += received
             self.heads.append(head)
-            with socket.create_connection((LOOPBACK, self._to)) as other:
+            asked_for = int(head.split(b" ")[1].rpartition(b":")[2])
+            with socket.create_connection((LOOPBACK, self._to or asked_for)) as other:
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 back = threading.Thread(target=self._copy, args=(other, sock), daemon=True)
                 back.start()

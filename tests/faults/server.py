@@ -14,7 +14,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, ClassVar, Optional, Union
 
 if TYPE_CHECKING:
     import ssl
@@ -87,6 +87,11 @@ class FaultServer:
         greeting: Steps taken before anything is read, TLS included.
     """
 
+    usual_tls: ClassVar[Optional[ssl.SSLContext]] = None
+    """What servers speak TLS with that were given nothing else. See `senders.py`."""
+    usual_host: ClassVar[Optional[str]] = None
+    """By which name clients reach servers, such as one that is found by a proxy."""
+
     def __init__(self, *faults: Fault, tls: Optional[ssl.SSLContext] = None, greeting: tuple[Step, ...] = ()) -> None:
         self.scripts: dict[str, list[Fault]] = {}
         self.posts: Counter[str] = Counter()
@@ -95,7 +100,7 @@ class FaultServer:
         self.connections = 0
         self.open_connections = 0
         self._faults = list(faults)
-        self._tls = tls
+        self._tls = tls or self.usual_tls
         self._greeting = greeting
         self._changed = threading.Condition()
         self._visitors: dict[threading.Thread, socket.socket] = {}
@@ -107,7 +112,10 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}/v1" if self._tls else f"http://{LOOPBACK}:{self.port}/v1"
+        return self.url_at(self.usual_host or ("localhost" if self._tls else LOOPBACK))
+
+    def url_at(self, host: str) -> str:
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}/v1"
 
     @property
     def total_posts(self) -> int:

@@ -1,7 +1,8 @@
 """Ten thousand faulty calls, and nothing of them left behind: a script for `nox -s soak`, not for pytest.
 
 Run it as `python tests/faults/soak.py [calls]`. It ends with 1 if file descriptors, threads, tasks
-or memory have grown between the first fifth, in which caches fill, and the end.
+or memory have grown between the first fifth, in which caches fill, and the end. A tenth of the calls are interrupted
+by a signal whose handler raises an exception; each is followed by a call that must succeed, so that nothing is locked.
 """
 
 from __future__ import annotations
@@ -10,26 +11,32 @@ import asyncio
 import gc
 import os
 import random
+import signal
 import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest finds them, too
 
 from driving import KEY
+from faults.calls import GOOD, SAID
 from faults.server import FaultServer
 from faults.test_invariant import REFUSALS, call_fault, make_plan
-from fetch_hive_sdk import FetchHive, FetchHiveError
+from fetch_hive_sdk import APIConnectionError, FetchHive, FetchHiveError
 
 ROUNDS = 10
 AT_ONCE = 10
 WARM_ROUNDS = 2
 MAX_GROWTH_KIB = 4096
 SECONDS = 0.3
+LOCKED_SECONDS = 10.0
 ABORT_SECONDS = 900.0
+INTERRUPTED_SECONDS = [0.0003, 0.001, 0.003, 0.01, 0.1]  # at most: a call takes about a millisecond
 
 
 @dataclass
@@ -55,6 +62,36 @@ def look(server: FaultServer, tasks: int) -> State:
     memory = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     return State(descriptors, threading.active_count(), tasks, server.open_connections, memory)
+
+
+class AlarmError(Exception):
+    """What a handler of SIGALRM raises, as the soft limit of a worker does."""
+
+
+class Alarm:
+    """Raises an exception in the main thread at a random moment of a block, most often."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self.dice = dice
+        self.is_set = False
+        self.rings = 0
+        signal.signal(signal.SIGALRM, self.ring)
+
+    def ring(self, number: int, frame: object) -> None:
+        if self.is_set:
+            self.is_set = False
+            self.rings += 1
+            raise self.dice.choice([AlarmError, KeyboardInterrupt])
+
+    def interrupt(self, work: Callable[[], None]) -> None:
+        with suppress(AlarmError, KeyboardInterrupt):
+            try:
+                self.is_set = True
+                signal.setitimer(signal.ITIMER_REAL, self.dice.uniform(1e-5, self.dice.choice(INTERRUPTED_SECONDS)))
+                work()
+            finally:
+                self.is_set = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Soak:
@@ -87,6 +124,10 @@ class Soak:
 
     def call(self) -> None:
         name, kind, _ = self.prepare()
+        self._call(name, kind)
+        self.forget(name)
+
+    def _call(self, name: str, kind: str) -> None:
         with suppress(FetchHiveError):
             if kind == "call":
                 self.client.invoke_prompt(deployment=name)
@@ -97,7 +138,31 @@ class Soak:
                     next(iter(stream), None)
             else:
                 next(iter(self.client.invoke_prompt_stream(deployment=name)), None)
-        self.forget(name)
+
+    def run_interrupted(self, calls: int) -> None:
+        """Make calls that a signal's exception interrupts, each followed by one that must succeed."""
+        alarm = Alarm(self.dice)
+        for number in range(calls):
+            name, kind, _ = self.prepare()
+            alarm.interrupt(partial(self._call, name, kind))
+            self.forget(name)
+            if number % 10:
+                self.check()
+            else:  # a lock may let in the thread that has it
+                thread = threading.Thread(target=self.check, daemon=True)
+                thread.start()
+                thread.join(LOCKED_SECONDS)
+                if thread.is_alive():
+                    raise SystemExit(f"something is locked after call {number}")
+            if not self.server.wait_until(lambda: self.server.open_connections <= 1):
+                raise SystemExit(f"{self.server.open_connections} connections are open after call {number}")
+        self.client.close()
+
+    def check(self) -> None:
+        # A connection that an earlier fault has left may die in the hands of the next call.
+        with suppress(APIConnectionError):
+            self.client.invoke_prompt(deployment="good", timeout=LOCKED_SECONDS)
+        assert self.client.invoke_prompt(deployment="good", timeout=LOCKED_SECONDS).response == SAID
 
     async def acall(self) -> None:
         name, kind, patience = self.prepare()
@@ -167,6 +232,8 @@ def main(calls: int) -> int:
     with FaultServer(call_fault(random.Random(1))) as server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
         soak = Soak(server, client)
         for number in range(ROUNDS):
+            server.scripts["good"] = [GOOD]
+            soak.run_interrupted(calls // ROUNDS // 10)
             soak.run_blocking(calls // ROUNDS // 2)
             client.close()
             tasks = asyncio.run(soak.run_asyncio(calls // ROUNDS // 2))

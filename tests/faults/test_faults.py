@@ -165,7 +165,7 @@ QUICK = {"timeout": LIMIT}
         "no reply",
         (Fault(STALL),),
         APITimeoutError,
-        "no answer came in time",
+        "did not answer in time",
         {**PAID, "phase": "read", "request_id": None, "body": b""},
         options=QUICK,
         kinds=BOTH,
@@ -285,6 +285,7 @@ def test_a_trusted_certificate_is_accepted(drive, tls, stream):
 
 def test_an_untrusted_certificate_is_given_up_at_once(drive, tls, monkeypatch):
     """The key goes to nobody whose certificate is not trusted, and no second try would help."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setattr(tls_module, "_make_tls_context", ssl.create_default_context)
     with FaultServer(GOOD, tls=tls) as server:
         client = FetchHive(KEY, server.url, timeout=5)
@@ -445,6 +446,12 @@ TOO_MANY = "429 Too Many Requests"
     Case("429, unreadable", good(refusal(TOO_MANY, "Retry-After: soon")), posts=2),
     Case("429, missing", good(refusal(TOO_MANY)), posts=2),
     Case("503 with Retry-After", good(refusal("503 Busy", "Retry-After: 0")), posts=2),
+    Case("503, negative", good(refusal("503 Busy", "Retry-After: -5")), posts=2),
+    Case("503, past", good(refusal("503 Busy", "Retry-After: Mon, 23 Nov 2020 12:00:05 GMT")), posts=2),
+    Case("503, unreadable", good(refusal("503 Busy", "Retry-After: soon")), posts=2),
+    Case("503, twice", good(refusal("503 Busy", "Retry-After: 0", "Retry-After: 3600")), posts=2),
+    Case("429, past", good(refusal(TOO_MANY, "Retry-After: Mon, 23 Nov 2020 12:00:05 GMT")), posts=2),
+    Case("429, twice", good(refusal(TOO_MANY, "Retry-After: 0", "Retry-After: 3600")), posts=2),
     Case("408", good(refusal("408 Request Timeout")), posts=2),
     Case("425", good(refusal("425 Too Early")), posts=2),
     Case("429 twice", (refusal(TOO_MANY, "Retry-After: 0"), *good(refusal(TOO_MANY, "Retry-After: 0"))), posts=3),
@@ -1330,12 +1337,12 @@ PROBE = """
             pass
 
     call("good")
-    before, begun = peak(), time.monotonic()
+    before, begun = peak(), time.process_time()
     try:
         call("bad")
     except FetchHiveError as error:
         size = len(error.body)
-        print(json.dumps([type(error).__name__, peak() - before, time.monotonic() - begun, size]))
+        print(json.dumps([type(error).__name__, peak() - before, time.process_time() - begun, size]))
 """
 
 
@@ -1352,7 +1359,7 @@ def flood_of(*steps: object) -> Fault:
         ("call", Fault(begin(media_type="application/json"), Flood(chunk(b" " * 60_000))), 40),
         ("call", Fault(answer(" " * 48 * MEBIBYTE)), 40),
         ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 60_000))), 32),
-        ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 100))), 32),
+        ("stream", flood_of(chunk(b"data: "), Flood(chunk(b"x" * 400))), 32),
         ("stream", flood_of(Flood(chunk(b"data: " + b"x" * 6000 + b"\n"))), 32),
         ("stream", flood_of(Flood(chunk(b"data: of a short line\n" * 4000))), 32),
         ("stream", flood_of(chunk(b": "), Flood(chunk(b"x" * 60_000))), 32),
@@ -1380,7 +1387,7 @@ def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
             [sys.executable, "-c", textwrap.dedent(PROBE), server.url, kind, shell],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=True,
         )
 
@@ -1388,7 +1395,7 @@ def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
     assert name == "ResponseTooLargeError"
     assert growth < limit * MEBIBYTE
     assert kept <= 64 * 1024
-    assert seconds < 15
+    assert seconds < 15  # of the processor: were each chunk joined to all before it, they would be minutes
     assert server.posts["bad"] == 1
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -63,6 +65,7 @@ from fetch_hive_sdk._net import tls as tls_module
 
 LIMIT = 0.5
 SOON = 3.0
+MAKE_TLS_CONTEXT = tls_module._make_tls_context.__wrapped__  # not the one of a test
 
 # --- Bytes that no call asked for ------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ def silent(address, port):
 
 
 def client_at(server, **options):
-    return FetchHive(KEY, f"http://hive.test:{server.port}/v1", allow_http=True, **options)
+    return FetchHive(KEY, server.url_at("hive.test"), allow_http=True, **options)
 
 
 def test_a_slow_lookup_is_over_in_time(drive, monkeypatch):
@@ -254,7 +257,7 @@ def test_unusable_certificate_files_are_named(drive, tmp_path, monkeypatch, trou
     elif trouble == "folder":
         path.mkdir()
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    monkeypatch.setattr(tls_module, "_make_tls_context", tls_module._make_tls_context.__wrapped__)
+    monkeypatch.setattr(tls_module, "_make_tls_context", MAKE_TLS_CONTEXT)
     outcome = attempt(drive, FetchHive(KEY, "https://localhost:9/v1", timeout=5))
 
     assert type(outcome.error) is APIConnectionError
@@ -269,7 +272,7 @@ def test_https_to_a_plain_port_is_explained(drive):
         outcome = attempt(drive, client)
 
     assert type(outcome.error) is APIConnectionError
-    assert f"could not connect to localhost:{server.port}: what answers there does not speak TLS" in str(outcome.error)
+    assert f"could not connect to localhost:{server.port}: the server does not use TLS" in str(outcome.error)
     assert "http://" in str(outcome.error)
     assert outcome.error.maybe_processed is False
 
@@ -529,6 +532,68 @@ def test_an_interruption_inside_a_lock_leaves_nothing_locked(monkeypatch, kind, 
             assert server.wait_until(lambda: server.open_connections == 0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # where Python itself drops it
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("kind", ["call", "stream"])
+def test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open(kind, warm):
+    """A signal's exception after any call of a function: the next call works, from another thread, too."""
+    with FaultServer(GOOD) as server:
+        server.scripts["stream"] = [GOOD_STREAM]
+        client = FetchHive(KEY, server.url, timeout=5)
+        is_over, number = False, 0
+        while not is_over:
+            if warm:
+                client.invoke_prompt(deployment="d")
+            is_over = is_uninterrupted(number, client, kind)
+            (answer,) = in_another_thread(lambda: client.invoke_prompt(deployment="d").response)
+            assert answer == SAID
+            assert server.wait_until(lambda: server.open_connections == 1), f"after event {number}"
+            if not warm:
+                client.close()
+            number += STRIDE
+        client.close()
+        assert server.wait_until(lambda: server.open_connections == 0)
+
+    assert number > 20 * STRIDE
+
+
+STRIDE = 7  # of some thousand events
+
+
+def is_uninterrupted(number, client, kind):
+    """Make a call, and interrupt it where a signal could, for the n-th time; tell whether it was over before."""
+    events = itertools.count()
+
+    def interrupt(frame, event, arg):
+        files = {frame.f_code.co_filename, frame.f_back.f_code.co_filename}
+        # Python's own lock of an import may stay locked, and its SSLSocket shares a descriptor for a moment, which may
+        # then be closed twice.
+        if ssl.__file__ in files or any(file.startswith("<frozen ") for file in files):
+            return
+        if event in {"call", "c_return"} and next(events) == number:
+            sys.setprofile(None)
+            raise InterruptionError
+
+    with contextlib.suppress(InterruptionError):
+        sys.setprofile(interrupt)
+        try:
+            if kind == "call":
+                client.invoke_prompt(deployment="d")
+            else:
+                client.invoke_prompt_stream(deployment="stream").collect()
+        finally:
+            sys.setprofile(None)
+    return next(events) <= number
+
+
+def in_another_thread(work):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
+    thread.start()
+    thread.join(SOON)
+    return results
+
+
 # --- Closing ---------------------------------------------------------------------------------------------------------
 
 
@@ -554,6 +619,52 @@ def test_closing_the_client_ends_a_call(tls, fault, secure):
 
     assert time.monotonic() - begun < SOON
     assert (caught.value.maybe_processed, server.total_posts) == (True, 1)
+
+
+@pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
+def test_closing_the_client_ends_connecting(tls, proxy_of, where):
+    """Nothing was sent, and the call is not made again."""
+    greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
+    with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
+        client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
+        timer = close_soon(client.close)
+        begun = time.monotonic()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            client.invoke_prompt(deployment="d")
+        timer.join()
+
+    assert time.monotonic() - begun < SOON
+    assert (caught.value.maybe_processed, server.connections, server.total_posts) == (False, 1, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and a queue that is full are Linux")
+async def test_closing_the_client_ends_connecting_to_a_silent_address(monkeypatch):
+    """In asyncio. A blocking connect cannot be interrupted."""
+    answer_lookups(monkeypatch, "127.0.0.2")
+    with FaultServer(GOOD) as server, silent("127.0.0.2", server.port):
+        client = client_at(server, timeout=20)
+        call = asyncio.ensure_future(client.ainvoke_prompt(deployment="d"))
+        await asyncio.sleep(0.3)
+        await client.aclose()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            await asyncio.wait_for(call, SOON)
+
+    assert caught.value.maybe_processed is False
+
+
+@pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
+async def test_closing_the_client_ends_connecting_in_asyncio(tls, proxy_of, where):
+    """The twin: another task closes the client."""
+    greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
+    with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
+        client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
+        call = asyncio.ensure_future(client.ainvoke_prompt(deployment="d"))
+        await asyncio.sleep(0.3)
+        await client.aclose()
+        with pytest.raises(APIConnectionError, match=r"the client was closed$") as caught:
+            await asyncio.wait_for(call, SOON)
+
+    assert (caught.value.maybe_processed, server.connections, server.total_posts) == (False, 1, 0)
 
 
 def test_closing_the_client_ends_a_stream():
@@ -680,6 +791,45 @@ def with_injected(drive, server, stream=False, **options):
     return asyncio.run(main())
 
 
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, secure, package):
+    """The connection is the client's, and is shut down once the answer has begun; the client itself stays open."""
+    make = pytest.importorskip(package).Client
+    server = FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None)
+    with server, make(verify=tls_module.tls_context()) as injected:
+        client = FetchHive(KEY, server.url, timeout=20, http_client=injected)
+        stream = client.invoke_prompt_stream(deployment="d")
+        timer = close_soon(stream.close)
+        begun = time.monotonic()
+        with pytest.raises(StreamInterruptedError) as caught:
+            list(stream)
+        timer.join()
+        assert client.invoke_prompt(deployment="d").response == SAID
+
+    assert time.monotonic() - begun < SOON
+    assert caught.value.partial.text == "Hello"
+
+
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls, secure, package):
+    """The twin does the same."""
+    make = pytest.importorskip(package).AsyncClient
+    with FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None) as server:
+        async with make(verify=tls_module.tls_context()) as injected:
+            client = FetchHive(KEY, server.url, timeout=20, async_http_client=injected)
+            stream = client.ainvoke_prompt_stream(deployment="d")
+            reading = asyncio.ensure_future(stream.collect())
+            await asyncio.sleep(0.3)
+            await stream.aclose()
+            with pytest.raises(StreamInterruptedError) as caught:
+                await asyncio.wait_for(reading, SOON)
+            assert (await client.ainvoke_prompt(deployment="d")).response == SAID
+
+    assert caught.value.partial.text == "Hello"
+
+
 def test_auth_of_an_injected_client_does_not_replace_the_key(drive):
     """It would have been sent in place of the key, in silence."""
     with FaultServer(GOOD) as server:
@@ -769,41 +919,34 @@ def run_program(code, python=sys.executable, *options):
 
 @pytest.mark.parametrize("made", ["before", "inside"])
 def test_the_first_asyncio_call_does_not_hold_up_the_event_loop(made):
-    """What takes time to import is imported in a thread, or when the client is made in a running event loop."""
+    """What takes time to import is imported in a thread, by the first call or when the client is made in the loop."""
     with FaultServer(GOOD) as server:
         done = run_program(f"""
-            import asyncio, sys, time
+            import asyncio, sys, threading
             from fetch_hive_sdk import FetchHive
-            lazy = "httpcore" not in sys.modules  # old versions of httpx load it themselves
             make = lambda: FetchHive({KEY!r}, {server.url!r}, timeout=5)
             client = make() if {made == "before"} else None
-            assert lazy is ("httpcore" not in sys.modules)
+            lazy = [name for name in ("httpcore", "anyio", "anyio._backends._asyncio") if name not in sys.modules]
+            assert "anyio._backends._asyncio" in lazy  # old versions of httpx load the others themselves
+            imported_by = {{}}
+
+            class Finder:
+                def find_spec(self, name, path=None, target=None):
+                    imported_by[name] = threading.current_thread()
+
+            sys.meta_path.insert(0, Finder())
 
             async def main():
                 used = client or make()
-                if client is None:
-                    assert "httpcore" in sys.modules and "anyio._backends._asyncio" in sys.modules
-                gaps, over = [], False
-                async def tick():
-                    last = time.perf_counter()
-                    while not over:
-                        await asyncio.sleep(0)
-                        now = time.perf_counter()
-                        gaps.append((now - last))
-                        last = now
-                ticking = asyncio.ensure_future(tick())
-                await asyncio.sleep(0)
+                assert {made == "before"} or not set(lazy) - set(sys.modules)
                 await used.ainvoke_prompt(deployment="d")
-                over = True
-                await ticking
                 await used.aclose()
-                print(max(gaps))
 
             asyncio.run(main())
+            assert not [name for name in lazy if imported_by[name] is threading.main_thread()]
         """)
 
-    assert done.stderr == ""
-    assert float(done.stdout) < 0.09
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("kind", ["ainvoke_prompt(deployment='d')", "ainvoke_prompt_stream(deployment='s').collect()"])

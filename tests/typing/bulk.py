@@ -37,6 +37,22 @@ def watch(progress: Progress) -> None:
     assert_type(progress.report.in_doubt, int)
 
 
+class Frame:
+    """A table, as those of pandas, polars and pyarrow are."""
+
+    columns: list[str]
+
+    def join(self, other: Frame, on: str) -> Frame:
+        raise NotImplementedError
+
+
+def tables(client: FetchHive, frame: Frame) -> None:
+    with Job("reviews.db") as job:
+        assert_type(job.run(client, frame, deployment="d", key="id"), BulkReport)
+        assert_type(job.export("reviews.parquet", prompt=extract) + job.export("reviews.csv", prompt=Ticket), int)
+        job.report_html(Path("report.html"))
+
+
 async def arun(client: FetchHive, rows: AsyncGenerator[dict[str, str], None]) -> None:
     with Job(Path("reviews.db")) as job:
         assert_type(await job.arun(client, rows, deployment="d", max_concurrency=8, rpm=60, tpm=1e6), BulkReport)

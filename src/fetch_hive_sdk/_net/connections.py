@@ -31,7 +31,7 @@ class Connections:
         self._routes = Routes()
         self._process = 0
         self._lock = threading.RLock()
-        self._slots: Slots[Transport] = Slots()
+        self._slots: Slots[Transport] = Slots(Transport.close)
         self._end: Optional[weakref.finalize[..., Connections]] = None
 
     def send(self, request: httpx.Request) -> httpx.Response:
@@ -67,7 +67,7 @@ class Connections:
             return
         if self._process and self._end is not None:
             self._end()
-        self._slots = Slots()
+        self._slots = Slots(Transport.close)
         # At the end of the program, or with the last reference to this object: sockets are not left to the collector.
         self._end = weakref.finalize(self, _end, self._slots, process)
         self._process = process

@@ -12,11 +12,13 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Optional, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 import httpcore
 
 from fetch_hive_sdk._deadline import FOREVER, Deadline
+from fetch_hive_sdk._extensions import CLOSED
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -36,8 +38,6 @@ _PIECE_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024  # what an event loop reads at once
 _FIRST_ADDRESSES_SECONDS = 0.5  # for each address but the last, while others wait
 _PROBE_SECONDS = 0.001
-
-CLOSED = "the client was closed"
 
 
 def _left(timeout: Optional[float]) -> Optional[float]:
@@ -153,6 +153,7 @@ class Backend(_Line, httpcore.NetworkBackend):
         super().__init__(handshakes, is_tunnel=is_tunnel)
         self._opens = httpcore.SyncBackend()
         self._stream: Optional[httpcore.NetworkStream] = None
+        self.securing: Optional[ssl.SSLSocket] = None
 
     def connect_tcp(
         self,
@@ -197,7 +198,14 @@ class Backend(_Line, httpcore.NetworkBackend):
         """Secure a connection."""
         limit = self.limit(timeout)
         self.check(limit)
-        stream = self._keep(plain.start_tls(context, name, _left(limit)))
+        is_bare = not isinstance(plain.get_extra_info("socket"), ssl.SSLSocket)
+        interruptible = cast("ssl.SSLContext", _Handshake(context, self)) if is_bare else context
+        try:
+            stream = self._keep(plain.start_tls(interruptible, name, _left(limit)))
+        except httpcore.ConnectError:
+            if self.is_closed:
+                raise httpcore.ConnectError(CLOSED) from None
+            raise
         self.end_handshake()
         return stream
 
@@ -207,16 +215,43 @@ class Backend(_Line, httpcore.NetworkBackend):
         The connection stays open, because that thread may be about to use its number, which could soon be another's.
         """
         self.is_closed = True
-        if self._stream is not None and self._process == os.getpid():
+        sock: Optional[socket.socket] = self.securing
+        if sock is None and self._stream is not None:
+            sock = self._stream.get_extra_info("socket")
+        if sock is not None and self._process == os.getpid():
             # Not SSLSocket's own method, which is not for two threads.
             with suppress(OSError):
-                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection. In a forked child the parent's stays open: only the child's copy is closed."""
         self.abort()
         if self._stream is not None:
             self._stream.close()
+
+
+class _Handshake:
+    """A TLS context as httpcore uses it, of which another thread can end the handshake.
+
+    The plain socket is of no use then, as its descriptor has become that of the secured one.
+    """
+
+    def __init__(self, context: ssl.SSLContext, line: Backend) -> None:
+        self._context = context
+        self._line = line
+
+    def wrap_socket(self, sock: socket.socket, server_hostname: Optional[str]) -> ssl.SSLSocket:
+        secured = self._context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+        self._line.securing = secured
+        try:
+            self._line.check(None)
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        finally:
+            self._line.securing = None
+        return secured
 
 
 class _Stream(httpcore.NetworkStream):
@@ -294,6 +329,7 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         self._opens = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._stream: Optional[httpcore.AsyncNetworkStream] = None
         self._reads: Optional[_AsyncStream] = None
+        self._task: Optional[asyncio.Task[httpcore.AsyncNetworkStream]] = None
 
     async def connect_tcp(
         self,
@@ -309,8 +345,8 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         self.check(limit)
         try:
             host.encode("idna")  # an invalid name, for which anyio would ask all the same
-            opening = self._opens.connect_tcp(host, port, None, local_address, options)
-            return await self._keep(await _finish(opening, limit))
+            opening = partial(self._opens.connect_tcp, host, port, None, local_address, options)
+            return await self._keep(await self._finish(opening, limit))
         except UnicodeError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
 
@@ -332,9 +368,30 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         """Secure a connection."""
         limit = self.limit(timeout)
         self.check(limit)
-        stream = await self._keep(await _finish(plain.start_tls(context, name, None), limit))
+        stream = await self._keep(await self._finish(partial(plain.start_tls, context, name, None), limit))
         self.end_handshake()
         return stream
+
+    async def _finish(
+        self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]], limit: Optional[float]
+    ) -> httpcore.AsyncNetworkStream:
+        """Do a step of connecting in time, or leave nothing open.
+
+        In a task of its own: anyio can lose a cancellation that comes while it connects, and wait_for() a connection.
+        """
+        step = _Step(work)
+        task = self._task = asyncio.ensure_future(step.run())
+        try:
+            await asyncio.wait({task}, timeout=_left(limit))
+        except BaseException:
+            await step.give_up(task)
+            raise
+        if not task.done():
+            await step.give_up(task)
+            raise httpcore.ConnectTimeout("connecting took too long")
+        if self.is_closed and (task.cancelled() or task.exception() is not None):
+            raise httpcore.ConnectError(CLOSED)
+        return task.result()
 
     def begin_request(self) -> None:
         self.has_sent = False
@@ -346,8 +403,10 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         return self._reads is not None and await self._reads.is_silent()
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close the connection, or end the making of it."""
         self.is_closed = True
+        if self._task is not None:
+            self._task.cancel()
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -462,35 +521,16 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return True
 
 
-async def _finish(
-    work: Coroutine[Any, Any, httpcore.AsyncNetworkStream], limit: Optional[float]
-) -> httpcore.AsyncNetworkStream:
-    """Do a step of connecting in time, or leave nothing open.
-
-    In a task of its own: anyio can lose a cancellation that comes while it connects, and wait_for() a connection.
-    """
-    step = _Step(work)
-    task = asyncio.ensure_future(step.run())
-    try:
-        await asyncio.wait({task}, timeout=_left(limit))
-    except BaseException:
-        await step.give_up(task)
-        raise
-    if not task.done():
-        await step.give_up(task)
-        raise httpcore.ConnectTimeout("connecting took too long")
-    return task.result()
-
-
 class _Step:
     """A step of connecting, which closes what it opens when nothing waits for it any more."""
 
-    def __init__(self, work: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> None:
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]]) -> None:
+        # Not a coroutine: a task that is cancelled before its first step would leave it behind, never awaited.
         self._work = work
         self._is_given_up = False
 
     async def run(self) -> httpcore.AsyncNetworkStream:
-        stream = await self._work
+        stream = await self._work()
         if self._is_given_up:
             await stream.aclose()
             raise asyncio.CancelledError

@@ -13,6 +13,8 @@ from .injected import (
     answer_of,
     async_body_of,
     body_of,
+    note_async_stop,
+    note_stop,
     rebuild,
     without_body_headers,
 )
@@ -92,6 +94,7 @@ class Httpx2Sender:
                 answer = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        note_stop(request, answer)
         return _converted(answer, request)
 
     def close(self) -> None:
@@ -114,6 +117,7 @@ class AsyncHttpx2Sender:
                 answer = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        note_async_stop(request, answer)
         return _converted(answer, request)
 
     async def aclose(self) -> None:

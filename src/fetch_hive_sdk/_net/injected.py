@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Union, cast
 
 import httpx
+
+from fetch_hive_sdk._extensions import STOP
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
@@ -58,6 +63,34 @@ def without_body_headers(headers: HeaderList) -> HeaderList:
 _DESCRIBE_A_BODY = {b"content-encoding", b"content-length", b"transfer-encoding"}
 
 
+def note_stop(request: httpx.Request, response: Any) -> None:
+    """Note in a request how another thread can end the reading of its answer."""
+    stream = _network_stream(response)
+    if stream is not None:
+        request.extensions[STOP] = partial(_shut_down, stream)
+
+
+def note_async_stop(request: httpx.Request, response: Any) -> None:
+    """Note in a request how another task can end the reading of its answer."""
+    stream = _network_stream(response)
+    if stream is not None:
+        request.extensions[STOP] = stream.aclose
+
+
+def _network_stream(response: Any) -> Any:
+    # A connection of HTTP/2 is used by other calls, too.
+    is_shared = response.extensions.get("http_version") == b"HTTP/2"
+    return None if is_shared else response.extensions.get("network_stream")
+
+
+def _shut_down(stream: Any) -> None:
+    sock = stream.get_extra_info("socket")
+    if isinstance(sock, socket.socket):
+        with suppress(OSError):
+            # Not SSLSocket's own method, which is not for two threads.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
 class InjectedSender:
     """Sends with an `httpx.Client`."""
 
@@ -71,9 +104,11 @@ class InjectedSender:
         rebuilt = rebuild(self._client, request, request.url, body_of(request))
         try:
             # No auth of the client: it would replace the key.
-            return self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        note_stop(request, response)
+        return response
 
     def close(self) -> None:
         """Leave the client open: it is the caller's."""
@@ -91,9 +126,11 @@ class AsyncInjectedSender:
         """Send a request and return the response, its body unread."""
         rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
         try:
-            return await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
+        note_async_stop(request, response)
+        return response
 
     async def aclose(self) -> None:
         """Leave the client open: it is the caller's."""

@@ -4,13 +4,16 @@
   patches it to fake the network, such as pytest-httpx, goes on working.
 * `_h11_state` of httpcore's connections, and `_connection` on the way to it: whether the parser still holds bytes.
   Where a version has neither, every connection is closed after its first answer, which is slow and right.
+* `_optional_thread_lock` of the pools that httpcore has for proxies: taken away, as ours serve one call at a time. A
+  signal's exception could leave it locked, and the pool takes it again to clean up: a call without end.
 
 tests/test_transports.py runs with the oldest and the newest versions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Union
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 import httpcore
 import httpx
@@ -76,18 +79,27 @@ def _open_line(route: Route, backend: Backend) -> Union[httpcore.HTTPConnection,
     if proxy is None:
         return httpcore.HTTPConnection(origin, context, KEEPALIVE_SECONDS, network_backend=backend)
     if proxy.is_socks:
-        return httpcore.SOCKSProxy(
-            proxy.url, proxy.auth, context, 1, keepalive_expiry=KEEPALIVE_SECONDS, network_backend=backend
+        return _unlocked(
+            httpcore.SOCKSProxy(
+                proxy.url, proxy.auth, context, 1, keepalive_expiry=KEEPALIVE_SECONDS, network_backend=backend
+            )
         )
-    return httpcore.HTTPProxy(
-        proxy.url,
-        proxy.auth,
-        ssl_context=context,
-        proxy_ssl_context=tls_context() if proxy.is_secure else None,
-        max_connections=1,
-        keepalive_expiry=KEEPALIVE_SECONDS,
-        network_backend=backend,
+    return _unlocked(
+        httpcore.HTTPProxy(
+            proxy.url,
+            proxy.auth,
+            ssl_context=context,
+            proxy_ssl_context=tls_context() if proxy.is_secure else None,
+            max_connections=1,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=backend,
+        )
     )
+
+
+def _unlocked(pool: Any) -> httpcore.ConnectionPool:
+    pool._optional_thread_lock = nullcontext()  # noqa: SLF001 - see above
+    return cast("httpcore.ConnectionPool", pool)
 
 
 def _open_async_line(

@@ -1,1 +1,1 @@
-"""What to send and what to make of the answer. Decides everything, performs no I/O."""
+"""The rules of the API: how requests are built, answers parsed and failures retried. Performs no I/O."""

@@ -1,4 +1,4 @@
-"""The runs of agents and their events: how one is read, and what they come to. Performs no I/O."""
+"""The endpoint for running agents, and the parser of their events. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _MODELS: dict[str, type[KnownAgentEvent]] = {
     "tool_approval": ToolApprovalEvent,
     "usage": AgentUsageEvent,
 }
-_WITH_PARTS = (AgentUsageEvent, ArtifactEvent, ToolApprovalEvent)
+_WITH_NESTED_MODELS = (AgentUsageEvent, ArtifactEvent, ToolApprovalEvent)
 
 
 def parse_event(payload: Union[bytes, str]) -> AgentEvent:
-    """Read the payload of one event of an agent's stream.
+    """Parse the payload of one event of an agent's stream.
 
     Raises:
-        ResponseDecodeError: It is no JSON.
-        ResponseValidationError: It is an event of a known type, but not as promised.
+        ResponseDecodeError: The payload is not valid JSON.
+        ResponseValidationError: An event of a known type does not match the API.
 
     """
     event: Optional[KnownAgentEvent] = None
@@ -61,8 +61,8 @@ def parse_event(payload: Union[bytes, str]) -> AgentEvent:
         pass
     if event is None or event.type == "error":
         return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
-    if isinstance(event, _WITH_PARTS):
-        # Its parts have a `raw` of their own.
+    if isinstance(event, _WITH_NESTED_MODELS):
+        # The models inside also have a `raw`.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)
     return event
@@ -78,7 +78,7 @@ def _parse_uncommon_event(data: bytes) -> AgentEvent:
 
 
 class AgentTranscript(Transcript[AgentEvent, AgentReply]):
-    """What the stream of an agent has given so far."""
+    """The events of an agent's stream so far, accumulated."""
 
     parse_event = staticmethod(parse_event)
 
@@ -89,7 +89,7 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
         self._approvals: list[object] = []
 
     def add(self, event: AgentEvent) -> AgentEvent:
-        """Take the next event, and return it: with the key masked in an error."""
+        """Add the next event and return it, with the API key masked in errors."""
         self.request_id = event.request_id or self.request_id
         if isinstance(event, ResponseEvent):
             self._text.write(event.response)
@@ -104,10 +104,10 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
             event = self._error = without_key(event, self.secret)
             self.is_complete = True
         else:
-            self._add_work(event)
+            self._add_other(event)
         return event
 
-    def _add_work(self, event: AgentEvent) -> None:
+    def _add_other(self, event: AgentEvent) -> None:
         if isinstance(event, ToolEvent):
             call = {"tool_name": event.tool, "tool_input": event.tool_input, "observation": event.observation}
             self._tool_calls.append({name: value for name, value in call.items() if value is not None})
@@ -117,7 +117,7 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
             self._approvals.append(event.approval.raw)
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[AgentEvent]:
-        """Give an answer that came in one piece as the events that a stream would have had."""
+        """Convert a JSON answer to the events that a stream would have had."""
         return _as_events(parse_answer(one(AgentReply), media_type, body))
 
     def _build_answer(self) -> AgentReply:
@@ -134,25 +134,25 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
             "pending_tool_approvals": self._approvals or None,
             "usage": usage or None,
         }
-        # What the last event has, such as the status and the approvals that are still open, is the newest.
-        known = {name: value for name, value in fields.items() if value is not None}
-        return parse_object(AgentReply, {**known, **last})
+        # The fields of the last event, such as the status and the pending approvals, are the newest.
+        received = {name: value for name, value in fields.items() if value is not None}
+        return parse_object(AgentReply, {**received, **last})
 
 
 def _as_events(answer: AgentReply) -> Iterator[AgentEvent]:
     raw = answer.raw
-    about = {name: raw[name] for name in ("request_id", "model") if raw.get(name) is not None}
+    common = {name: raw[name] for name in ("request_id", "model") if raw.get(name) is not None}
     if answer.reasoning:
-        yield parse_object(ReasoningEvent, {"type": "reasoning", **about, "response": answer.reasoning})
+        yield parse_object(ReasoningEvent, {"type": "reasoning", **common, "response": answer.reasoning})
     for call in answer.tool_calls:
         fields = {"tool": call.tool_name, "tool_input": call.tool_input, "observation": call.observation}
         yield parse_object(ToolEvent, {"type": "tool", **fields, "request_id": answer.request_id})
     for artifact in answer.artifacts:
         yield parse_object(ArtifactEvent, {"type": "artifact", "artifact": artifact.raw})
-    yield parse_object(ResponseEvent, {"type": "response", **about, "response": answer.response})
-    apart = {"response", "reasoning", "tool_calls", "artifacts", "model"}
+    yield parse_object(ResponseEvent, {"type": "response", **common, "response": answer.response})
+    other_events = {"response", "reasoning", "tool_calls", "artifacts", "model"}
     yield parse_object(
-        AgentUsageEvent, {"type": "usage", **{name: value for name, value in raw.items() if name not in apart}}
+        AgentUsageEvent, {"type": "usage", **{name: value for name, value in raw.items() if name not in other_events}}
     )
 
 

@@ -1,4 +1,4 @@
-"""What the body of a 2xx answer is: JSON, as a model or what else was promised. Performs no I/O."""
+"""Parses the bodies of 2xx responses: JSON to models. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ AnswerT = TypeVar("AnswerT")
 
 
 def is_json(media_type: str) -> bool:
-    """Whether a body of this media type is JSON; one without a type is taken at its word."""
+    """Whether a body of this media type is JSON. Without a media type, JSON is assumed."""
     return media_type in {"", "application/json", "text/json"} or media_type.endswith("+json")
 
 
 @dataclass(frozen=True)
 class Answer(Generic[AnswerT]):
-    """How the body of an answer is read. Made by `one`, `maybe_one`, `many` and `nothing`.
+    """How to parse the body of a response. Created by `one`, `maybe_one`, `many` and `nothing`.
 
     Args:
-        read: Reads the JSON value.
-        empty: What an empty body stands for; None where a body is promised.
-        add_head: Adds what stands in the head of the answer.
+        read: Parses the JSON value.
+        empty: Returns the answer for an empty body; None means that a body is required.
+        add_head: Adds values from the response headers.
     """
 
     read: Callable[[object], AnswerT]
@@ -44,9 +44,10 @@ class Answer(Generic[AnswerT]):
 def one(
     model: type[ReceivedT], under: Optional[str] = None, *, may_be_empty: bool = False, wrap: Optional[str] = None
 ) -> Answer[ReceivedT]:
-    """Promise an object, which may be wrapped under a key.
+    """Expect an object, which may be wrapped under a key.
 
-    With `may_be_empty`, an empty body or null is an empty object. With `wrap`, a bare list is an object with that key.
+    With `may_be_empty`, an empty body or null is parsed as an empty object. With `wrap`, a bare list is parsed as an
+    object with the list under that key.
     """
     empty = (lambda: parse_object(model, {})) if may_be_empty else None
 
@@ -61,7 +62,7 @@ def one(
 
 
 def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[ReceivedT]]:
-    """Promise a list of objects, which may be wrapped under a key."""
+    """Expect a list of objects, which may be wrapped under a key."""
 
     def read(value: object) -> list[ReceivedT]:
         items = _unwrap(value, under)
@@ -73,7 +74,7 @@ def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[Rec
 
 
 def maybe_one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[Optional[ReceivedT]]:
-    """Promise an object or nothing: None stands for an empty body, for null, and for an object without the key."""
+    """Expect an object or nothing: an empty body, null and an object without the key are parsed as None."""
 
     def read(value: object) -> Optional[ReceivedT]:
         if value is None or (under is not None and as_object(value).get(under) is None):
@@ -84,7 +85,7 @@ def maybe_one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[Opt
 
 
 def nothing() -> Answer[None]:
-    """Promise nothing: the body may be empty, or any JSON, which is not looked at."""
+    """Expect nothing: the body may be empty or any JSON, which is ignored."""
     return Answer(lambda _: None, empty=lambda: None)
 
 
@@ -97,19 +98,19 @@ def _unwrap(value: object, under: Optional[str]) -> object:
 
 
 def parse_answer(answer: Answer[AnswerT], media_type: str, body: bytes) -> AnswerT:
-    """Read the body of a 2xx answer.
+    """Parse the body of a 2xx response.
 
     Raises:
-        UnexpectedContentTypeError: It is not JSON by its header.
-        ResponseDecodeError: It is not JSON by its content.
-        ResponseValidationError: It is JSON, but not what was promised.
+        UnexpectedContentTypeError: The `Content-Type` is not JSON.
+        ResponseDecodeError: The body is not valid JSON.
+        ResponseValidationError: The JSON does not match the API.
 
     """
     if answer.empty is not None and not body.strip():
         return answer.empty()
     if not is_json(media_type):
         raise UnexpectedContentTypeError(
-            f"the answer is {media_type[:40]}, not JSON: is the base_url right, is there a proxy between?",
+            f"the answer is {media_type[:40]}, not JSON: check base_url, and proxies in between",
             body=body,
             request_id=find_request_id(body),
         )
@@ -117,10 +118,10 @@ def parse_answer(answer: Answer[AnswerT], media_type: str, body: bytes) -> Answe
 
 
 def decode_json(body: bytes, what: str) -> object:
-    """Decode a JSON text.
+    """Decode a JSON document.
 
     Raises:
-        ResponseDecodeError: It is none.
+        ResponseDecodeError: The bytes are not valid JSON.
 
     """
     if not body.strip():
@@ -128,16 +129,16 @@ def decode_json(body: bytes, what: str) -> object:
     try:
         return read_json(body)
     except ValueError as exc:
-        # Not chained: a decoding error of the standard library would hold the text.
+        # Not chained: the decoding errors of the standard library contain the document.
         reason = str(exc)
     raise ResponseDecodeError(f"{what} is not JSON: {reason}", body=body, request_id=find_request_id(body))
 
 
 def read_json(body: bytes) -> object:
-    """Read whatever is JSON, of an answer, an event or a refusal: with a byte order mark, or with half an emoji.
+    """Decode the JSON of an answer, an event or an error response. Accepts byte order marks and lone surrogates.
 
     Raises:
-        ValueError: It is none; the text says where, and quotes nothing.
+        ValueError: The bytes are not valid JSON. The message has the position, and never quotes the bytes.
 
     """
     text = body[3:] if body.startswith(b"\xef\xbb\xbf") else body
@@ -150,16 +151,16 @@ def read_json(body: bytes) -> object:
 
 
 def _without_lone_surrogates(text: bytes) -> bytes:
-    """Put U+FFFD for halves of surrogate pairs: an emoji that was cut between two events is no reason to lose both."""
-    written = json.dumps(json.loads(text), ensure_ascii=False)
-    return written.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    """Replace lone surrogates by U+FFFD, so that an emoji split between two events does not lose both events."""
+    encoded = json.dumps(json.loads(text), ensure_ascii=False)
+    return encoded.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def parse_object(model: type[ReceivedT], value: object, what: str = "the answer") -> ReceivedT:
-    """Read a JSON value as a model that keeps it as `raw`.
+    """Validate a JSON value as a model that keeps it as `raw`.
 
     Raises:
-        ResponseValidationError: A promised field is missing or of the wrong kind.
+        ResponseValidationError: A required field is missing or has the wrong type.
 
     """
     if not is_object(value):
@@ -170,7 +171,7 @@ def parse_object(model: type[ReceivedT], value: object, what: str = "the answer"
     except ValidationError as exc:
         reason = describe(exc)
     raise ResponseValidationError(
-        f"{what} is not as promised: {reason}", body=value, request_id=text_or_none(raw.get("request_id"))
+        f"{what} does not match the API: {reason}", body=value, request_id=text_or_none(raw.get("request_id"))
     )
 
 
@@ -180,12 +181,12 @@ def is_object(value: object) -> TypeGuard[dict[str, Any]]:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """Return a JSON object as it is, and anything else as an empty one."""
+    """Return a JSON object unchanged, and an empty one for anything else."""
     return value if is_object(value) else {}
 
 
 def text_or_none(value: object) -> Optional[str]:
-    """Return a text as it is, and anything else, or an empty one, as None."""
+    """Return a non-empty string unchanged, and None for anything else."""
     return value if isinstance(value, str) and value else None
 
 
@@ -193,6 +194,6 @@ _REQUEST_ID = re.compile(rb'"request_id"\s*:\s*"([\w-]{1,100})"')
 
 
 def find_request_id(body: bytes) -> Optional[str]:
-    """Return the request id that stands in a body, even one that is cut or broken."""
+    """Find the request id in a body, even if the body is cut off or invalid."""
     found = _REQUEST_ID.search(body)
     return found.group(1).decode("ascii", "replace") if found else None

@@ -1,4 +1,4 @@
-"""The body of an answer, collected piece by piece within a bound, its compression undone. Performs no I/O."""
+"""Collects and decompresses the body of a response, up to a size limit. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_REFUSAL_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _GZIP = zlib.MAX_WBITS | 16
-_MAGIC = b"\x1f\x8b"  # how a member of gzip data begins
+_MAGIC = b"\x1f\x8b"  # the first bytes of a gzip member
 
 
 class BodyReader:
-    """Collects a body piece by piece, its compression undone, within a bound.
+    """Collects and decompresses a body chunk by chunk, up to a size limit.
 
-    httpx would inflate a whole piece at once, a thousand times its size if somebody means ill.
+    httpx would decompress a whole chunk at once, which a gzip bomb can expand to a thousand times its size.
 
     Args:
-        content_encoding: The header of that name, or empty.
-        max_bytes: How long the body may be, in bytes after decompression.
+        content_encoding: The `Content-Encoding` header, or empty.
+        max_bytes: The maximum size of the body after decompression, in bytes.
     """
 
     def __init__(self, content_encoding: str = "", max_bytes: int = MAX_BODY_BYTES) -> None:
@@ -36,11 +36,11 @@ class BodyReader:
         self._body = BytesIO()
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes.
+        """Add the next bytes.
 
         Raises:
-            ResponseTooLargeError: There are more than `max_bytes`.
-            ResponseDecodeError: They are not compressed as the header says.
+            ResponseTooLargeError: The body is longer than `max_bytes`.
+            ResponseDecodeError: The bytes do not match the `Content-Encoding` header.
 
         """
         try:
@@ -50,7 +50,7 @@ class BodyReader:
                     raise ResponseTooLargeError(f"the answer is longer than {self._max_bytes:,} bytes", body=excerpt)
                 self._body.write(piece)
         except ResponseDecodeError as error:
-            error.body = self.so_far() or error.body  # rather what could be read than where it broke
+            error.body = self.so_far() or error.body  # the decompressed beginning is more useful than the broken chunk
             raise
 
     def finish(self) -> bytes:
@@ -70,30 +70,30 @@ class BodyReader:
 
 
 class Inflater:
-    """Undoes `Content-Encoding: gzip` in pieces of 64 KiB at most, so that a bomb is met piece by piece.
+    """Decompresses `Content-Encoding: gzip` in pieces of at most 64 KiB, so that a gzip bomb cannot fill the memory.
 
-    RFC 1952 section 2.2: gzip data is a series of members, one after the other. A service that flushes by member
-    begins another one for each event.
+    RFC 1952 section 2.2: gzip data is a series of members. Some servers write each event as a member of its own.
     """
 
     def __init__(self, content_encoding: str) -> None:
         self._encoding = content_encoding.strip().lower()
-        self._is_zipped = self._encoding in {"gzip", "x-gzip"}
+        self._is_gzip = self._encoding in {"gzip", "x-gzip"}
         self._member = zlib.decompressobj(_GZIP)
-        self._between = b""  # what came after the end of a member, while it is too short to tell what it is
+        self._between = b""  # bytes after a member that are too few to tell whether another member begins
         self._padding = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take the next bytes and yield what they contain.
+        """Decompress the next bytes and yield the result.
 
         Raises:
-            ResponseDecodeError: They are not compressed as the header says, or in a way that was not asked for, or go
-                on and on after the end of the compressed data.
+            ResponseDecodeError: The bytes do not match the `Content-Encoding` header, the encoding is not supported,
+                or too many bytes follow the compressed data.
 
         """
-        if not self._is_zipped:
+        if not self._is_gzip:
             if self._encoding not in {"", "identity"}:
-                raise ResponseDecodeError(f"the answer is compressed with {self._encoding[:20]!r}", body=chunk)
+                message = f"the answer is compressed with {self._encoding[:20]!r}, which is not supported"
+                raise ResponseDecodeError(message, body=chunk)
             yield chunk
             return
         while chunk:
@@ -103,15 +103,16 @@ class Inflater:
             try:
                 piece = self._member.decompress(chunk, _PIECE_BYTES)
             except zlib.error as exc:
-                raise ResponseDecodeError("the answer is not the gzip data that its header says", body=chunk) from exc
-            # One of them is empty: the first until the end of the member, the second after it.
+                message = "the answer is not valid gzip data, although its Content-Encoding is gzip"
+                raise ResponseDecodeError(message, body=chunk) from exc
+            # One of them is empty: `unused_data` until the end of the member, `unconsumed_tail` after it.
             chunk = self._member.unused_data or self._member.unconsumed_tail
             yield piece
 
     def _begin_member(self, rest: bytes) -> bytes:
-        """Take what comes after the end of a member; return the beginning of the next one, if it is there."""
+        """Handle the bytes after a member; return the beginning of the next member, if there is one."""
         self._between = b""
-        # After anything else, what looks like a member is part of that: how the bytes are cut must not decide.
+        # After other bytes, a member is padding too: otherwise the result would depend on how the bytes are chunked.
         if rest.startswith(_MAGIC) and not self._padding:
             self._member = zlib.decompressobj(_GZIP)
             return rest
@@ -120,26 +121,26 @@ class Inflater:
             return b""
         self._padding += len(rest)
         if self._padding > _PIECE_BYTES:
-            raise ResponseDecodeError("the answer goes on after the end of its gzip data", body=rest)
+            raise ResponseDecodeError("the answer has more bytes after the end of its gzip data", body=rest)
         return b""
 
     def finish(self, body: bytes) -> None:
-        """Check that the compressed data is whole.
+        """Check that the compressed data is complete.
 
         Raises:
-            ResponseDecodeError: It ended early.
+            ResponseDecodeError: The compressed data ended early.
 
         """
-        if self._is_zipped and not self._member.eof:
+        if self._is_gzip and not self._member.eof:
             raise ResponseDecodeError("the gzip data of the answer ended early", body=body)
 
 
 def content_encoding(response: httpx.Response) -> str:
-    """Return how the chunks of this response are compressed, empty if they are not."""
-    # A response that somebody has read (an event hook, a mock) gives its body decoded.
+    """Return the compression of the chunks of a response; empty if there is none."""
+    # A response that was read before (by an event hook or a mock) yields its body decompressed.
     return "" if response.is_stream_consumed else str(response.headers.get("content-encoding", ""))
 
 
 def content_type(response: httpx.Response) -> str:
-    """Return the media type of a response, empty if it has none."""
+    """Return the media type of a response; empty if it has none."""
     return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -1,6 +1,6 @@
-"""One call over all its attempts: what to send, what the outcome means, whether to send it again. Performs no I/O.
+"""One call with all its attempts: builds the requests, parses the answer, decides on retries. Performs no I/O.
 
-The shells ask it what to send, show it what came, and do what it says.
+The clients perform the I/O: they send the requests, pass the responses to the call, and wait before retries.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ AnswerT = TypeVar("AnswerT")
 
 log = logging.getLogger("fetch_hive_sdk")
 
-# What httpx and what is under it may raise while a request is under way.
+# Exceptions of httpx and the layers below it while a request is in progress.
 NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, UnicodeError)
 
 # No byte of the request has been written: it cannot have started a run.
@@ -70,16 +70,16 @@ _PHASES: dict[type[Exception], Phase] = {
 _WAITING_FOR: dict[Phase, str] = {
     "connect": "could not connect to {place} in time ({seconds}): {advice}",
     "write": "could not send the request to {place} in time ({seconds})",
-    "read": "no answer came in time from {place} ({seconds})",
-    "pool": "no connection became free in time: all those of the http_client are in use ({seconds})",
-    "total": "the answer of {place} was not complete in time ({seconds})",
+    "read": "{place} did not answer in time ({seconds})",
+    "pool": "no connection became free in time: the http_client's connections are all in use ({seconds})",
+    "total": "the answer from {place} was not complete in time ({seconds})",
 }
 
 
-# What is in doubt where it is no run.
+# Appended to errors of calls that start no run, if the outcome is unknown.
 _DOUBTS = {
-    Effect.CREATE: "it may have been created: look before you call again",
-    Effect.SETTLE: "it may have been done, and can be called again",
+    Effect.CREATE: "the object may have been created: check before you call again",
+    Effect.SETTLE: "the change may have been made: it is safe to call again",
 }
 
 
@@ -93,19 +93,19 @@ _DOUBTS = {
 #               |  wait_before_retry() is seconds             |  wait_before_retry() is None
 #               +---------------------------------------------+---------------------------> the error is raised
 #
-# An error of the network may come in every state; `errors()` translates it. Once a RUN or a CREATE is accepted, it has
-# been paid for, and wait_before_retry() is always None.
+# A network error may occur in every state; `errors()` translates it. Once a RUN or a CREATE is accepted, it is billed,
+# and wait_before_retry() always returns None.
 
 
 class Call(Generic[AnswerT]):
-    """One call over all its attempts.
+    """One call with all its attempts.
 
     Args:
-        config: How the client is set up.
-        endpoint: Where the call goes and what it answers.
-        body: What the request carries; None for nothing.
+        config: The settings of the client.
+        endpoint: The endpoint to call.
+        body: The request body; None means no body.
         timeout: The time limit of this call.
-        read: Reads the answer as the type that the caller wants; None for the answer as it is.
+        read: Converts the answer to the type that the caller wants; None means no conversion.
     """
 
     streaming: ClassVar[bool] = False
@@ -122,7 +122,7 @@ class Call(Generic[AnswerT]):
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
-        self._mask = config.api_key.beside(endpoint.secret)
+        self._mask = config.api_key.combined_with(endpoint.secret)
         self._timeout = timeout
         self._read = read
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
@@ -139,11 +139,11 @@ class Call(Generic[AnswerT]):
         self._body = BodyReader()
 
     def begin(self) -> httpx.Request:
-        """Return the request of the next attempt. The time of the call begins with the first."""
+        """Return the request of the next attempt. The first attempt starts the time limit of the call."""
         if not self._attempts:
             self._deadlines = Deadlines(self._timeout, self._config.idle_timeout)
         self._attempts += 1
-        self._body = BodyReader()  # what an earlier attempt was refused with is no part of this one
+        self._body = BodyReader()  # discards the body of an earlier attempt
         self._is_answered = self._is_accepted = False
         limits = self._deadlines.begin_attempt(streaming=self.streaming)
         try:
@@ -155,11 +155,11 @@ class Call(Generic[AnswerT]):
             raise
         if self._watch is not None:
             for name, value in self._watch.begin_attempt().items():
-                self._sent.headers.setdefault(name, value)  # it takes the place of none
+                self._sent.headers.setdefault(name, value)  # observers cannot replace headers
         return self._sent
 
     def accept(self, response: httpx.Response) -> bool:
-        """Take the head of an answer; tell whether it is the wanted one, which has been paid for."""
+        """Take the status and headers of a response; return whether it is 2xx, which means that a run is billed."""
         self._is_answered = True
         self._is_accepted = response.is_success
         self._head = response
@@ -169,11 +169,11 @@ class Call(Generic[AnswerT]):
         return self._is_accepted
 
     def read(self, chunk: bytes) -> None:
-        """Take the next bytes of the body.
+        """Add the next bytes of the body.
 
         Raises:
-            APITimeoutError: The time for the call is over.
-            ResponseError: The body is too long, or not compressed as its header says.
+            APITimeoutError: The time limit of the call has passed.
+            ResponseError: The body is too long, or does not match its `Content-Encoding`.
 
         """
         self._body.feed(chunk)
@@ -181,10 +181,10 @@ class Call(Generic[AnswerT]):
             raise self._timed_out("total")
 
     def parse(self) -> AnswerT:
-        """Return the answer, its body read.
+        """Parse the complete body.
 
         Raises:
-            ResponseError: It is not what was promised.
+            ResponseError: The body does not match the API.
 
         """
         answer = parse_answer(self._endpoint.answer, self._media_type, self._body.finish())
@@ -195,13 +195,13 @@ class Call(Generic[AnswerT]):
         return answer
 
     def finish(self, answer: AnswerT) -> AnswerT:
-        """Return the answer as the caller wants it.
+        """Convert the answer to the type that the caller wants.
 
         Raises:
-            OutputValidationError: Its text does not fit the type that the caller wants.
+            OutputValidationError: The text does not match the type.
 
         """
-        # Not within `errors()`: an OSError of a caller's validator is no failure of the network.
+        # Not inside of `errors()`: an OSError of the caller's validator is not a network error.
         if self._read is None:
             return answer
         try:
@@ -211,7 +211,7 @@ class Call(Generic[AnswerT]):
             raise
 
     def refusal(self) -> APIStatusError:
-        """Return the error for an answer that was not accepted, its body read as far as it could be."""
+        """Return the error for a response that is not 2xx, with the part of the body that was read."""
         error = refuse(self._head, self._body.so_far(), mask=self._mask)
         self._log(type(error).__name__, error.request_id)
         return error
@@ -228,14 +228,14 @@ class Call(Generic[AnswerT]):
 
     @contextlib.contextmanager
     def watched(self) -> Generator[None, None, None]:
-        """Report to the observers how the call ends, cancellations included."""
+        """Report the end of the call to the observers, including cancellation."""
         if self._watch is None:
             yield
             return
         failure: Optional[BaseException] = None
         try:
             yield
-        except GeneratorExit:  # a stream that is left: no failure
+        except GeneratorExit:  # the caller stopped iterating, which is not a failure
             raise
         except BaseException as exc:
             failure = exc
@@ -255,12 +255,12 @@ class Call(Generic[AnswerT]):
         )
 
     def _outcome(self) -> object:
-        """The answer, or what there is of it."""
+        """The answer, or the part of it that was received."""
         return self._answer
 
     @property
     def _correlation_id(self) -> Optional[str]:
-        """The id that `correlate` has put into the metadata of the run."""
+        """The id that `correlate` added to the metadata of the run."""
         metadata = self._request_body.fields.get("metadata") if self._request_body is not None else None
         return text_or_none(as_object(metadata).get(CORRELATION))
 
@@ -274,36 +274,36 @@ class Call(Generic[AnswerT]):
 
     @contextlib.contextmanager
     def errors(self) -> Generator[None, None, None]:
-        """Turn what the network raises into errors of ours."""
-        of_the_caller = sys.exc_info()[1]  # what is being handled where the call is made
+        """Translate network errors to errors of this package."""
+        handled_by_caller = sys.exc_info()[1]
         try:
             yield
         except FetchHiveError as error:
             self._complete(error)
-            _forget_variables(error)
+            _clear_variables(error)
             raise
         except NETWORK_ERRORS as exc:
-            if self._is_of_the_caller(exc):
-                cut_frames(exc)  # which know the headers
+            if self._is_upload_error(exc):
+                cut_frames(exc)  # their variables contain the headers
                 raise
             translated = self._translate(exc)
             self._complete(translated)
-            raise translated from self._clean(exc, of_the_caller)
+            raise translated from self._clean(exc, handled_by_caller)
         except BaseException as exc:
-            # A cancellation, or an exception of a signal: the frames of a write know the headers.
+            # A cancellation, or the exception of a signal handler: frames of a write contain the headers.
             cut_frames(exc)
             raise
 
-    def _is_of_the_caller(self, exc: Exception) -> bool:
-        """Whether a file that is uploaded could not be opened or read: that is no failure of the network."""
+    def _is_upload_error(self, exc: Exception) -> bool:
+        """Whether the uploaded file could not be opened or read, which is not a network error."""
         if self._opening_error is not None:
             return True
         return isinstance(self._sent.stream, Upload) and self._sent.stream.error is exc
 
     def _translate(self, exc: Exception) -> FetchHiveError:
         if isinstance(exc, httpx.DecodingError):
-            return ResponseDecodeError("the answer is not compressed as its header says", body=b"")
-        # Where an answer has begun, the request has arrived, whatever went wrong later.
+            return ResponseDecodeError("the answer does not match its Content-Encoding header", body=b"")
+        # If a response has begun, the request has arrived.
         sent = self._is_answered or not isinstance(exc, _NOT_SENT)
         if isinstance(exc, httpx.TimeoutException):
             is_total = self._is_accepted and self._deadlines.has_total
@@ -320,8 +320,8 @@ class Call(Generic[AnswerT]):
         return self._disconnected(message, sent=sent)
 
     def closed(self) -> APIConnectionError:
-        """Return the error of a call that waited for its next attempt when the client was closed."""
-        error = self._disconnected("the client was closed before the call was made again", sent=self._may_have_run)
+        """Return the error for a client that was closed while the call waited for a retry."""
+        error = self._disconnected("the client was closed before the call was retried", sent=self._may_have_run)
         self._complete(error)
         return error
 
@@ -362,7 +362,7 @@ class Call(Generic[AnswerT]):
         error.correlation_id = self._correlation_id
         error.maybe_processed = error.maybe_processed or self._may_have_run
         if self._endpoint.effect is Effect.READ:
-            error.maybe_processed = False  # it changes nothing
+            error.maybe_processed = False  # reading changes nothing
         doubt = _DOUBTS.get(self._endpoint.effect) if error.maybe_processed else None
         if doubt is not None:
             error.args = (f"{error.args[0]}; {doubt}",)
@@ -374,10 +374,10 @@ class Call(Generic[AnswerT]):
         if error.request_id is None and isinstance(error.body, bytes):
             error.request_id = find_request_id(error.body)
 
-    def _clean(self, exc: Exception, of_the_caller: Optional[BaseException] = None) -> Exception:
-        """Take from a cause what knows the key: its request, its texts, and the frames in which headers were sent."""
+    def _clean(self, exc: Exception, handled_by_caller: Optional[BaseException] = None) -> Exception:
+        """Remove the API key from a cause: from its request, its messages, and the frames that sent the headers."""
         link: Optional[BaseException] = exc
-        while link is not None and link is not of_the_caller:
+        while link is not None and link is not handled_by_caller:
             if isinstance(link, (httpx.RequestError, httpx.HTTPStatusError)):
                 link.request = self._safe_request
             if isinstance(link, httpx.HTTPStatusError):
@@ -399,10 +399,10 @@ class Call(Generic[AnswerT]):
             log.debug("%s %s: %s (attempt %d, %.3f s, %s)", *facts)
 
 
-def _forget_variables(error: BaseException) -> None:
-    """Clear the frames in which an error was raised: their variables have what came, in which the key may stand."""
-    # Raising it without its traceback does not help: contextlib puts that back. Contexts are left alone, for the call
-    # may be made while the caller handles an exception, whose frames are not ours.
+def _clear_variables(error: BaseException) -> None:
+    """Clear the frames of an error: their variables contain the response, which may repeat the key."""
+    # Raising the error without its traceback does not help, because contextlib restores it. `__context__` is skipped:
+    # it may be an exception that the caller handles, whose frames belong to the caller.
     link: Optional[BaseException] = error
     while link is not None:
         clear_frames(link.__traceback__)

@@ -1,4 +1,4 @@
-"""A place of the API: where a call goes, what it sends and answers, and what happens there."""
+"""`Endpoint` describes one endpoint of the API: its path, its answer, its effect."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 AnswerT = TypeVar("AnswerT")
 
 CORRELATION = "fetch_hive_sdk.correlation"
-"""The name in `metadata` under which `correlate` puts its id."""
+"""The key in `metadata` for the id that `correlate` adds."""
 
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
 class Effect(enum.Enum):
-    """What a call does, which decides whether it is sent again when its outcome is unknown."""
+    """The effect of a call, which decides whether it is retried when its outcome is unknown."""
 
     RUN = "run"
-    """Starts what is billed: never sent again, unless the client has `retry_unknown_outcome`."""
+    """Starts a billed run: never retried, unless the client has `retry_unknown_outcome`."""
     CREATE = "create"
-    """A second one would be a duplicate: never sent again."""
+    """Creates an object, and a retry would create a duplicate: never retried."""
     SETTLE = "settle"
-    """Leads to the same end however often it is done: sent again."""
+    """Idempotent, such as an update or a deletion: retried."""
     READ = "read"
-    """Changes nothing: sent again."""
+    """Changes nothing: retried."""
 
 
 @dataclass(frozen=True)
 class Endpoint(Generic[AnswerT]):
-    """A place of the API.
+    """An endpoint of the API.
 
     Args:
-        path: What follows the base URL; the ids in it are quoted.
-        answer: How the body of the answer is read: `one(Model)`, `many(Model)` or `nothing()`, of `answers`.
+        path: The path below the base URL, with ids quoted.
+        answer: How to parse the response body: `one(Model)`, `many(Model)` or `nothing()` from `answers`.
         method: The HTTP method.
-        effect: What the call does. It alone decides what is sent again, and `maybe_processed`.
-        query: What follows the `?`, if anything.
-        operation: What observers see as the name of the call, such as `invoke_prompt`.
-        is_open: Whether the service asks for no key there: then none is sent.
-        secret: A webhook's secret, which is sent in place of the key.
-        wrapper: The name under which the service wants the fields of the body; None for the body itself.
+        effect: The effect of the call. It alone decides what is retried, and `maybe_processed`.
+        query: The query parameters; None means no query.
+        operation: The name of the call for observers, such as `invoke_prompt`.
+        is_open: Whether the endpoint needs no API key: then the key is not sent.
+        secret: A webhook secret to send instead of the API key.
+        wrapper: The key that wraps the fields of the request body; None means that they are not wrapped.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The runs of Hive Agents: where they go, and what they answer. Performs no I/O."""
+"""The endpoint for running Hive Agents. Performs no I/O."""
 
 from __future__ import annotations
 

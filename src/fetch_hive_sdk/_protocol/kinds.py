@@ -1,4 +1,4 @@
-"""The kinds of runs: where each goes, and what it answers. A kind is loaded when it is first used. Performs no I/O."""
+"""The kinds of runs, with the endpoint of each. A kind is imported when it is first used. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Kind(Generic[AnswerT]):
     """A kind of run.
 
     Args:
-        endpoint: Returns where it goes, for a client with these settings.
-        transcript: Makes what keeps its events; None if it cannot be streamed.
+        endpoint: Returns the endpoint for a client with these settings.
+        transcript: Creates the object that accumulates the events; None means that the run cannot be streamed.
     """
 
     endpoint: Callable[[Config], Endpoint[AnswerT]]
@@ -39,7 +39,7 @@ class Kind(Generic[AnswerT]):
     def write(
         self, config: Config, request: RunRequest, extra_body: Optional[Mapping[str, object]], *, streaming: bool
     ) -> tuple[Endpoint[AnswerT], Body]:
-        """Return where a request goes and the body that carries it."""
+        """Return the endpoint and the body for a request."""
         endpoint = self.endpoint(config)
         fields = request.wire_fields()
         if self.transcript is not None:
@@ -51,12 +51,11 @@ class Kind(Generic[AnswerT]):
 
 
 def correlated(metadata: object) -> dict[str, object]:
-    """Return metadata with a random id, by which a run can be found in the platform's logs."""
-    given = cast("Mapping[str, object]", metadata or {})
-    return {CORRELATION: uuid.uuid4().hex, **given}
+    """Add a random id to metadata, so that the run can be found in the platform's logs."""
+    return {CORRELATION: uuid.uuid4().hex, **cast("Mapping[str, object]", metadata or {})}
 
 
-_HOMES = {
+_MODULES = {
     "invoke_prompt": "prompt_events",
     "invoke_workflow": "workflows",
     "start_workflow": "workflows",
@@ -66,14 +65,14 @@ _HOMES = {
 
 
 def read_request(request: object) -> tuple[Kind[Any], RunRequest]:
-    """Return the kind of a request, and the request as it is now: a dict inside may have changed since it was made.
+    """Return the kind of a request, and the request validated again, because a dict inside it may have changed.
 
     Raises:
-        TypeError: It is not a request.
+        TypeError: The value is not a request.
 
     """
-    if not isinstance(request, RunRequest) or request.run not in _HOMES:
-        raise TypeError("pass a request, such as InvokeRequest(deployment=...), or what a call of a prompt returns")
-    home = import_module(f".{_HOMES[request.run]}", __package__)
-    kinds: dict[str, Kind[Any]] = home.KINDS
+    if not isinstance(request, RunRequest) or request.run not in _MODULES:
+        raise TypeError("pass a request, such as InvokeRequest(deployment=...) or the result of calling a prompt")
+    module = import_module(f".{_MODULES[request.run]}", __package__)
+    kinds: dict[str, Kind[Any]] = module.KINDS
     return kinds[request.run], read_again(request)

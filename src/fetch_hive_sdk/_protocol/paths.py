@@ -1,4 +1,4 @@
-"""Ids in paths, and what follows the `?`. Performs no I/O."""
+"""Builds paths and queries of URLs from arguments. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 
 
 def segment(value: Union[str, uuid.UUID], name: str = "id") -> str:
-    """Quote an id as one segment of a path.
+    """Quote an id as one path segment.
 
     Raises:
-        ValueError: It would not be one: it is empty, `.` or `..`, which lead to another place.
+        ValueError: The id is empty, `.` or `..`, which would lead to a different path, or cannot be encoded.
 
     """
     if not isinstance(cast("object", value), (str, uuid.UUID)):
-        raise ValueError(f"{name} must be a string or a UUID")  # noqa: TRY004 - all refused arguments are ValueErrors
+        raise ValueError(f"{name} must be a string or a UUID")  # noqa: TRY004 - invalid arguments are always ValueErrors
     text = str(value)
     if not text.strip() or text in {".", ".."}:
         raise ValueError(f"{name} must not be empty, '.' or '..'")
     try:
         return quote(text, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{name} has half of a surrogate pair, which UTF-8 cannot carry") from None
+        raise ValueError(f"{name} has a lone surrogate, which UTF-8 cannot encode") from None
 
 
 def query_of(values: Mapping[str, object]) -> Optional[dict[str, str]]:
-    """Return what follows the `?` of an address, by name; None for nothing. What is None is left out.
+    """Return the parameters of a query as strings; None if there are none. Parameters that are None are left out.
 
     Raises:
-        ValueError: A value is not one that can stand there. It is not quoted.
+        ValueError: A value has the wrong type or cannot be encoded. The message does not quote it.
 
     """
     return {name: _as_text(name, value) for name, value in values.items() if value is not None} or None
@@ -47,5 +47,5 @@ def _as_text(name: str, value: object) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} has half of a surrogate pair, which UTF-8 cannot carry") from None
+        raise ValueError(f"{name} has a lone surrogate, which UTF-8 cannot encode") from None
     return text

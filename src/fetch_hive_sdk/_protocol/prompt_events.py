@@ -1,4 +1,4 @@
-"""The events of a prompt: how one is read, and what they come to. Performs no I/O."""
+"""The endpoint for running prompts, and the parser of their events. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -39,29 +39,28 @@ _MODELS: dict[object, type[Union[ReasoningEvent, ResponseEvent, UsageEvent]]] = 
     "usage": UsageEvent,
 }
 _KNOWN_EVENT: TypeAdapter[KnownEvent] = TypeAdapter(KnownEvent)
-# Straight from bytes to a model: by way of a dict it would cost twice as much.
+# Parses bytes to a model directly: with a dict in between it would take twice as long.
 _validate_event: Callable[[Union[bytes, str]], KnownEvent] = _KNOWN_EVENT.validator.validate_json
 
 
 def parse_event(payload: Union[bytes, str]) -> StreamEvent:
-    """Read the payload of one event of a stream.
+    """Parse the payload of one event of a stream.
 
     Raises:
-        ResponseDecodeError: It is broken JSON.
-        ResponseValidationError: It is an event of a known type without what is promised of it.
+        ResponseDecodeError: The payload is not valid JSON.
+        ResponseValidationError: An event of a known type does not match the API.
 
     """
     event: Optional[KnownEvent] = None
-    try:  # noqa: SIM105 - contextlib.suppress would cost each event half as much as its parsing
+    try:  # noqa: SIM105 - contextlib.suppress takes half as long as parsing the event
         event = _validate_event(payload)
     except ValidationError:
         pass
     if event is None or event.type == "error":
-        # Off the beaten track: almost every event is a known one, as promised. And not where the error of Pydantic is
-        # at hand: it quotes the payload.
+        # The rare case. Outside of the `except` block, because the exception of Pydantic quotes the payload.
         return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
     if event.type == "usage":
-        # Its parts have a `raw` of their own.
+        # The models inside also have a `raw`.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)
     return event
@@ -77,10 +76,11 @@ def _parse_uncommon_event(data: bytes) -> StreamEvent:
 
 
 def read_event_object(data: bytes) -> dict[str, Any]:
-    """Read the payload of an event as an object. One that is not an object, such as a heartbeat, is put into one.
+    """Decode the payload of an event as an object. A plain string, such as a heartbeat, is wrapped into an object.
 
     Raises:
-        ResponseDecodeError: It is broken JSON.
+        ResponseDecodeError: The payload is not valid JSON.
+        ResponseValidationError: The payload is a list.
 
     """
     text = data.strip()
@@ -96,7 +96,7 @@ def read_event_object(data: bytes) -> dict[str, Any]:
 
 
 def is_error(raw: dict[str, Any], data: bytes) -> bool:
-    """Whether an event that is not a known one is an error: by its name, or, if it has no type, by what it has."""
+    """Whether an event of no known type is an error: by its event name or, if it has no type, by its fields."""
     if isinstance(data, ErrorPayload):
         return True
     looks_like_one = bool(raw.get("error") or raw.get("error_code")) and "response" not in raw
@@ -104,7 +104,7 @@ def is_error(raw: dict[str, Any], data: bytes) -> bool:
 
 
 def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
-    """Read an error event, whatever its form."""
+    """Parse an error event in any of its forms."""
     details = read_error(raw if "data" not in raw else {"message": raw["data"], **raw})
     fields = {
         **raw,
@@ -118,7 +118,7 @@ def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
 
 
 def pass_on(raw: dict[str, Any]) -> UnknownEvent:
-    """Pass an event on that this version does not know, or that has no type."""
+    """Return an `UnknownEvent` for an event of an unknown type, or without a type."""
     wire_type = raw.get("type")
     fields = {
         **raw,
@@ -130,19 +130,19 @@ def pass_on(raw: dict[str, Any]) -> UnknownEvent:
 
 
 def without_key(event: ErrorEvent, secret: Optional[Secret]) -> ErrorEvent:
-    """Return an error event with the key masked."""
+    """Return an error event with the API key masked."""
     raw = event.raw
     masked = as_object(secret.hide_in_value(raw)) if secret is not None else raw
     return event if masked == raw else parse_error_event(masked)
 
 
 class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
-    """What the stream of a prompt has given so far."""
+    """The events of a prompt's stream so far, accumulated."""
 
     parse_event = staticmethod(parse_event)
 
     def add(self, event: StreamEvent) -> StreamEvent:
-        """Take the next event, and return it: with the key masked in an error."""
+        """Add the next event and return it, with the API key masked in errors."""
         request_id = event.request_id
         if request_id:
             self.request_id = request_id
@@ -161,7 +161,7 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
         return event
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[StreamEvent]:
-        """Give an answer that came in one piece as the events that a stream would have had."""
+        """Convert a JSON answer to the events that a stream would have had."""
         return _as_events(parse_answer(one(InvokeResponse), media_type, body))
 
     def _build_answer(self) -> InvokeResponse:
@@ -169,12 +169,12 @@ class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
 
     def _answer_object(self) -> dict[str, Any]:
         usage: object = self._usage.raw.get("usage") if self._usage is not None else None
-        # Its own, because the duration is taken out of it. One that cannot be read is kept as it came.
+        # A copy, because the duration is removed from it. A usage that is not an object is kept unchanged.
         counts = dict(usage) if is_object(usage) else None
         fields = {
             "request_id": self.request_id,
             "model": self.model,
-            # A stream has it inside its usage, an answer in one piece beside it.
+            # Streams have it inside of `usage`, JSON answers next to it.
             "duration": counts.pop("duration", None) if counts is not None else None,
             "reasoning": self._reasoning.getvalue() or None,
             "response": self._text.getvalue(),

@@ -1,4 +1,4 @@
-"""An answer that is not 2xx becomes an error: a class for each status. Performs no I/O."""
+"""Converts responses that are not 2xx to errors, with one class per status. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from fetch_hive_sdk._deadline import Clock
     from fetch_hive_sdk._secret import Secret
 
-_EXCERPT_CHARACTERS = 200  # of a text that is no JSON, in an error message
-_MARKUP_CHARACTERS = 8000  # in which they are looked for
-MESSAGE_CHARACTERS = 1000  # of what the service itself says
+_EXCERPT_CHARACTERS = 200  # of a body that is not JSON, quoted in the error message
+_MARKUP_CHARACTERS = 8000  # of such a body, searched for the excerpt
+MESSAGE_CHARACTERS = 1000  # of the service's own message, quoted in the error message
 
 _STATUS_ERRORS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
@@ -49,30 +49,30 @@ _STATUS_ERRORS: dict[int, type[APIStatusError]] = {
 
 
 def refuse(response: httpx.Response, body: bytes, *, mask: Secret, now: Clock = time.time) -> APIStatusError:
-    """Return the error for an answer that is not 2xx.
+    """Return the error for a response that is not 2xx.
 
     Args:
-        response: The answer; its body need not have been read.
-        body: Its body, as far as it could be read.
-        mask: The secrets, hidden wherever the service repeats them.
-        now: Tells the time in seconds since 1970, for a `Retry-After` that is a date.
+        response: The response. Its body does not have to be read.
+        body: The part of the body that was read.
+        mask: The secrets, masked wherever the service repeats them.
+        now: Returns the seconds since 1970, for a `Retry-After` that is a date.
 
     """
     body = _mask(body, mask)
     evidence = detach(response, body, mask)
     value = _json_or_text(evidence, body)
-    said = read_error(value)
+    details = read_error(value)
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
-    message = said.message or _excerpt(value)
+    message = details.message or _excerpt(value)
     status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
     is_server_error = response.status_code >= 500  # noqa: PLR2004 - 5xx
     error_class = _STATUS_ERRORS.get(response.status_code, InternalServerError if is_server_error else APIStatusError)
     error = error_class(
-        say(f"{status}: {message[:MESSAGE_CHARACTERS]}" if message else status, said.code, said.request_id),
+        with_ids(f"{status}: {message[:MESSAGE_CHARACTERS]}" if message else status, details.code, details.request_id),
         response=evidence,
         body=value,
-        error_code=said.code,
-        request_id=said.request_id,
+        error_code=details.code,
+        request_id=details.request_id,
         retry_after=retry_after,
         maybe_processed=not is_unprocessed(response.status_code, "retry-after" in response.headers),
     )
@@ -89,12 +89,12 @@ def _describe_cap(error: RateLimitError, fields: dict[str, Any], now: Clock) -> 
 
 
 def _count_or_none(value: object) -> Optional[int]:
-    # Read as the counts of a usage are: "50" and 50.0 are 50.
+    # Parsed like token counts: "50" and 50.0 are 50.
     return PromptTokens.model_validate({"total_tokens": value}).total_tokens
 
 
 class ErrorDetails(NamedTuple):
-    """What the service says of a failure, in a refusal or in an event."""
+    """The service's description of an error, from a response or an event."""
 
     message: Optional[str]
     code: Optional[str]
@@ -102,10 +102,10 @@ class ErrorDetails(NamedTuple):
 
 
 def read_error(value: object) -> ErrorDetails:
-    """Read a failure in any of its forms.
+    """Parse the description of an error in any of its forms.
 
-    Documented flat: `{"error": ..., "message": ..., "error_code": ...}`, with `code` as the older name of the code.
-    Gateways between may wrap it: `{"error": {"message": ..., "code": ...}}`, with numbers as codes.
+    The documented form is `{"error": ..., "message": ..., "error_code": ...}`, with `code` as the older name of
+    `error_code`. Gateways may send `{"error": {"message": ..., "code": ...}}`, with numbers as codes.
     """
     fields = as_object(value)
     inner = as_object(fields.get("error"))
@@ -133,18 +133,18 @@ def _mask(body: bytes, mask: Secret) -> bytes:
         value = read_json(body)
     except ValueError:
         return body
-    # JSON can write one text in many ways, "\\/" for "/": the key may be in there without its bytes.
+    # JSON can escape characters, such as "\\/" for "/", so the bytes of the key may not appear literally.
     masked = mask.hide_in_value(value)
     return body if masked == value else to_json(masked)
 
 
 def detach(response: httpx.Response, body: bytes, mask: Secret) -> httpx.Response:
-    """Return a response that has its body, can be pickled, and knows neither key nor connection."""
-    described_the_wire = {"content-encoding", "content-length", "transfer-encoding"}
+    """Return a copy of a response that has its body, can be pickled, and holds neither the key nor the connection."""
+    about_encoding = {"content-encoding", "content-length", "transfer-encoding"}
     headers = [
         (name, mask.hide_in(value))
         for name, value in response.headers.multi_items()
-        if name.lower() not in described_the_wire
+        if name.lower() not in about_encoding
     ]
     kept = {
         name: mask.hide_in_value(value)
@@ -162,12 +162,12 @@ def detach(response: httpx.Response, body: bytes, mask: Secret) -> httpx.Respons
     return detached
 
 
-# Any bytes can be read in these. Python knows a hundred more, each with its own way to fail, and "zlib" would inflate.
+# Charsets that can decode any bytes. Python has a hundred others, which may fail, and "zlib", which decompresses.
 _CHARSETS = {"utf-8", "us-ascii", "ascii", "iso-8859-1", "latin-1", "windows-1252"}
 
 
 def _make_readable(response: httpx.Response) -> None:
-    """Take the body for UTF-8 unless it claims a charset of the few that cannot fail."""
+    """Use UTF-8 to decode the body unless it declares one of `_CHARSETS`."""
     if (response.charset_encoding or "").lower() not in _CHARSETS:
         response.encoding = "utf-8"
 
@@ -183,7 +183,7 @@ _MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|\Z)|<!--.*?-->|<[^>]*>", re
 
 
 def _excerpt(value: object) -> str:
-    """Return the beginning of a text without its markup; nothing of other values."""
+    """Return the beginning of a string, without markup; empty for other values."""
     if not isinstance(value, str):
         return ""
     words = " ".join(_MARKUP.sub(" ", value[:_MARKUP_CHARACTERS]).split())
@@ -191,9 +191,9 @@ def _excerpt(value: object) -> str:
 
 
 def read_retry_after(value: Optional[str], now: Clock = time.time) -> Optional[float]:
-    """Seconds to wait by a `Retry-After` header, or None if it has no usable one.
+    """Parse a `Retry-After` header to seconds; None if it is missing or invalid.
 
-    RFC 9110 section 10.2.3: a number of seconds, or a date. A date that has passed, and a negative number, are 0.
+    RFC 9110 section 10.2.3: a number of seconds, or a date. Past dates and negative numbers are read as 0.
     """
     if not value:
         return None
@@ -210,17 +210,18 @@ def read_retry_after(value: Optional[str], now: Clock = time.time) -> Optional[f
     return max(seconds, 0.0)
 
 
-def say(message: str, error_code: Optional[str], request_id: Optional[str]) -> str:
+def with_ids(message: str, error_code: Optional[str], request_id: Optional[str]) -> str:
+    """Append the error code and the request id to a message."""
     known = {"error_code": error_code, "request_id": request_id}
     facts = ", ".join(f"{name}: {value}" for name, value in known.items() if value)
     return f"{message} ({facts})" if facts else message
 
 
-# What an error may show of a request. Other headers are the caller's, and may hold secrets.
+# Headers of the request that errors keep. Other headers are set by the caller, and may contain secrets.
 _SHOWN_HEADERS = {"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"}
 
 
 def without_secrets(request: httpx.Request) -> httpx.Request:
-    """Return the request as errors show it: without its key, its body and the headers of the caller."""
+    """Return a copy of a request for errors: without the API key, the body and the caller's headers."""
     headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _SHOWN_HEADERS]
     return httpx.Request(request.method, request.url, headers=headers)

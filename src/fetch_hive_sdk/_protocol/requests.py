@@ -1,4 +1,4 @@
-"""From fields to a request: its headers and its body. Performs no I/O."""
+"""Builds requests: headers and bodies. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"fetch-hive-sdk/{__version__} httpx/{httpx.__version__} python/{platform.python_version()}"
 
-_PIECE_BYTES = 64 * 1024  # of an upload that are read at once
+_PIECE_BYTES = 64 * 1024  # read at once from an uploaded file
 
-_read_url = lru_cache(maxsize=64)(httpx.URL)  # reading one costs as much as a tenth of a call
+_read_url = lru_cache(maxsize=64)(httpx.URL)  # parsing a URL takes a tenth of the time of a call
 
 
 class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that is read while it is sent. Each attempt opens a new one, and closes it.
+    """A body that is read while it is sent. Each attempt opens and closes one.
 
     Args:
-        read: Returns the next bytes, of at most the number that it is given; nothing at the end.
-        length: How many bytes there are.
-        close: Called when no more is read.
+        read: Reads at most the given number of bytes; returns empty bytes at the end.
+        length: The size in bytes.
+        close: Closes the file.
         note: Called after each piece, in the event loop.
-        read_aside: Runs a read of asyncio where it does not stop the event loop; None to read there.
+        read_in_thread: For asyncio, runs a read in a thread; None means to read in the event loop.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
         close: Callable[[], None],
         *,
         note: Callable[[], None] = lambda: None,
-        read_aside: Optional[Callable[[Callable[[], bytes]], Awaitable[bytes]]] = None,
+        read_in_thread: Optional[Callable[[Callable[[], bytes]], Awaitable[bytes]]] = None,
     ) -> None:
         self.error: Optional[Exception] = None
-        """What reading raised. It is the caller's, and no failure of the network."""
+        """The exception of a read. It belongs to the caller's file, and is not a network error."""
         self.length = length
         self._left = length
         self._read = read
         self._close = close
         self._note = note
-        self._read_aside = read_aside
+        self._read_in_thread = read_in_thread
 
     def __iter__(self) -> Iterator[bytes]:
         with self._reading():
@@ -67,14 +67,14 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with self._reading():
             while self._left:
-                piece = self._next() if self._read_aside is None else await self._read_aside(self._next)
+                piece = self._next() if self._read_in_thread is None else await self._read_in_thread(self._next)
                 self._note()
                 yield piece
 
     def _next(self) -> bytes:
         piece = self._read(min(self._left, _PIECE_BYTES))
         if not piece:
-            raise ValueError(f"the file has become shorter while it was sent: {self._left:,} bytes are missing")
+            raise ValueError(f"the file was truncated while it was sent: {self._left:,} bytes are missing")
         self._left -= len(piece)
         return piece
 
@@ -89,22 +89,22 @@ class Upload(httpx.SyncByteStream, httpx.AsyncByteStream):
             self._close()
 
     def close(self) -> None:
-        """Close the file, if the request was not sent to its end."""
+        """Close the file if the request was not sent completely."""
         self._close()
 
     async def aclose(self) -> None:
-        """Close the file, if the request was not sent to its end."""
+        """Close the file if the request was not sent completely."""
         self._close()
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a request carries.
+    """The body of a request.
 
     Args:
-        content: The bytes, or a function that opens them as a stream, again for each attempt.
+        content: The bytes, or a function that opens an upload for each attempt.
         media_type: The `Content-Type`.
-        fields: What the bytes were written from, for observers.
+        fields: The fields that are encoded in the bytes, for observers.
     """
 
     content: Union[bytes, Callable[[], Upload]]
@@ -118,22 +118,22 @@ def json_body(
     names: Collection[str],
     extra_body: Optional[Mapping[str, object]] = None,
 ) -> Body:
-    """Write the JSON body of a request from its fields, and those that this version does not know.
+    """Encode the JSON body of a request.
 
     Args:
-        endpoint: Where it goes.
+        endpoint: The endpoint.
         fields: The fields.
-        names: All names that have an argument of their own.
-        extra_body: What this version does not know.
+        names: The names of all arguments, which `extra_body` must not contain.
+        extra_body: Fields that this version does not know.
 
     Raises:
-        ValueError: `extra_body` has a field that has an argument of its own, or a value that JSON cannot carry.
+        ValueError: `extra_body` contains the name of an argument, or a value that JSON cannot encode.
 
     """
     extra = read_json_object(extra_body or {}, "extra_body")
     known = sorted({*names, *fields} & extra.keys())
     if known:
-        raise ValueError(f"extra_body must not have {', '.join(known)}: there is an argument for it")
+        raise ValueError(f"extra_body must not contain {', '.join(known)}: pass it as an argument")
     merged = {**fields, **extra}
     return Body(to_json({endpoint.wrapper: merged} if endpoint.wrapper else merged), fields=merged)
 
@@ -156,12 +156,12 @@ def build_request(
     url = _read_url(config.base_url + endpoint.path)
     if endpoint.query:
         url = url.copy_merge_params(endpoint.query)
-    # Opened before the secrets are in a variable: where the file is missing, a crash report shows this function.
+    # Opened before a variable holds secrets: if the file is missing, a crash report shows this frame.
     upload = body.content() if body is not None and callable(body.content) else None
     headers = {
         **_credentials(config, endpoint),
         "Accept": "text/event-stream, application/json" if streaming else "application/json",
-        # What `BodyReader` can undo with a bound. Events must not wait in a compressor.
+        # `BodyReader` decompresses gzip within a limit. Streams are not compressed, so that no event is buffered.
         "Accept-Encoding": "identity" if streaming else "gzip",
         "User-Agent": USER_AGENT,
         **config.default_headers,
@@ -173,6 +173,6 @@ def build_request(
     if upload is None:
         content = cast("bytes", body.content)
         return httpx.Request(endpoint.method, url, headers=headers, content=content, extensions=extensions)
-    # httpx adds these only to a body that it writes itself.
+    # httpx adds these only to bodies that it encodes itself.
     headers.update({"Host": url.netloc.decode("ascii"), "Content-Length": str(upload.length)})
     return httpx.Request(endpoint.method, url, headers=headers, stream=upload, extensions=extensions)

@@ -1,7 +1,7 @@
-"""Whether a failed call is made again, and when. Decides; the shells wait. Performs no I/O.
+"""Decides whether and when a failed call is retried. Performs no I/O; the clients wait.
 
-A run costs money, and the API has no key that would make a second request harmless. A request is sent again only
-when no byte of it can have started a run, or when the service says that it started none.
+A run costs money, and the API has no idempotency keys. A request is retried only if it cannot have started a run, or
+if the service reports that it started none.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from .endpoint import Effect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The service answered and says that it did not run: Request Timeout (RFC 9110 section 15.5.9), Too Early (RFC 8470),
-# Too Many Requests (RFC 6585).
+# Statuses which mean that the request was not processed: Request Timeout (RFC 9110 section 15.5.9), Too Early (RFC
+# 8470), Too Many Requests (RFC 6585).
 _NOT_PROCESSED = frozenset({408, 425, 429})
 _UNAVAILABLE = 503
 
 DAILY_CAP = "api_rate_limit_exceeded"
-"""The error code of a cap that resets at midnight UTC: waiting for seconds does not help."""
+"""The error code of the daily cap, which resets at midnight UTC: a retry does not help."""
 
-LONGEST_WAIT = 60.0  # seconds: beyond this the caller knows better what to do with the time
+LONGEST_WAIT = 60.0  # seconds; longer waits are left to the caller
 _FIRST_BACKOFF = 0.5  # seconds
 _LONGEST_BACKOFF = 8.0  # seconds
-_DOUBLINGS = 4  # lead from the first to the longest
+_DOUBLINGS = 4  # from the first to the longest backoff
 
-# Errors that a retry cannot fix: an untrusted certificate, certificates that cannot be read, an invalid host name, a
-# request that cannot be written.
-_HOPELESS = (
+# Errors that a retry cannot fix: an untrusted certificate, an unreadable certificate file, an invalid host name, a
+# request that cannot be encoded.
+_PERMANENT = (
     ssl.SSLCertVerificationError,
     FileNotFoundError,
     IsADirectoryError,
@@ -48,22 +48,22 @@ _HOPELESS = (
 
 
 def is_unprocessed(status_code: int, has_retry_after: bool) -> bool:
-    """Whether an answer with this status says that no run was started."""
+    """Whether a response with this status means that no run was started."""
     if status_code == _UNAVAILABLE:
-        # With Retry-After, readable or not, it is a service that turns calls away at the door; without, anything may
-        # have happened.
+        # With Retry-After, valid or not, the service rejected the call before processing it. Without, the outcome is
+        # unknown.
         return has_retry_after
     return status_code in _NOT_PROCESSED or status_code < 500  # noqa: PLR2004 - 5xx: the server failed
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a call is made again, and after which failures.
+    """How often a call is retried, and after which errors.
 
     Args:
-        max_retries: How many times at most.
-        retry_unknown_outcome: Whether to repeat a run that may have been processed, and billed.
-        effect: What the call does.
+        max_retries: The maximum number of retries.
+        retry_unknown_outcome: Whether to retry a run that may have been processed and billed.
+        effect: The effect of the call.
     """
 
     max_retries: int = DEFAULT_MAX_RETRIES
@@ -81,10 +81,10 @@ class RetryPolicy:
         """Seconds to wait before trying again, or None to give up.
 
         Args:
-            attempt: How many times the call has been made, 1 or more.
-            error: What the last attempt ended with.
-            is_accepted: Whether its answer had begun with 2xx: then a run has been paid for.
-            jitter: A random number from 0 to 1.
+            attempt: The number of attempts so far, 1 or more.
+            error: The error of the last attempt.
+            is_accepted: Whether the response was 2xx: then a run is billed.
+            jitter: Returns a random number from 0 to 1.
 
         """
         if is_accepted and self.effect in {Effect.RUN, Effect.CREATE}:
@@ -94,7 +94,7 @@ class RetryPolicy:
         retry_after = error.retry_after if isinstance(error, APIStatusError) else None
         if retry_after is not None:
             return retry_after if retry_after <= LONGEST_WAIT else None
-        # Full jitter: callers that failed together do not come back together.
+        # Full jitter: callers that failed at the same time do not retry at the same time.
         return jitter() * min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2.0 ** min(attempt - 1, _DOUBLINGS))
 
     @property
@@ -107,19 +107,19 @@ class RetryPolicy:
         if isinstance(error, APIStatusError):
             is_server_error = error.status_code >= 500  # noqa: PLR2004 - 5xx: the server failed
             return (is_server_error or error.status_code in _NOT_PROCESSED) and error.error_code != DAILY_CAP
-        return isinstance(error, APIConnectionError) and not any(map(is_hopeless, causes(error)))
+        return isinstance(error, APIConnectionError) and not any(map(is_permanent, causes(error)))
 
 
-def is_hopeless(cause: BaseException) -> bool:
-    """Whether a cause of an error is such that a retry cannot help."""
-    # Of OpenSSL's own errors, those about certificates are about files of this machine.
-    return isinstance(cause, _HOPELESS) or (getattr(cause, "library", None) in {"X509", "PEM"})
+def is_permanent(cause: BaseException) -> bool:
+    """Whether a retry cannot fix an error with this cause."""
+    # OpenSSL's X509 and PEM errors concern certificate files on this machine.
+    return isinstance(cause, _PERMANENT) or (getattr(cause, "library", None) in {"X509", "PEM"})
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield what led to an error, step by step."""
+    """Yield the causes of an error, from the nearest to the root."""
     cause = error.__cause__
     while cause is not None:
         yield cause
-        # httpcore hides what it was told by the system behind "from None".
+        # httpcore hides the system's error with "from None".
         cause = cause.__cause__ or cause.__context__

@@ -1,6 +1,6 @@
-"""What a stream is: bytes in, events out, and what they come to. Performs no I/O.
+"""Bytes in, events out: the streams of prompts and agents. Performs no I/O.
 
-What the events of prompts and of agents have in common is here; what is their own is in a file of each family.
+This module has what prompts and agents share; `prompt_events` and `agent_events` have the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fetch_hive_sdk.models.prompts import ErrorEvent, PartialAnswer, UsageEvent
 from .answers import read_json
 from .bodies import BodyReader, Inflater, content_encoding
 from .call import Call
-from .refusals import MESSAGE_CHARACTERS, say
+from .refusals import MESSAGE_CHARACTERS, with_ids
 from .sse import EventDecoder
 
 if TYPE_CHECKING:
@@ -45,26 +45,26 @@ if TYPE_CHECKING:
 EventT = TypeVar("EventT")
 AnswerT = TypeVar("AnswerT")
 
-_LINGER_SECONDS = 0.1  # how long the end of a finished stream is awaited, so that its connection can be used again
+_LINGER_SECONDS = 0.1  # time to wait for the end of a finished stream, so that its connection can be reused
 
 OPENED: Any = object()
-"""Yielded first where the stream object asks for it: the answer has begun. It reaches no caller."""
+"""Yielded to the stream object when the response has begun. Callers never receive it."""
 
 
 class Transcript(Generic[EventT, AnswerT]):
-    """What a stream has given so far. Each family of events derives its own."""
+    """The events of a stream so far, accumulated. Prompts and agents have a subclass each."""
 
     parse_event: Callable[[bytes], EventT]
-    """Reads the payload of one event."""
+    """Parses the payload of one event."""
 
     def __init__(self) -> None:
-        # Not lists: each piece would live on as an object of its own, fifteen times its size.
+        # Not lists of strings, which would take fifteen times the memory.
         self._text = StringIO()
         self._reasoning = StringIO()
         self._usage: Optional[UsageEvent] = None
         self._error: Optional[ErrorEvent] = None
         self.secret: Optional[Secret] = None
-        """What is masked in errors: the key."""
+        """The API key, which is masked in errors."""
         self.request_id: Optional[str] = None
         self.model: Optional[str] = None
         self.is_complete: bool = False
@@ -74,10 +74,10 @@ class Transcript(Generic[EventT, AnswerT]):
         self.attempts = 0
         self.correlation_id: Optional[str] = None
         self.extensions: dict[str, Any] = {}
-        """Those of the request: the network keeps there how to end the call."""
+        """The extensions of the request, where the network stores a function that ends the call."""
 
     def partial(self) -> PartialAnswer:
-        """Return what there is."""
+        """Return what was received so far."""
         return PartialAnswer(
             text=self._text.getvalue(),
             reasoning=self._reasoning.getvalue(),
@@ -88,22 +88,22 @@ class Transcript(Generic[EventT, AnswerT]):
         )
 
     def evidence(self) -> PartialAnswer:
-        """Return what there is, for an error to carry: with the key masked."""
+        """Return what was received so far, with the API key masked, for an error."""
         partial = self.partial()
         return partial.model_copy(update={name: self.masked(value) for name, value in partial})
 
     def masked(self, value: Any) -> Any:
-        """Return a JSON value with the key masked."""
+        """Return a JSON value with the API key masked."""
         return value if self.secret is None else self.secret.hide_in_value(value)
 
     def failure(self) -> Optional[StreamFailedError]:
-        """Return the error that the service sent as an event, or None."""
+        """Return the error for an error event, or None if there was none."""
         if self._error is None:
             return None
         code, request_id = self._error.error_code, self.masked(self.request_id)
         message = self._error.message or self._error.error or "the run failed"
         failure = StreamFailedError(
-            say(message[:MESSAGE_CHARACTERS], code, request_id),
+            with_ids(message[:MESSAGE_CHARACTERS], code, request_id),
             partial=self.evidence(),
             error_code=code,
             request_id=request_id,
@@ -112,22 +112,22 @@ class Transcript(Generic[EventT, AnswerT]):
         return failure
 
     def add(self, event: EventT) -> EventT:
-        """Take the next event, and return it: with the key masked in an error."""
+        """Add the next event and return it, with the API key masked in errors."""
         raise NotImplementedError
 
     def read_whole(self, media_type: str, body: bytes) -> Iterator[EventT]:
-        """Give an answer that came in one piece as the events that a stream would have had."""
+        """Convert a JSON answer to the events that a stream would have had."""
         raise NotImplementedError
 
     def _build_answer(self) -> AnswerT:
         raise NotImplementedError
 
     def answer(self) -> AnswerT:
-        """Return the answer that a call without a stream would have given.
+        """Return the answer that a call without streaming would have returned.
 
         Raises:
             StreamFailedError: The service sent an error event.
-            StreamInterruptedError: The stream has not come to its end.
+            StreamInterruptedError: The stream is not complete.
 
         """
         failure = self.failure()
@@ -137,15 +137,15 @@ class Transcript(Generic[EventT, AnswerT]):
         return self._build_answer()
 
     def consumed(self) -> StreamConsumedError:
-        """Return the error of a stream that is iterated over after its end."""
-        message = "this stream has been read to its end: collect() returns its answer, a new call makes a new stream"
+        """Return the error for iterating over a stream again."""
+        message = "this stream was already consumed: use collect() for its answer, or make another call"
         error = StreamConsumedError(message, request_id=self.masked(self.request_id))
         error.attempts, error.correlation_id = self.attempts, self.correlation_id
         return error
 
     @property
     def state(self) -> str:
-        """How the stream stands, in a word or two."""
+        """The state of the stream, for its repr."""
         if self._error is not None:
             return "failed"
         if self.is_complete:
@@ -155,11 +155,11 @@ class Transcript(Generic[EventT, AnswerT]):
         return "closed" if self.is_over else "open"
 
     def check_end(self) -> None:
-        """Check that a stream from which nothing more will come has come to its end.
+        """Check that a stream which is closed or at its end is complete.
 
         Raises:
-            FetchHiveError: What it ended with.
-            StreamInterruptedError: It was closed before its end.
+            FetchHiveError: The error that ended the stream.
+            StreamInterruptedError: The stream was closed early.
 
         """
         if self.cause is not None:
@@ -169,7 +169,7 @@ class Transcript(Generic[EventT, AnswerT]):
 
     @contextlib.contextmanager
     def recording(self) -> Generator[None, None, None]:
-        """Remember how the stream ends: it must not look like a whole one to those who come later."""
+        """Remember the error that ends the stream, so that later calls do not take the stream for complete."""
         try:
             yield
         except FetchHiveError as error:
@@ -181,7 +181,7 @@ class Transcript(Generic[EventT, AnswerT]):
     def interruption(
         self, message: str, *, phase: Optional[Phase] = None, request: Optional[httpx.Request] = None
     ) -> StreamInterruptedError:
-        """Return the error of a stream that broke off, or fell silent if a phase is given."""
+        """Return the error for a stream that was interrupted, or timed out if a phase is given."""
         partial, request_id = self.evidence(), self.masked(self.request_id)
         error = (
             StreamInterruptedError(message, partial=partial, request=request, request_id=request_id)
@@ -194,15 +194,15 @@ class Transcript(Generic[EventT, AnswerT]):
 
 
 class EventReader(Generic[EventT]):
-    """Turns the body of a streamed answer into events.
+    """Parses the body of a streamed response to events.
 
     Args:
-        parse_event: Reads the payload of one event.
-        transcript: Where to keep what the stream gives.
-        media_type: The media type of the answer: an event stream, or JSON, which is read as the same answer.
-        encoding: Its `Content-Encoding`, or empty.
+        parse_event: Parses the payload of one event.
+        transcript: Accumulates the events.
+        media_type: The media type of the response: an event stream, or JSON, which is converted to events.
+        encoding: The `Content-Encoding` of the response, or empty.
         deadlines: The time limits of the call.
-        body: Where to keep an answer that is not an event stream; None for a place of its own.
+        body: Collects a body that is not an event stream; None means a new `BodyReader`.
     """
 
     def __init__(
@@ -222,13 +222,13 @@ class EventReader(Generic[EventT]):
         self._media_type = media_type
         self._deadlines = deadlines
         self._is_event_stream = media_type in {"", "text/event-stream"}
-        self._is_untold = not media_type
+        self._is_type_unknown = not media_type
         self._inflate = Inflater(encoding) if encoding else None
         self._decoder = EventDecoder()
         self._body = body or BodyReader(encoding)
 
     def on_first_event(self, note: Callable[[], None]) -> None:
-        """Call a function when the first event has been read. Later events cost nothing more."""
+        """Call a function after the first event. Later events have no overhead."""
         parse_event = self._parse_event
 
         def parse_first(payload: bytes) -> EventT:
@@ -241,16 +241,16 @@ class EventReader(Generic[EventT]):
         self._note_first = note
 
     def feed(self, chunk: bytes) -> Iterator[EventT]:
-        """Take the next bytes and yield every event that they complete. `is_done` tells that no more will come.
+        """Add the next bytes and yield every event that they complete. `is_done` is set after the last event.
 
         Raises:
-            ResponseError: An event is not what it promised. The ones before it have been yielded.
+            ResponseError: An event does not match the API. The events before it were yielded.
             StreamTimeoutError: There was no event for `idle_timeout` seconds.
 
         """
-        if self._is_untold and chunk.strip():
-            # No event stream begins like this: its lines begin with the name of a field.
-            self._is_untold, self._is_event_stream = False, not chunk.lstrip().startswith(b"{")
+        if self._is_type_unknown and chunk.strip():
+            # Lines of an event stream begin with a field name, not with a brace.
+            self._is_type_unknown, self._is_event_stream = False, not chunk.lstrip().startswith(b"{")
         if not self._is_event_stream:
             self._body.feed(chunk)
             return
@@ -259,21 +259,21 @@ class EventReader(Generic[EventT]):
             try:
                 event = self.transcript.add(self._parse_event(payload))
             except ResponseDecodeError:
-                # Asked here, and not of every event.
+                # Checked only here, because checking every event takes time.
                 if payload.strip() != b"[DONE]":
                     raise
                 self._finish_stream()
                 return
             yield event
         if event is None or self._deadlines.idle_timeout is not None:
-            self._keep_time(had_event=event is not None)
+            self._check_idle(had_event=event is not None)
 
     def _payloads(self, chunk: bytes) -> Iterable[bytes]:
         if self._inflate is None:
             return self._decoder.feed(chunk)
         return chain.from_iterable(map(self._decoder.feed, self._inflate.feed(chunk)))
 
-    def _keep_time(self, *, had_event: bool) -> None:
+    def _check_idle(self, *, had_event: bool) -> None:
         if had_event:
             self._deadlines.await_event()
         elif self._deadlines.reading.is_over():
@@ -282,11 +282,11 @@ class EventReader(Generic[EventT]):
             self._finish_stream()
 
     def finish(self) -> Iterator[EventT]:
-        """The body has ended: yield what the end completes.
+        """Handle the end of the body: yield the events that it completes.
 
         Raises:
-            StreamInterruptedError: It should not have ended here.
-            ResponseError: It is not what it promised.
+            StreamInterruptedError: The stream is not complete.
+            ResponseError: An event, or a JSON answer, does not match the API.
 
         """
         if self.is_done:
@@ -297,13 +297,13 @@ class EventReader(Generic[EventT]):
         rest = self._decoder.finish()
         if rest.strip() == b"[DONE]":
             self._finish_stream()
-        elif rest.strip() and _is_whole(rest):
+        elif rest.strip() and _is_valid_json(rest):
             yield self.transcript.add(self._parse_event(rest))
         if not self.transcript.is_complete:
             raise self.transcript.interruption("the stream ended before the answer was complete")
 
     def is_overdue(self) -> bool:
-        """Whether the time is over that a finished stream is given to end."""
+        """Whether a finished stream did not end its body in time."""
         return self._deadlines.reading.is_over()
 
     def _finish_stream(self) -> None:
@@ -319,10 +319,10 @@ class EventReader(Generic[EventT]):
 
 
 def _no_note() -> None:
-    """There are no observers."""
+    """Do nothing, because there are no observers."""
 
 
-def _is_whole(payload: bytes) -> bool:
+def _is_valid_json(payload: bytes) -> bool:
     try:
         read_json(payload)
     except ValueError:
@@ -331,14 +331,14 @@ def _is_whole(payload: bytes) -> bool:
 
 
 class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
-    """A call whose answer comes as events.
+    """A call whose answer is streamed as events.
 
     Args:
-        config: How the client is set up.
-        endpoint: Where the call goes and what it answers.
-        body: What the request carries.
+        config: The settings of the client.
+        endpoint: The endpoint to call.
+        body: The request body.
         timeout: The time limit of this call.
-        transcript: Where to keep what the stream gives; it knows the family of the events.
+        transcript: Parses and accumulates the events.
     """
 
     streaming = True
@@ -365,14 +365,14 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
         return request
 
     def accept(self, response: httpx.Response) -> bool:
-        """Take the head of an answer; tell whether it is the wanted one, which has been paid for."""
+        """Take the status and headers of a response; return whether it is 2xx, which means that a run is billed."""
         is_accepted = super().accept(response)
         if is_accepted:
             self._deadlines.await_event()
         return is_accepted
 
     def event_reader(self, response: httpx.Response) -> EventReader[EventT]:
-        """Return the reader for the body of a streamed answer. Its first event is waited for from now on."""
+        """Return the reader for the body of a streamed response. Starts the idle timeout for the first event."""
         self._deadlines.await_event()
         reader = EventReader(
             self.transcript.parse_event,
@@ -391,7 +391,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
 
     @contextlib.contextmanager
     def stream_errors(self) -> Generator[None, None, None]:
-        """Turn what the network raises into errors that keep what the stream has given."""
+        """Translate network errors to errors that contain the events received so far."""
         try:
             with self.errors():
                 yield
@@ -406,12 +406,14 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
                 error.request = self._safe_request
                 raise
             interruption = self._interruption(error)
-            # Of an answer in one piece, which no event has been made of.
+            # The part of a JSON answer that was received, which yielded no events.
             interruption.body = error.body
             interruption.request_id = interruption.request_id or error.request_id
             raise interruption from error.__cause__
         finally:
-            self._log("stream ended" if self.transcript.is_complete else "stream left", self.transcript.request_id)
+            self._log(
+                "stream complete" if self.transcript.is_complete else "stream incomplete", self.transcript.request_id
+            )
 
     def _interruption(self, error: APIConnectionError) -> StreamInterruptedError:
         request = self._safe_request
@@ -420,4 +422,4 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
         if self._deadlines.reading.is_over():
             message = "the stream sent no event within idle_timeout"
             return self.transcript.interruption(message, phase="idle", request=request)
-        return self.transcript.interruption("the stream fell silent", phase="read", request=request)
+        return self.transcript.interruption("the stream sent no data within the timeout", phase="read", request=request)

@@ -1,13 +1,13 @@
-"""What a failed connection is called: where it went, what happened there, what to check. Performs no I/O."""
+"""Describes failed connections in messages: the address, the reason, and what to check. Performs no I/O."""
 
 from __future__ import annotations
 
 import ssl
 from typing import TYPE_CHECKING, Optional, cast
 
-from fetch_hive_sdk._extensions import PROXY
+from fetch_hive_sdk._extensions import CLOSED, PROXY
 
-from .retry import causes, is_hopeless
+from .retry import causes, is_permanent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def place_of(request: httpx.Request) -> str:
-    """Return host and port that a request goes to, and the proxy if there is one."""
+    """Return the host and port of a request, and the proxy if there is one."""
     url = request.url
     host = f"[{url.host}]" if ":" in url.host else url.host
     place = f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
@@ -26,7 +26,7 @@ def place_of(request: httpx.Request) -> str:
 
 
 def reason_of(exc: Exception) -> str:
-    """Return what the system or OpenSSL says about an error of the network, else what the error itself says."""
+    """Return the message of the system or OpenSSL for a network error, or else the message of the error itself."""
     for link in _links(exc):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"the certificate is not trusted ({link.verify_message})"
@@ -34,18 +34,18 @@ def reason_of(exc: Exception) -> str:
             return _NOT_TLS if _is_not_tls(link) else str(exc) or str(link)
         if _is_unknown_host(link):
             return f"the host name was not found ({getattr(link, 'strerror', link)})"
-    if any(map(is_hopeless, _links(exc))):
+    if any(map(is_permanent, _links(exc))):
         return str(exc)
     return next((link.strerror for link in _links(exc) if isinstance(link, OSError) and link.strerror), None) or str(
         exc
     )
 
 
-_NOT_TLS = "what answers there does not speak TLS"
+_NOT_TLS = "the server does not use TLS"
 
 
 def _is_unknown_host(error: BaseException) -> bool:
-    # By its name: nothing here imports sockets.
+    # Compares the name, because the protocol does not import `socket`.
     return isinstance(error, OSError) and type(error).__name__ == "gaierror"
 
 
@@ -57,30 +57,30 @@ def _links(exc: BaseException) -> Iterator[BaseException]:
     yield exc
     for cause in causes(exc):
         yield cause
-        # anyio groups the errors of several addresses.
+        # anyio raises the errors for several IP addresses as a group.
         group = getattr(cause, "exceptions", None)
         if group:
             yield from cast("tuple[BaseException, ...]", group)
 
 
 def check_connection(request: httpx.Request, cause: Optional[Exception] = None) -> str:
-    """Return what to check where a connection could not be made; empty if the error itself says so."""
+    """Return what to check if a connection failed; empty if the reason already shows that."""
     links = [] if cause is None else list(_links(cause))
     if any(isinstance(link, ssl.SSLCertVerificationError) for link in links):
-        return "if your network has certificates of its own, name them in SSL_CERT_FILE"
+        return "if your network uses its own certificates, set SSL_CERT_FILE to their file"
     if any(isinstance(link, ssl.SSLError) and _is_not_tls(link) for link in links):
-        return "check whether base_url should have another port, or begin with http://"
-    if any(map(is_hopeless, links)):
+        return "check the port of base_url, or use http:// for a server without TLS"
+    if any(is_permanent(link) or str(link) == CLOSED for link in links):
         return ""
     if request.extensions.get(PROXY):
-        return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and what the proxy allows"
+        return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and whether the proxy allows this host"
     if any(map(_is_unknown_host, links)):
         return "check base_url and the network"
     return "check base_url, the network, and whether the service is running"
 
 
 def cut_frames(exc: BaseException) -> None:
-    """Take the frames of httpcore, and those below, from a traceback and those of its causes."""
+    """Remove the frames of httpcore, and those below, from the tracebacks of an exception and its causes."""
     link: Optional[BaseException] = exc
     seen: set[int] = set()
     while link is not None and id(link) not in seen:

@@ -1,4 +1,4 @@
-"""How long to wait between two looks at something that goes on. Decides; the shells wait. Performs no I/O."""
+"""Decides how long to wait between two polls. Performs no I/O; the clients wait."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PASSING = frozenset({408, 425, 429})  # and 5xx: refusals that say nothing about what is waited for
+_TEMPORARY = frozenset({408, 425, 429})  # and 5xx: failures of the poll, not of the polled run
 
 
 class Wait(Generic[T]):
-    """Waits until something is over.
+    """Polls until a run has ended.
 
     Args:
-        what: What is waited for, in words.
-        is_over: Whether an answer is the last one.
-        max_wait: Seconds to wait at most.
-        first_wait: Seconds between the first two looks; they double from then on.
-        longest_wait: Seconds between two looks at most.
-        clock: Tells the time in seconds.
-        jitter: A random number from 0 to 1.
+        what: What is polled, for messages.
+        is_over: Returns whether an answer is final.
+        max_wait: Maximum seconds to wait in all.
+        first_wait: Seconds between the first two polls; doubled after each poll.
+        longest_wait: Maximum seconds between two polls.
+        clock: Returns the time in seconds.
+        jitter: Returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Wait(Generic[T]):
     ) -> None:
         for name, seconds in (("max_wait", max_wait), ("first_wait", first_wait), ("longest_wait", longest_wait)):
             if not isinstance(cast("object", seconds), (int, float)) or not 0 <= seconds < math.inf:
-                raise ConfigurationError(f"{name} must be a number of seconds")
+                raise ConfigurationError(f"{name} must be a finite number of seconds, 0 or more")
         self.last: Optional[T] = None
         self._what = what
         self._is_over = is_over
@@ -63,26 +63,26 @@ class Wait(Generic[T]):
         self._started = clock()
 
     def after_answer(self, answer: T) -> Optional[float]:
-        """Seconds to wait before the next look, or None if it is over.
+        """Seconds to wait before the next poll, or None if the answer is final.
 
         Raises:
-            WaitTimeoutError: The time is over.
+            WaitTimeoutError: `max_wait` has passed.
 
         """
         self.last = answer
         return None if self._is_over(answer) else self._pause(0, None)
 
     def after_failure(self, error: FetchHiveError) -> float:
-        """Seconds to wait before the next look, after one that failed.
+        """Seconds to wait before the next poll, after one that failed.
 
         Raises:
-            FetchHiveError: The error, if waiting does not help: it says something of what is waited for, or of the day.
-            WaitTimeoutError: The time is over.
+            FetchHiveError: The error of the poll, if it is not temporary or if the daily cap is reached.
+            WaitTimeoutError: `max_wait` has passed.
 
         """
         if isinstance(error, APIStatusError):
-            passes = error.status_code in _PASSING or error.status_code >= 500  # noqa: PLR2004 - 5xx
-            if not passes or error.error_code == DAILY_CAP:
+            is_temporary = error.status_code in _TEMPORARY or error.status_code >= 500  # noqa: PLR2004 - 5xx
+            if not is_temporary or error.error_code == DAILY_CAP:
                 raise error
             return self._pause(error.retry_after or 0, error)
         if not isinstance(error, APIConnectionError):
@@ -90,7 +90,7 @@ class Wait(Generic[T]):
         return self._pause(0, error)
 
     def closed(self) -> APIConnectionError:
-        """Return the error of a wait during which the client was closed."""
+        """Return the error for a client that was closed while it waited."""
         message = f"the client was closed while it waited for {self._what} to end"
         return APIConnectionError(message, maybe_processed=False)
 
@@ -100,7 +100,7 @@ class Wait(Generic[T]):
             raise WaitTimeoutError(
                 f"{self._what} did not end within {self._max_wait:g} seconds", last=self.last
             ) from error
-        # Half of it at least: every look counts against the daily cap.
+        # At least half of the wait: every poll counts against the daily cap.
         seconds = max(at_least, self._next * (0.5 + self._jitter() / 2))
         self._next = min(self._next * 2, self._longest)
         return min(seconds, left)

@@ -1,4 +1,4 @@
-"""Reports one call to the observers of a client. Performs no I/O; a client without observers has none of these."""
+"""Reports one call to the observers of a client. Used only if there are observers. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Optional, TypedDict
 
-from fetch_hive_sdk._config import may_be_added
+from fetch_hive_sdk._config import is_valid_extra_header
 from fetch_hive_sdk._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent
 from fetch_hive_sdk.models.usage import Usage
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fetch_hive_sdk")
 
-# Observers that have raised, which is logged once for each. Not a set: an observer may not be hashable.
-_faulty: list[Observer] = []
+# Observers that have raised an exception, which is logged once per observer. A list, as observers may be unhashable.
+_logged_observers: list[Observer] = []
 
 
-class _About(TypedDict):
+class _CommonFields(TypedDict):
     operation: str
     endpoint: str
     deployment: Optional[str]
@@ -38,15 +38,15 @@ class _About(TypedDict):
 
 
 class Watch:
-    """One call, as its observers see it.
+    """Reports the events of one call to observers.
 
     Args:
-        observers: Whom to report to.
-        operation: What is called.
-        endpoint: The URL, without its query.
+        observers: The observers of the client.
+        operation: The name of the operation, such as `invoke_prompt`.
+        endpoint: The URL without its query.
         fields: The fields of the request.
-        streaming: Whether the answer comes as events.
-        clock: Tells the time in seconds.
+        streaming: Whether the answer is streamed as events.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Watch:
         self._fields = fields
         self._clock = clock
         self._call_id = uuid.uuid4().hex
-        self._about: _About = {
+        self._common: _CommonFields = {
             "operation": operation,
             "endpoint": endpoint,
             "deployment": _text(fields.get("deployment") or fields.get("agent") or fields.get("hive_agent")),
@@ -77,48 +77,48 @@ class Watch:
         self._time_to_first_event: Optional[float] = None
 
     def begin_attempt(self) -> dict[str, str]:
-        """Announce the next attempt, and the call before its first; return the headers that observers want added."""
+        """Report the next attempt, after the start of the call if it is the first. Return the headers to add."""
         self._attempt_started = self._clock()
         if not self._attempt:
             self._started = self._attempt_started
-            started = CallStarted(call_id=self._call_id, **self._about)
+            started = CallStarted(call_id=self._call_id, **self._common)
             with_content = dataclasses.replace(started, inputs=self._fields)
             for observer in self._observers:
-                with _harmless(observer):
+                with _suppress_errors(observer):
                     observer.call_started(with_content if observer.wants_content else started)
         self._attempt += 1
         self._is_attempt_open = True
         headers: dict[str, str] = {}
         for observer in self._observers:
-            with _harmless(observer):
+            with _suppress_errors(observer):
                 added = observer.attempt_started(AttemptStarted(self._call_id, self._attempt)) or {}
-                headers.update({name: value for name, value in added.items() if may_be_added(name, value)})
+                headers.update({name: value for name, value in added.items() if is_valid_extra_header(name, value)})
         return headers
 
     def end_attempt(self, status: Optional[int], error: Optional[BaseException]) -> None:
-        """Announce how the attempt ended, once."""
+        """Report the end of the attempt, unless it was reported before."""
         if not self._is_attempt_open:
             return
         self._is_attempt_open = False
         seconds = self._clock() - self._attempt_started
         for observer in self._observers:
-            with _harmless(observer):
+            with _suppress_errors(observer):
                 observer.attempt_ended(AttemptEnded(self._call_id, self._attempt, status, error, seconds))
 
     def note_first_event(self) -> None:
-        """Announce the first event of a stream."""
+        """Report the first event of a stream."""
         self._time_to_first_event = self._clock() - self._started
         for observer in self._observers:
-            with _harmless(observer):
+            with _suppress_errors(observer):
                 observer.first_event(FirstEvent(self._call_id, self._time_to_first_event))
 
     def end(self, *, status: Optional[int], error: Optional[BaseException], answer: object) -> None:
-        """Announce how the call ended.
+        """Report the end of the call.
 
         Args:
-            status: The HTTP status of the last attempt, if it was answered.
-            error: What the call raises, if it does.
-            answer: The answer, or what there is of it.
+            status: The HTTP status of the last attempt; None if there was no response.
+            error: The exception that the call raises, or None.
+            answer: The answer, or the part of it that was received.
 
         """
         if not self._attempt:
@@ -128,7 +128,7 @@ class Watch:
         metadata = self._fields.get("metadata")
         ended = CallEnded(
             call_id=self._call_id,
-            **self._about,
+            **self._common,
             model=_text(getattr(answer, "model", None)),
             usage=usage if isinstance(usage, Usage) else None,
             stop_reason=_text(getattr(answer, "stop_reason", None)),
@@ -142,19 +142,23 @@ class Watch:
         text = _text(getattr(answer, "response", None)) or _text(getattr(answer, "text", None))
         with_content = dataclasses.replace(ended, text=text)
         for observer in self._observers:
-            with _harmless(observer):
+            with _suppress_errors(observer):
                 observer.call_ended(with_content if observer.wants_content else ended)
 
 
 @contextlib.contextmanager
-def _harmless(observer: Observer) -> Generator[None, None, None]:
-    """Let what an observer raises end nothing else; log it once for each observer."""
+def _suppress_errors(observer: Observer) -> Generator[None, None, None]:
+    """Suppress exceptions of an observer, and log the first one of each observer."""
     try:
         yield
     except Exception:
-        if not any(known is observer for known in _faulty):
-            _faulty.append(observer)
-            log.warning("the observer %s failed, and is not reported again", type(observer).__name__, exc_info=True)
+        if not any(known is observer for known in _logged_observers):
+            _logged_observers.append(observer)
+            log.warning(
+                "the observer %s raised an exception (further ones are not logged)",
+                type(observer).__name__,
+                exc_info=True,
+            )
 
 
 def _text(value: object) -> Optional[str]:

@@ -1,4 +1,4 @@
-"""The runs of workflows: where they go, and what they answer. Performs no I/O."""
+"""The endpoints for running workflows. Performs no I/O."""
 
 from __future__ import annotations
 

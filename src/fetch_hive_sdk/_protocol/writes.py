@@ -1,4 +1,4 @@
-"""The keywords of a write: checked by their TypedDict, which is the method's signature, too. Performs no I/O."""
+"""Checks the keywords of write methods against the TypedDict of the method's signature. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def write_body(
     given: Mapping[str, object],
     extra_body: Optional[Mapping[str, object]] = None,
 ) -> Body:
-    """Write the JSON body of a write. What was not given is not sent; None is sent as null.
+    """Encode the JSON body of a write method. Omitted keywords are not sent; None is sent as null.
 
     Args:
-        endpoint: Where it goes; its `operation` is named in errors.
+        endpoint: The endpoint; errors name its `operation`.
         keywords: The TypedDict of the method.
-        given: The keywords that were given.
-        extra_body: What this version does not know.
+        given: The keywords that were passed.
+        extra_body: Fields that this version does not know.
 
     Raises:
         TypeError: A keyword is unknown, or a required one is missing.
-        ValueError: A value is refused, or nothing at all is to be written. Values are not quoted.
+        ValueError: A value is invalid, or there are no fields. The message does not quote values.
 
     """
     names = keywords.__required_keys__ | keywords.__optional_keys__
@@ -50,10 +50,10 @@ def write_body(
 
 
 def check_keywords(method: str, given: Iterable[str], names: Collection[str]) -> None:
-    """Check that a method knows all keywords that it was given.
+    """Check that a method has all keywords that were passed to it.
 
     Raises:
-        TypeError: One is unknown. The text names the one that was probably meant.
+        TypeError: A keyword is unknown. The message suggests a similar one.
 
     """
     for name in given:
@@ -64,7 +64,7 @@ def check_keywords(method: str, given: Iterable[str], names: Collection[str]) ->
 
 
 class _Keywords(RootModel[Any]):
-    """Keeps the values out of errors: a TypedDict cannot."""
+    """Keeps values out of errors, which a TypedDict cannot do."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 

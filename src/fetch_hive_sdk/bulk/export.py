@@ -1,17 +1,24 @@
-"""Writes the rows of a journal to a file: JSON Lines or CSV, row by row, in the order of the input."""
+"""Writes the rows of a journal to a file: JSON Lines, CSV or Parquet, in the order of the input."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
 
+from pydantic_core import to_jsonable_python
+
+from fetch_hive_sdk import OutputValidationError
+
 from .failures import DamageError, JournalError, OutputError
+from .kinds import read_response
 from .lock import beside, is_owned
 from .opening import journal_errors, open_for_reading, quick_check
+from .parquet import check_parquet, kind_of, merged, write_parquet
 from .reading import in_order, read_items, salvage
 from .rescue import open_copy
 from .shards import journals_of
@@ -20,27 +27,47 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
+    from .parquet import Kind
     from .report import Stored
 
-_FIELDS = ("key", "row", "state", "attempts", "error_code", "error", "request_id", "response")
+_FIELDS: dict[str, Kind] = {
+    "key": "str",
+    "row": "int",
+    "state": "str",
+    "attempts": "int",
+    "error_code": "str",
+    "error": "str",
+    "request_id": "str",
+    "response": "str",
+}
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _MOST_OUTPUT_COLUMNS = 200
 _SECRET, _HIDDEN = "webhook_secret", "**********"
 
 Record = dict[str, Any]
 
+ReadOutput = Callable[[Any], Any]
+"""Reads an answer as the output type of a typed prompt."""
 
-def export(journal: Path, path: Path) -> int:
+
+def export(journal: Path, path: Path, read_output: Optional[ReadOutput] = None) -> int:
     """Write all rows of a journal; return how many.
 
+    Args:
+        journal: The journal.
+        path: The file, whose name says its format.
+        read_output: What makes the output of an answer; None for the JSON that its text is, if it is JSON.
+
     Raises:
+        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
         JournalError: The journal is damaged: what can be read has been written.
         OutputError: The file cannot be written.
 
     """
     path = check_output(path, journal)
     with ExitStack() as stack:
-        return _export([stack.enter_context(_open(shard)) for shard in journals_of(journal)], journal, path)
+        shards = [stack.enter_context(_open(shard)) for shard in journals_of(journal)]
+        return _export(shards, journal, path, read_output)
 
 
 @contextmanager
@@ -55,11 +82,11 @@ def _open(journal: Path) -> Generator[_Reading, None, None]:
         yield _Reading(connection, journal)
 
 
-def _export(shards: Sequence[_Reading], journal: Path, path: Path) -> int:
-    write = _write_csv if path.suffix.lower() == ".csv" else _write_jsonl
+def _export(shards: Sequence[_Reading], journal: Path, path: Path, read_output: Optional[ReadOutput]) -> int:
+    write = _WRITERS.get(path.suffix.lower(), _write_jsonl)
     try:
         with replacing(path) as file:
-            count = write(file, _Records(shards))
+            count = write(file, _Records(shards, read_output))
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     if any(shard.is_damaged for shard in shards):
@@ -80,9 +107,12 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
         rows: The file of the job's input, if it is one.
 
     Raises:
+        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
         OutputError: It is the journal or the input, it is not a file, or its folder is not there.
 
     """
+    if path.suffix.lower() == ".parquet":
+        check_parquet()
     target = Path(os.path.realpath(path))
     ends = ("", "-wal", "-shm", "-journal", ".lock")
     if any(_is_same(target, beside(file, end)) for file in journals_of(journal) for end in ends):
@@ -138,14 +168,16 @@ class _Reading:
 class _Records:
     """The rows of a journal and its shards as they are exported, as often as is needed."""
 
-    def __init__(self, shards: Sequence[_Reading]) -> None:
+    def __init__(self, shards: Sequence[_Reading], read_output: Optional[ReadOutput]) -> None:
         self._shards = shards
+        self._read_output = read_output
 
     def __iter__(self) -> Iterator[Record]:
-        return map(record_of, in_order([iter(shard) for shard in self._shards]))
+        for stored in in_order([iter(shard) for shard in self._shards]):
+            yield record_of(stored, self._read_output)
 
 
-def record_of(stored: Stored) -> Record:
+def record_of(stored: Stored, read_output: Optional[ReadOutput] = None) -> Record:
     """Return a row as it is exported."""
     value = stored.value if stored.state in {"done", "failed", "in_doubt"} else None
     answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
@@ -166,11 +198,22 @@ def record_of(stored: Stored) -> Record:
     usage = answer.get("usage")
     if isinstance(usage, dict):
         record["usage"] = {name: _total(cast("dict[str, Any]", usage).get(name)) for name in _COUNTS}
-    if isinstance(text, str) and stored.state == "done":
-        output = _output_of(text)
-        if output is not None:
+    if stored.state == "done":
+        if read_output is not None:
+            record.update(_typed_output_of(stored, read_output))
+        elif isinstance(text, str) and (output := _output_of(text)) is not None:
             record["output"] = output
     return record
+
+
+def _typed_output_of(stored: Stored, read_output: ReadOutput) -> Record:
+    """Return the output of an answer, or why it has none: the row is done, and has been paid for."""
+    if stored.body is None:
+        return {}
+    try:
+        return {"output": to_jsonable_python(read_output(read_response(stored.kind, stored.value)))}
+    except OutputValidationError as exc:
+        return {"error": f"OutputValidationError: {' '.join(str(exc).split())}"}
 
 
 def _total(count: Any) -> Optional[int]:
@@ -192,32 +235,62 @@ def _output_of(text: str) -> Any:
     return None
 
 
-def _write_jsonl(file: IO[str], records: Iterable[Record]) -> int:
+def _write_jsonl(file: IO[bytes], records: Iterable[Record]) -> int:
     count = 0
     for record in records:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         count += 1
     return count
 
 
-def _write_csv(file: IO[str], records: Iterable[Record]) -> int:
-    # Once to see which columns there are, and once to write them: rows are never all in memory.
-    names: dict[str, None] = {}
-    for record in records:
-        output = record.get("output")
-        if isinstance(output, dict) and len(names) < _MOST_OUTPUT_COLUMNS:
-            names.update(dict.fromkeys(cast("dict[str, Any]", output)))
-    writer = csv.writer(file)
-    writer.writerow([*_FIELDS, *(f"usage_{name}" for name in _COUNTS), *(f"output_{name}" for name in names)])
+def _write_csv(file: IO[bytes], records: Iterable[Record]) -> int:
+    names = _columns_of(records)
     count = 0
+    text = io.TextIOWrapper(file, "utf-8", "surrogatepass", newline="")
+    writer = csv.writer(text)
+    writer.writerow(names)
     for record in records:
-        usage, output = cast("dict[str, Any]", record.get("usage") or {}), record.get("output")
-        fields = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
-        values = [record[name] for name in _FIELDS]
-        values += [usage.get(name) for name in _COUNTS] + [fields.get(name) for name in names]
-        writer.writerow([_cell(value) for value in values])
+        values = _flat(record)
+        writer.writerow([_cell(values.get(name)) for name in names])
         count += 1
+    text.detach()  # which flushes; the file is closed by its owner
     return count
+
+
+def _write_parquet(file: IO[bytes], records: Iterable[Record]) -> int:
+    return write_parquet(file, _columns_of(records), map(_flat, records))
+
+
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {".csv": _write_csv, ".parquet": _write_parquet}
+
+
+def _columns_of(records: Iterable[Record]) -> dict[str, Kind]:
+    """Return the columns of a table of all rows, and what they have.
+
+    The rows are gone through for that, and again to be written: they are never all in memory.
+    """
+    outputs: dict[str, Kind] = {}
+    for record in records:
+        for name, value in _flat_output(record).items():
+            if name in outputs or len(outputs) < _MOST_OUTPUT_COLUMNS:
+                outputs[name] = merged(outputs.get(name), kind_of(value))
+    return {**_FIELDS, **{f"usage_{name}": "int" for name in _COUNTS}, **outputs}
+
+
+def _flat(record: Record) -> Record:
+    """Return a row with one value for each column."""
+    usage = cast("dict[str, Any]", record.get("usage") or {})
+    fields = {name: record[name] for name in _FIELDS}
+    return {**fields, **{f"usage_{name}": usage.get(name) for name in _COUNTS}, **_flat_output(record)}
+
+
+def _flat_output(record: Record) -> Record:
+    if "output" not in record:
+        return {}
+    output = record["output"]
+    if not isinstance(output, dict):
+        return {"output": output}
+    return {f"output_{name}": value for name, value in cast("dict[str, Any]", output).items()}
 
 
 def _cell(value: Any) -> Any:
@@ -225,11 +298,11 @@ def _cell(value: Any) -> Any:
 
 
 @contextmanager
-def replacing(path: Path, sync: Callable[[int], None] = os.fsync) -> Generator[IO[str], None, None]:
+def replacing(path: Path, sync: Callable[[int], None] = os.fsync) -> Generator[IO[bytes], None, None]:
     """Open a file beside another, which it replaces at the end: never is there half a file."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with beside.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        with beside.open("wb") as file:
             yield file
             file.flush()
             sync(file.fileno())

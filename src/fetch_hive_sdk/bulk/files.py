@@ -1,4 +1,4 @@
-"""Rows of a CSV or JSON Lines file, read as they are needed."""
+"""Rows of a CSV, JSON Lines or Parquet file, read as they are needed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, cast
 
 from .failures import RowError
+from .parquet import ParquetReader
 from .rows import problem_of_key
 from .store import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-Format = Literal["csv", "jsonl"]
+Format = Literal["csv", "jsonl", "parquet"]
 
 _LONGEST_FIELD = 2**31 - 1  # characters; the csv module allows 131,072 by itself
-_FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
 class FileRows:
@@ -33,6 +34,7 @@ class FileRows:
 
     Raises:
         RowError: There is no such file, its format is not known, or a line of it is broken.
+        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
     """
 
     def __init__(
@@ -48,8 +50,12 @@ class FileRows:
         self._name = str(path) if isinstance(path, Path) else "stdin"
         found = kind or (_FORMATS.get(path.suffix.lower()) if isinstance(path, Path) else None)
         if found is None:
-            raise RowError(f"{self._name}: is it CSV or JSON Lines? Name it .csv or .jsonl, or say which")
+            raise RowError(
+                f"{self._name}: is it CSV, JSON Lines or Parquet? Name it .csv, .jsonl or .parquet, or say which"
+            )
         self._kind: Format = found
+        if found == "parquet" and not self._is_file(path):
+            raise RowError(f"{self._name}: Parquet can only be read from a file")
         self._needed = [*needed, *([] if key is None else [key])]
         self._key = key
         self._skips_bad = skips_bad
@@ -60,29 +66,38 @@ class FileRows:
     @property
     def can_be_read_again(self) -> bool:
         """Whether it is a file, and not stdin or a pipe, such as that of `<(command)`."""
-        return isinstance(self._path, Path) and not self._path.is_fifo()
+        return self._is_file(self._path)
+
+    @staticmethod
+    def _is_file(path: Union[Path, IO[bytes]]) -> bool:
+        return isinstance(path, Path) and not path.is_fifo()
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         self.skipped = 0
+        unit = "row" if self._kind == "parquet" else "line"
         with self._open() as file:
-            lines = self._read_csv(file) if self._kind == "csv" else self._read_jsonl(file)
-            for line, row in lines:
+            for line, row in self._read(file):
                 problem = row if isinstance(row, str) else self._missing(row) or self._problem_of_key(row)
                 if problem is None:
                     yield cast("dict[str, object]", row)
                 elif self._skips_bad:
                     self.skipped += 1
                 else:
-                    raise RowError(f"{self._name}, line {line}: {problem}")
+                    raise RowError(f"{self._name}, {unit} {line}: {problem}")
 
     def __length_hint__(self) -> int:
         """Count the rows; only of a file, which can be read again."""
         if not self.can_be_read_again or not isinstance(self._path, Path):
             raise TypeError("what can be read once cannot be counted")  # length_hint() then takes its default
         if self._length is None:
-            again = FileRows(self._path, self._kind, skips_bad=True)
-            self._length = sum(1 for _ in again)
+            self._length = self._count(self._path)
         return self._length
+
+    def _count(self, path: Path) -> int:
+        if self._kind == "parquet":  # it has the number at its end
+            with self._open() as file:
+                return ParquetReader(file, self._name).count
+        return sum(1 for _ in FileRows(path, self._kind, skips_bad=True))
 
     @contextmanager
     def _open(self) -> Generator[IO[bytes], None, None]:
@@ -108,7 +123,19 @@ class FileRows:
         problem = None if self._key is None else problem_of_key(row[self._key])
         return None if problem is None else f"it {problem}"
 
-    # Both yield the number of a line, and its row or what is wrong with it.
+    # These yield the number of a line, and its row or what is wrong with it.
+
+    def _read(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
+        if self._kind == "csv":
+            return self._read_csv(file)
+        return self._read_jsonl(file) if self._kind == "jsonl" else self._read_parquet(file)
+
+    def _read_parquet(self, file: IO[bytes]) -> Iterator[tuple[int, dict[str, object]]]:
+        reader = ParquetReader(file, self._name)
+        problem = self._missing(dict.fromkeys(reader.columns, ""))
+        if problem is not None:
+            raise RowError(f"{self._name}: {problem}")
+        yield from enumerate(reader, 1)
 
     def _read_csv(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
         csv.field_size_limit(_LONGEST_FIELD)

@@ -26,11 +26,12 @@ from .report import Item
 from .rows import AsyncSource, PlainSource, RowReader, ServedSource, is_async
 from .shards import journals_of
 from .store import DONE, FAILED, PENDING, REJECTED, Store, change_doubt
+from .tables import rows_of
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .progress import Progress
     from .report import BulkReport, State
     from .rows import Key, RowValue, Source
+    from .tables import Rows
 
 OutputT = TypeVar("OutputT")
 
@@ -131,7 +133,7 @@ class Job:
     def run(
         self,
         client: FetchHive,
-        rows: Union[Iterable[RowValue], AsyncIterable[RowValue]],
+        rows: Rows,
         *,
         deployment: Optional[str] = None,
         variant: Optional[str] = None,
@@ -156,7 +158,8 @@ class Job:
         Args:
             client: What to send with. Its own repeats are off inside the job. A client with only an `http_client`
                 injected cannot be used.
-            rows: Requests, such as `InvokeRequest`, or mappings. Read as they are needed.
+            rows: Requests, such as `InvokeRequest`, or mappings, read as they are needed; or a table of pandas, polars
+                or pyarrow, of which NaN and NaT become None. Tables need narwhals, or the extra `bulk`.
             deployment: The prompt deployment to run, for rows that are mappings.
             variant: Its variant, likewise.
             inputs: For each variable of the prompt the column that it comes from, likewise. None for all columns.
@@ -183,18 +186,19 @@ class Job:
                 disk. Its `report` says what has been done.
             JournalError: The journal cannot be used. A BulkError.
             RowError: A row cannot be sent as it is, or two have the same key. A BulkError and a ValueError.
-            ConfigurationError: The client cannot make asyncio calls.
+            ConfigurationError: The client cannot make asyncio calls, or a table needs a package that is missing.
 
         """
-        reads_async = is_async(rows)
+        values = rows_of(rows)
+        reads_async = is_async(values)
 
         def make(loop: asyncio.AbstractEventLoop) -> Source:
-            return AsyncSource(cast("Any", rows)) if reads_async else ServedSource(cast("Any", rows), loop)
+            return AsyncSource(cast("Any", values)) if reads_async else ServedSource(cast("Any", values), loop)
 
         plan = self._plan(
             client,
             RowReader(deployment, variant, inputs, key),
-            rows,
+            values,
             budget,
             max_concurrency=max_concurrency,
             processes=processes,
@@ -210,7 +214,7 @@ class Job:
     async def arun(
         self,
         client: FetchHive,
-        rows: Union[Iterable[RowValue], AsyncIterable[RowValue]],
+        rows: Rows,
         *,
         deployment: Optional[str] = None,
         variant: Optional[str] = None,
@@ -227,10 +231,11 @@ class Job:
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
         """Send the rows in this event loop: the asyncio twin of `run`. Cancelled, it finishes what is under way."""
+        values = rows_of(rows)
         plan = self._plan(
             client,
             RowReader(deployment, variant, inputs, key),
-            rows,
+            values,
             budget,
             max_concurrency=max_concurrency,
             processes=processes,
@@ -241,7 +246,7 @@ class Job:
             wait_for_reset=wait_for_reset,
             progress=progress,
         )
-        source: Source = AsyncSource(cast("Any", rows)) if is_async(rows) else PlainSource(cast("Any", rows))
+        source: Source = AsyncSource(cast("Any", values)) if is_async(values) else PlainSource(cast("Any", values))
         engine = plan(source)
         task = asyncio.ensure_future(engine.run())
         try:
@@ -359,21 +364,51 @@ class Job:
         """
         return list(self.results(["in_doubt"]))
 
-    def export(self, path: Union[str, os.PathLike[str]]) -> int:
+    def export(
+        self,
+        path: Union[str, os.PathLike[str]],
+        *,
+        prompt: Union[_HasOutput[Any], type[Any], TypeAdapter[Any], None] = None,
+    ) -> int:
         """Write the rows to a file in the order of the input, also while another process runs the job.
 
         Args:
-            path: JSON Lines, or CSV if its name ends with `.csv`. It is replaced at the end, and not before.
+            path: JSON Lines, or a table if its name ends with `.csv` or `.parquet`, with a column for each field of the
+                outputs. It is replaced at the end, and not before. Parquet needs pyarrow, or the extra `bulk`.
+            prompt: The typed prompt that made the requests, or the type that the answers are: the outputs are then of
+                that type. A row whose answer does not fit has no output, and `error` says why. None for the JSON that
+                the texts of the answers are, where they are JSON.
 
         Returns:
             How many rows were written.
 
         Raises:
+            ConfigurationError: A Parquet file needs pyarrow, which is not installed.
             JournalError: The journal is damaged, or cannot be read. What can be read has been written.
             OutputError: The file cannot be written, or is the journal. A JournalError.
 
         """
-        return export(self.path, Path(path))
+        return export(self.path, Path(path), None if prompt is None else _output_reader(prompt))
+
+    def report_html(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Write a report for people: one HTML page with plots, also while another process runs the job.
+
+        It shows rates, latencies, tokens, the rows that failed or are in doubt, and what to do about them. It has the
+        keys of these rows, and neither requests nor answers. It needs matplotlib, or the extra `bulk`.
+
+        Args:
+            path: The HTML file. It is replaced at the end, and not before.
+
+        Raises:
+            ConfigurationError: matplotlib is not installed.
+            JournalError: The journal cannot be read.
+            OutputError: The file cannot be written, or is the journal. A JournalError.
+
+        """
+        from .html_report import write_report  # noqa: PLC0415 - not needed to run a job
+
+        with self._reading() as journals:
+            write_report(journals, self.path, Path(path))
 
     # --- Settling -----------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,13 @@ def _read_reordered(connection: sqlite3.Connection, condition: str) -> Iterator[
         yield from cursor
 
 
+def select_row(connection: sqlite3.Connection, number: int) -> Optional[tuple[Any, ...]]:
+    """Return what is known of one row, by its number in the journal."""
+    with closing(connection.execute(f"{_SELECT} WHERE rows.id = ?", (number,))) as cursor:
+        found: Optional[tuple[Any, ...]] = cursor.fetchone()
+    return found
+
+
 def as_stored(values: tuple[Any, ...], *, is_running: bool) -> Stored:
     """Make a row of what was selected."""
     _, key, row, code, kind, attempts, tokens, request, *end = values

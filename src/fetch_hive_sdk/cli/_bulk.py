@@ -14,7 +14,7 @@ exit codes:
   0  all rows are done             5  no connection for many rows in a row
   1  the output cannot be written  9  rows have failed or are in doubt
   2  an argument or a row is wrong 10 a budget was reached
-  3  no key, a bad base URL        11 the journal cannot be used, or the disk is full
+  3  no key, URL or package        11 the journal cannot be used, or the disk is full
   4  refused by the service        130, 143  Ctrl-C, SIGTERM: what was under way has been finished
 """
 
@@ -23,6 +23,7 @@ examples:
   fetch-hive bulk run reviews.csv --deployment summarise --input text=body --key-column id --journal reviews.db
   fetch-hive bulk status reviews.db
   fetch-hive bulk export reviews.db --output out.jsonl
+  fetch-hive bulk report reviews.db --html report.html
   fetch-hive bulk doubt reviews.db
   fetch-hive bulk doubt reviews.db --settle done 17 23
 
@@ -52,7 +53,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_status, _add_export, _add_doubt):
+    for add in (_add_run, _add_status, _add_export, _add_report, _add_doubt):
         add(commands.add_parser)
 
 
@@ -81,7 +82,7 @@ def _add(
 
 def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = _add(add_parser, "run", "Send the rows of a file that are not settled yet.", RUN_EPILOG)
-    parser.add_argument("rows", metavar="FILE", help="a CSV or JSON Lines file; - for stdin")
+    parser.add_argument("rows", metavar="FILE", help="a CSV, JSON Lines or Parquet file; - for stdin")
     parser.add_argument("--deployment", required=True, help="the name of the deployment")
     parser.add_argument("--variant", help="the name of the variant")
     parser.add_argument(
@@ -98,8 +99,12 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--journal", required=True, type=Path, metavar="FILE", help="what is known of the rows; made if needed"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write all rows there at the end: .jsonl or .csv")
-    parser.add_argument("--format", choices=["csv", "jsonl"], help="of the input, if its name does not say it")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write all rows there at the end: .jsonl, .csv or .parquet"
+    )
+    parser.add_argument(
+        "--format", choices=["csv", "jsonl", "parquet"], help="of the input, if its name does not say it"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="leave broken lines out, and count them")
     parser.add_argument("--max-runs", type=_count, metavar="N", help="stop after so many runs, over all times together")
     parser.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens, likewise")
@@ -129,7 +134,13 @@ def _add_status(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 def _add_export(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = _add(add_parser, "export", "Write the rows to a file, also while the job runs.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: .jsonl or .csv")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: .jsonl, .csv or .parquet")
+
+
+def _add_report(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = _add(add_parser, "report", "Write a page with plots of a job, also while it runs.")
+    parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
+    parser.add_argument("--html", required=True, type=Path, metavar="FILE", help="where to")
 
 
 def _add_doubt(add_parser: Callable[..., argparse.ArgumentParser]) -> None:

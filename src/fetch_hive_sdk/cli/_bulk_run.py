@@ -195,6 +195,11 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    _job_of(options).report_html(options.html)
+    return 0
+
+
 def _doubt(options: argparse.Namespace) -> int:
     job = _job_of(options)
     settling: list[str] = options.settle or []
@@ -238,6 +243,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "status": _status,
     "export": _export,
+    "report": _report,
     "doubt": _doubt,
 }
 

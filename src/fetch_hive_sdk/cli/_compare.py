@@ -187,10 +187,10 @@ def _print(row: Row, number: int, options: argparse.Namespace) -> None:
 
 def _column(variant: str, result: Result, width: int) -> list[str]:
     text = result.text if result.error is None else f"{result.text}\n[{type(result.error).__name__}: {result.error}]"
-    lines = [in_one_line(variant), "-" * min(width, len(variant))]
+    lines = [in_one_line(variant), result.facts, "-" * min(width, len(result.facts))]
     for line in text.splitlines():
         lines += textwrap.wrap(in_one_line(show(line, sys.stdout)), width) or [""]
-    return [line[:width] for line in [*lines, "", *textwrap.wrap(result.facts, width)]]
+    return [line[:width] for line in lines]
 
 
 def _fields_of(result: Result) -> dict[str, object]:

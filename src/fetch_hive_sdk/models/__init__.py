@@ -1,1 +1,1 @@
-"""What goes over the wire, as Pydantic models: a file a family. Import them from `fetch_hive_sdk` itself."""
+"""The requests, answers and events of the API as Pydantic models. Import them from `fetch_hive_sdk` itself."""

@@ -1,4 +1,4 @@
-"""What an agent is run with, and what it answers. Performs no I/O."""
+"""The request to run an agent, its answer and its events. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .usage import Usage, none_is_empty
 T = TypeVar("T")
 
 MAX_FILES = 5
-"""How many attachments, images and artifact refs a message may have in all."""
+"""The maximum number of attachments, images and artifact refs of a message together."""
 MAX_KNOWN_REFS = 50
 
 # --- What we send ----------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ Role = Literal["user", "assistant", "system"]
 
 
 class Attachment(Sent, frozen=True):
-    """A file for an agent: an HTTPS address, and what is known of the file."""
+    """A file for an agent: an HTTPS URL with optional details."""
 
     if TYPE_CHECKING:
 
@@ -47,27 +47,27 @@ class Attachment(Sent, frozen=True):
             self,
             *,
             file_url: str,
-            id: Optional[Id] = None,  # noqa: A002 - as the service calls it
+            id: Optional[Id] = None,  # noqa: A002 - the name in the API
             file_name: Optional[str] = None,
             file_type: Optional[str] = None,
         ) -> None: ...
 
     file_url: Text
-    """Where the file is. Only HTTPS."""
+    """The HTTPS URL of the file."""
     id: Optional[IdText] = None
-    """Its id, if it is an uploaded asset or an artifact."""
+    """The id of the file, if it is an uploaded asset or an artifact."""
     file_name: Optional[Text] = None
-    """Its name."""
+    """The name of the file."""
     file_type: Optional[Text] = None
-    """Its media type."""
+    """The media type of the file."""
 
 
 def _read_attachments(value: object) -> object:
-    return [_read_attachment(item, index) for index, item in enumerate(_listed(value))]
+    return [_read_attachment(item, index) for index, item in enumerate(_as_list(value))]
 
 
-def _listed(value: object) -> Sequence[object]:
-    # A string is a sequence, too: each of its letters would be taken for an address.
+def _as_list(value: object) -> Sequence[object]:
+    # Not Sequence: a string is one too, and each of its characters would be read as a URL.
     if not isinstance(value, (list, tuple)):
         raise PydanticCustomError("list_type", "must be a list or a tuple")
     return cast("Sequence[object]", value)
@@ -84,9 +84,7 @@ def _read_attachment(value: object, index: int) -> object:
         part = read_part(value, Attachment, f"[{index}]")
         url = part.get("file_url")
     if not is_secure(url):
-        raise PydanticCustomError(
-            "attachment_url", "number {index} must have an https:// address", {"index": index + 1}
-        )
+        raise PydanticCustomError("attachment_url", "number {index} must have an https:// URL", {"index": index + 1})
     return part
 
 
@@ -94,7 +92,7 @@ Attachments = Annotated[Sequence[Union[str, Mapping[str, object]]], BeforeValida
 
 
 class AgentMessage(Sent, frozen=True):
-    """An earlier turn of a conversation that you keep yourself."""
+    """An earlier message of a conversation whose history you manage yourself."""
 
     if TYPE_CHECKING:
 
@@ -103,33 +101,33 @@ class AgentMessage(Sent, frozen=True):
         ) -> None: ...
 
     role: Role
-    """Who spoke."""
+    """The author of the message."""
     content: Text
-    """What was said."""
+    """The text of the message."""
     attachments: Attachments = ()
-    """Files, as those of `AgentRequest`."""
+    """Files, as in `AgentRequest.attachments`."""
 
 
 class AgentAsync(Sent, frozen=True):
-    """How background work of an agent is treated."""
+    """Options for the background work of an agent."""
 
     if TYPE_CHECKING:
 
         def __init__(self, *, callback_url: Optional[str] = None, allow_background: Optional[bool] = None) -> None: ...
 
     callback_url: Optional[CallbackUrl] = None
-    """Where the service reports background work that has finished: an HTTPS address."""
+    """The HTTPS URL that the service sends the results of background work to."""
     allow_background: Optional[bool] = None
-    """Whether workflow tools may go on in the background. By default with a thread or a callback address only."""
+    """Whether workflow tools may run in the background. The default is True only with a thread or a callback URL."""
 
 
 def _read_messages(value: object) -> object:
-    return [_read_message(item, index) for index, item in enumerate(_listed(value))]
+    return [_read_message(item, index) for index, item in enumerate(_as_list(value))]
 
 
 def _read_message(value: object, index: int) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        # The rest of a mapping is sent as it is.
+        # The other items of a mapping are sent unchanged.
         fields = cast("Mapping[object, object]", value)
         files = fields.get("attachments")
         value = fields if files is None else {**fields, "attachments": _read_attachments(files)}
@@ -148,10 +146,10 @@ Refs = Sequence[IdText]
 
 
 class AgentRequest(RunRequest, frozen=True):
-    """One turn of an agent. Pass it to `FetchHive.invoke` or `FetchHive.stream`.
+    """One run of an agent. Pass it to `FetchHive.invoke` or `FetchHive.stream`.
 
     Raises:
-        pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
     """
 
     run: ClassVar[str] = "invoke_agent"
@@ -182,44 +180,44 @@ class AgentRequest(RunRequest, frozen=True):
     agent: IdText
     """The id of the agent."""
     message: Text
-    """What it is asked."""
+    """The message to the agent."""
     thread_id: Optional[Text] = None
-    """The conversation, by a name of yours: created on first use, resumed later. Left out when empty: no memory."""
+    """Your own id of the conversation: created on first use, resumed later. Not sent if empty: then without memory."""
     user: Optional[Text] = None
-    """Your own opaque id of the person who calls."""
+    """Your own opaque id of the end user."""
     metadata: Metadata = Field(default_factory=dict)
-    """Flat data of your own for audit and log filtering. The model does not see it."""
+    """Your own flat data for audit and log filtering. The model does not see it."""
     messages: Annotated[Sequence[Mapping[str, object]], BeforeValidator(_read_messages)] = ()
-    """Earlier turns that you keep yourself. They win over those of the thread."""
+    """Earlier messages, if you manage the history yourself. They take precedence over the thread."""
     image_urls: Attachments = ()
-    """HTTPS addresses of images. Sent among the attachments."""
+    """HTTPS URLs of images. Sent as attachments."""
     attachments: Attachments = ()
-    """HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, with images and artifact refs."""
+    """HTTPS URLs, `Attachment`, `Asset` or artifact objects. At most five, including images and artifact refs."""
     known_artifact_refs: Refs = ()
-    """Ids of artifacts that a conversation that you keep yourself may find. 50 at most."""
+    """Ids of artifacts that the agent may find, if you manage the history yourself. At most 50."""
     artifact_refs: Refs = ()
-    """Ids of artifacts that were chosen for this message."""
+    """Ids of artifacts to attach to this message."""
     async_options: Annotated[Mapping[str, object], BeforeValidator(_read_async)] = Field(default_factory=dict)
-    """How background work is treated."""
+    """Options for background work."""
     tool_approval: Optional[ToolApproval] = None
-    """`auto_approve` runs tools without asking, in this run only; the key needs that right."""
+    """`auto_approve` runs tools without approval, for this run only. The API key needs the permission for it."""
 
     @model_validator(mode="after")
     def _count_files(self) -> AgentRequest:
         if len(self.attachments) + len(self.image_urls) + len(self.artifact_refs) > MAX_FILES:
             raise PydanticCustomError(
                 "too_many_files",
-                "attachments, image_urls and artifact_refs must not be more than {limit} together",
+                "attachments, image_urls and artifact_refs must have at most {limit} items together",
                 {"limit": MAX_FILES},
             )
         if len(self.known_artifact_refs) > MAX_KNOWN_REFS:
             raise PydanticCustomError(
-                "too_many_refs", "known_artifact_refs must not be more than {limit}", {"limit": MAX_KNOWN_REFS}
+                "too_many_refs", "known_artifact_refs must have at most {limit} items", {"limit": MAX_KNOWN_REFS}
             )
         return self
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         fields = self.given_fields()
         files = [*self.attachments, *self.image_urls]
         fields.pop("image_urls", None)
@@ -231,33 +229,33 @@ class AgentRequest(RunRequest, frozen=True):
 
 
 class ConversationOptions(TypedDict, total=False):
-    """What a message of a `Conversation` may have besides its text: the fields of `AgentRequest`."""
+    """The options of a message of a `Conversation`: the other fields of `AgentRequest`."""
 
     user: Optional[str]
-    """Your own opaque id of the person who calls."""
+    """Your own opaque id of the end user."""
     metadata: Optional[Mapping[str, MetadataValue]]
-    """Flat data of your own for audit and log filtering. The model does not see it."""
+    """Your own flat data for audit and log filtering. The model does not see it."""
     messages: Optional[Sequence[Union[AgentMessage, Mapping[str, object]]]]
-    """Earlier turns that you keep yourself. They win over those of the thread."""
+    """Earlier messages, if you manage the history yourself. They take precedence over the thread."""
     image_urls: Optional[Sequence[str]]
-    """HTTPS addresses of images."""
+    """HTTPS URLs of images."""
     attachments: Optional[Sequence[AnyAttachment]]
-    """HTTPS addresses, an `Attachment`, an `Asset` or an artifact. Five at most, with images and artifact refs."""
+    """HTTPS URLs, `Attachment`, `Asset` or artifact objects. At most five, including images and artifact refs."""
     known_artifact_refs: Optional[Sequence[Id]]
-    """Ids of artifacts from elsewhere that the agent may find: those of its own thread it knows. 50 at most."""
+    """Ids of artifacts from other threads that the agent may find. At most 50."""
     artifact_refs: Optional[Sequence[Id]]
-    """Ids of artifacts that were chosen for this message, such as those of an earlier answer."""
+    """Ids of artifacts to attach to this message, such as those of an earlier answer."""
     async_options: Union[AgentAsync, Mapping[str, object], None]
-    """How background work is treated."""
+    """Options for background work."""
     tool_approval: Optional[ToolApproval]
-    """`auto_approve` runs tools without asking, in this run only; the key needs that right."""
+    """`auto_approve` runs tools without approval, for this run only. The API key needs the permission for it."""
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------
 
 
 def read_text_id(value: object) -> object:
-    """Read an id that came as a number as its text."""
+    """Convert an id that is a number to a string."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -265,7 +263,7 @@ ReceivedId = Annotated[str, BeforeValidator(read_text_id)]
 
 
 def _parsed(text: object) -> Any:
-    """Read JSON that came as a text; what is none stays as it is."""
+    """Decode a JSON string; return other values unchanged."""
     if not isinstance(text, str):
         return text
     try:
@@ -278,118 +276,118 @@ class Asset(Received, frozen=True):
     """An uploaded file."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the file."""
     file_name: Optional[str] = None
-    """Its name."""
+    """The name of the file."""
     file_url: Optional[str] = None
-    """Where it can be fetched, without the API key, until `file_url_expires_at`."""
+    """The download URL, which needs no API key, valid until `file_url_expires_at`."""
     file_url_expires_at: Optional[str] = None
-    """When `file_url` ends."""
+    """When `file_url` expires."""
     file_type: Optional[str] = None
-    """Its media type."""
+    """The media type of the file."""
     file_size: Optional[int] = None
-    """How many bytes it has."""
+    """The size in bytes."""
     asset_type: Optional[str] = None
-    """What the service takes it for, such as `image`."""
+    """The kind of file, such as `image`."""
     object_key: Optional[str] = None
-    """Where the service keeps it."""
+    """The key of the file in the service's storage."""
     workspace_id: Optional[str] = None
-    """The workspace that it belongs to."""
+    """The id of the workspace."""
     uploaded_at: Optional[str] = None
-    """When it was uploaded."""
+    """When the file was uploaded."""
     error_message: Optional[str] = None
-    """What went wrong with it."""
+    """The error message, if the service could not process the file."""
     transcription: Optional[dict[str, Any]] = None
-    """How the transcription of a recording goes."""
+    """The state of the transcription of a recording."""
 
 
 class GeneratedArtifact(Received, frozen=True):
-    """A file that an agent made."""
+    """A file that an agent created."""
 
     id: Optional[ReceivedId] = None
-    """Its id: pass it in `artifact_refs`."""
+    """The id of the file: pass it in `artifact_refs`."""
     file_url: Optional[str] = None
-    """Where it can be fetched, without the API key."""
+    """The download URL, which needs no API key."""
     file_name: Optional[str] = None
-    """Its name."""
+    """The name of the file."""
     file_type: Optional[str] = None
-    """Its media type."""
+    """The media type of the file."""
     file_size: Optional[int] = None
-    """How many bytes it has."""
+    """The size in bytes."""
     asset_type: Optional[str] = None
-    """What the service takes it for."""
+    """The kind of file."""
     origin: Optional[str] = None
-    """Where it comes from."""
+    """The origin of the file."""
     tool_id: Optional[str] = None
-    """The tool that made it."""
+    """The id of the tool that created the file."""
     tool_name: Optional[str] = None
     """The name of that tool."""
 
 
 class ToolCall(Received, frozen=True):
-    """A tool that an agent used."""
+    """A tool call of an agent."""
 
     tool_name: Optional[str] = None
     """The name of the tool."""
     tool_input: Any = None
-    """What it was given, as it came: JSON as a string. `input` is the value."""
+    """The input of the tool as the service sent it: JSON as a string. `input` is the decoded value."""
     observation: Any = None
-    """What it gave, as it came: JSON as a string. `output` is the value."""
+    """The output of the tool as the service sent it: JSON as a string. `output` is the decoded value."""
 
     @property
     def input(self) -> Any:
-        """What the tool was given. Text that is not JSON stays text."""
+        """The input of the tool, decoded. Text that is not JSON is returned unchanged."""
         return _parsed(self.tool_input)
 
     @property
     def output(self) -> Any:
-        """What the tool gave. Text that is not JSON stays text."""
+        """The output of the tool, decoded. Text that is not JSON is returned unchanged."""
         return _parsed(self.observation)
 
 
 class PendingDelegation(Received, frozen=True):
-    """Work that goes on in the background."""
+    """Background work of an agent that has not ended."""
 
     id: Optional[ReceivedId] = None
-    """Its id: `client.delegations.wait(id)` waits for it."""
+    """The id of the delegation: `client.delegations.wait(id)` waits for its end."""
     kind: Optional[str] = None
-    """Such as `workflow`."""
+    """The kind of work, such as `workflow`."""
     target: Optional[dict[str, Any]] = None
-    """What works."""
+    """The workflow or agent that does the work."""
     expected_by: Optional[str] = None
-    """When it is expected to end."""
+    """The expected time of its end."""
 
 
 class PendingToolApproval(Received, frozen=True):
-    """A tool call that waits for a decision."""
+    """A tool call that waits for approval."""
 
     approval_id: Optional[ReceivedId] = None
-    """Its id: pass it to `client.approvals.decide`."""
+    """The id of the approval: pass it to `client.approvals.decide`."""
     tool_name: Optional[str] = None
     """The name of the tool."""
     summary: Optional[str] = None
-    """What the tool is about to do."""
+    """What the tool will do if it is allowed."""
     arguments: Optional[dict[str, Any]] = None
-    """What it would be given."""
+    """The arguments of the tool call."""
     expires_at: Optional[str] = None
-    """Until when it can be decided."""
+    """When the approval expires."""
     review_url: Optional[str] = None
-    """Its page in the dashboard."""
+    """The page of the approval in the dashboard."""
 
 
 class DeniedToolCall(Received, frozen=True):
-    """A tool call that was not allowed."""
+    """A tool call that was denied."""
 
     tool_name: Optional[str] = None
     """The name of the tool."""
     approval_id: Optional[str] = None
-    """The approval that was denied, if there was one."""
+    """The id of the denied approval, if there was one."""
     reason: Optional[str] = None
-    """Why, such as `policy_deny`."""
+    """The reason, such as `policy_deny`."""
 
 
 class AutoApprovedToolCall(Received, frozen=True):
-    """A tool call that `auto_approve` let through."""
+    """A tool call that `auto_approve` allowed."""
 
     tool_name: Optional[str] = None
     """The name of the tool."""
@@ -398,7 +396,7 @@ class AutoApprovedToolCall(Received, frozen=True):
 
 
 def _list(value: object) -> object:
-    # What was paid for is not lost because a list beside it is no list, or has something odd in it.
+    # A billed answer is not lost because an optional list is not a list, or has an invalid item.
     items = cast("list[object]", value) if isinstance(value, list) else []
     return list(filter(_is_object, items))
 
@@ -409,57 +407,57 @@ def _is_object(item: object) -> bool:
 
 class _Turn(Received, frozen=True):
     status: Optional[str] = None
-    """`completed` or `awaiting_approval`; an open set."""
+    """`completed` or `awaiting_approval`; the service may add values."""
     run_id: Optional[str] = None
     """The id of the run."""
     thread_id: Optional[str] = None
-    """The conversation that it belongs to."""
+    """The id of the conversation."""
     tool_approval: Optional[str] = None
-    """How approvals were treated: `policy` or `auto_approve`."""
+    """How approvals were handled: `policy` or `auto_approve`."""
     pending_tool_approvals: Annotated[list[PendingToolApproval], BeforeValidator(_list)] = Field(
         default_factory=list[PendingToolApproval]
     )
-    """Tool calls that wait for a decision."""
+    """Tool calls that wait for approval."""
     denied_tool_calls: Annotated[list[DeniedToolCall], BeforeValidator(_list)] = Field(
         default_factory=list[DeniedToolCall]
     )
-    """Tool calls that were not allowed."""
+    """Tool calls that were denied."""
     auto_approved_tool_calls: Annotated[list[AutoApprovedToolCall], BeforeValidator(_list)] = Field(
         default_factory=list[AutoApprovedToolCall]
     )
-    """Tool calls that `auto_approve` let through."""
+    """Tool calls that `auto_approve` allowed."""
 
     @property
     def is_awaiting_approval(self) -> bool:
-        """Whether the run has paused until its tool calls are decided."""
+        """Whether the run is paused until its tool calls are approved or denied."""
         return self.status == "awaiting_approval"
 
 
 class AgentReply(_Turn, frozen=True):
-    """The answer to one turn of an agent."""
+    """The answer of an agent."""
 
     response: Annotated[str, BeforeValidator(lambda v: "" if v is None else v)] = ""
     """The text of the answer; empty if there is none."""
     request_id: Optional[str] = None
-    """The id of the run: `client.requests.get(request_id)` tells what became of it."""
+    """The id of the run: `client.requests.get(request_id)` returns its status."""
     model: Optional[str] = None
     """The model that answered."""
     usage: Annotated[Usage, BeforeValidator(none_is_empty)] = Field(default_factory=Usage)
-    """What the run used."""
+    """The tokens that the run used."""
     stop_reason: Optional[str] = None
     """Why the model stopped."""
     reasoning: Optional[str] = None
-    """What the model thought before it answered. Streams have it."""
+    """The reasoning of the model. Only for streams."""
     tool_calls: Annotated[list[ToolCall], BeforeValidator(_list)] = Field(default_factory=list[ToolCall])
-    """The tools that it used."""
+    """The tool calls of the agent."""
     artifacts: Annotated[list[GeneratedArtifact], BeforeValidator(_list)] = Field(
         default_factory=list[GeneratedArtifact]
     )
-    """The files that it made."""
+    """The files that the agent created."""
     pending_delegations: Annotated[list[PendingDelegation], BeforeValidator(_list)] = Field(
         default_factory=list[PendingDelegation]
     )
-    """Work that goes on in the background."""
+    """Background work that has not ended."""
 
     @overload
     def output_as(self, output_type: type[T]) -> T: ...
@@ -468,16 +466,16 @@ class AgentReply(_Turn, frozen=True):
     def output_as(self, output_type: TypeAdapter[T]) -> T: ...
 
     def output_as(self, output_type: Union[type[T], TypeAdapter[T]]) -> T:
-        """Read the text of the answer as a type of yours, as `InvokeResponse.output_as` does.
+        """Parse the text of the answer to a type of yours, like `InvokeResponse.output_as`.
 
         Args:
             output_type: A Pydantic model, a dataclass, a TypedDict, `list[int]`, or a `pydantic.TypeAdapter`.
 
         Returns:
-            The value, validated.
+            The validated value.
 
         Raises:
-            OutputValidationError: The text does not fit. Its `response` is this answer.
+            OutputValidationError: The text does not match the type. Its `response` is this answer.
 
         """
         return read_output(self.response, output_type, self)
@@ -498,69 +496,69 @@ class _AgentEvent(Received, frozen=True):
 
 
 class SummaryEvent(_AgentEvent, frozen=True):
-    """The first event of a long conversation: the service has shortened its history."""
+    """The first event for a long conversation: the service summarized its history."""
 
     type: Literal["summary"] = "summary"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     summary_text: Optional[str] = None
-    """The shortened history."""
+    """The summary of the history."""
     original_token_count: Optional[int] = None
-    """How many tokens it had before."""
+    """The number of tokens of the history before."""
     context_limit: Optional[int] = None
-    """How many the model can take."""
+    """The maximum number of tokens in the context of the model."""
     model: Optional[str] = None
-    """The model that shortened it."""
+    """The model that wrote the summary."""
     provider: Optional[str] = None
-    """Who runs that model."""
+    """The provider of that model."""
 
 
 class ToolEvent(_AgentEvent, frozen=True):
-    """The agent has used a tool."""
+    """The agent called a tool."""
 
     type: Literal["tool"] = "tool"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     tool_id: Optional[str] = None
     """The id of the tool."""
     tool: Optional[str] = None
     """The name of the tool."""
     tool_type: Optional[str] = None
-    """What kind of tool it is."""
+    """The type of the tool."""
     tool_input: Any = None
-    """What it was given, as it came: an object. `input` is the value."""
+    """The input of the tool as the service sent it: an object. `input` is the decoded value."""
     observation: Any = None
-    """What it gave, as it came: JSON as a string. `output` is the value."""
+    """The output of the tool as the service sent it: JSON as a string. `output` is the decoded value."""
 
     @property
     def input(self) -> Any:
-        """What the tool was given."""
+        """The input of the tool."""
         return _parsed(self.tool_input)
 
     @property
     def output(self) -> Any:
-        """What the tool gave. Text that is not JSON stays text."""
+        """The output of the tool, decoded. Text that is not JSON is returned unchanged."""
         return _parsed(self.observation)
 
 
 class ArtifactEvent(_AgentEvent, frozen=True):
-    """The agent has made a file."""
+    """The agent created a file."""
 
     type: Literal["artifact"] = "artifact"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     artifact: Optional[GeneratedArtifact] = None
     """The file."""
 
 
 class ToolApprovalEvent(_AgentEvent, frozen=True):
-    """A tool call waits for a decision."""
+    """A tool call waits for approval."""
 
     type: Literal["tool_approval"] = "tool_approval"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     approval: Optional[PendingToolApproval] = None
     """The tool call."""
 
 
 class AgentUsageEvent(UsageEvent, _Turn, frozen=True):
-    """The last event of a healthy stream of an agent."""
+    """The last event of a successful stream of an agent."""
 
 
 KnownAgentEvent = Annotated[
@@ -576,7 +574,7 @@ KnownAgentEvent = Annotated[
     ],
     Field(discriminator="type"),
 ]
-"""The events that are documented."""
+"""The documented events."""
 
 AgentEvent = Union[
     SummaryEvent,
@@ -589,39 +587,39 @@ AgentEvent = Union[
     ErrorEvent,
     UnknownEvent,
 ]
-"""One event of an agent's stream: tell them apart by `event.type == "response"` or by `isinstance`."""
+"""One event of an agent's stream: check its type with `event.type == "response"` or `isinstance`."""
 
 # --- Delegations -----------------------------------------------------------------------------------------------------
 
 
 class AgentDelegation(Received, frozen=True):
-    """Work that an agent has handed over, such as to a workflow."""
+    """Work that an agent delegated, such as to a workflow."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the delegation."""
     status: Optional[str] = None
-    """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; an open set."""
+    """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; the service may add values."""
     kind: Optional[str] = None
-    """`workflow`, `sub_agent` or `hive_agent_run`; an open set."""
+    """`workflow`, `sub_agent` or `hive_agent_run`; the service may add values."""
     target: Optional[dict[str, Any]] = None
-    """What works."""
+    """The workflow or agent that does the work."""
     result: Any = None
-    """What came of it."""
+    """The result of the work."""
     expected_by: Optional[str] = None
-    """When it is expected to end."""
+    """The expected time of its end."""
     delivered_at: Optional[str] = None
-    """When its callback was delivered."""
+    """When the callback was delivered."""
     delivery_error: Optional[str] = None
-    """Why its callback was not delivered."""
+    """Why the callback was not delivered."""
     parent_request_id: Optional[str] = None
-    """The request of the agent that handed it over."""
+    """The id of the agent's request."""
     tool_call_id: Optional[str] = None
-    """The tool call that it belongs to."""
+    """The id of the agent's tool call."""
     workflow_run_id: Optional[str] = None
-    """The run, if it is a workflow."""
+    """The id of the workflow run, if the work is a workflow."""
     created_at: Optional[str] = None
-    """When it was handed over."""
+    """When the delegation was created."""
 
 
 AnyAttachment = Union[str, Attachment, Asset, GeneratedArtifact, Mapping[str, object]]
-"""What can be attached to a message."""
+"""A file to attach to a message."""

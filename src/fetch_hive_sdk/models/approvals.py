@@ -1,4 +1,4 @@
-"""Tool calls that need a decision. Performs no I/O."""
+"""Tool calls that require approval. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -11,73 +11,73 @@ from .agents import ReceivedId
 from .base import Received
 
 DecisionWord = Literal["allow_once", "deny"]
-"""What may be decided with an API key."""
+"""The decisions that are possible with an API key."""
 
 
 class DecisionFields(TypedDict):
-    """What a decision is sent with."""
+    """The fields of a decision."""
 
     decision: DecisionWord
-    """What is decided."""
+    """The decision."""
 
 
 class ToolActionApproval(Received, frozen=True):
-    """A tool call that needs, or needed, a decision. All but the id may be missing."""
+    """A tool call that requires or required approval. All fields except the id may be missing."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the approval."""
     status: Optional[str] = None
-    """`pending`, until it is decided; an open set."""
+    """`pending` until the decision; the service may add values."""
     decision: Optional[str] = None
-    """What was decided."""
+    """The decision."""
     summary: Optional[str] = None
-    """What the tool is about to do."""
+    """What the tool will do if it is allowed."""
     provider_type: Optional[str] = None
-    """What kind of service the tool belongs to."""
+    """The kind of service that provides the tool."""
     action_slug: Optional[str] = None
     """The name of the action."""
     action_label: Optional[str] = None
-    """The action, in words."""
+    """The display name of the action."""
     confirmation: Optional[str] = None
-    """What kind of confirmation it needs."""
+    """The kind of confirmation that is required."""
     approvals_required: Optional[int] = None
-    """How many people have to allow it."""
+    """The number of people who have to approve."""
     arguments: Optional[dict[str, Any]] = None
-    """What the tool would be given."""
+    """The arguments of the tool call."""
     original_arguments: Optional[dict[str, Any]] = None
-    """What it would have been given before they were edited."""
+    """The arguments before they were edited."""
     changed_fields: Optional[list[Any]] = None
-    """Which arguments were edited."""
+    """The arguments that were edited."""
     result: Any = None
-    """What came of it."""
+    """The result of the tool call."""
     error: Optional[str] = None
-    """What went wrong."""
+    """The error message, if the tool call failed."""
     risk_level: Optional[str] = None
-    """How dangerous it is."""
+    """The risk of the tool call."""
     requested_by_kind: Optional[str] = None
-    """What kind of run asks."""
+    """The kind of run that requested the approval."""
     requested_by: Optional[dict[str, Any]] = None
-    """Which run asks."""
+    """The run that requested the approval."""
     agent_run_id: Optional[str] = None
-    """The run of the agent."""
+    """The id of the agent run."""
     prompt_workflow_run_id: Optional[str] = None
-    """The run of the workflow."""
+    """The id of the workflow run."""
     created_at: Optional[str] = None
-    """When it was asked."""
+    """When the approval was requested."""
     expires_at: Optional[str] = None
-    """Until when it can be decided."""
+    """When the approval expires."""
     decided_at: Optional[str] = None
-    """When it was decided."""
+    """When the decision was made."""
     decided_by: Optional[str] = None
-    """Who decided."""
+    """Who made the decision."""
     decided_via: Optional[str] = None
-    """Where it was decided."""
+    """Where the decision was made."""
     workspace_id: Optional[str] = None
-    """The workspace that it belongs to."""
+    """The id of the workspace."""
     batch_items: Optional[list[Any]] = None
-    """What else would be done with it."""
+    """Other tool calls of the same approval."""
     capabilities: Optional[dict[str, Any]] = None
-    """Which decisions are possible in the dashboard."""
+    """The decisions that are possible in the dashboard."""
 
 
 class ApprovalPage(Received, frozen=True):
@@ -86,13 +86,13 @@ class ApprovalPage(Received, frozen=True):
     approvals: list[ToolActionApproval] = Field(default_factory=list[ToolActionApproval])
     """The approvals."""
     next_cursor: Optional[str] = None
-    """What to pass as `cursor` for the next page, if the service sends one. None is documented."""
+    """The `cursor` of the next page, if the service sends one. The API does not document it."""
 
 
 class Decision(Received, frozen=True):
-    """The answer to a decision. The service does not document it: it may be empty."""
+    """The answer to a decision. The API does not document it, and it may be empty."""
 
     message: Optional[str] = None
-    """What the service says about it."""
+    """The service's message."""
     approval: Optional[ToolActionApproval] = None
-    """The approval as it is now, if the service sent it."""
+    """The approval after the decision, if the service sent it."""

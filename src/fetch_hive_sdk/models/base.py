@@ -1,4 +1,4 @@
-"""What every received model can do: typed attributes, `.raw`, and reading like a dict. Performs no I/O."""
+"""The base class of received models: typed attributes, `.raw`, and access like a dict. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-def _forgive(model_schema: Any) -> None:
-    """Let a field that has a default, and that cannot be read, have it."""
-    # By Pydantic's own means, at every depth and in one pass: a field that is read costs what it did.
+def _default_unreadable_fields(model_schema: Any) -> None:
+    """Use the default of a field if its value is invalid."""
+    # Done by Pydantic's core schema, at every depth and in one pass, so that valid fields are parsed at full speed.
     fields_schema = model_schema
     while fields_schema["type"] != "model-fields":
         fields_schema = fields_schema["schema"]
     for field in fields_schema["fields"].values():
         value_schema = field["schema"]
         _leave_out_unreadable_items(value_schema)
-        # A literal with a default tells what kind of model it is: another value is another model.
+        # A literal with a default is the discriminator of a union: another value belongs to another model.
         if value_schema["type"] == "default" and value_schema["schema"]["type"] != "literal":
             value_schema["on_error"] = "default"
 
@@ -42,41 +42,41 @@ def _leave_out_unreadable_items(schema: Any) -> None:
 class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the hash of a frozen model
     """A JSON object of the service: typed attributes, `.raw` for the dict, and read access like a dict."""
 
-    # Before 2.10 Pydantic warned of any field that begins with `model_`.
+    # Pydantic before 2.10 warns about all fields that begin with `model_`.
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow", hide_input_in_errors=True, protected_namespaces=("model_dump", "model_validate")
     )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let fail only what is promised, which is a field without a default.
+        """Fail only for required fields, which are those without a default.
 
-        Any other field that cannot be read has its default, None or an empty `Usage`: an answer that has been paid for
-        is not thrown away over something that has no part in it. `raw` has what came.
+        Other invalid fields get their default, such as None or an empty `Usage`: a billed answer is not lost because
+        of an optional field. `raw` has the value that the service sent.
         """
         schema = handler(source)
-        _forgive(handler.resolve_ref_schema(schema))
+        _default_unreadable_fields(handler.resolve_ref_schema(schema))
         return schema
 
-    # What the service sent: JSON bytes until somebody asks, the dict from then on. In a slot, because a private
-    # attribute of Pydantic costs a microsecond an event and takes part in equality.
+    # What the service sent: JSON bytes until `raw` is first used, the dict from then on. A slot, because a private
+    # attribute of Pydantic takes a microsecond per event and is compared by `==`.
     __slots__ = ("_raw_source",)
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The very dict from the wire. Of a model that you built yourself: its fields, without those that are None."""
+        """The dict that the service sent. For a model that you created: its fields, without those that are None."""
         source: Union[bytes, str, dict[str, Any], None] = getattr(self, "_raw_source", None)
         if isinstance(source, dict):
             return source
-        raw: dict[str, Any] = self._written_out() if source is None else from_json(source)
+        raw: dict[str, Any] = self._dump_fields() if source is None else from_json(source)
         _set_raw_source(self, raw)
         return raw
 
-    def _written_out(self) -> dict[str, Any]:
+    def _dump_fields(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_none=True)
 
     def __repr_args__(self) -> Iterator[tuple[Optional[str], Any]]:
-        # A webhook's secret may stand in what no field promises, too.
+        # Extra fields may contain a webhook secret, too.
         for name, value in super().__repr_args__():
             yield name, hide_webhook_secrets(name, value)
 
@@ -84,14 +84,14 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
         return self.raw[key]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """Read one value as of a dict.
+        """Return one value, like `dict.get`.
 
         Args:
-            key: The name that the service sent it under.
-            default: What is returned if there is no such name.
+            key: The key in the JSON object that the service sent.
+            default: Returned if there is no such key.
 
         Returns:
-            The value as it came, else `default`.
+            The value as the service sent it, or `default`.
 
         """
         return self.raw.get(key, default)
@@ -105,19 +105,19 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
         return iter(self.raw)
 
     def keys(self) -> KeysView[str]:
-        """The names that the service sent, as of a dict."""
+        """Return the keys that the service sent, like `dict.keys`."""
         return self.raw.keys()
 
     def values(self) -> ValuesView[Any]:
-        """The values that the service sent, as of a dict."""
+        """Return the values that the service sent, like `dict.values`."""
         return self.raw.values()
 
     def items(self) -> ItemsView[str, Any]:
-        """The names and values that the service sent, as of a dict."""
+        """Return the keys and values that the service sent, like `dict.items`."""
         return self.raw.items()
 
-    def copy(self) -> dict[str, Any]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - as of a dict
-        """Copy what the service sent, as of a dict: a dict that may be changed. `model_copy` copies the model."""
+    def copy(self) -> dict[str, Any]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride] - like dict.copy
+        """Return a shallow copy of the dict that the service sent, like `dict.copy`. `model_copy` copies the model."""
         return self.raw.copy()
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
     def __ror__(self, other: object) -> dict[str, Any]:
         return {**other, **self.raw} if isinstance(other, dict) else NotImplemented
 
-    # Copies and pickles know nothing of slots: what the service sent goes along by hand.
+    # Pydantic does not copy or pickle slots, so these methods do.
 
     def __copy__(self) -> Self:
         copied = super().__copy__()
@@ -155,30 +155,30 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
         keep_raw(self, state["raw"])
 
     def model_copy(self, *, update: Optional[Mapping[str, Any]] = None, deep: bool = False) -> Self:
-        """Copy the model. A copy with changes has a `raw` of its own."""
+        """Copy the model. If `update` changes fields, `raw` of the copy contains the changes."""
         copied = super().model_copy(update=dict(update) if update else None, deep=deep)
         if update:
             object.__setattr__(copied, "_raw_source", None)
         return copied
 
 
-cast("ABCMeta", Mapping).register(Received)  # for `match`, and for pandas and others that ask
+cast("ABCMeta", Mapping).register(Received)  # for `match`, and for libraries such as pandas that check for Mapping
 
 ReceivedT = TypeVar("ReceivedT", bound=Received)
 
 
 def read_model(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
-    """Read an object of the service; whatever is not promised and cannot be read has its default.
+    """Validate an object of the service. Invalid optional fields get their default.
 
     Raises:
-        pydantic.ValidationError: A promised field is missing or of the wrong kind.
+        pydantic.ValidationError: A required field is missing or has the wrong type.
 
     """
     return keep_raw(model.model_validate(raw), raw)
 
 
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
-    """Let `model.raw` be the dict that the model was made of, and that of its parts the parts of the dict."""
+    """Set `model.raw` to the dict that the model was parsed from, and `raw` of nested models to the nested dicts."""
     object.__setattr__(model, "_raw_source", raw)
     for name, part in model.__dict__.items():
         inner = raw.get(name)
@@ -193,7 +193,7 @@ def _keep_raw_of_items(parts: list[object], raws: list[object]) -> None:
     models = [part for part in parts if isinstance(part, Received)]
     objects = [cast("dict[str, Any]", raw) for raw in raws if isinstance(raw, dict)]
     if len(models) < len(objects):
-        # Those that could not be read have been left out.
+        # Invalid items were left out of the models.
         objects = [raw for raw in objects if models and _is_readable(type(models[0]), raw)]
     for model, raw in zip(models, objects):
         keep_raw(model, raw)
@@ -207,15 +207,15 @@ def _is_readable(model_type: type[Received], raw: dict[str, Any]) -> bool:
     return True
 
 
-# The setter of the slot itself: anything around it would cost each event 0.1 microseconds, a tenth of its parsing.
+# The setter of the slot itself: a function around it would take 0.1 microseconds per event, a tenth of its parsing.
 _set_raw_source: Callable[[Received, Union[bytes, str, dict[str, Any]]], None] = vars(Received)["_raw_source"].__set__
 
 keep_raw_json: Callable[[Received, Union[bytes, str]], None] = _set_raw_source
-"""Let `model.raw` be the object in a JSON text, decoded when somebody asks."""
+"""Set `model.raw` to the object in a JSON document, which is decoded on first use."""
 
 
 def describe(error: ValidationError) -> str:
-    """Say in one line what does not fit, without a value of the data."""
+    """Describe a validation error in one line, without quoting values."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [": ".join(filter(None, (".".join(map(str, item["loc"])), message_of(item)))) for item in details[:3]]
     more = len(details) - len(shown)
@@ -223,13 +223,13 @@ def describe(error: ValidationError) -> str:
 
 
 def message_of(item: ErrorDetails) -> str:
-    """Return the message of one error, without a value of the data."""
+    """Return the message of one error, without quoting values."""
     return _QUOTING.get(item["type"], item["msg"])
 
 
-# Errors of Pydantic whose messages have a value in them, or whatever the validator of a user's type says.
+# Messages of Pydantic that quote a value, or come from a validator of the user's type.
 _QUOTING = {
-    "union_tag_invalid": "Input has a tag that is none of the expected",
+    "union_tag_invalid": "Input has an unexpected tag",
     "value_error": "Value error",
     "assertion_error": "Assertion failed",
 }

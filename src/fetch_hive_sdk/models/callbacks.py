@@ -1,4 +1,4 @@
-"""What the service posts to a callback address. Performs no I/O."""
+"""The events that the service posts to a callback URL. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .base import Received
 
 
 class CallbackEvent(Received, frozen=True):
-    """A callback: the base of those that are documented."""
+    """The base class of all callbacks."""
 
     event_type: Optional[str] = None
-    """What has happened, such as `agent.completed`; an open set."""
+    """The type of the event, such as `agent.completed`; the service may add values."""
     request_id: Optional[str] = None
-    """The id of the request that it belongs to."""
+    """The id of the request that the event belongs to."""
     data: Any = None
-    """What came of it."""
+    """The data of the event."""
 
     def _read(self, name: str) -> Any:
         data: object = self.data
@@ -23,7 +23,7 @@ class CallbackEvent(Received, frozen=True):
 
 
 class AgentCompleted(CallbackEvent, frozen=True):
-    """An agent has answered."""
+    """An agent run completed."""
 
     @property
     def response(self) -> Any:
@@ -32,17 +32,17 @@ class AgentCompleted(CallbackEvent, frozen=True):
 
 
 class AgentFailed(CallbackEvent, frozen=True):
-    """An agent has failed."""
+    """An agent run failed."""
 
     @property
     def error(self) -> Any:
-        """What went wrong, usually a string; None if the service does not say."""
+        """The error, usually a string; None if the service sent none."""
         return self._read("error")
 
 
 class DelegationCompleted(CallbackEvent, frozen=True):
-    """Work that an agent had handed over has ended."""
+    """A delegation of an agent ended."""
 
 
 class UnknownCallback(CallbackEvent, frozen=True):
-    """A callback that this version does not know, such as that of a workflow: all of it is in `raw`."""
+    """A callback of a type that this version does not know, such as that of a workflow. `raw` has its content."""

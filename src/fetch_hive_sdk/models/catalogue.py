@@ -1,4 +1,4 @@
-"""What the service offers: models, countries and error codes. Performs no I/O."""
+"""The catalogue of the service: models, search countries and error codes. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -10,87 +10,87 @@ from .base import Received
 
 
 class Model(Received, frozen=True):
-    """A model that can be used."""
+    """An available model."""
 
     id: str
-    """Its id: pass it as `llm_model`."""
+    """The id of the model: pass it as `llm_model`."""
     name: Optional[str] = None
-    """What it is called."""
+    """The display name."""
     slug: Optional[str] = None
-    """Its name for addresses."""
+    """The name in URLs."""
     provider: Optional[str] = None
-    """Who runs it, such as `openai`."""
+    """The provider, such as `openai`."""
     provider_name: Optional[str] = None
-    """Who runs it, in words."""
+    """The display name of the provider."""
     context_limit: Optional[int] = None
-    """How many tokens it can take."""
+    """The maximum number of tokens in the context."""
     model_type: Optional[str] = None
-    """`llm` or `image_generation`; an open set."""
+    """`llm` or `image_generation`; the service may add values."""
     is_image_generation: Optional[bool] = None
-    """Whether it makes images."""
+    """Whether it generates images."""
     is_vision: Optional[bool] = None
     """Whether it accepts images."""
     is_reasoning: Optional[bool] = None
-    """Whether it thinks before it answers."""
+    """Whether it reasons before it answers."""
     is_tool_calling: Optional[bool] = None
-    """Whether it can use tools."""
+    """Whether it can call tools."""
     is_json_schema: Optional[bool] = None
-    """Whether it can answer by a JSON schema."""
+    """Whether it supports answers that follow a JSON schema."""
 
 
 class SearchCountry(Received, frozen=True):
-    """A country that a search service knows."""
+    """A country that a search service supports."""
 
     country_name: Optional[str] = None
-    """Its name."""
+    """The name of the country."""
     alpha2: Optional[str] = None
-    """Its code of two letters."""
+    """The two-letter country code."""
     value: Optional[str] = None
-    """What to configure on the service."""
+    """The value to configure for the search service."""
 
 
 class SearchServiceCountries(Received, frozen=True):
-    """The countries that a search service knows."""
+    """The countries that a search service supports."""
 
     service: Optional[str] = None
-    """The service, such as `google_search`."""
+    """The search service, such as `google_search`."""
     name: Optional[str] = None
-    """The service, in words."""
+    """The display name of the search service."""
     country_value_field: Optional[str] = None
-    """The setting that takes the country."""
+    """The name of the setting for the country."""
     country_value_format: Optional[str] = None
-    """`country_name` or `alpha2`; an open set."""
+    """`country_name` or `alpha2`; the service may add values."""
     countries: list[SearchCountry] = Field(default_factory=list[SearchCountry])
     """The countries."""
 
 
 class ErrorCode(Received, frozen=True):
-    """A machine-readable code of an error."""
+    """A machine-readable error code."""
 
     code: Optional[str] = None
     """The code."""
     status: Optional[int] = None
-    """The HTTP status that it comes with."""
+    """The HTTP status of the error response."""
     field: Optional[str] = None
-    """The field of the answer that has it."""
+    """The field of the error response that contains the code."""
     category: Optional[str] = None
-    """What kind of error it is."""
+    """The category of the error."""
     message_key: Optional[str] = None
-    """The name of its text."""
+    """The translation key of the message."""
     message: Optional[str] = None
-    """Its text, which may have placeholders."""
+    """The message, which may contain placeholders."""
     client_action_key: Optional[str] = None
-    """The name of what to do."""
+    """The translation key of the advice."""
     client_action: Optional[str] = None
-    """What to do."""
+    """Advice for the caller."""
 
 
 class ErrorCatalogue(Received, frozen=True):
     """All error codes."""
 
     locale: Optional[str] = None
-    """The language of the texts."""
+    """The language of the messages."""
     default_field: Optional[str] = None
-    """The field of an answer that has the code."""
+    """The field of error responses that contains the code by default."""
     codes: list[ErrorCode] = Field(default_factory=list[ErrorCode])
-    """The codes."""
+    """The error codes."""

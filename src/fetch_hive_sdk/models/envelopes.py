@@ -1,4 +1,4 @@
-"""An answer as the service sent it. Performs no I/O."""
+"""Answers as the service sent them, without a model. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .base import Received
 
 
 class Envelope(Received, frozen=True):
-    """An answer as the service sent it: it reads like the dict that the vendor's package returns."""
+    """An answer as the service sent it. Reads like the dict that the vendor's package returns."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a Hive Agent is started with, and what it answers. Performs no I/O."""
+"""The request to run a Hive Agent, and its answer. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from .base import Received
 from .json_values import MetadataValue, Text
-from .secrets import write_secrets_out
+from .secrets import reveal_secrets
 from .sent import CallbackUrl, Id, IdText, Metadata, RunRequest, Sent, read_part
 
 BudgetPolicy = Literal["stop", "proceed_to_cap"]
-"""What an unattended run does when spending would need an approval."""
+"""What an unattended run does when spending would require approval."""
 
 Ids = Sequence[IdText]
 
 
 class HiveAgentSources(Sent, frozen=True):
-    """What a Hive Agent may read."""
+    """The sources that a Hive Agent may read."""
 
     if TYPE_CHECKING:
 
@@ -33,13 +33,13 @@ class HiveAgentSources(Sent, frozen=True):
         ) -> None: ...
 
     website_urls: Sequence[Text] = ()
-    """Pages."""
+    """The URLs of web pages."""
     asset_ids: Ids = ()
-    """Uploaded files, by the `id` of their `Asset`."""
+    """The ids of uploaded files: `Asset.id`."""
     knowledge_base_ids: Ids = ()
-    """Knowledge bases."""
+    """The ids of knowledge bases."""
     knowledge_base_item_ids: Ids = ()
-    """Items of knowledge bases."""
+    """The ids of items of knowledge bases."""
 
 
 def _read_sources(value: object) -> object:
@@ -47,10 +47,10 @@ def _read_sources(value: object) -> object:
 
 
 class HiveAgentRequest(RunRequest, frozen=True):
-    """One run of a Hive Agent, which answers by a callback. Pass it to `FetchHive.invoke`.
+    """One run of a Hive Agent, whose result is sent to a callback URL. Pass it to `FetchHive.invoke`.
 
     Raises:
-        pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
     """
 
     run: ClassVar[str] = "invoke_hive_agent"
@@ -73,36 +73,36 @@ class HiveAgentRequest(RunRequest, frozen=True):
     hive_agent: IdText
     """The id of the Hive Agent."""
     objective: Text
-    """What it is to reach."""
+    """The objective of the run."""
     callback_url: CallbackUrl
-    """Where the service sends the result: an HTTPS address."""
+    """The HTTPS URL that the service sends the result to."""
     sources: Annotated[Mapping[str, object], BeforeValidator(_read_sources)] = Field(default_factory=dict)
-    """What it may read."""
+    """The sources that the Hive Agent may read."""
     metadata: Metadata = Field(default_factory=dict)
-    """Flat data of your own for audit and log filtering."""
+    """Your own flat data for audit and log filtering."""
     unattended: Optional[bool] = None
-    """True: the run never pauses to ask."""
+    """Whether the run never pauses for approval."""
     budget_policy: Optional[BudgetPolicy] = None
-    """What an unattended run does when spending would need an approval."""
+    """What an unattended run does when spending would require approval."""
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         fields = self.given_fields()
         url = fields.pop("callback_url")
         return {**fields, "async": {"enabled": True, "callback_url": url}}
 
 
 class HiveAgentAccepted(Received, frozen=True):
-    """A Hive Agent has been started; its result comes by a callback."""
+    """A Hive Agent was started. The service sends the result to the callback URL."""
 
     run_id: str
     """The id of the run."""
     request_id: Optional[str] = None
-    """The id of the request: `client.requests.get(request_id)` tells what became of it."""
+    """The id of the request: `client.requests.get(request_id)` returns its status."""
     status: Optional[str] = None
-    """`pending`, usually."""
+    """Usually `pending`."""
     webhook_secret: Optional[SecretStr] = None
-    """What the callback is signed with: pass it to `Webhook`. Not in `repr`; `["webhook_secret"]` has the text."""
+    """The secret that signs the callback: pass it to `Webhook`. Hidden in `repr`; `["webhook_secret"]` is a string."""
 
-    def _written_out(self) -> dict[str, Any]:
-        return write_secrets_out(self, super()._written_out())
+    def _dump_fields(self) -> dict[str, Any]:
+        return reveal_secrets(self, super()._dump_fields())

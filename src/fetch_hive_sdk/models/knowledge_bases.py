@@ -1,4 +1,4 @@
-"""The knowledge bases of a workspace, their items, and what a search finds. Performs no I/O."""
+"""Knowledge bases, their items and search results. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import Received
 from .sent import Id
 
 SearchType = Literal["hybrid", "vector", "full_text"]
-"""How a knowledge base is searched."""
+"""The search method of a knowledge base."""
 
 
 def _write_switch(value: bool) -> str:
@@ -20,105 +20,105 @@ def _write_switch(value: bool) -> str:
 
 
 Switch = Annotated[bool, AfterValidator(_write_switch)]
-"""A bool that the service knows as `enabled` or `disabled`."""
+"""A bool that is sent as `enabled` or `disabled`."""
 
 # --- What we send ----------------------------------------------------------------------------------------------------
 
 
 class _Named(TypedDict):
     name: str
-    """What it is called."""
+    """The name."""
 
 
 class KnowledgeBaseFields(_Named, total=False):
     """The keywords of `client.knowledge_bases.create`. `name` is required."""
 
     description: Optional[str]
-    """What is in it."""
+    """The description."""
     search_type: Optional[SearchType]
-    """How it is searched."""
+    """The search method."""
     search_score_threshold: Optional[float]
-    """How well a chunk must fit, from 0 to 1."""
+    """The minimum score of a chunk, from 0 to 1."""
     search_chunk_limit: Optional[int]
-    """How many chunks a search finds at most, from 1 to 20."""
+    """The maximum number of chunks that a search returns, from 1 to 20."""
 
 
 class KnowledgeBaseChanges(TypedDict, total=False):
-    """The keywords of `client.knowledge_bases.update`. A field that is not given stays; None is sent as null."""
+    """The keywords of `client.knowledge_bases.update`. Omitted fields stay unchanged; None is sent as null."""
 
     name: Optional[str]
-    """What it is called."""
+    """The name."""
     description: Optional[str]
-    """What is in it."""
+    """The description."""
     search_type: Optional[SearchType]
-    """How it is searched."""
+    """The search method."""
     search_score_threshold: Optional[float]
-    """How well a chunk must fit, from 0 to 1."""
+    """The minimum score of a chunk, from 0 to 1."""
     search_chunk_limit: Optional[int]
-    """How many chunks a search finds at most, from 1 to 20."""
+    """The maximum number of chunks that a search returns, from 1 to 20."""
 
 
 class KnowledgeBaseItemFields(_Named, total=False):
     """The keywords of `client.knowledge_bases.items.create`. `name` is required."""
 
     item_type: Optional[Literal["custom", "website_scrape", "document"]]
-    """What kind of item it is."""
+    """The type of the item."""
     response_type: Optional[str]
-    """Such as `text`."""
+    """The response type, such as `text`."""
     asset_id: Optional[Id]
-    """The uploaded file of a document: see `client.assets.upload`."""
+    """The id of the uploaded file of a document: see `client.assets.upload`."""
     description: Optional[str]
-    """What it is about."""
+    """The description."""
     data_content: Optional[str]
     """The text of a custom item."""
     data_query: Optional[str]
-    """The address of the page of a website item."""
+    """The URL of a website item."""
     delete_email_data: Optional[Switch]
-    """Whether e-mail addresses are removed from it."""
+    """Whether email addresses are removed from the text."""
     delete_telephone_data: Optional[Switch]
-    """Whether telephone numbers are removed from it."""
+    """Whether telephone numbers are removed from the text."""
     chunking_strategy: Optional[str]
-    """How it is cut into chunks, such as `default`."""
+    """How the text is split into chunks, such as `default`."""
     chunk_overlap: Optional[int]
-    """How much of a chunk is part of the next one, too."""
+    """The overlap of two consecutive chunks."""
     maximum_chunk_length: Optional[int]
-    """How long a chunk may be."""
+    """The maximum length of a chunk."""
 
 
 class KnowledgeBaseItemChanges(TypedDict, total=False):
-    """The keywords of `client.knowledge_bases.items.update`. A field that is not given stays; None is sent as null."""
+    """The keywords of `client.knowledge_bases.items.update`. Omitted fields stay unchanged; None is sent as null."""
 
     name: Optional[str]
-    """What it is called."""
+    """The name."""
     description: Optional[str]
-    """What it is about."""
+    """The description."""
     data_content: Optional[str]
     """The text of a custom item."""
     data_query: Optional[str]
-    """The address of the page of a website item."""
+    """The URL of a website item."""
     delete_email_data: Optional[Switch]
-    """Whether e-mail addresses are removed from it."""
+    """Whether email addresses are removed from the text."""
     delete_telephone_data: Optional[Switch]
-    """Whether telephone numbers are removed from it."""
+    """Whether telephone numbers are removed from the text."""
     chunking_strategy: Optional[str]
-    """How it is cut into chunks, such as `default`."""
+    """How the text is split into chunks, such as `default`."""
     chunk_overlap: Optional[int]
-    """How much of a chunk is part of the next one, too."""
+    """The overlap of two consecutive chunks."""
     maximum_chunk_length: Optional[int]
-    """How long a chunk may be."""
+    """The maximum length of a chunk."""
 
 
 class SearchFields(TypedDict):
-    """What a search is sent with. The service requires all of it."""
+    """The fields of a search. All are required by the service."""
 
     search_query: str
-    """What is looked for."""
+    """The query."""
     search_type: SearchType
-    """How it is searched."""
+    """The search method."""
     search_chunk_limit: Annotated[int, Field(ge=1, le=20)]
-    """How many chunks are found at most."""
+    """The maximum number of chunks in the result, from 1 to 20."""
     search_score_threshold: Annotated[float, Field(ge=0, le=1)]
-    """How well a chunk must fit."""
+    """The minimum score of a chunk, from 0 to 1."""
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------
@@ -128,69 +128,69 @@ class KnowledgeBase(Received, frozen=True):
     """A knowledge base of a workspace."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the knowledge base."""
     name: Optional[str] = None
-    """What it is called."""
+    """The name."""
     description: Optional[str] = None
-    """What is in it."""
+    """The description."""
     data_item_count: Optional[int] = None
-    """How many items it has."""
+    """The number of items."""
     search_type: Optional[str] = None
-    """How it is searched: `hybrid`, `vector` or `full_text`; an open set."""
+    """The search method: `hybrid`, `vector` or `full_text`; the service may add values."""
     search_score_threshold: Optional[float] = None
-    """How well a chunk must fit, from 0 to 1. The service sends it as a string."""
+    """The minimum score of a chunk, from 0 to 1. The service sends it as a string."""
     search_chunk_limit: Optional[int] = None
-    """How many chunks a search finds at most."""
+    """The maximum number of chunks that a search returns."""
     generated_at: Optional[str] = None
-    """When it was created."""
+    """When the knowledge base was created."""
     status: Optional[str] = None
-    """Such as `active`."""
+    """The status, such as `active`."""
     is_active: Optional[bool] = None
-    """Whether it can be used."""
+    """Whether the knowledge base is active."""
     is_archived: Optional[bool] = None
-    """Whether it was put away."""
+    """Whether the knowledge base is archived."""
     is_hybrid_search: Optional[bool] = None
-    """Whether it is searched both ways."""
+    """Whether the search method is `hybrid`."""
     is_vector_search: Optional[bool] = None
-    """Whether it is searched by meaning."""
+    """Whether the search method is `vector`."""
     is_full_text_search: Optional[bool] = None
-    """Whether it is searched by words."""
+    """Whether the search method is `full_text`."""
 
 
 class KnowledgeBaseItem(Received, frozen=True):
-    """An item of a knowledge base. The service documents few of its fields: all but the id may be missing."""
+    """An item of a knowledge base. The API documents few of its fields: all except the id may be missing."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the item."""
     name: Optional[str] = None
-    """What it is called."""
+    """The name."""
     description: Optional[str] = None
-    """What it is about."""
+    """The description."""
     knowledge_base_id: Optional[str] = None
-    """The knowledge base that it belongs to."""
+    """The id of the knowledge base."""
     item_type: Optional[str] = None
-    """`custom`, `website_scrape` or `document`; an open set."""
+    """`custom`, `website_scrape` or `document`; the service may add values."""
     run_status: Optional[str] = None
-    """How far it has been read in."""
+    """The state of the import."""
     status: Optional[str] = None
-    """Whether it is active."""
+    """The status, such as `active`."""
     request_id: Optional[str] = None
-    """The request that reads it in, if the service sent it: `client.requests.wait(request_id)`."""
+    """The id of the import, if the service sent it: `client.requests.wait(request_id)` waits for its end."""
 
 
 class KnowledgeBaseSearch(Received, frozen=True):
-    """What a search has found."""
+    """The result of a search."""
 
     message: Optional[str] = None
-    """What the service says about it."""
+    """The service's message."""
     response: Any = None
-    """What was found, as the service sent it: its form is not documented."""
+    """The matches as the service sent them. The API does not document their form."""
 
 
 class Regeneration(Received, frozen=True):
-    """An item is being read in again."""
+    """The import of an item was started again."""
 
     message: Optional[str] = None
-    """What the service says about it."""
+    """The service's message."""
     request_id: Optional[str] = None
-    """The request that reads it in: `client.requests.wait(request_id)`."""
+    """The id of the import: `client.requests.wait(request_id)` waits for its end."""

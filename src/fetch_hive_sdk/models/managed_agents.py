@@ -1,4 +1,4 @@
-"""The agents of a workspace and their chats, as they are managed. Performs no I/O."""
+"""The management of agents and their chats. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -14,129 +14,129 @@ from .base import Received
 
 class _NewAgent(TypedDict):
     name: str
-    """What the agent is called."""
+    """The name of the agent."""
     llm_model: str
-    """The model that it uses: see `client.catalogue.models()`."""
+    """The id of the model: see `client.catalogue.models()`."""
     model_type: str
-    """Who pays for the model: `hosted` or `personal`; an open set."""
+    """Who pays for the model: `hosted` or `personal`; the service may add values."""
 
 
 class AgentFields(_NewAgent, total=False):
     """The keywords of `client.agents.create`. `name`, `llm_model` and `model_type` are required."""
 
     description: Optional[str]
-    """What it is for."""
+    """The description of the agent."""
     instruction_prompt: Optional[str]
-    """What it is instructed to do."""
+    """The instructions of the agent."""
     temperature: Optional[float]
-    """How free the model is."""
+    """The temperature of the model."""
     max_token: Optional[int]
-    """How many tokens an answer may have."""
+    """The maximum number of tokens of an answer."""
 
 
 class AgentChanges(TypedDict, total=False):
-    """The keywords of `client.agents.update`. A field that is not given stays; None is sent as null."""
+    """The keywords of `client.agents.update`. Omitted fields stay unchanged; None is sent as null."""
 
     name: Optional[str]
-    """What the agent is called."""
+    """The name of the agent."""
     llm_model: Optional[str]
-    """The model that it uses: see `client.catalogue.models()`."""
+    """The id of the model: see `client.catalogue.models()`."""
     model_type: Optional[str]
-    """Who pays for the model: `hosted` or `personal`; an open set."""
+    """Who pays for the model: `hosted` or `personal`; the service may add values."""
     description: Optional[str]
-    """What it is for."""
+    """The description of the agent."""
     instruction_prompt: Optional[str]
-    """What it is instructed to do."""
+    """The instructions of the agent."""
     temperature: Optional[float]
-    """How free the model is."""
+    """The temperature of the model."""
     max_token: Optional[int]
-    """How many tokens an answer may have."""
+    """The maximum number of tokens of an answer."""
     max_thinking_token: Optional[int]
-    """How many tokens the model may think."""
+    """The maximum number of tokens for reasoning."""
     anthropic_prompt_cache_ttl: Optional[Literal["disabled", "5m", "1h"]]
-    """How long models of Anthropic keep the prompt in their cache."""
+    """How long Anthropic models cache the prompt."""
     reasoning_effort: Optional[Literal["minimal", "low", "medium", "high", "xhigh", "max"]]
-    """How hard the model thinks."""
+    """The reasoning effort of the model."""
     tool_choice: Optional[Literal["none", "auto", "required"]]
-    """Whether it may, or must, use tools."""
+    """Whether the model must not, may or must call tools."""
     max_tool_calls: Optional[int]
-    """How often it may use tools in one run."""
+    """The maximum number of tool calls per run."""
 
 
 class ChatFields(TypedDict):
     """The keywords of `client.agents.chats.create` and `rename`."""
 
     name: Optional[str]
-    """What the chat is called."""
+    """The name of the chat."""
 
 
 # --- What we receive -------------------------------------------------------------------------------------------------
 
 
 class Agent(Received, frozen=True):
-    """An agent of a workspace. The service does not document its fields: all but the id may be missing."""
+    """An agent of a workspace. The API does not document its fields: all except the id may be missing."""
 
     id: ReceivedId
-    """Its id: pass it to `client.invoke_agent`."""
+    """The id of the agent: pass it to `client.invoke_agent`."""
     name: Optional[str] = None
-    """What it is called."""
+    """The name of the agent."""
     description: Optional[str] = None
-    """What it is for."""
+    """The description of the agent."""
     status: Optional[str] = None
-    """Whether it is active."""
+    """The status, such as `active`."""
     llm_model: Optional[str] = None
-    """The model that it uses."""
+    """The id of the model."""
     model_type: Optional[str] = None
     """Who pays for the model."""
     provider: Optional[str] = None
-    """Who runs the model."""
+    """The provider of the model."""
     instruction_prompt: Optional[str] = None
-    """What it is instructed to do."""
+    """The instructions of the agent."""
     temperature: Optional[float] = None
-    """How free the model is."""
+    """The temperature of the model."""
     max_token: Optional[int] = None
-    """How many tokens an answer may have."""
+    """The maximum number of tokens of an answer."""
     max_thinking_token: Optional[int] = None
-    """How many tokens the model may think."""
+    """The maximum number of tokens for reasoning."""
     reasoning_effort: Optional[str] = None
-    """How hard the model thinks."""
+    """The reasoning effort of the model."""
     tool_choice: Optional[str] = None
-    """Whether it may, or must, use tools."""
+    """Whether the model must not, may or must call tools."""
     max_tool_calls: Optional[int] = None
-    """How often it may use tools in one run."""
+    """The maximum number of tool calls per run."""
 
 
 class AgentChat(Received, frozen=True):
     """A chat of an agent."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the chat."""
     name: Optional[str] = None
-    """What it is called."""
+    """The name of the chat."""
     last_message_content: Optional[str] = None
-    """The text of its last message."""
+    """The text of the last message."""
     last_message_sent_at: Optional[str] = None
-    """When its last message was sent."""
+    """When the last message was sent."""
     message_count: Optional[int] = None
-    """How many messages it has."""
+    """The number of messages."""
     generated_at: Optional[str] = None
-    """When it was created."""
+    """When the chat was created."""
     status: Optional[str] = None
-    """`active` or `archived`; an open set."""
+    """`active` or `archived`; the service may add values."""
     agent: Optional[dict[str, Any]] = None
-    """The agent that it belongs to."""
+    """The agent."""
 
 
 class AgentChatMessage(Received, frozen=True):
     """A message of a chat."""
 
     id: ReceivedId
-    """Its id."""
+    """The id of the message."""
     content: Optional[str] = None
-    """Its text."""
+    """The text of the message."""
     role: Optional[str] = None
-    """Who sent it: `user`, `assistant` or `system`; an open set."""
+    """The sender: `user`, `assistant` or `system`; the service may add values."""
     sent_at: Optional[str] = None
-    """When it was sent."""
+    """When the message was sent."""
     chat_id: Optional[str] = None
-    """The chat that it belongs to."""
+    """The id of the chat."""

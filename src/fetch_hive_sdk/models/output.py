@@ -1,4 +1,4 @@
-"""The text of an answer, read as a type of the caller's. Performs no I/O."""
+"""Parses the text of an answer to the caller's type. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def read_output(
     output_type: Union[type[T], TypeAdapter[T]],
     response: Union[InvokeResponse, AgentReply, WorkflowRun],
 ) -> T:
-    """Read the output of an answer: a text as JSON of a type or as the value itself, other JSON as what it is.
+    """Validate the output of an answer: a string as JSON or else as the value itself, other JSON values directly.
 
     Raises:
-        OutputValidationError: The text does not fit. Its `response` is the one given here.
+        OutputValidationError: The output does not match the type. Its `response` is the argument `response`.
 
     """
     if output_type is str and isinstance(output, str):
@@ -40,13 +40,13 @@ def read_output(
         return adapter.validate_json(text)
     except ValidationError as exc:
         reason = describe(exc)
-    # It may be a string without quotes: first the whole, as prose may have a fence in it.
+    # It may be a string without quotes. The whole text comes first, as prose may contain a fence.
     for value in (output.strip(), text) if isinstance(output, str) else (output,):
-        # Not chained: the errors of Pydantic quote the text, and our error has it all in `response`.
+        # Not chained: errors of Pydantic quote the text, which is in `response` anyway.
         with suppress(ValidationError):
             return adapter.validate_python(value)
     reason += _describe_prose(text)
-    raise OutputValidationError(f"the answer does not fit {_name_of(output_type)}: {reason}", response=response)
+    raise OutputValidationError(f"the answer does not match {_name_of(output_type)}: {reason}", response=response)
 
 
 def _name_of(output_type: object) -> str:
@@ -57,16 +57,16 @@ def _name_of(output_type: object) -> str:
     return str(output_type)
 
 
-# Of Markdown, https://spec.commonmark.org/0.31.2/#fenced-code-blocks: three or more backticks or tildes. A fence that
-# is not closed goes to the end of the text: where the text was cut, or a stop sequence has taken the closing fence.
+# Code fences of Markdown, https://spec.commonmark.org/0.31.2/#fenced-code-blocks: three or more backticks or tildes. An
+# unclosed fence extends to the end of the text, which may be truncated or may have lost the fence to a stop sequence.
 _OPENING = r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n"
 _FENCE = re.compile(_OPENING + r"(.*?)(?:^[ \t]*\1[`~]*[ \t\r]*$|\Z)", re.DOTALL | re.MULTILINE)
 _LONGEST_FENCE = re.compile(_OPENING + r"(.*)\1", re.DOTALL | re.MULTILINE)
 
 
 def _find_json(text: str) -> str:
-    """Return what is in the Markdown fence of a text, where there is one, else all of it."""
-    # The first fence with JSON; or, as JSON may have a fence inside a string, up to the last one.
+    """Return the content of a Markdown code fence, or the whole text if there is none."""
+    # The first fence with JSON. As a JSON string may contain a fence, the content may extend to the last closing fence.
     matches = [*_FENCE.finditer(text), *_LONGEST_FENCE.finditer(text)]
     found = [match.group(2).strip() for match in matches]
     return next(filter(_is_json, found), found[0] if found else text.strip())
@@ -81,13 +81,13 @@ def _is_json(text: str) -> bool:
 
 
 def _describe_prose(text: str) -> str:
-    """Say where the JSON of a text seems to begin, if there is prose before it."""
+    """Describe where the JSON seems to begin, if there is prose before it."""
     begin = re.search(r"[\[{]", text)
     if begin is None or begin.start() == 0:
         return ""
     line = text.count("\n", 0, begin.start()) + 1
     column = begin.start() - text.rfind("\n", 0, begin.start())
     return (
-        f"; there is prose before what looks like JSON, at line {line} column {column}: ask the model for JSON alone, "
-        "or for JSON in a Markdown fence"
+        f"; there is prose before the JSON, which seems to begin at line {line} column {column}: ask the model for "
+        "JSON only, or for JSON in a Markdown code fence"
     )

@@ -1,4 +1,4 @@
-"""JSON that is still being written, read as far as it goes. Performs no I/O."""
+"""Parses incomplete JSON, as received so far. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Optional
 from pydantic_core import from_json
 
 NOTHING: Any = object()
-"""What a text shows that has not come to its JSON, or is not JSON."""
+"""Returned if the JSON has not begun, or if the text is not JSON."""
 
 _OPENING_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n`]*\n", re.MULTILINE)
 
-# A value that does not begin with a bracket or a quote, and what may follow it: the closing fence.
+# A value that does not begin with a bracket or a quote, which a closing fence may follow.
 _BARE_VALUE = re.compile(r"\s*[\w.+-]+\s*((?:```|~~~).*)?$", re.DOTALL)
 
-# An escape that is still being written, or half of a surrogate pair. Pydantic before 2.10 leaves such a string out.
+# An incomplete escape, or half of a surrogate pair. Pydantic before 2.10 would drop the string.
 _CUT_ESCAPE = re.compile(
     r"\\(?:u(?:[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?|[0-9a-fA-F]{0,3}))?$", re.ASCII
 )
@@ -23,33 +23,33 @@ _LONGEST_ESCAPE = 11
 
 
 class PartialJSON:
-    """The text of an answer that is still being written.
+    """The text of an answer that is being streamed.
 
     Args:
-        text: How it begins.
+        text: The beginning of the text.
     """
 
     def __init__(self, text: str = "") -> None:
         self.text: str = text
-        """What has been written so far."""
+        """The text so far."""
         self._begin: Optional[int] = None
-        """Where the JSON begins, once that is known."""
+        """The position of the JSON, if it is known."""
         self._line = 0
-        """Where the line begins from which an opening fence is looked for."""
+        """The position of the line where the search for an opening fence continues."""
 
     def add(self, piece: str) -> None:
-        """Take the next piece of the text."""
+        """Append the next piece of the text."""
         self.text += piece
 
     def read(self, *, is_whole: bool = False) -> Any:
-        """Return the value that the text shows so far; `NOTHING` if it shows none.
+        """Parse the text so far; return `NOTHING` if there is no value yet.
 
-        A string that is still being written is included. An opening Markdown fence is skipped, and what stands before
-        it. A number, `true`, `false` or `null` outside of an object and an array is only shown when it is complete: it
-        may as well be the first word of prose.
+        Incomplete strings are included. An opening Markdown code fence, and the text before it, are skipped. A number,
+        `true`, `false` or `null` outside of an object or an array is only returned when it is complete, because it may
+        be the first word of prose.
 
         Args:
-            is_whole: Whether no more text will come.
+            is_whole: Whether the text is complete.
 
         """
         begin = self._find_begin()
@@ -61,13 +61,13 @@ class PartialJSON:
             if bare is None or not (is_whole or bare.group(1)):
                 return NOTHING
         try:
-            # What follows the value, such as the closing fence, is not looked at.
+            # Text after the value, such as the closing fence, is ignored.
             return from_json(_without_cut_escape(json), allow_inf_nan=False, allow_partial="trailing-strings")
         except (ValueError, TypeError):  # a TypeError for half of a surrogate pair
             return NOTHING
 
     def _find_begin(self) -> Optional[int]:
-        # Looked for in what is new: a long answer in prose is not searched from its beginning with each piece.
+        # Searches only new text, so that long prose is not searched again for each piece.
         if self._begin is None and self.text.lstrip()[:1] in {"{", "[", '"'}:
             self._begin = 0
         end_of_lines = self.text.rfind("\n") + 1

@@ -1,9 +1,9 @@
-"""What a prompt deployment is run with, and what it answers. Performs no I/O.
+"""The request to run a prompt deployment, its answer and its events. Performs no I/O.
 
-What we send forbids unknown fields, so that a typo fails at the call; what we receive keeps them, so that
-tomorrow's API still parses. The unknown is passed on, the malformed is reported.
+Requests forbid unknown fields, so that a typo fails at the call. Answers keep unknown fields, so that new versions of
+the API still parse.
 
-The fields are those of the vendor's pages "Run with Python SDK" and "Run with API".
+The fields are from the vendor's pages "Run with Python SDK" and "Run with API".
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def _not_empty(deployment: str) -> str:
 class InvokeRequest(RunRequest, frozen=True):
     """One run of a prompt deployment, validated before anything is sent.
 
-    Most callers pass the same fields as keywords to `FetchHive.invoke_prompt`. Build an `InvokeRequest` to prepare a
-    call in one place and make it in another, or to run it more than once.
+    Most callers pass the same fields as keywords to `FetchHive.invoke_prompt`. Create an `InvokeRequest` to prepare a
+    call in one place and make it in another, or to make it more than once.
 
     Raises:
-        pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
     """
 
     run: ClassVar[str] = "invoke_prompt"
     optional_texts: ClassVar[frozenset[str]] = frozenset({"variant"})
 
     if TYPE_CHECKING:
-        # What may be passed is more than what the fields are once it has been read.
+        # The arguments accept more types than the fields have after validation.
         def __init__(
             self,
             *,
@@ -60,18 +60,18 @@ class InvokeRequest(RunRequest, frozen=True):
     deployment: Annotated[Text, AfterValidator(_not_empty)]
     """The name of the prompt deployment."""
     variant: Optional[Text] = None
-    """The name of the variant. Left out when empty: the service then runs the default variant."""
+    """The name of the variant. Not sent if empty: the service then runs the default variant."""
     inputs: Inputs = Field(default_factory=dict)
-    """Values for the prompt's variables: a mapping or a Pydantic model of anything that Pydantic can turn into JSON."""
+    """Values for the prompt's variables: a mapping or a Pydantic model that Pydantic can serialize to JSON."""
     user: Optional[Text] = None
-    """Your own opaque id of the person who calls, shown in the dashboard's user tracking."""
+    """Your own opaque id of the end user, shown in the dashboard's user tracking."""
     metadata: Metadata = Field(default_factory=dict)
-    """Flat data of your own for audit and log filtering. The model does not see it."""
+    """Your own flat data for audit and log filtering. The model does not see it."""
     streaming: bool = False
-    """Whether the answer comes as events. The method you call decides this, whatever stands here."""
+    """Whether the answer is streamed as events. Ignored: the method that you call decides."""
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         return {**self.given_fields(), "streaming": self.streaming}
 
 
@@ -79,9 +79,9 @@ class InvokeRequest(RunRequest, frozen=True):
 
 
 class InvokeResponse(Received, frozen=True):
-    """The answer to one run of a prompt deployment.
+    """The answer of a prompt deployment.
 
-    Reads like the dict of the vendor's SDK, too: `result["response"]` is `result.raw["response"]`.
+    Also reads like the dict of the vendor's SDK: `result["response"]` is `result.raw["response"]`.
     """
 
     response: str
@@ -91,13 +91,13 @@ class InvokeResponse(Received, frozen=True):
     model: Optional[str] = None
     """The model that answered."""
     duration: Optional[float] = None
-    """Seconds that the run took."""
+    """The duration of the run in seconds."""
     reasoning: Optional[str] = None
-    """What the model thought before it answered, if it tells."""
+    """The reasoning of the model, if it is available."""
     usage: Annotated[Usage, BeforeValidator(none_is_empty)] = Field(default_factory=Usage)
-    """What the run used."""
+    """The tokens that the run used."""
     stop_reason: Optional[str] = None
-    """Why the model stopped, `completed` for one. A plain string: the service may add values at any time."""
+    """Why the model stopped, such as `completed`. A plain string: the service may add values at any time."""
 
     @overload
     def output_as(self, output_type: type[T]) -> T: ...
@@ -106,22 +106,22 @@ class InvokeResponse(Received, frozen=True):
     def output_as(self, output_type: TypeAdapter[T]) -> T: ...
 
     def output_as(self, output_type: Union[type[T], TypeAdapter[T]]) -> T:
-        """Read the text of the answer as a type of yours.
+        """Parse the text of the answer to a type of yours.
 
-        The text is read as JSON; if there is a Markdown code fence, what is in it. A text that is not JSON, or not of
-        that type, is tried as the value itself, so that `Literal` types, enumerations and dates can be a bare word.
-        For `str` it is the text as it is.
+        The text is parsed as JSON. If it has a Markdown code fence, only the content of the fence is parsed. If the
+        text is not JSON, or does not match the type, it is validated as the value itself: for a `Literal` type, an
+        enumeration or a date, the text can be a bare word. For `str`, the text is returned unchanged.
 
         Args:
-            output_type: What you asked the model for: a Pydantic model, a dataclass, a TypedDict, `list[int]`, or
-                anything else that Pydantic can validate. What is no class to a type checker (a `Union`, a `Literal`)
-                goes in a `pydantic.TypeAdapter`.
+            output_type: The type that you asked the model for: a Pydantic model, a dataclass, a TypedDict, `list[int]`,
+                or anything else that Pydantic can validate. Wrap types that are not classes (a `Union`, a `Literal`)
+                in a `pydantic.TypeAdapter`, so that type checkers accept them.
 
         Returns:
-            The value, validated.
+            The validated value.
 
         Raises:
-            OutputValidationError: The text does not fit. Its `response` is this answer.
+            OutputValidationError: The text does not match the type. Its `response` is this answer.
 
         """
         return read_output(self.response, output_type, self)
@@ -139,12 +139,12 @@ class _Event(Received, frozen=True):
 
 
 class ReasoningEvent(_Event, frozen=True):
-    """The next piece of what the model thinks."""
+    """The next piece of the reasoning."""
 
     type: Literal["reasoning"] = "reasoning"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     response: str
-    """The next piece of reasoning, to be appended to the ones before."""
+    """The next piece of the reasoning: append it to the pieces before."""
     model: Optional[str] = None
     """The model that answers."""
 
@@ -153,40 +153,40 @@ class ResponseEvent(_Event, frozen=True):
     """The next piece of the answer."""
 
     type: Literal["response"] = "response"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     response: str
-    """The next piece of text, to be appended to the ones before."""
+    """The next piece of the text: append it to the pieces before."""
     model: Optional[str] = None
     """The model that answers."""
 
 
 class UsageEvent(_Event, frozen=True):
-    """The last event of a healthy stream."""
+    """The last event of a successful stream."""
 
     type: Literal["usage"] = "usage"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     usage: Annotated[Usage, BeforeValidator(none_is_empty)] = Field(default_factory=Usage)
-    """What the run used."""
+    """The tokens that the run used."""
     stop_reason: Optional[str] = None
     """Why the model stopped. A plain string: the service may add values at any time."""
 
 
 class ErrorEvent(_Event, frozen=True):
-    """The last event of a stream that failed after it had begun."""
+    """The last event of a stream that failed after it began."""
 
     type: Literal["error"] = "error"
-    """Tells the events of a stream apart."""
+    """The discriminator of the event types."""
     error: Optional[str] = None
-    """What went wrong, in the language of the account: show it, do not compare it."""
+    """The error message, in the language of the account: for display, not for comparison."""
     message: Optional[str] = None
-    """The same, from newer versions of the service."""
+    """The error message of newer versions of the service."""
     error_code: Optional[str] = None
     """The service's machine-readable code, if it sent one."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_code(cls, value: object) -> object:
-        """`code` is the older name of `error_code`."""
+        """Accept `code`, the older name of `error_code`."""
         if not isinstance(value, dict):
             return value
         fields = cast("dict[str, object]", value)
@@ -195,12 +195,12 @@ class ErrorEvent(_Event, frozen=True):
 
 
 class UnknownEvent(_Event, frozen=True):
-    """An event of a type that this version does not know, passed on word for word in `raw`."""
+    """An event of a type that this version does not know. `raw` has its content."""
 
     type: Literal["unknown"] = "unknown"
-    """Always `unknown`, so that comparing `type` tells the known events apart exactly."""
+    """Always `unknown`, so that type checkers can narrow events by `type`."""
     wire_type: str
-    """The type that the service sent; empty if it sent none, as in a heartbeat."""
+    """The type that the service sent; empty if it sent none, such as for a heartbeat."""
 
     @model_validator(mode="before")
     @classmethod
@@ -212,11 +212,11 @@ class UnknownEvent(_Event, frozen=True):
         if "type" not in fields or (wire_type == "unknown" and "wire_type" in fields):
             return fields
         if isinstance(wire_type, str) and wire_type in KNOWN_EVENT_TYPES:
-            raise PydanticCustomError("known_event", "is an event of a known type")
+            raise PydanticCustomError("known_event", "must not be an event of a known type")
         return {**fields, "type": "unknown", "wire_type": wire_type}
 
-    def _written_out(self) -> dict[str, Any]:
-        fields = super()._written_out()
+    def _dump_fields(self) -> dict[str, Any]:
+        fields = super()._dump_fields()
         fields["type"] = fields.pop("wire_type")
         return fields
 
@@ -227,14 +227,14 @@ KnownEvent = Annotated[
     Union[ReasoningEvent, ResponseEvent, UsageEvent, ErrorEvent],
     Field(discriminator="type"),
 ]
-"""The events that the vendor documents."""
+"""The documented events."""
 
 StreamEvent = Union[ReasoningEvent, ResponseEvent, UsageEvent, ErrorEvent, UnknownEvent]
-"""One event of a stream: tell them apart by `event.type == "response"` or by `isinstance`."""
+"""One event of a stream: check its type with `event.type == "response"` or `isinstance`."""
 
 
 class PartialAnswer(BaseModel, frozen=True):
-    """What a stream had given when it broke off: nothing that was paid for is lost."""
+    """The part of a streamed answer that was received before the stream failed."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -243,10 +243,10 @@ class PartialAnswer(BaseModel, frozen=True):
     reasoning: str = ""
     """The reasoning so far."""
     usage: Optional[Usage] = None
-    """What the run used, if the service had come to tell."""
+    """The tokens that the run used, if the service sent them before."""
     request_id: Optional[str] = None
     """The id of the run."""
     model: Optional[str] = None
     """The model that answered."""
     stop_reason: Optional[str] = None
-    """Why the model stopped, if the service had come to tell."""
+    """Why the model stopped, if the service sent it before."""

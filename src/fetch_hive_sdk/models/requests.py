@@ -1,4 +1,4 @@
-"""What became of a call. Performs no I/O."""
+"""The service's records of calls. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from .base import Received
 
 
 class RequestRecord(Received, frozen=True):
-    """What the service knows of a call, by its request id."""
+    """The service's record of a call."""
 
     request_id: str
     """The id of the call."""
     id: Optional[str] = None
     """The id of the record."""
     status: Optional[str] = None
-    """Such as `completed`; an open set."""
+    """The status of the call, such as `completed`; the service may add values."""
     request_type: Optional[str] = None
-    """Such as `prompt_completion`; an open set."""
+    """The type of the call, such as `prompt_completion`; the service may add values."""
     requestable_type: Optional[str] = None
-    """What kind of thing came of it."""
+    """The type of the object that the call created."""
     requestable_id: Optional[str] = None
-    """The id of what came of it."""
+    """The id of the object that the call created."""
     message: Optional[str] = None
-    """What the service says about it."""
+    """The service's message."""
     generated_at: Optional[str] = None
-    """When it came in."""
+    """When the service received the call."""
     started_at: Optional[str] = None
-    """When it was begun."""
+    """When the call started."""
     ended_at: Optional[str] = None
-    """When it ended; None while it runs."""
+    """When the call ended; None while it runs."""
     metadata: Optional[dict[str, Any]] = None
-    """Data of the service's own."""
+    """Metadata of the service."""
     user_metadata: Optional[dict[str, Any]] = None
     """The `metadata` that was sent with the call."""
     data: Any = None
-    """What came of it. Its form is not documented."""
+    """The result of the call. The API does not document its form."""
 
 
 _ENDS = frozenset({"completed", "failed", "cancelled", "canceled", "expired", "error"})
 
 
 def is_over(record: RequestRecord) -> bool:
-    """Whether a call has ended, well or not. Few statuses are documented: the time of its end is the safer sign."""
+    """Whether a call has ended, with or without success. `ended_at` is checked because few statuses are documented."""
     return bool(record.ended_at) or record.status in _ENDS

@@ -1,4 +1,4 @@
-"""Secrets that the service hands out: hidden in `repr`, in the clear where they are asked for. Performs no I/O."""
+"""Secrets in answers: hidden in `repr`, revealed in `raw`. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 
-def write_secrets_out(model: BaseModel, fields: dict[str, Any]) -> dict[str, Any]:
-    """Put the texts of a model's secrets into its written fields, where Pydantic writes asterisks."""
+def reveal_secrets(model: BaseModel, fields: dict[str, Any]) -> dict[str, Any]:
+    """Replace the asterisks that Pydantic dumps for secrets by the secret strings."""
     secrets = {name: value for name, value in model.__dict__.items() if isinstance(value, SecretStr)}
     return {**fields, **{name: secret.get_secret_value() for name, secret in secrets.items()}}

@@ -1,4 +1,4 @@
-"""What every request that is a value can do: refuse typing errors, and show what will be sent. Performs no I/O."""
+"""The base classes of requests: they reject unknown fields and show what will be sent. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fetch_hive_sdk._config import is_loopback
 from .json_values import MetadataText, Text, check_metadata, read_inputs, read_json_object
 
 Id = Union[str, uuid.UUID]
-"""An id of the service: its text, or a UUID."""
+"""An id of the service: a string or a UUID."""
 
 ToolApproval = Literal["policy", "auto_approve"]
-"""How tool calls that need an approval are treated in one run."""
+"""How one run handles tool calls that require approval."""
 
 
 def _not_empty(text: str) -> str:
@@ -33,9 +33,9 @@ def _read_id(value: object) -> object:
 
 
 def is_secure(url: object) -> bool:
-    """Whether a value is an address that the service takes: https:// and a host.
+    """Whether a value is a URL that the service accepts: https:// with a host.
 
-    Plain http to this machine is for a fake or an emulator, whose files are here and whose callbacks get here.
+    http:// is accepted for this machine, for callbacks and files of a fake service or an emulator.
     """
     if not isinstance(url, str):
         return False
@@ -48,14 +48,14 @@ def is_secure(url: object) -> bool:
 
 
 def check_callback_url(url: object) -> object:
-    """Check the address of a callback: the answer goes there.
+    """Check that the service accepts a callback URL.
 
     Raises:
-        PydanticCustomError: The service does not take it.
+        PydanticCustomError: The URL is not secure.
 
     """
     if not is_secure(url):
-        raise PydanticCustomError("callback_url", "must be an https:// address (http:// only to this machine)")
+        raise PydanticCustomError("callback_url", "must be an https:// URL (http:// is allowed only for this machine)")
     return url
 
 
@@ -67,18 +67,18 @@ Metadata = Annotated[Mapping[Text, MetadataText], BeforeValidator(check_metadata
 
 
 class Sent(BaseModel, frozen=True):
-    """What we send. Unknown fields are refused, so that a typing error fails at the call; None is as good as not given.
+    """The base class of everything that is sent. Rejects unknown fields, so that a typo fails at the call.
 
-    A field that was given is sent, even an empty one, but for those of `optional_texts`.
+    A field that was passed is sent, even if it is empty, except for None and for empty `optional_texts`.
     """
 
-    # Before 2.10 Pydantic warned of any field that begins with `model_`.
+    # Pydantic before 2.10 warns about all fields that begin with `model_`.
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", hide_input_in_errors=True, protected_namespaces=("model_dump", "model_validate")
     )
 
     optional_texts: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are left out when they are empty."""
+    """The names of fields that are not sent if they are empty."""
 
     @model_validator(mode="before")
     @classmethod
@@ -89,11 +89,11 @@ class Sent(BaseModel, frozen=True):
 
     @property
     def raw(self) -> dict[str, object]:
-        """The JSON object that will be sent. Fields that were not given are left out."""
+        """The JSON object that will be sent, without omitted fields."""
         return copy.deepcopy(fields_to_send(self))
 
     def given_fields(self) -> dict[str, object]:
-        """Return the fields that were given, by their own names."""
+        """Return the fields that were passed, with the names of the model."""
         given = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
         return {
             name: value
@@ -102,7 +102,7 @@ class Sent(BaseModel, frozen=True):
         }
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         return self.given_fields()
 
 
@@ -110,31 +110,31 @@ SentT = TypeVar("SentT", bound=Sent)
 
 
 class RunRequest(Sent, frozen=True):
-    """One run, described: pass it to `FetchHive.invoke`. The base of `InvokeRequest`, `AgentRequest` and others."""
+    """The base class of `InvokeRequest`, `AgentRequest` and others. Pass one to `FetchHive.invoke` to start a run."""
 
     run: ClassVar[str] = ""
-    """Which kind of run it is, by the name of the client's method."""
+    """The kind of run: the name of the client's method."""
     wire_names: ClassVar[frozenset[str]] = frozenset()
-    """Names that the service knows a field by, where they are not ours: `extra_body` must not have them."""
+    """Names of the API that differ from the names of the fields: `extra_body` must not contain them."""
 
     @property
     def name(self) -> str:
-        """What is run: the name of the deployment, or the id of the agent."""
+        """The name of the deployment, or the id of the agent."""
         return str(next(iter(self.given_fields().values()), ""))
 
 
 def fields_to_send(request: Sent) -> dict[str, object]:
-    """Return `request.raw` as it is in the request itself, for those who only read it."""
+    """Return `request.raw` without copying it. Do not change the result."""
     return request.wire_fields()
 
 
 def read_again(request: SentT) -> SentT:
-    """Read a request again: a dict inside it may have been changed since it was made."""
+    """Validate a request again, because a dict inside it may have changed."""
     return type(request).model_validate({name: getattr(request, name) for name in request.model_fields_set})
 
 
 def read_part(value: object, kind: type[Sent], what: str) -> dict[str, Any]:
-    """Read a part of a request that may be a model of ours or a mapping, which is sent as it is."""
+    """Return the fields of a part of a request: an instance of `kind`, or a mapping, which is sent unchanged."""
     if isinstance(value, kind):
         return value.given_fields()
     if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What the triggers of agents and workflows are sent, and what they answer. Performs no I/O."""
+"""The requests to the triggers of agents and workflows, and their answers. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from .sent import CallbackUrl, Inputs, Metadata, Sent
 
 class _Trigger(Sent, frozen=True):
     callback_url: CallbackUrl
-    """Where the service sends the result: an HTTPS address."""
+    """The HTTPS URL that the service sends the result to."""
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         fields = self.given_fields()
         url = fields.pop("callback_url")
         return {**fields, "async": {"callback_url": url}}
 
 
 class AgentTrigger(_Trigger, frozen=True):
-    """What the trigger of an agent is sent."""
+    """The fields for the trigger of an agent."""
 
     message: Text
-    """What it is asked."""
+    """The message to the agent."""
     thread_id: Optional[Text] = None
-    """The conversation, by a name of yours."""
+    """Your own id of the conversation."""
     user: Optional[Text] = None
-    """Your own opaque id of the person who calls."""
+    """Your own opaque id of the end user."""
     metadata: Metadata = Field(default_factory=dict)
-    """Flat data of your own for audit and log filtering."""
+    """Your own flat data for audit and log filtering."""
 
 
 class WorkflowTrigger(_Trigger, frozen=True):
-    """What the trigger of a workflow is sent."""
+    """The fields for the trigger of a workflow."""
 
     inputs: Inputs = Field(default_factory=dict)
     """Values for the Start step."""
 
 
 class TriggerAccepted(Received, frozen=True):
-    """A run has been started by a trigger; its result comes by a callback."""
+    """A trigger started a run. The service sends the result to the callback URL."""
 
     request_id: Optional[str] = None
-    """The id of the request: `client.requests.get(request_id)` tells what became of it."""
+    """The id of the request: `client.requests.get(request_id)` returns its status."""
     run_id: Optional[str] = None
     """The id of the run."""
     run_status: Optional[str] = None
-    """`running` or `queued`; an open set."""
+    """`running` or `queued`; the service may add values."""

@@ -1,4 +1,4 @@
-"""What a run used, in tokens. Performs no I/O."""
+"""The token usage of runs. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import Received
 
 
 def _read_counts(value: object) -> object:
-    """Token counts come as an object (the vendor's page "Run with API") or as a plain integer (its reference)."""
+    """Accept token counts as an object (the vendor's page "Run with API") or as an integer (the vendor's reference)."""
     if value is None:
         return {}
     if isinstance(value, (int, float, str)):
@@ -19,38 +19,38 @@ def _read_counts(value: object) -> object:
 
 
 def none_is_empty(value: object) -> object:
-    """Read null as an empty object."""
+    """Convert null to an empty object."""
     return {} if value is None else value
 
 
 class PromptTokens(Received, frozen=True):
-    """What went into the model."""
+    """The tokens of the prompt."""
 
     total_tokens: Optional[int] = None
-    """All tokens of the prompt."""
+    """The number of tokens of the prompt."""
     cached_tokens: Optional[int] = None
-    """Those of them that the provider had in its cache."""
+    """The number of these tokens that were in the provider's cache."""
 
 
 class CompletionTokens(Received, frozen=True):
-    """What came out of the model."""
+    """The tokens of the answer."""
 
     total_tokens: Optional[int] = None
-    """All tokens of the answer, reasoning included."""
+    """The number of tokens of the answer, including reasoning."""
     reasoning_tokens: Optional[int] = None
-    """Those of them that were reasoning."""
+    """The number of these tokens that were used for reasoning."""
 
 
 class Usage(Received, frozen=True):
-    """What a run used. A count that the service did not send is None."""
+    """The tokens that a run used. Counts that the service did not send are None."""
 
     prompt_tokens: Annotated[PromptTokens, BeforeValidator(_read_counts)] = Field(default_factory=PromptTokens)
-    """What went into the model."""
+    """The tokens of the prompt."""
     completion_tokens: Annotated[CompletionTokens, BeforeValidator(_read_counts)] = Field(
         default_factory=CompletionTokens
     )
-    """What came out of the model."""
+    """The tokens of the answer."""
     total_tokens: Optional[int] = None
-    """Both together."""
+    """The sum of both."""
     duration: Optional[float] = None
-    """Seconds that the run took. Sent in streams; an answer in one piece has it in `InvokeResponse.duration`."""
+    """The duration of the run in seconds. Only for streams; other answers have `InvokeResponse.duration`."""

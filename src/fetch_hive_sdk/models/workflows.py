@@ -1,4 +1,4 @@
-"""What a workflow deployment is run with, and what it answers. Performs no I/O."""
+"""The requests to run a workflow deployment, and the answers. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from .base import Received
 from .json_values import MetadataValue, Text
 from .output import read_output
-from .secrets import write_secrets_out
+from .secrets import reveal_secrets
 from .sent import CallbackUrl, Inputs, Metadata, Name, RunRequest, ToolApproval
 
 T = TypeVar("T")
@@ -27,22 +27,22 @@ class _WorkflowFields(RunRequest, frozen=True):
     deployment: Name
     """The name of the workflow deployment."""
     variant: Optional[Text] = None
-    """The name of the variant. Left out when empty: the service then runs the default variant."""
+    """The name of the variant. Not sent if empty: the service then runs the default variant."""
     inputs: Inputs = Field(default_factory=dict)
-    """Values for the Start step: a mapping or a Pydantic model of anything that Pydantic can turn into JSON."""
+    """Values for the Start step: a mapping or a Pydantic model that Pydantic can serialize to JSON."""
     user: Optional[Text] = None
-    """Your own opaque id of the person who calls."""
+    """Your own opaque id of the end user."""
     metadata: Metadata = Field(default_factory=dict)
-    """Flat data of your own for audit and log filtering."""
+    """Your own flat data for audit and log filtering."""
     tool_approval: Optional[ToolApproval] = None
-    """`auto_approve` runs tools without asking, in this run only; the key needs that right."""
+    """`auto_approve` runs tools without approval, for this run only. The API key needs the permission for it."""
 
 
 class WorkflowRequest(_WorkflowFields, frozen=True):
-    """One run of a workflow deployment whose result is waited for. Pass it to `FetchHive.invoke`.
+    """One run of a workflow deployment that waits for the result. Pass it to `FetchHive.invoke`.
 
     Raises:
-        pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
     """
 
     if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class WorkflowRequest(_WorkflowFields, frozen=True):
 
 
 class WorkflowStart(_WorkflowFields, frozen=True):
-    """One run of a workflow deployment that answers by a callback. Pass it to `FetchHive.invoke`.
+    """One run of a workflow deployment whose result is sent to a callback URL. Pass it to `FetchHive.invoke`.
 
     Raises:
-        pydantic.ValidationError: A field is missing, unknown or of the wrong kind. Its text never quotes the values.
+        pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
     """
 
     run: ClassVar[str] = "start_workflow"
@@ -83,26 +83,26 @@ class WorkflowStart(_WorkflowFields, frozen=True):
         ) -> None: ...
 
     callback_url: Optional[CallbackUrl] = None
-    """Where the service sends the result: an HTTPS address. By the documentation, the service refuses without it."""
+    """The HTTPS URL that the service sends the result to. The API documents it as required."""
 
     def wire_fields(self) -> dict[str, object]:
-        """Return the fields under the names that the service knows."""
+        """Return the fields with the names of the API."""
         fields = self.given_fields()
         url = fields.pop("callback_url", None)
         return {**fields, "async": {"enabled": True, **({"callback_url": url} if url is not None else {})}}
 
 
 def check_callback(callback_url: object, async_mode: object) -> bool:
-    """Tell whether a workflow is to be started without waiting.
+    """Return `async_mode`, after checking that it fits `callback_url`.
 
     Raises:
         ValueError: `callback_url` would be ignored, and the run billed without a callback.
 
     """
     if not isinstance(async_mode, bool):
-        raise ValueError("async_mode must be True or False")  # noqa: TRY004 - all refused arguments are ValueErrors
+        raise ValueError("async_mode must be True or False")  # noqa: TRY004 - invalid arguments are always ValueErrors
     if callback_url is not None and not async_mode:
-        raise ValueError("callback_url needs async_mode=True: a workflow that is waited for sends no callback")
+        raise ValueError("callback_url needs async_mode=True: the service sends no callback for a synchronous run")
     return async_mode
 
 
@@ -111,11 +111,11 @@ def check_callback(callback_url: object, async_mode: object) -> bool:
 
 class _Run(Received, frozen=True):
     request_id: Optional[str] = None
-    """The id of the request: `client.requests.get(request_id)` tells what became of it."""
+    """The id of the request: `client.requests.get(request_id)` returns its status."""
     run_id: Optional[str] = None
     """The id of the run."""
     status: Optional[str] = None
-    """`completed`, `failed`, `running` or `queued`; an open set. Read from `run_status`, else from `status`."""
+    """`run_status` or else `status`: `completed`, `failed`, `running` or `queued`; the service may add values."""
 
     @model_validator(mode="before")
     @classmethod
@@ -128,12 +128,12 @@ class _Run(Received, frozen=True):
 
 
 class WorkflowRun(_Run, frozen=True):
-    """The answer to one run of a workflow deployment."""
+    """The answer of a workflow deployment."""
 
     output: Any = None
-    """What the workflow gave: usually a string, which may be JSON, or an object."""
+    """The output of the workflow: usually a string, which may be JSON, or an object."""
     error: Optional[str] = None
-    """What went wrong, if the run failed."""
+    """The error message, if the run failed."""
 
     @overload
     def output_as(self, output_type: type[T]) -> T: ...
@@ -142,26 +142,26 @@ class WorkflowRun(_Run, frozen=True):
     def output_as(self, output_type: TypeAdapter[T]) -> T: ...
 
     def output_as(self, output_type: Union[type[T], TypeAdapter[T]]) -> T:
-        """Read the output as a type of yours: a string as `InvokeResponse.output_as` does, other JSON as it is.
+        """Parse the output to a type of yours: a string as in `InvokeResponse.output_as`, other JSON values directly.
 
         Args:
             output_type: A Pydantic model, a dataclass, a TypedDict, `list[int]`, or a `pydantic.TypeAdapter`.
 
         Returns:
-            The value, validated.
+            The validated value.
 
         Raises:
-            OutputValidationError: The output does not fit. Its `response` is this answer.
+            OutputValidationError: The output does not match the type. Its `response` is this answer.
 
         """
         return read_output(self.output, output_type, self)
 
 
 class WorkflowAccepted(_Run, frozen=True):
-    """A workflow has been started; its result comes by a callback."""
+    """A workflow was started. The service sends the result to the callback URL."""
 
     webhook_secret: Optional[SecretStr] = None
-    """What the callback is signed with: pass it to `Webhook`. Not in `repr`; `["webhook_secret"]` has the text."""
+    """The secret that signs the callback: pass it to `Webhook`. Hidden in `repr`; `["webhook_secret"]` is a string."""
 
     @model_validator(mode="after")
     def _check_ids(self) -> WorkflowAccepted:
@@ -169,5 +169,5 @@ class WorkflowAccepted(_Run, frozen=True):
             raise PydanticCustomError("no_id", "has neither request_id nor run_id")
         return self
 
-    def _written_out(self) -> dict[str, Any]:
-        return write_secrets_out(self, super()._written_out())
+    def _dump_fields(self) -> dict[str, Any]:
+        return reveal_secrets(self, super()._dump_fields())

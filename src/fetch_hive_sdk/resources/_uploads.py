@@ -78,7 +78,7 @@ class _Form:
         self._length = len(head) + opened.length + len(tail)
 
     def upload(self) -> Upload:
-        return Upload(self._read, self._length, self._opened.close, note=self._report, read_aside=_read_in_thread)
+        return Upload(self._read, self._length, self._opened.close, note=self._report, read_in_thread=_read_in_thread)
 
     def _read(self, size: int) -> bytes:
         piece = self._head.read(size)

@@ -1,0 +1,28 @@
+"""Packages that only parts of jobs need, loaded when they are needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from fetch_hive_sdk import ConfigurationError
+
+
+def load(module: str, what: str) -> Any:
+    """Import a module of a package that may be missing.
+
+    Args:
+        module: The module, such as `pyarrow.parquet`.
+        what: What it is needed for, such as `Parquet files`, for the message.
+
+    Raises:
+        ConfigurationError: The package is not installed.
+
+    """
+    package = module.partition(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != package:
+            raise
+        raise ConfigurationError(f"{what} need {package}, which is not installed: pip install {package}") from None
