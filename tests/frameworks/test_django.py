@@ -123,4 +123,4 @@ def test_test_of_the_page_passes(module, fetch_hive, monkeypatch):
     """The test that the page shows passes, with the views of the page as `summaries.views`."""
     import_as("summaries.views", module, monkeypatch)
 
-    recipe(PAGE, "Django test").test_refused_call_is_a_502(fetch_hive, monkeypatch)
+    recipe(PAGE, "Django test").test_refused_call(fetch_hive, monkeypatch)

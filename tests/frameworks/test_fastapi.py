@@ -139,4 +139,4 @@ def test_test_of_the_page_passes(fastapi_module, fetch_hive, monkeypatch):
     """The test that the page shows passes, with the application of the page as `app.main`."""
     import_as("app.main", fastapi_module, monkeypatch)
 
-    recipe(PAGE, "FastAPI test").test_refused_call_is_a_502(fetch_hive, monkeypatch)
+    recipe(PAGE, "FastAPI test").test_refused_call(fetch_hive, monkeypatch)

@@ -93,4 +93,4 @@ def test_test_of_the_page_passes(module, fetch_hive, monkeypatch):
     """The test that the page shows passes, with the application of the page as `app.main`."""
     import_as("app.main", module, monkeypatch)
 
-    recipe(PAGE, "Flask test").test_refused_call_is_a_502(fetch_hive, monkeypatch)
+    recipe(PAGE, "Flask test").test_refused_call(fetch_hive, monkeypatch)
