@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 
 import hypothesis
@@ -12,6 +13,9 @@ from driving import Asyncio, Blocking
 # Examples have no deadline, because the machine may be busy.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
+
+# With no loop set, pytest-asyncio would create one, which the next `asyncio.run` would drop without closing it.
+asyncio.set_event_loop(None)
 
 
 def pytest_addoption(parser):

@@ -1,4 +1,4 @@
-"""The network streams alone: on loopback, against a server that does as the test says."""
+"""The network streams in isolation, against a loopback socket that the test controls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 @contextlib.contextmanager
 def connected():
-    """A blocking stream of ours, its backend, and the socket of the other side."""
+    """Yield a blocking stream, its backend, and the peer's socket."""
     with socket.create_server((HOST, 0)) as listening:
         backend = Backend()
         stream = backend.connect_tcp(HOST, listening.getsockname()[1], timeout=5)
@@ -32,7 +32,7 @@ def connected():
 
 @contextlib.asynccontextmanager
 async def aconnected():
-    """The twin."""
+    """The asyncio twin of `connected`."""
     loop = asyncio.get_running_loop()
     with socket.create_server((HOST, 0)) as listening:
         listening.setblocking(False)
@@ -47,29 +47,29 @@ async def aconnected():
             await backend.aclose()
 
 
-def over() -> Deadline:
-    """A limit of five seconds in a call whose time is over."""
+def expired() -> Deadline:
+    """Return a limit of five seconds in a call whose deadline has passed."""
     return Deadline(5.0, time.monotonic())
 
 
-def test_reading_ends_with_the_time():
-    """A read ends after its seconds, or when the whole call must be over."""
+def test_read_times_out():
+    """A read ends after its own timeout or at the deadline of the call."""
     with connected() as (stream, _, _):
-        for timeout in (0.01, over()):
+        for timeout in (0.01, expired()):
             with pytest.raises(httpcore.ReadTimeout):
                 stream.read(1, timeout=timeout)
 
 
-async def test_asyncio_reading_ends_with_the_time():
-    """The twin does the same."""
+async def test_asyncio_read_times_out():
+    """The asyncio twin does the same."""
     async with aconnected() as (stream, _, _):
-        for timeout in (0.01, over()):
+        for timeout in (0.01, expired()):
             with pytest.raises(httpcore.ReadTimeout):
                 await stream.read(1, timeout=timeout)
 
 
-async def test_asyncio_reading_keeps_what_was_not_asked_for():
-    """Bytes are given in pieces of the size that is asked for, and an unread rest makes the stream readable."""
+async def test_asyncio_read_buffers_excess_bytes():
+    """A read returns at most the requested number of bytes. Buffered bytes make the stream readable."""
     loop = asyncio.get_running_loop()
     async with aconnected() as (stream, backend, other):
         await loop.sock_sendall(other, b"abcdef")
@@ -82,55 +82,55 @@ async def test_asyncio_reading_keeps_what_was_not_asked_for():
         assert await backend.is_silent()
 
 
-def test_nothing_is_sent_when_no_time_is_left():
-    """A request whose time is over before its first byte is an error of connecting; later, one of writing."""
+def test_nothing_is_sent_after_the_deadline():
+    """A deadline that passes before the first byte is a ConnectTimeout, later a WriteTimeout."""
     with connected() as (stream, backend, other):
         with pytest.raises(httpcore.ConnectTimeout):
-            stream.write(b"x" * 70_000, timeout=over())
+            stream.write(b"x" * 70_000, timeout=expired())
         assert not backend.has_sent
 
         stream.write(b"x" * 70_000, timeout=5)
         with pytest.raises(httpcore.WriteTimeout):
-            stream.write(b"x" * 70_000, timeout=over())
+            stream.write(b"x" * 70_000, timeout=expired())
         assert backend.has_sent
         assert len(other.recv(1)) == 1
 
 
-async def test_nothing_is_sent_by_asyncio_when_no_time_is_left():
-    """The twin does the same."""
+async def test_asyncio_sends_nothing_after_the_deadline():
+    """The asyncio twin does the same."""
     async with aconnected() as (stream, backend, _):
         with pytest.raises(httpcore.ConnectTimeout):
-            await stream.write(b"x" * 70_000, timeout=over())
+            await stream.write(b"x" * 70_000, timeout=expired())
         assert not backend.has_sent
 
         await stream.write(b"x" * 70_000, timeout=5)
         with pytest.raises(httpcore.WriteTimeout):
-            await stream.write(b"x" * 70_000, timeout=over())
+            await stream.write(b"x" * 70_000, timeout=expired())
 
 
-def test_no_connection_is_begun_when_no_time_is_left():
-    """Neither TCP nor TLS."""
+def test_no_connection_is_opened_after_the_deadline():
+    """Neither the TCP connection nor the TLS handshake is started."""
     with socket.create_server((HOST, 0)) as listening:
         with pytest.raises(httpcore.ConnectTimeout):
-            Backend().connect_tcp(HOST, listening.getsockname()[1], timeout=over())
+            Backend().connect_tcp(HOST, listening.getsockname()[1], timeout=expired())
         listening.setblocking(False)
         with pytest.raises(BlockingIOError):
             listening.accept()
     with connected() as (stream, _, _), pytest.raises(httpcore.ConnectTimeout):
-        stream.start_tls(ssl.create_default_context(), "localhost", timeout=over())
+        stream.start_tls(ssl.create_default_context(), "localhost", timeout=expired())
 
 
-async def test_no_asyncio_connection_is_begun_when_no_time_is_left():
-    """The twin does the same."""
+async def test_no_asyncio_connection_is_opened_after_the_deadline():
+    """The asyncio twin does the same."""
     with pytest.raises(httpcore.ConnectTimeout):
-        await AsyncBackend().connect_tcp(HOST, 1, timeout=over())
+        await AsyncBackend().connect_tcp(HOST, 1, timeout=expired())
     async with aconnected() as (stream, _, _):
         with pytest.raises(httpcore.ConnectTimeout):
-            await stream.start_tls(ssl.create_default_context(), "localhost", timeout=over())
+            await stream.start_tls(ssl.create_default_context(), "localhost", timeout=expired())
 
 
-def test_what_is_written_before_the_last_handshake_is_not_the_request():
-    """What is said to a proxy is part of connecting, and has its limit."""
+def test_bytes_before_the_last_handshake_are_not_the_request():
+    """The negotiation with a proxy is part of connecting, and has its limit."""
     with socket.create_server((HOST, 0)) as listening:
         backend = Backend(handshakes=1, is_tunnel=True)
         stream = backend.connect_tcp(HOST, listening.getsockname()[1], timeout=Deadline(0.1, time.monotonic() + 0.1))
@@ -142,8 +142,8 @@ def test_what_is_written_before_the_last_handshake_is_not_the_request():
     assert not backend.has_sent
 
 
-async def test_a_refused_connection_is_an_error(drive):
-    """Nothing listens there."""
+async def test_refused_connection_is_a_connect_error(drive):
+    """If no server listens on the port, both backends raise `httpcore.ConnectError`."""
     with socket.create_server((HOST, 0)) as listening:
         port = listening.getsockname()[1]
 
@@ -153,8 +153,8 @@ async def test_a_refused_connection_is_an_error(drive):
         await AsyncBackend().connect_tcp(HOST, port, timeout=5)
 
 
-async def test_connecting_takes_its_time_and_no_more(monkeypatch):
-    """A connection that comes too late is given up; so is one whose call is cancelled."""
+async def test_connecting_is_cancelled_on_timeout(monkeypatch):
+    """The attempt to connect is cancelled when it times out, and when the call is cancelled."""
     loop = asyncio.get_running_loop()
     given_up = []
 
@@ -179,8 +179,8 @@ async def test_connecting_takes_its_time_and_no_more(monkeypatch):
 
 
 @pytest.mark.parametrize("cancelled", [False, True], ids=["too late", "cancelled"])
-async def test_a_connection_that_comes_too_late_is_closed(monkeypatch, cancelled):
-    """A connection that could not be given up any more is closed when it is there."""
+async def test_late_connection_is_closed(monkeypatch, cancelled):
+    """If cancelling comes too late to stop connecting, the new connection is closed."""
     loop = asyncio.get_running_loop()
     create = loop.create_connection
 
@@ -200,14 +200,14 @@ async def test_a_connection_that_comes_too_late_is_closed(monkeypatch, cancelled
             await connecting
         await asyncio.sleep(0.1)
 
-        with contextlib.suppress(BlockingIOError):  # perhaps it was never made
+        with contextlib.suppress(BlockingIOError):  # it may never have been opened
             other, _ = listening.accept()
             with other:
                 assert await loop.sock_recv(other, 1) == b""
 
 
-async def test_speaks_tls_with_trusted_services():
-    """After the handshake the stream is encrypted; without trust there is no handshake."""
+async def test_tls_requires_a_trusted_certificate():
+    """The handshake succeeds with a trusted certificate and fails with an untrusted one."""
     authority = trustme.CA()
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(theirs)
@@ -241,8 +241,8 @@ async def test_speaks_tls_with_trusted_services():
     await server.wait_closed()
 
 
-async def test_a_handshake_ends_in_time():
-    """A handshake that hangs, and one with a connection that is gone, are errors of connecting."""
+async def test_failed_handshake_is_a_connect_error():
+    """A handshake that hangs or whose connection is closed raises a connect error."""
     async with aconnected() as (stream, _, _):
         with pytest.raises(httpcore.ConnectTimeout):
             await stream.start_tls(ssl.create_default_context(), "localhost", timeout=0.05)
@@ -253,8 +253,8 @@ async def test_a_handshake_ends_in_time():
             await stream.start_tls(ssl.create_default_context(), "localhost", timeout=5)
 
 
-def test_a_request_is_sent_as_one_packet():
-    """It is written as its head, its body and nothing: what is small is sent at the end, in one piece."""
+def test_request_is_sent_as_one_packet():
+    """A small request, which httpcore writes as head, body and empty bytes, is sent in one piece."""
     with connected() as (stream, _, other):
         stream.write(b"head ", timeout=5)
         stream.write(b"body", timeout=5)
@@ -272,8 +272,8 @@ def test_a_request_is_sent_as_one_packet():
             received += other.recv(100_000)
 
 
-async def test_an_asyncio_request_is_sent_as_one_packet():
-    """The twin does the same."""
+async def test_asyncio_request_is_sent_as_one_packet():
+    """The asyncio twin does the same."""
     loop = asyncio.get_running_loop()
     async with aconnected() as (stream, _, other):
         await stream.write(b"head ", timeout=5)
@@ -285,8 +285,8 @@ async def test_an_asyncio_request_is_sent_as_one_packet():
         assert await loop.sock_recv(other, 100) == b"head body"
 
 
-def test_an_aborted_connection_is_not_reopened():
-    """What another thread closed says so, whatever was about to be done with it."""
+def test_aborted_connection_stays_closed():
+    """Connecting or reading after another thread has closed the connection raises an error."""
     backend = Backend()
     backend.abort()
     with socket.create_server((HOST, 0)) as listening, pytest.raises(httpcore.ConnectError, match="was closed"):
@@ -297,8 +297,8 @@ def test_an_aborted_connection_is_not_reopened():
             stream.read(1, timeout=5)
 
 
-def test_no_class_of_ours_is_a_protocol_of_asyncio():
-    """Sockets are a library's work."""
+def test_no_class_is_an_asyncio_protocol():
+    """Sockets are left to httpcore and anyio."""
     from fetch_hive_sdk._net import async_connections, deadline_backend, slots, transports  # noqa: PLC0415
 
     for module in (async_connections, deadline_backend, slots, transports):

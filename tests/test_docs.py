@@ -14,7 +14,6 @@ import shlex
 import subprocess
 import sys
 import textwrap
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,18 +111,10 @@ def _service(monkeypatch, tmp_path):
     logging.getLogger("fetch_hive_sdk").setLevel(logging.NOTSET)
 
 
-def close_leftover_loop():
-    """Close the event loop that pytest-asyncio leaves open, before `asyncio.run` drops it with a warning."""
-    with warnings.catch_warnings(), contextlib.suppress(RuntimeError):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        asyncio.get_event_loop_policy().get_event_loop().close()
-
-
 @every_page
 @pytest.mark.usefixtures("_service")
 def test_python_blocks_run(page):
     """The Python blocks of a page run one after the other in one program, and print the output that the page shows."""
-    close_leftover_loop()
     program = {"__name__": "__main__"}
     printed = None
     for block in blocks_of(page):
@@ -288,7 +279,6 @@ def extract_ticket(mail: str) -> Ticket:
 @pytest.mark.parametrize("code", list(examples_of_docstrings()))
 def test_examples_of_docstrings_run(code, monkeypatch, tmp_path):
     """The examples in docstrings run, given a client, a fake and a recording."""
-    close_leftover_loop()
     monkeypatch.chdir(tmp_path)
     fake = FakeServer(default="Short.")
     program = {name: getattr(module, name) for module in (fetch_hive_sdk, bulk, testing) for name in module.__all__}

@@ -276,7 +276,7 @@ def test_proxy_in_the_environment_is_used(drive, site, monkeypatch):
     [
         ("http://user:hidden@host:port", "ALL_PROXY is not the URL of a proxy"),
         ("ftp://user:hidden@host", "ALL_PROXY is not the URL of a proxy"),
-        ("socks://user:hidden@host", "ALL_PROXY must say which SOCKS it means: socks5://"),
+        ("socks://user:hidden@host", "ALL_PROXY must specify the SOCKS version: socks5://"),
     ],
 )
 def test_invalid_proxy_is_a_configuration_error(drive, monkeypatch, proxy, message):

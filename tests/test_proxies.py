@@ -70,14 +70,14 @@ def test_routes_match_httpx(monkeypatch, proxies, exceptions):
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://a.localhost", "http://127.0.0.1", "https://[::1]:1"])
 def test_loopback_is_never_proxied(monkeypatch, url):
-    """With any proxy variables."""
+    """Not even if `ALL_PROXY` is set."""
     monkeypatch.setenv("ALL_PROXY", "http://one.test:3128")
 
     assert Routes().find(httpx.URL(url)).proxy is None
 
 
 def test_routes_are_cached_by_origin():
-    """One object for each scheme, host and port, whatever the path."""
+    """URLs with the same scheme, host and port share a route object; the path is ignored."""
     routes = Routes()
     one = routes.find(httpx.URL("https://hive.test/v1"))
 
@@ -109,8 +109,8 @@ def test_handshakes_before_the_request_are_counted(monkeypatch, proxy, url, hand
         ("HTTPS_PROXY", "http://host:port", "HTTPS_PROXY is not the URL of a proxy"),
         ("HTTPS_PROXY", "http://host:99999", "HTTPS_PROXY is not the URL of a proxy"),
         ("https_proxy", "ftp://user:hidden@host", "https_proxy is not the URL of a proxy"),
-        ("ALL_PROXY", "socks://host:1080", "ALL_PROXY must say which SOCKS"),
-        ("ALL_PROXY", "socks4://host:1080", "ALL_PROXY must say which SOCKS"),
+        ("ALL_PROXY", "socks://host:1080", "ALL_PROXY must specify the SOCKS version"),
+        ("ALL_PROXY", "socks4://host:1080", "ALL_PROXY must specify the SOCKS version"),
     ],
 )
 def test_invalid_proxy_variable_is_named(monkeypatch, name, value, message):

@@ -1,4 +1,4 @@
-"""One call against the fault server, from either client: how it ended, how long it took, what it gave away."""
+"""Makes calls to the fault server with either client, and records results, durations and leaked secrets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from driving import KEY, Blocking
 from faults.server import END, Fault, answer, begin, event
 from fetch_hive_sdk import APIStatusError, FetchHive, FetchHiveError, InvokeResponse, StreamEvent
 
-PROMPT = "what-nobody-else-may-read"
-SAID = "Hello world"
+PROMPT = "confidential-input"
+ANSWER_TEXT = "Hello world"
 
-ANSWER = {"response": SAID, "request_id": "req_1", "usage": {"total_tokens": 3}, "stop_reason": "completed"}
+ANSWER = {"response": ANSWER_TEXT, "request_id": "req_1", "usage": {"total_tokens": 3}, "stop_reason": "completed"}
 THINK = {"type": "reasoning", "response": "Hm.", "request_id": "req_1"}
 HELLO = {"type": "response", "response": "Hello", "request_id": "req_1"}
 WORLD = {"type": "response", "response": " world", "request_id": "req_1"}
@@ -29,7 +29,7 @@ GOOD_STREAM = Fault(begin(), *map(event, (THINK, HELLO, WORLD, USAGE, "[DONE]"))
 
 @dataclass
 class Outcome:
-    """How a call ended."""
+    """The outcome of a call."""
 
     result: Optional[InvokeResponse] = None
     events: list[StreamEvent] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def attempt(drive, client: FetchHive, *, stream: bool = False, collect: bool = False, **fields: object) -> Outcome:
-    """Make a call. Whatever it raises that is no error of ours goes up, and fails the test."""
+    """Make a call. Exceptions other than `FetchHiveError` propagate and fail the test."""
     fields = {"deployment": "d", "inputs": {"text": PROMPT}, **fields}
     outcome = Outcome()
     begun = time.monotonic()
@@ -62,7 +62,7 @@ def attempt(drive, client: FetchHive, *, stream: bool = False, collect: bool = F
 
 
 def in_a_row(drive, client: FetchHive, *kinds: str, seconds: Optional[list[float]] = None) -> list[object]:
-    """Make calls one after the other, in one event loop; return their results or errors, then close the client."""
+    """Make calls one after the other in one event loop, close the client, and return the results or errors."""
     times = [] if seconds is None else seconds
 
     def blocking() -> list[object]:
@@ -98,8 +98,8 @@ def in_a_row(drive, client: FetchHive, *kinds: str, seconds: Optional[list[float
     return blocking() if isinstance(drive, Blocking) else asyncio.run(asynchronous())
 
 
-def everything_about(error: BaseException, *, local_variables: bool = True) -> str:
-    """Return all that a log, a crash report or a pickle could show of an error, chain and local variables included."""
+def everything_shown_by(error: BaseException, *, local_variables: bool = True) -> str:
+    """Return all that a log, a crash report or a pickle could show of an error, including its chain and locals."""
     report = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=local_variables)
     parts = ["".join(report.format()), pickle.dumps(error).decode("latin-1")]
     link: Optional[BaseException] = error
@@ -122,7 +122,7 @@ def _state(error: BaseException) -> str:
 
 
 def assert_keeps_the_key(error: BaseException, *, local_variables: bool = True) -> None:
-    """The key is nowhere in an error, whatever happened."""
-    shown = everything_about(error, local_variables=local_variables)
+    """Assert that no part of an error contains the API key."""
+    shown = everything_shown_by(error, local_variables=local_variables)
     place = shown.find(KEY[4:])
     assert place < 0, shown[max(place - 500, 0) : place + 100]

@@ -1,4 +1,4 @@
-"""What the fault suite shares."""
+"""Fixtures of the fault suite, and the tests that it skips for some senders."""
 
 from __future__ import annotations
 
@@ -6,82 +6,82 @@ import pytest
 
 from faults.senders import SENDERS, make_tls, sending, use_uvloop
 
-# What a sender cannot keep, or does not have: the name of a test or of a row of it, then the reason.
-PLAYS_A_PROXY = {"test_a_proxy_does_not_limit_how_many_calls_there_are": "the server plays a proxy for plain http"}
+# Tests that do not apply to a sender: part of the name of the test or its parameters, then the reason.
+ACTS_AS_PROXY = {"test_proxy_does_not_limit_concurrent_calls": "the server acts as a proxy for plain http"}
 LOOKED_UP = "the proxy looks up names and tries addresses"
-LOOKED_UP_BY_UVLOOP = "uvloop looks up names without the socket module, by which the test answers"
-BOUNDED = "httpx bounds each read, and not the call"
-OWN = "about connections of our own: an injected client is used as it is"
-CLOSED = "close() does not touch an injected client, whose connection is known only when an answer has begun"
+LOOKED_UP_BY_UVLOOP = "uvloop does not look up names with the socket module, which the test patches"
+BOUNDED = "httpx limits each read, not the call"
+OWN = "tests the SDK's own connections, which an injected client replaces"
+CLOSED = "close() leaves an injected client open, and its connection is unknown before a response"
 PROXIES = [
-    "test_a_proxy_that_refuses_is_like_a_refused_connection",
-    "test_a_proxy_that_is_not_there_is_a_refused_connection",
-    "test_a_slow_proxy_is_over_in_time",
+    "test_proxy_failure_is_a_connection_error",
+    "test_unreachable_proxy_is_a_connection_error",
+    "test_timeout_includes_the_proxy_handshake",
     "test_calls_share_a_tunnel",
-    "test_faults_behind_a_proxy_are_as_without",
-    "test_a_call_through_a_proxy_is_over_in_time",
+    "test_fault_behind_a_proxy_is_an_unknown_outcome",
+    "test_timeout_limits_a_call_through_a_proxy",
 ]
 EXCLUDED = {
-    "https": PLAYS_A_PROXY,
+    "https": ACTS_AS_PROXY,
     "proxy": {
-        **PLAYS_A_PROXY,
-        "test_an_impossible_host_is_given_up_at_once": LOOKED_UP,
-        "test_a_slow_lookup_is_over_in_time": LOOKED_UP,
-        "test_silent_addresses_are_over_in_time": LOOKED_UP,
-        "test_a_silent_address_is_passed_over": LOOKED_UP,
+        **ACTS_AS_PROXY,
+        "test_invalid_host_name_is_not_retried": LOOKED_UP,
+        "test_timeout_includes_the_dns_lookup": LOOKED_UP,
+        "test_timeout_includes_all_addresses": LOOKED_UP,
+        "test_next_address_is_tried_after_a_silent_one": LOOKED_UP,
         "test_closing_the_client_ends_connecting_to_a_silent_address": LOOKED_UP,
     },
     "uvloop": {
-        "test_an_unknown_host_is_tried_again[asyncio]": LOOKED_UP_BY_UVLOOP,
-        "test_a_slow_lookup_is_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
-        "test_silent_addresses_are_over_in_time[asyncio]": LOOKED_UP_BY_UVLOOP,
-        "test_a_silent_address_is_passed_over[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_unknown_host_is_retried[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_timeout_includes_the_dns_lookup[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_timeout_includes_all_addresses[asyncio]": LOOKED_UP_BY_UVLOOP,
+        "test_next_address_is_tried_after_a_silent_one[asyncio]": LOOKED_UP_BY_UVLOOP,
         "test_closing_the_client_ends_connecting_to_a_silent_address": LOOKED_UP_BY_UVLOOP,
     },
     "injected": {
-        "headers that drip": BOUNDED,
-        "103 without end": BOUNDED,
-        "every piece just in time": BOUNDED,
-        "late headers, then a stall": BOUNDED,
+        "slow headers": BOUNDED,
+        "endless 103": BOUNDED,
+        "each piece within the timeout": BOUNDED,
+        "late headers, then a stalled body": BOUNDED,
         "silence, idle_timeout": BOUNDED,
-        "test_a_stream_that_ends_gives_its_connection_back": "nothing bounds a read after [DONE]: it is closed at once",
-        "test_a_refusal_that_comes_while_sending_is_the_answer": "httpx sends all before it reads",
-        "test_an_interruption_inside_a_lock_leaves_nothing_locked": "the pool of httpx may stay locked",
-        "test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open": "the pool of httpx may stay locked",
-        "test_an_impossible_host_is_given_up_at_once[asyncio": "anyio looks up invalid names, too",
-        "test_an_abandoned_client_closes_its_connections": OWN,
-        "test_an_abandoned_asyncio_client_closes_its_connections": OWN,
-        "test_bytes_after_an_answer_are_not_the_next_answer": OWN,
-        "test_bytes_after_a_long_answer_are_not_the_next_answer": OWN,
-        "test_an_answer_before_its_question_is_not_its_answer": OWN,
-        "test_a_call_can_be_cancelled_anywhere": OWN,
+        "test_connection_is_reused_after_a_complete_stream": "reads after [DONE] have no limit: it is closed",
+        "test_error_received_while_sending_is_the_response": "httpx sends the whole request before it reads",
+        "test_interruption_inside_a_lock_releases_it": "the httpx pool may stay locked",
+        "test_interruption_anywhere_leaks_no_lock_or_connection": "the httpx pool may stay locked",
+        "test_invalid_host_name_is_not_retried[asyncio": "anyio also looks up invalid names",
+        "test_deleted_client_closes_its_connections": OWN,
+        "test_deleted_asyncio_client_closes_its_connections": OWN,
+        "test_connection_with_excess_bytes_is_not_reused": OWN,
+        "test_connection_with_excess_bytes_after_a_long_response_is_not_reused": OWN,
+        "test_idle_connection_that_receives_bytes_is_not_reused": OWN,
+        "test_call_can_be_cancelled_at_any_await": OWN,
         "test_event_loops_share_a_client": OWN,
-        "test_tcp_keepalive_is_on": OWN,
-        "test_unusable_certificate_files_are_named": OWN,
-        "test_a_slow_lookup_is_over_in_time": BOUNDED,
-        "test_silent_addresses_are_over_in_time": BOUNDED,
-        "test_a_silent_address_is_passed_over": OWN,
-        "test_sending_is_over_in_time": BOUNDED,
-        **dict.fromkeys(PROXIES, "the proxy is the injected client's affair, and so are its errors"),
+        "test_tcp_keepalive_is_enabled": OWN,
+        "test_unusable_certificate_file_is_named": OWN,
+        "test_timeout_includes_the_dns_lookup": BOUNDED,
+        "test_timeout_includes_all_addresses": BOUNDED,
+        "test_next_address_is_tried_after_a_silent_one": OWN,
+        "test_timeout_includes_sending": BOUNDED,
+        **dict.fromkeys(PROXIES, "the injected client is responsible for its proxy"),
         "test_closing_the_client_ends_a_call": CLOSED,
         "test_closing_the_client_ends_a_stream": CLOSED,
         "test_closing_the_client_ends_an_asyncio_call": CLOSED,
         "test_closing_the_client_ends_connecting": CLOSED,
-        "test_a_stream_can_be_closed_by_another_thread[head]": CLOSED,
-        "test_a_stream_can_be_closed_by_another_task[head]": CLOSED,
+        "test_stream_can_be_closed_by_another_thread[head]": CLOSED,
+        "test_stream_can_be_closed_by_another_task[head]": CLOSED,
     },
 }
 
 
 @pytest.fixture
 def tls(monkeypatch):
-    """The server's side of TLS, its certificate trusted by the client."""
+    """A server TLS context whose certificate the client trusts."""
     return make_tls(monkeypatch)[1]
 
 
 @pytest.fixture(autouse=True)
 def _sender(request, monkeypatch, tmp_path, _clean_environment):
-    """Every test uses the sender that this run is about."""
+    """Run every test with the sender chosen by `--sender`."""
     sender = request.config.getoption("--sender")
     assert sender in SENDERS
     with sending(sender, monkeypatch, tmp_path):
@@ -89,7 +89,7 @@ def _sender(request, monkeypatch, tmp_path, _clean_environment):
 
 
 def pytest_configure(config):
-    if config.getoption("--sender") == "uvloop":  # for tests that are coroutines: their plugin looks once
+    if config.getoption("--sender") == "uvloop":  # async tests: pytest-asyncio reads the policy only once
         config.add_cleanup(use_uvloop().close)
 
 

@@ -1,4 +1,4 @@
-"""A proxy on loopback. Knows nothing of the package."""
+"""An HTTP proxy on loopback. Does not import the SDK."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faults.server import LOOPBACK
 
 
 class Proxy:
-    """An HTTP proxy that leads every tunnel to one port of this machine, or to the one that it is asked for."""
+    """An HTTP proxy that opens every tunnel to a loopback port: a fixed one, or the port that the client requests."""
 
     def __init__(self, port=None):
         self.heads = []
@@ -41,8 +41,8 @@ class Proxy:
                     return
                 head += received
             self.heads.append(head)
-            asked_for = int(head.split(b" ")[1].rpartition(b":")[2])
-            with socket.create_connection((LOOPBACK, self._to or asked_for)) as other:
+            requested_port = int(head.split(b" ")[1].rpartition(b":")[2])
+            with socket.create_connection((LOOPBACK, self._to or requested_port)) as other:
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 back = threading.Thread(target=self._copy, args=(other, sock), daemon=True)
                 back.start()

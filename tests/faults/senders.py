@@ -1,4 +1,4 @@
-"""The ways in which a call can leave, one of which a whole run of the fault suite takes: `pytest --sender=proxy`."""
+"""The senders with which the fault suite can run. Choose one with `pytest --sender=proxy`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SENDERS = ("default", "https", "proxy", "uvloop", "injected")
 
 @contextlib.contextmanager
 def sending(sender: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Generator[None, None, None]:
-    """Let servers and clients that are made in the block use a sender, in programs that the block starts, too."""
+    """Make all servers and clients created in the block use a sender, including those of subprocesses."""
     with contextlib.ExitStack() as stack:
         if sender in {"https", "proxy"}:
             authority, context = make_tls(monkeypatch)
@@ -51,7 +51,7 @@ def sending(sender: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Gener
 
 
 def make_tls(monkeypatch: pytest.MonkeyPatch) -> tuple[trustme.CA, ssl.SSLContext]:
-    """Return an authority that the client trusts, and the server's side of TLS with a certificate of it."""
+    """Return a certificate authority that the client trusts, and a server TLS context with its certificate."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "hive.test").configure_cert(context)
@@ -62,11 +62,11 @@ def make_tls(monkeypatch: pytest.MonkeyPatch) -> tuple[trustme.CA, ssl.SSLContex
 
 
 def use_uvloop() -> contextlib.ExitStack:
-    """Let `asyncio.run` and its like use uvloop, until the end of what is returned."""
-    import uvloop  # noqa: PLC0415 - not on Windows
+    """Make `asyncio.run` and new event loops use uvloop until the returned stack is closed."""
+    import uvloop  # noqa: PLC0415 - not available on Windows
 
     with warnings.catch_warnings():
-        # Policies go away in Python 3.16. Nothing else reaches every asyncio.run of a suite.
+        # Python 3.16 removes policies, but only a policy affects every asyncio.run of the suite.
         warnings.simplefilter("ignore", DeprecationWarning)
         before = asyncio.get_event_loop_policy()
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -83,7 +83,7 @@ def _set_policy(policy: asyncio.AbstractEventLoopPolicy) -> None:
 
 @contextlib.contextmanager
 def _injected(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
-    """Let clients that are given no httpx client have one all the same."""
+    """Inject an httpx client into all clients that are created without one."""
     opened: list[ReopenedSender] = []
     make, make_async = Senders._make_sender, Senders._make_async_sender
 
@@ -104,7 +104,7 @@ def _injected(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
 
 
 class ReopenedSender(InjectedSender):
-    """An injected client whose connections end with the client's, as the tests expect: its owner closes it for them."""
+    """An injected client that is closed and reopened with the SDK client, as the tests expect."""
 
     def __init__(self) -> None:
         super().__init__(httpx.Client(verify=tls_module.tls_context()))
@@ -115,7 +115,7 @@ class ReopenedSender(InjectedSender):
 
 
 class AsyncReopenedSender:
-    """The twin: an injected client for each event loop, closed at the end of the loop."""
+    """The asyncio twin of `ReopenedSender`: one injected client for each event loop, closed with the loop."""
 
     owns_sockets = False
 
@@ -137,7 +137,7 @@ class AsyncReopenedSender:
 
 
 async def _close_at_end(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
-    """Let the event loop close a client, which it does with all asynchronous generators that were begun in it."""
+    """Close the client when the event loop shuts down, as loops close the async generators started in them."""
     try:
         yield
     finally:

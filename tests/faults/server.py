@@ -1,6 +1,6 @@
-"""A service that misbehaves: raw sockets on loopback, every byte written by hand.
+"""A faulty HTTP service: it uses raw sockets on loopback and controls every byte that it sends.
 
-A fault is data: the steps that the server takes once it has read a whole POST. Knows nothing of the package.
+A fault is data: the steps that the server takes after it has read a complete POST. Does not import the SDK.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _JOIN_SECONDS = 10.0
 
 
 class Do(Enum):
-    """What the server can do besides sending and pausing."""
+    """The actions of the server other than sending and pausing."""
 
     RESET = auto()
     CLOSE = auto()
     HALF_CLOSE = auto()
     STALL = auto()
     HANG = auto()
-    """Stall, and take no notice of what comes."""
+    """Stall, and discard received bytes."""
     LISTEN = auto()
-    """Read what comes, and go on."""
+    """Read once, and go on."""
 
 
 RESET, CLOSE, HALF_CLOSE, STALL, HANG, LISTEN = Do
@@ -51,22 +51,22 @@ class Drip:
 
 @dataclass(frozen=True)
 class Flood:
-    """The same bytes again and again, until the client has gone."""
+    """The same bytes repeatedly, until the client disconnects."""
 
     data: bytes
     seconds: float = 0.0
 
 
 Step = Union[bytes, float, Do, Drip, Flood, Callable[[], bytes]]
-"""Bytes are sent; a number is a pause in seconds; a function gives the bytes when they are due."""
+"""Bytes are sent; a number is a pause in seconds; a function returns the bytes to send."""
 
 
 class Fault:
-    """What the server does about one POST. After the last step the connection waits for the next request.
+    """The server's reaction to one POST. After the last step the connection waits for the next request.
 
     Args:
-        steps: What to do, in this order.
-        refuses: Whether it says that no run was started: all else counts as a started run.
+        steps: The steps to take, in order.
+        refuses: Whether the response means that no run was started. Otherwise the POST counts as a run.
     """
 
     def __init__(self, *steps: Step, refuses: bool = False) -> None:
@@ -75,22 +75,22 @@ class Fault:
 
 
 class _GoneError(Exception):
-    """The client has closed the connection, or the server stops."""
+    """The client has closed the connection, or the server is stopping."""
 
 
 class FaultServer:
-    """Takes its faults one after the other, the last one for ever; counts POSTs, started runs and connections.
+    """Applies its faults in order and repeats the last one. Counts POSTs, started runs and connections.
 
     Args:
-        faults: What to do about the POSTs, in this order; those in `scripts` have a list of their own.
-        tls: The context to speak TLS with.
-        greeting: Steps taken before anything is read, TLS included.
+        faults: One fault for each POST, in order. Deployments in `scripts` have their own list.
+        tls: The TLS context of the server. None means `usual_tls`.
+        greeting: Steps to take before the TLS handshake and before reading.
     """
 
     usual_tls: ClassVar[Optional[ssl.SSLContext]] = None
-    """What servers speak TLS with that were given nothing else. See `senders.py`."""
+    """The default TLS context of servers. None means plain HTTP. See `senders.py`."""
     usual_host: ClassVar[Optional[str]] = None
-    """By which name clients reach servers, such as one that is found by a proxy."""
+    """The host name of servers in their URL, such as one that only a proxy can resolve."""
 
     def __init__(self, *faults: Fault, tls: Optional[ssl.SSLContext] = None, greeting: tuple[Step, ...] = ()) -> None:
         self.scripts: dict[str, list[Fault]] = {}
@@ -103,12 +103,12 @@ class FaultServer:
         self._tls = tls or self.usual_tls
         self._greeting = greeting
         self._changed = threading.Condition()
-        self._visitors: dict[threading.Thread, socket.socket] = {}
-        # Never read: from the moment of stopping it is readable to everybody who waits.
+        self._connection_threads: dict[threading.Thread, socket.socket] = {}
+        # Never read: it becomes readable when the server stops, which wakes all waiting threads.
         self.stopped, self._stopper = socket.socketpair()
         self._listener = socket.create_server((LOOPBACK, 0), backlog=128)
         self.port = self._listener.getsockname()[1]
-        self._door = threading.Thread(target=self._open_door, name="door")
+        self._acceptor = threading.Thread(target=self._accept, name="acceptor")
 
     @property
     def url(self) -> str:
@@ -122,62 +122,62 @@ class FaultServer:
         return sum(self.posts.values())
 
     def wait_until(self, predicate: Callable[[], bool], seconds: float = 5.0) -> bool:
-        """Wait for the counters to fulfil a condition; tell whether they did."""
+        """Wait until a condition on the counters is true. Return False after a timeout."""
         with self._changed:
             return self._changed.wait_for(predicate, seconds)
 
     def __enter__(self) -> Self:
-        self._door.start()
+        self._acceptor.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stopper.close()
-        self._door.join(_JOIN_SECONDS)
+        self._acceptor.join(_JOIN_SECONDS)
         with self._changed:
-            visitors = dict(self._visitors)
-        for sock in visitors.values():
-            # Wakes whoever is sending. Not SSLSocket's own method, which is not for two threads.
+            threads = dict(self._connection_threads)
+        for sock in threads.values():
+            # Wakes a thread that is sending. SSLSocket.shutdown is not thread-safe.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-        for thread in visitors:
+        for thread in threads:
             thread.join(_JOIN_SECONDS)
         self._listener.close()
         self.stopped.close()
-        assert not any(thread.is_alive() for thread in (self._door, *visitors)), "the server does not stop"
+        assert not any(thread.is_alive() for thread in (self._acceptor, *threads)), "the server did not stop"
 
-    def _open_door(self) -> None:
+    def _accept(self) -> None:
         while not _readable(self._listener, self.stopped)[1]:
             sock, _ = self._listener.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            thread = threading.Thread(target=self._welcome, args=(sock,), name="visitor")
+            thread = threading.Thread(target=self._serve, args=(sock,), name="connection")
             with self._changed:
                 self.connections += 1
                 self.open_connections += 1
-                self._visitors[thread] = sock
+                self._connection_threads[thread] = sock
                 self._changed.notify_all()
             thread.start()
 
-    def _welcome(self, sock: socket.socket) -> None:
-        visit = _Visit(self, sock)
+    def _serve(self, sock: socket.socket) -> None:
+        connection = _Connection(self, sock)
         try:
-            visit.take(self._greeting)
+            connection.take(self._greeting)
             if self._tls:
-                visit.sock = self._tls.wrap_socket(sock, server_side=True)
+                connection.sock = self._tls.wrap_socket(sock, server_side=True)
                 with self._changed:
-                    self._visitors[threading.current_thread()] = visit.sock
+                    self._connection_threads[threading.current_thread()] = connection.sock
             while True:
-                visit.take(self._receive(visit).steps)
+                connection.take(self._receive(connection).steps)
         except (OSError, _GoneError):
             pass
         finally:
-            visit.sock.close()
+            connection.sock.close()
             with self._changed:
                 self.open_connections -= 1
-                del self._visitors[threading.current_thread()]
+                del self._connection_threads[threading.current_thread()]
                 self._changed.notify_all()
 
-    def _receive(self, visit: _Visit) -> Fault:
-        head, body = visit.read_request()
+    def _receive(self, connection: _Connection) -> Fault:
+        head, body = connection.read_request()
         fields = json.loads(body) if body else {}
         call = fields.get("deployment", head.partition(b" HTTP")[0].decode())
         with self._changed:
@@ -190,8 +190,8 @@ class FaultServer:
         return fault
 
 
-class _Visit:
-    """One connection."""
+class _Connection:
+    """A connection to the server."""
 
     def __init__(self, server: FaultServer, sock: socket.socket) -> None:
         self.server = server
@@ -203,7 +203,7 @@ class _Visit:
             received += self._read()
         head, _, body = received.partition(b"\r\n\r\n")
         lengths = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        length = sum(lengths)  # one, or none: a call without a body
+        length = sum(lengths)  # empty for a call without a body
         while len(body) < length:
             body += self._read()
         return head, body
@@ -255,7 +255,7 @@ class _Visit:
 
 
 def _readable(*socks: socket.socket, seconds: Optional[float] = None) -> list[bool]:
-    # Not select(): it knows no file descriptor above 1024.
+    # Not select(), which does not support file descriptors above 1024.
     poll = select.poll()
     for sock in socks:
         poll.register(sock, select.POLLIN)
@@ -263,7 +263,7 @@ def _readable(*socks: socket.socket, seconds: Optional[float] = None) -> list[bo
     return [sock.fileno() in ready for sock in socks]
 
 
-# --- What is written by hand -----------------------------------------------------------------------------------------
+# --- Raw responses ---------------------------------------------------------------------------------------------------
 
 
 def answer(
@@ -273,7 +273,7 @@ def answer(
     media_type: str = "application/json",
     length: Optional[int] = None,
 ) -> bytes:
-    """Write an answer in one piece; a false `length` is sent as it is."""
+    """Return a complete response. `length` overrides the correct Content-Length."""
     content = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
     types = (f"Content-Type: {media_type}",) if media_type else ()
     size = len(content) if length is None else length
@@ -282,7 +282,7 @@ def answer(
 
 
 def begin(*headers: str, media_type: str = "text/event-stream", status: str = "200 OK") -> bytes:
-    """Write the head of an answer in chunks."""
+    """Return the head of a chunked response."""
     lines = (f"HTTP/1.1 {status}", f"Content-Type: {media_type}", "Transfer-Encoding: chunked", *headers, "", "")
     return "\r\n".join(lines).encode()
 
@@ -295,5 +295,5 @@ END = b"0\r\n\r\n"
 
 
 def event(payload: Union[str, dict[str, object]]) -> bytes:
-    """Write an event as the service does, in a chunk of its own."""
+    """Return an SSE event as the service sends it, in its own chunk."""
     return chunk(b"data: %s\n\n" % (payload if isinstance(payload, str) else json.dumps(payload)).encode())

@@ -1,8 +1,8 @@
-"""Ten thousand faulty calls, and nothing of them left behind: a script for `nox -s soak`, not for pytest.
+"""Makes ten thousand faulty calls and checks for leaks. Run by `nox -s soak`, not by pytest.
 
-Run it as `python tests/faults/soak.py [calls]`. It ends with 1 if file descriptors, threads, tasks
-or memory have grown between the first fifth, in which caches fill, and the end. A tenth of the calls are interrupted
-by a signal whose handler raises an exception; each is followed by a call that must succeed, so that nothing is locked.
+Run it as `python tests/faults/soak.py [calls]`. It exits with status 1 if file descriptors, threads, tasks or memory
+have grown since the first fifth of the calls, in which caches fill. A signal handler's exception interrupts a tenth of
+the calls. The call after each of them must succeed, which shows that no lock is held.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from itertools import count
 from pathlib import Path
 from typing import Callable
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest finds them, too
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as in pytest
 
 from driving import KEY
-from faults.calls import GOOD, SAID
+from faults.calls import ANSWER_TEXT, GOOD
 from faults.server import FaultServer
 from faults.test_invariant import REFUSALS, call_fault, make_plan
 from fetch_hive_sdk import APIConnectionError, FetchHive, FetchHiveError
@@ -36,12 +36,12 @@ MAX_GROWTH_KIB = 4096
 SECONDS = 0.3
 LOCKED_SECONDS = 10.0
 ABORT_SECONDS = 900.0
-INTERRUPTED_SECONDS = [0.0003, 0.001, 0.003, 0.01, 0.1]  # at most: a call takes about a millisecond
+INTERRUPTED_SECONDS = [0.0003, 0.001, 0.003, 0.01, 0.1]  # upper bounds: a call takes about a millisecond
 
 
 @dataclass
 class State:
-    """What must not grow."""
+    """The resources that must not grow."""
 
     descriptors: int
     threads: int
@@ -65,11 +65,11 @@ def look(server: FaultServer, tasks: int) -> State:
 
 
 class AlarmError(Exception):
-    """What a handler of SIGALRM raises, as the soft limit of a worker does."""
+    """Raised by a SIGALRM handler, like the soft time limit of a task queue worker."""
 
 
 class Alarm:
-    """Raises an exception in the main thread at a random moment of a block, most often."""
+    """Raises an exception in the main thread at a random moment of a function, if it runs long enough."""
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
@@ -95,7 +95,7 @@ class Alarm:
 
 
 class Soak:
-    """Faulty calls, each by a plan of its own, from one client."""
+    """Makes faulty calls with one client, each with a random plan."""
 
     def __init__(self, server: FaultServer, client: FetchHive) -> None:
         self.server = server
@@ -105,7 +105,7 @@ class Soak:
         self.lock = threading.Lock()
 
     def prepare(self) -> tuple[str, str, float]:
-        """Tell the server what to do about the next call; return its name, its kind and a moment to give it up."""
+        """Configure the server for the next call. Return the call's name, kind and timeout in seconds."""
         with self.lock:
             kind = self.dice.choice(["call", "stream", "left", "dropped"])
             plan = make_plan(self.dice, next(self.numbers), "call" if kind == "call" else "stream")
@@ -116,11 +116,11 @@ class Soak:
         with self.lock:
             runs = self.server.runs.pop(name, 0)
             self.server.posts.pop(name, None)
-            # The name stays known for a request that is still on its way.
+            # Keep a script for a request that is still in transit.
             self.server.scripts[name] = LATE
             self.server.heads.clear()
         if runs > 1:
-            raise SystemExit(f"{name} was run {runs} times")
+            raise SystemExit(f"{name} ran {runs} times")
 
     def call(self) -> None:
         name, kind, _ = self.prepare()
@@ -140,7 +140,7 @@ class Soak:
                 next(iter(self.client.invoke_prompt_stream(deployment=name)), None)
 
     def run_interrupted(self, calls: int) -> None:
-        """Make calls that a signal's exception interrupts, each followed by one that must succeed."""
+        """Make calls that a signal handler's exception interrupts, each followed by a call that must succeed."""
         alarm = Alarm(self.dice)
         for number in range(calls):
             name, kind, _ = self.prepare()
@@ -148,26 +148,26 @@ class Soak:
             self.forget(name)
             if number % 10:
                 self.check()
-            else:  # a lock may let in the thread that has it
+            else:  # another thread, as a lock may be reentrant
                 thread = threading.Thread(target=self.check, daemon=True)
                 thread.start()
                 thread.join(LOCKED_SECONDS)
                 if thread.is_alive():
-                    raise SystemExit(f"something is locked after call {number}")
+                    raise SystemExit(f"a lock is still held after call {number}")
             if not self.server.wait_until(lambda: self.server.open_connections <= 1):
                 raise SystemExit(f"{self.server.open_connections} connections are open after call {number}")
         self.client.close()
 
     def check(self) -> None:
-        # A connection that an earlier fault has left may die in the hands of the next call.
+        # The kept-alive connection of an earlier fault may break during the next call.
         with suppress(APIConnectionError):
             self.client.invoke_prompt(deployment="good", timeout=LOCKED_SECONDS)
-        assert self.client.invoke_prompt(deployment="good", timeout=LOCKED_SECONDS).response == SAID
+        assert self.client.invoke_prompt(deployment="good", timeout=LOCKED_SECONDS).response == ANSWER_TEXT
 
     async def acall(self) -> None:
-        name, kind, patience = self.prepare()
+        name, kind, seconds = self.prepare()
         with suppress(FetchHiveError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._acall(name, kind), patience)
+            await asyncio.wait_for(self._acall(name, kind), seconds)
         self.forget(name)
 
     async def _acall(self, name: str, kind: str) -> None:
@@ -184,7 +184,7 @@ class Soak:
                 break
 
     def run_blocking(self, calls: int) -> None:
-        """Make calls from some threads."""
+        """Make calls from several threads."""
         errors: list[BaseException] = []
 
         def work() -> None:
@@ -203,7 +203,7 @@ class Soak:
             raise error
 
     async def run_asyncio(self, calls: int) -> int:
-        """Make calls from some tasks; return how many tasks are left over."""
+        """Make calls from several tasks, and return the number of leftover tasks."""
 
         async def work() -> None:
             for _ in range(calls // AT_ONCE):
@@ -224,7 +224,7 @@ LATE = [REFUSALS[0]]
 
 
 def main(calls: int) -> int:
-    # A guard against a call that never ends: this thread is not part of what is counted.
+    # Aborts if a call never ends. It runs during all measurements, so it does not count as growth.
     guard = threading.Timer(ABORT_SECONDS, os._exit, [2])
     guard.daemon = True
     guard.start()
@@ -251,7 +251,7 @@ def compare(warm: State, end: State) -> int:
         grown.append("connections")
     if end.memory_kib > warm.memory_kib + MAX_GROWTH_KIB:
         grown.append("memory")
-    print(f"grown: {', '.join(grown)}" if grown else "nothing has grown")  # noqa: T201 - a script
+    print(f"grown: {', '.join(grown)}" if grown else "no growth")  # noqa: T201 - a script
     return 1 if grown else 0
 
 

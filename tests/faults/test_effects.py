@@ -1,4 +1,4 @@
-"""For one call of each effect and every fault: how often it is sent. Money and change are never doubled by us."""
+"""How often a call of each effect is sent for each fault. Retries never repeat a paid or creating call by accident."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ RETRIES = 2
 
 CALLS = {
     "run": ("invoke_agent", (), {"agent": "a", "message": "m"}),
-    "run, by a change": ("approvals.decide", ("ap", "allow_once"), {}),
+    "run, by a decision": ("approvals.decide", ("ap", "allow_once"), {}),
     "create": ("knowledge_bases.create", (), {"name": "n"}),
     "settle": ("agents.update", ("a",), {"name": "n"}),
-    "settle, by a deletion": ("agents.delete", ("a",), {}),
+    "settle, by deletion": ("agents.delete", ("a",), {}),
     "read": ("agents.get", ("a",), {}),
 }
-REPEATED = {"settle", "settle, by a deletion", "read"}
-RUNS = {"run", "run, by a change"}
+RETRIED = {"settle", "settle, by deletion", "read"}
+RUNS = {"run", "run, by a decision"}
 
-# What says that nothing was done: repeated for every effect.
-UNDONE = {
+# Responses which state that the call was not processed: retried for every effect.
+UNPROCESSED = {
     "429": Fault(answer({"error": "slow down"}, "Retry-After: 0", status="429 X")),
     "503 with Retry-After": Fault(answer({"error": "busy"}, "Retry-After: 0", status="503 X")),
     "408": Fault(answer({"error": "late"}, status="408 X")),
     "425": Fault(answer({"error": "early"}, status="425 X")),
 }
-# What does not say what happened.
+# Faults after which the outcome of the call is unknown.
 UNKNOWN = {
-    "reset before an answer": Fault(RESET),
-    "closed before an answer": Fault(CLOSE),
+    "reset before a response": Fault(RESET),
+    "closed before a response": Fault(CLOSE),
     "500": Fault(answer({"error": "oops"}, status="500 X")),
     "502, a page": Fault(b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<br>"),
     "503 bare": Fault(answer({"error": "busy"}, status="503 X")),
     "504": Fault(answer({"error": "late"}, status="504 X")),
-    "answer cut short": Fault(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", CLOSE),
-    "answer reset": Fault(begin(), chunk(b"{"), RESET),
+    "truncated response": Fault(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", CLOSE),
+    "reset in the response": Fault(begin(), chunk(b"{"), RESET),
 }
-# What is the same however often one asks.
+# Responses that a retry cannot change.
 FINAL = {
     "400": Fault(answer({"error": "bad"}, status="400 X")),
     "404": Fault(answer({"error": "gone"}, status="404 X")),
@@ -60,7 +60,7 @@ def _no_backoff(monkeypatch):
 
 
 def make(drive, effect: str, fault: Fault, **options: object) -> tuple[object, int]:
-    """Make a call; return its result or its error, and how many requests there were."""
+    """Make a call. Return its result or error, and the number of requests."""
     name, args, fields = CALLS[effect]
     with FaultServer(fault) as server:
         settings = {"timeout": 5, "max_retries": RETRIES, "workspace_id": "w", **options}
@@ -91,9 +91,9 @@ def method_of(client: FetchHive, name: str):
 
 
 @pytest.mark.parametrize("effect", CALLS)
-@pytest.mark.parametrize("fault", UNDONE.values(), ids=UNDONE)
-def test_what_was_not_done_is_done_again(drive, effect, fault):
-    """The service says that it did nothing."""
+@pytest.mark.parametrize("fault", UNPROCESSED.values(), ids=UNPROCESSED)
+def test_unprocessed_calls_are_retried(drive, effect, fault):
+    """The service reports that it did not process the call."""
     error, sent = make(drive, effect, fault)
 
     assert isinstance(error, FetchHiveError)
@@ -102,20 +102,20 @@ def test_what_was_not_done_is_done_again(drive, effect, fault):
 
 @pytest.mark.parametrize("effect", CALLS)
 @pytest.mark.parametrize("fault", UNKNOWN.values(), ids=UNKNOWN)
-def test_an_unknown_outcome_is_repeated_only_where_that_does_no_harm(drive, effect, fault):
-    """Reading and settling; never what runs or creates. Only reading can never have done anything."""
+def test_unknown_outcome_is_retried_only_if_safe(drive, effect, fault):
+    """Calls that read or settle are retried, calls that run or create are not. Only reads have no effect."""
     error, sent = make(drive, effect, fault)
 
     assert isinstance(error, FetchHiveError)
-    assert sent == error.attempts == (1 + RETRIES if effect in REPEATED else 1)
+    assert sent == error.attempts == (1 + RETRIES if effect in RETRIED else 1)
     assert error.maybe_processed is (effect != "read")
     assert_keeps_the_key(error)
 
 
 @pytest.mark.parametrize("effect", CALLS)
 @pytest.mark.parametrize("fault", FINAL.values(), ids=FINAL)
-def test_a_refusal_that_stays_is_not_repeated(drive, effect, fault):
-    """Whatever the call does."""
+def test_final_error_is_not_retried(drive, effect, fault):
+    """For any effect of the call."""
     error, sent = make(drive, effect, fault)
 
     assert isinstance(error, FetchHiveError)
@@ -123,17 +123,17 @@ def test_a_refusal_that_stays_is_not_repeated(drive, effect, fault):
 
 
 @pytest.mark.parametrize("effect", CALLS)
-@pytest.mark.parametrize("fault", [UNKNOWN["500"], UNKNOWN["reset before an answer"]], ids=["500", "reset"])
-def test_runs_are_repeated_for_those_who_ask_for_it(drive, effect, fault):
-    """`retry_unknown_outcome` is about runs: what creates would be there twice."""
+@pytest.mark.parametrize("fault", [UNKNOWN["500"], UNKNOWN["reset before a response"]], ids=["500", "reset"])
+def test_retry_unknown_outcome_applies_to_runs(drive, effect, fault):
+    """`retry_unknown_outcome` applies to runs, but not to creating calls, which would create duplicates."""
     _, sent = make(drive, effect, fault, retry_unknown_outcome=True)
 
     assert sent == (1 if effect == "create" else 1 + RETRIES)
 
 
 @pytest.mark.parametrize("effect", CALLS)
-def test_silence_ends_a_call_of_every_effect(drive, effect):
-    """The time of a call is over once for all its attempts."""
+def test_timeout_applies_to_every_effect(drive, effect):
+    """One timeout covers all attempts of a call."""
     error, sent = make(drive, effect, Fault(STALL), timeout=0.4)
 
     assert isinstance(error, APITimeoutError)

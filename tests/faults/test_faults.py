@@ -1,4 +1,4 @@
-"""The table of what goes wrong and what we answer, row by row, from a server that does each of these things."""
+"""The fault table: for each row, a server that produces the fault, and the expected outcome of the call."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ import pytest
 from driving import KEY, Blocking
 from faults.calls import (
     ANSWER,
+    ANSWER_TEXT,
     FAILED,
     GOOD,
     GOOD_STREAM,
     HELLO,
     PROMPT,
-    SAID,
     THINK,
     USAGE,
     WORLD,
@@ -81,29 +81,29 @@ from fetch_hive_sdk import (
 )
 from fetch_hive_sdk._net import tls as tls_module
 
-LIMIT = 0.4  # seconds: the timeout of cases that wait for it
-SOON = 3.0  # seconds: what no case may take unless it says so, on a slow machine too
+LIMIT = 0.4  # seconds: the timeout of cases that reach it
+SOON = 3.0  # seconds: the maximum of each case by default, even on a slow machine
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: what the server does, and how the call ends."""
+    """One row of the table: the faults of the server, and the expected outcome of the call."""
 
     name: str
     faults: tuple[Fault, ...]
     error: Optional[type[FetchHiveError]] = None
-    says: str = ""
-    has: dict[str, object] = field(default_factory=dict)
+    message: str = ""
+    attrs: dict[str, object] = field(default_factory=dict)
     posts: int = 1
     attempts: int = 0
-    text: str = SAID
+    text: str = ANSWER_TEXT
     partial: Optional[str] = None
     options: dict[str, object] = field(default_factory=dict)
     kinds: tuple[str, ...] = ("call",)
     at_least: float = 0.0
     within: float = SOON
-    says_key: bool = False
-    """Whether what the service says, and we read, has the key: then local variables have it, and nothing else."""
+    echoes_key: bool = False
+    """Whether the response contains the key and is read. Then the key may be in local variables, but nowhere else."""
     check: Callable[[Outcome], Optional[bool]] = lambda outcome: None
 
     def run(self, drive, kind: str, server: FaultServer) -> Outcome:
@@ -114,7 +114,7 @@ class Case:
 
 
 def cases(*rows: Case):
-    """Parametrise a test with every case, in each of its kinds."""
+    """Parametrize a test with all cases, for each of their kinds."""
     return pytest.mark.parametrize(
         ("case", "kind"),
         [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in rows for kind in case.kinds],
@@ -133,10 +133,10 @@ def check(case: Case, drive, kind: str) -> None:
         assert outcome.text == case.text
     else:
         assert type(error) is case.error, outcome
-        assert case.says in str(error)
-        assert {name: getattr(error, name) for name in case.has} == case.has
+        assert case.message in str(error)
+        assert {name: getattr(error, name) for name in case.attrs} == case.attrs
         assert error.attempts == (case.attempts or posts)
-        assert_keeps_the_key(error, local_variables=not case.says_key)
+        assert_keeps_the_key(error, local_variables=not case.echoes_key)
         if case.partial is not None:
             assert error.partial.text == case.partial == outcome.text
     assert case.check(outcome) in {None, True}
@@ -150,17 +150,23 @@ PAID = {"maybe_processed": True}
 UNPAID = {"maybe_processed": False}
 QUICK = {"timeout": LIMIT}
 
-# --- Before an answer ------------------------------------------------------------------------------------------------
+# --- Before a response -----------------------------------------------------------------------------------------------
 
 
 @cases(
-    Case("reset before the status line", (Fault(RESET),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("close before the status line", (Fault(CLOSE),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("half-close before the status line", (Fault(HALF_CLOSE),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("reset in the status line", (Fault(b"HTTP/1.1 2", RESET),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("close in the headers", (Fault(b"HTTP/1.1 200 OK\r\nX: ", CLOSE),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("not HTTP", (Fault(b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE),), APIConnectionError, has=PAID, kinds=BOTH),
-    Case("not HTTP, without end", (Fault(Flood(b"x" * 9999)),), APIConnectionError, has=PAID, kinds=BOTH),
+    Case("reset before the status line", (Fault(RESET),), APIConnectionError, attrs=PAID, kinds=BOTH),
+    Case("close before the status line", (Fault(CLOSE),), APIConnectionError, attrs=PAID, kinds=BOTH),
+    Case("half-close before the status line", (Fault(HALF_CLOSE),), APIConnectionError, attrs=PAID, kinds=BOTH),
+    Case("reset in the status line", (Fault(b"HTTP/1.1 2", RESET),), APIConnectionError, attrs=PAID, kinds=BOTH),
+    Case(
+        "close in the headers",
+        (Fault(b"HTTP/1.1 200 OK\r\nX: ", CLOSE),),
+        APIConnectionError,
+        attrs=PAID,
+        kinds=BOTH,
+    ),
+    Case("not HTTP", (Fault(b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE),), APIConnectionError, attrs=PAID, kinds=BOTH),
+    Case("not HTTP, endless", (Fault(Flood(b"x" * 9999)),), APIConnectionError, attrs=PAID, kinds=BOTH),
     Case(
         "no reply",
         (Fault(STALL),),
@@ -175,32 +181,32 @@ QUICK = {"timeout": LIMIT}
         "no reply, httpx.Timeout",
         (Fault(STALL),),
         APITimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         options={"timeout": httpx.Timeout(5, read=LIMIT)},
         kinds=BOTH,
         at_least=LIMIT,
     ),
     Case(
-        "headers that drip",
+        "slow headers",
         (Fault(Drip(answer(ANSWER), 0.1)),),
         APITimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         options=QUICK,
         kinds=BOTH,
         at_least=LIMIT,
     ),
     Case(
-        "103 without end",
+        "endless 103",
         (Fault(Flood(b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.05)),),
         APITimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         options=QUICK,
         kinds=BOTH,
         at_least=LIMIT,
     ),
 )
-def test_no_answer_is_an_unknown_outcome(case, kind, drive):
-    """A request that went out and was not answered may have been billed: it is not sent again."""
+def test_missing_response_is_an_unknown_outcome(case, kind, drive):
+    """A request without a response may have been billed, so it is not retried."""
     check(case, drive, kind)
 
 
@@ -210,7 +216,7 @@ def test_no_answer_is_an_unknown_outcome(case, kind, drive):
         "no reply",
         (Fault(STALL),),
         APITimeoutError,
-        has=PAID,
+        attrs=PAID,
         options={"retry_unknown_outcome": True, "timeout": LIMIT},
         kinds=BOTH,
     ),
@@ -219,18 +225,18 @@ def test_no_answer_is_an_unknown_outcome(case, kind, drive):
         "reset in a paid body",
         (Fault(answer(ANSWER, length=999), RESET),),
         APIConnectionError,
-        has=PAID,
+        attrs=PAID,
         options={"retry_unknown_outcome": True},
     ),
 )
-def test_an_unknown_outcome_is_repeated_on_demand(case, kind, drive):
-    """`retry_unknown_outcome` repeats what has no answer; what has a 2xx status line is never repeated."""
+def test_retry_unknown_outcome_retries_missing_responses(case, kind, drive):
+    """`retry_unknown_outcome` retries calls without a response, but never after a 2xx status line."""
     check(case, drive, kind)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))
-def test_a_refused_connection_is_tried_again(drive, stream):
-    """Where nobody listens, nothing was sent: the call is made again, then given up."""
+def test_refused_connection_is_retried(drive, stream):
+    """If no server listens, nothing was sent: the call is retried up to `max_retries` times."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         client = FetchHive(KEY, f"http://127.0.0.1:{reserved.getsockname()[1]}/v1", timeout=5, max_retries=1)
@@ -242,8 +248,8 @@ def test_a_refused_connection_is_tried_again(drive, stream):
     assert_keeps_the_key(outcome.error)
 
 
-def test_an_unknown_host_is_tried_again(drive, monkeypatch):
-    """A name that cannot be found now may be found a moment later."""
+def test_unknown_host_is_retried(drive, monkeypatch):
+    """A failed DNS lookup may be temporary."""
     asked = []
 
     def getaddrinfo(*args, **kwargs):
@@ -258,9 +264,9 @@ def test_an_unknown_host_is_tried_again(drive, monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["a" * 70 + ".test", "hive..test", "xn--a.test"])
-def test_an_impossible_host_is_given_up_at_once(drive, host, monkeypatch):
-    """A host name that cannot be will be no better in a second."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it was tried again"))
+def test_invalid_host_name_is_not_retried(drive, host, monkeypatch):
+    """A retry cannot fix an invalid host name."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the call was retried"))
     try:
         client = FetchHive(KEY, f"https://{host}/v1", timeout=5)
     except FetchHiveError:
@@ -273,18 +279,18 @@ def test_an_impossible_host_is_given_up_at_once(drive, host, monkeypatch):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))
-def test_a_trusted_certificate_is_accepted(drive, tls, stream):
-    """Over TLS everything is as without."""
+def test_trusted_certificate_is_accepted(drive, tls, stream):
+    """Calls and streams succeed over TLS."""
     with FaultServer(GOOD_STREAM if stream else GOOD, tls=tls) as server:
         client = FetchHive(KEY, server.url, timeout=5)
         outcome = attempt(drive, client, stream=stream)
         drive.close(client)
 
-    assert outcome.text == SAID
+    assert outcome.text == ANSWER_TEXT
 
 
-def test_an_untrusted_certificate_is_given_up_at_once(drive, tls, monkeypatch):
-    """The key goes to nobody whose certificate is not trusted, and no second try would help."""
+def test_untrusted_certificate_is_not_retried(drive, tls, monkeypatch):
+    """The key is not sent to a server with an untrusted certificate, and a retry cannot fix it."""
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setattr(tls_module, "_make_tls_context", ssl.create_default_context)
     with FaultServer(GOOD, tls=tls) as server:
@@ -304,9 +310,9 @@ def test_an_untrusted_certificate_is_given_up_at_once(drive, tls, monkeypatch):
     [((HANG,), APITimeoutError), ((LISTEN, CLOSE), APIConnectionError), ((LISTEN, RESET), APIConnectionError)],
     ids=["hangs", "closed", "reset"],
 )
-def test_a_failed_handshake_is_tried_again(drive, tls, greeting, error):
-    """A TLS handshake that hangs or breaks has sent nothing."""
-    # Broken once it has begun: before, Python's own SSLSocket leaves itself to the collector.
+def test_failed_handshake_is_retried(drive, tls, greeting, error):
+    """No byte of the request is sent if the TLS handshake hangs or fails."""
+    # Fail only after the handshake has started: earlier, Python's SSLSocket leaves its socket to the collector.
     with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
         client = FetchHive(KEY, server.url, timeout=httpx.Timeout(5, connect=LIMIT), max_retries=1)
         outcome = attempt(drive, client)
@@ -320,8 +326,8 @@ def test_a_failed_handshake_is_tried_again(drive, tls, greeting, error):
     assert_keeps_the_key(outcome.error)
 
 
-def test_a_hanging_handshake_ends_with_the_call(drive, tls):
-    """The time for the whole call bounds the handshake, too."""
+def test_timeout_includes_the_handshake(drive, tls):
+    """A hanging TLS handshake ends when the timeout of the call does."""
     with FaultServer(GOOD, tls=tls, greeting=(HANG,)) as server:
         client = FetchHive(KEY, server.url, timeout=LIMIT)
         outcome = attempt(drive, client)
@@ -332,8 +338,8 @@ def test_a_hanging_handshake_ends_with_the_call(drive, tls):
     assert LIMIT <= outcome.seconds < SOON
 
 
-def test_faults_over_tls_are_as_without(drive, tls):
-    """A TLS connection that is cut without a farewell is a broken connection."""
+def test_faults_over_tls_are_connection_errors(drive, tls):
+    """A TLS connection closed without close_notify is a broken connection."""
     for fault in (Fault(RESET), Fault(answer(ANSWER, length=999), RESET), Fault(answer(ANSWER, length=999), CLOSE)):
         with FaultServer(fault, tls=tls) as server:
             client = FetchHive(KEY, server.url, timeout=5)
@@ -344,8 +350,8 @@ def test_faults_over_tls_are_as_without(drive, tls):
         assert (outcome.error.maybe_processed, server.total_posts) == (True, 1)
 
 
-def test_an_exhausted_pool_says_so(drive):
-    """An injected client that has no connection left is a wait for a connection, not for the service."""
+def test_exhausted_pool_is_a_pool_timeout(drive):
+    """If an injected client has no free connection, the error reports a wait for a connection, not for the service."""
     limits = httpx.Limits(max_connections=1)
     with FaultServer(GOOD_STREAM) as server:
         if isinstance(drive, Blocking):
@@ -378,18 +384,18 @@ def drive_exhausted(server, limits):
     return asyncio.run(main())
 
 
-def test_a_connection_closed_meanwhile_is_replaced(drive):
-    """A kept connection that the server has closed is noticed before anything is sent on it."""
+def test_closed_keepalive_connection_is_replaced(drive):
+    """A connection that the server has closed while idle is detected before a request is sent on it."""
     with FaultServer(Fault(answer(ANSWER), CLOSE), GOOD) as server:
         client = FetchHive(KEY, server.url, timeout=5)
-        first = in_two_rows(drive, client, lambda: server.wait_until(lambda: server.open_connections == 0))
+        first = two_calls(drive, client, lambda: server.wait_until(lambda: server.open_connections == 0))
 
-    assert [result.response for result in first] == [SAID, SAID]
+    assert [result.response for result in first] == [ANSWER_TEXT, ANSWER_TEXT]
     assert (server.connections, server.total_posts) == (2, 2)
 
 
-def in_two_rows(drive, client, between):
-    """Make two calls in one event loop, with something in between that the server has to do."""
+def two_calls(drive, client, between):
+    """Make two calls in one event loop, and wait for a condition of the server in between."""
     if isinstance(drive, Blocking):
         first = client.invoke_prompt(deployment="d")
         assert between()
@@ -407,12 +413,12 @@ def in_two_rows(drive, client, between):
     return asyncio.run(main())
 
 
-def test_a_kept_connection_that_dies_in_our_hands_is_not_repeated(drive):
-    """A kept connection that takes the request and dies is like any other reset: the request may have arrived."""
+def test_broken_keepalive_connection_is_not_retried(drive):
+    """If a reused connection breaks after the request was sent, the server may have received the request."""
     with FaultServer(GOOD, Fault(RESET)) as server:
         result, error = in_a_row(drive, FetchHive(KEY, server.url, timeout=5), "call", "call")
 
-    assert result.response == SAID
+    assert result.response == ANSWER_TEXT
     assert type(error) is APIConnectionError
     assert (error.maybe_processed, error.attempts) == (True, 1)
     assert (server.connections, server.total_posts) == (1, 2)
@@ -456,14 +462,14 @@ TOO_MANY = "429 Too Many Requests"
     Case("425", good(refusal("425 Too Early")), posts=2),
     Case("429 twice", (refusal(TOO_MANY, "Retry-After: 0"), *good(refusal(TOO_MANY, "Retry-After: 0"))), posts=3),
 )
-def test_what_was_not_processed_is_sent_again(case, kind, drive):
-    """When the service says that it ran nothing, the call is made again, after the time that it names."""
+def test_unprocessed_calls_are_retried(case, kind, drive):
+    """If the service reports that it did not run the call, the call is retried after its `Retry-After`."""
     check(case, drive, kind)
 
 
 @cases(
     Case(
-        "429 for ever",
+        "429 always",
         (refusal(TOO_MANY, "Retry-After: 0"),),
         RateLimitError,
         "slow down",
@@ -472,26 +478,26 @@ def test_what_was_not_processed_is_sent_again(case, kind, drive):
         kinds=BOTH,
     ),
     Case(
-        "503 for ever",
+        "503 always",
         (refusal("503 Busy", "Retry-After: 0"),),
         InternalServerError,
-        has={**UNPAID, "retry_after": 0.0, "status_code": 503},
+        attrs={**UNPAID, "retry_after": 0.0, "status_code": 503},
         posts=3,
         kinds=BOTH,
     ),
-    Case("408 for ever", (refusal("408 Late"),), APIStatusError, has=UNPAID, posts=2, options={"max_retries": 1}),
-    Case("425 for ever", (refusal("425 Early"),), APIStatusError, has=UNPAID, posts=2, options={"max_retries": 1}),
-    Case("no retries", (refusal(TOO_MANY),), RateLimitError, has=UNPAID, options={"max_retries": 0}),
+    Case("408 always", (refusal("408 Late"),), APIStatusError, attrs=UNPAID, posts=2, options={"max_retries": 1}),
+    Case("425 always", (refusal("425 Early"),), APIStatusError, attrs=UNPAID, posts=2, options={"max_retries": 1}),
+    Case("no retries", (refusal(TOO_MANY),), RateLimitError, attrs=UNPAID, options={"max_retries": 0}),
     Case(
         "refused, then reset",
         (refusal(TOO_MANY, "Retry-After: 0", body={"request_id": "req_refused"}), Fault(RESET)),
         APIConnectionError,
-        has={**PAID, "request_id": None, "body": b""},
+        attrs={**PAID, "request_id": None, "body": b""},
         posts=2,
     ),
 )
-def test_retries_come_to_an_end(case, kind, drive):
-    """After `max_retries` the last refusal is raised; a retry whose outcome is unknown is not repeated."""
+def test_retries_are_limited(case, kind, drive):
+    """After `max_retries` the last error is raised. A retry with an unknown outcome is not retried."""
     check(case, drive, kind)
 
 
@@ -500,26 +506,26 @@ def test_retries_come_to_an_end(case, kind, drive):
         "429, Retry-After 3600",
         (refusal(TOO_MANY, "Retry-After: 3600"),),
         RateLimitError,
-        has={**UNPAID, "retry_after": 3600.0},
+        attrs={**UNPAID, "retry_after": 3600.0},
         kinds=BOTH,
     ),
     Case(
         "429, daily cap",
         (refusal(TOO_MANY, body={"error": "cap", "error_code": "api_rate_limit_exceeded"}),),
         RateLimitError,
-        has={**UNPAID, "error_code": "api_rate_limit_exceeded"},
+        attrs={**UNPAID, "error_code": "api_rate_limit_exceeded"},
         kinds=BOTH,
     ),
     Case(
-        "429, Retry-After that does not fit",
+        "429, Retry-After beyond the deadline",
         (refusal(TOO_MANY, "Retry-After: 20"),),
         RateLimitError,
-        has={**UNPAID, "retry_after": 20.0},
+        attrs={**UNPAID, "retry_after": 20.0},
         kinds=BOTH,
     ),
 )
-def test_a_wait_that_is_too_long_is_left_to_the_caller(case, kind, drive):
-    """A limit that a short wait does not help is raised at once."""
+def test_long_retry_after_is_not_waited_for(case, kind, drive):
+    """A rate limit that lasts longer than the call may wait is raised at once."""
     check(case, drive, kind)
 
 
@@ -535,22 +541,22 @@ def has_a_short_message(outcome: Outcome) -> None:
 
 
 @cases(
-    Case("500", (Fault(answer({"error": "x"}, status="500 No")),), InternalServerError, has=PAID, kinds=BOTH),
+    Case("500", (Fault(answer({"error": "x"}, status="500 No")),), InternalServerError, attrs=PAID, kinds=BOTH),
     Case(
         "502 with a page",
         (Fault(answer(PAGE, status="502 Bad Gateway", media_type="text/html")),),
         InternalServerError,
-        has={**PAID, "body": PAGE},
+        attrs={**PAID, "body": PAGE},
         kinds=BOTH,
         check=has_a_short_message,
     ),
-    Case("503 bare", (Fault(answer({}, status="503 Busy")),), InternalServerError, has=PAID, kinds=BOTH),
-    Case("504", (Fault(answer("", status="504 Late")),), InternalServerError, has=PAID, kinds=BOTH),
-    Case("529", (Fault(answer("", status="529 Full")),), InternalServerError, has=PAID, kinds=BOTH),
-    Case("999", (Fault(answer("", status="999 What")),), InternalServerError, has=PAID, kinds=BOTH),
+    Case("503 bare", (Fault(answer({}, status="503 Busy")),), InternalServerError, attrs=PAID, kinds=BOTH),
+    Case("504", (Fault(answer("", status="504 Late")),), InternalServerError, attrs=PAID, kinds=BOTH),
+    Case("529", (Fault(answer("", status="529 Full")),), InternalServerError, attrs=PAID, kinds=BOTH),
+    Case("999", (Fault(answer("", status="999 What")),), InternalServerError, attrs=PAID, kinds=BOTH),
 )
-def test_a_server_error_is_an_unknown_outcome(case, kind, drive):
-    """A server that failed may have run, and billed, the call: it is not sent again."""
+def test_server_error_is_an_unknown_outcome(case, kind, drive):
+    """A server that failed may have run and billed the call, so it is not retried."""
     check(case, drive, kind)
 
 
@@ -577,18 +583,18 @@ def test_a_server_error_is_an_unknown_outcome(case, kind, drive):
         }.items()
     )
 )
-def test_a_refusal_has_a_class(case, kind, drive):
-    """Each refusal is raised at once as its class, with what the service said."""
+def test_each_client_error_has_a_class(case, kind, drive):
+    """Each 4xx status is raised at once as its own class, with the message of the service."""
     check(case, drive, kind)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(drive, status):
-    """The key and the inputs go nowhere else."""
+def test_redirect_is_not_followed(drive, status):
+    """The key and the inputs are not sent to another server."""
     with FaultServer(GOOD) as elsewhere:
         moved = refusal(f"{status} Moved", f"Location: {elsewhere.url}/prompt/invoke")
-        check(Case("redirect", (moved,), APIStatusError, has={"status_code": status, **UNPAID}), drive, "call")
-        check(Case("redirect", (moved,), APIStatusError, has={"status_code": status, **UNPAID}), drive, "stream")
+        check(Case("redirect", (moved,), APIStatusError, attrs={"status_code": status, **UNPAID}), drive, "call")
+        check(Case("redirect", (moved,), APIStatusError, attrs={"status_code": status, **UNPAID}), drive, "stream")
 
     assert elsewhere.connections == 0
 
@@ -615,23 +621,27 @@ def test_a_redirect_is_not_followed(drive, status):
         "bad key ***",
         kinds=BOTH,
     ),
-    Case("in the reason", (refusal(f"401 {KEY}"),), AuthenticationError, "401 ***", says_key=True, kinds=BOTH),
+    Case("in the reason", (refusal(f"401 {KEY}"),), AuthenticationError, "401 ***", echoes_key=True, kinds=BOTH),
     Case(
-        "in a cut body",
+        "in a truncated body",
         (Fault(answer(f'{{"error": "{KEY}', status="401 No", length=999), CLOSE, refuses=True),),
         AuthenticationError,
         kinds=BOTH,
     ),
-    Case("in what is not HTTP", (Fault(f"{KEY}\r\n\r\n".encode(), CLOSE),), APIConnectionError, kinds=BOTH),
+    Case("in a non-HTTP response", (Fault(f"{KEY}\r\n\r\n".encode(), CLOSE),), APIConnectionError, kinds=BOTH),
     Case("in a header line", (Fault(f"HTTP/1.1 200 OK\r\n{KEY}\r\n\r\n".encode()),), APIConnectionError, kinds=BOTH),
     Case(
-        "in an answer that is no JSON", (Fault(answer(f"key {KEY}")),), ResponseDecodeError, says_key=True, kinds=BOTH
+        "in a response that is not JSON",
+        (Fault(answer(f"key {KEY}")),),
+        ResponseDecodeError,
+        echoes_key=True,
+        kinds=BOTH,
     ),
-    Case("in a false answer", (Fault(answer({"key": KEY})),), ResponseValidationError, says_key=True),
-    Case("in a cut answer", (Fault(answer(f'"{KEY}', length=999), RESET),), APIConnectionError),
+    Case("in an invalid response", (Fault(answer({"key": KEY})),), ResponseValidationError, echoes_key=True),
+    Case("in a truncated response", (Fault(answer(f'"{KEY}', length=999), RESET),), APIConnectionError),
 )
-def test_a_repeated_key_is_masked(case, kind, drive, caplog):
-    """A service that repeats the key does not make us show it: `check` looks everywhere."""
+def test_echoed_key_is_masked(case, kind, drive, caplog):
+    """If the service echoes the key, neither errors nor logs show it. `check` searches all parts of the error."""
     caplog.set_level(logging.DEBUG, "fetch_hive_sdk")
 
     check(case, drive, kind)
@@ -640,24 +650,24 @@ def test_a_repeated_key_is_masked(case, kind, drive, caplog):
 
 
 @cases(
-    Case("body cut short", (Fault(answer("{", status="404 No", length=99), CLOSE, refuses=True),), NotFoundError),
+    Case("truncated body", (Fault(answer("{", status="404 No", length=99), CLOSE, refuses=True),), NotFoundError),
     Case("body reset", (Fault(answer("{", status="404 No", length=99), RESET, refuses=True),), NotFoundError),
     Case(
-        "body that stalls",
+        "stalled body",
         (Fault(answer("{", status="404 No", length=99), STALL, refuses=True),),
         NotFoundError,
         options=QUICK,
         kinds=BOTH,
     ),
     Case(
-        "body that drips",
+        "slow body",
         (Fault(begin(status="404 No"), Flood(chunk(b"."), 0.05), refuses=True),),
         NotFoundError,
         options=QUICK,
         kinds=BOTH,
     ),
     Case(
-        "body without end",
+        "endless body",
         (Fault(begin(status="404 No"), Flood(chunk(b"." * 9999)), refuses=True),),
         NotFoundError,
         kinds=BOTH,
@@ -669,40 +679,40 @@ def test_a_repeated_key_is_masked(case, kind, drive, caplog):
         kinds=BOTH,
     ),
     Case(
-        "false gzip",
+        "invalid gzip",
         (refusal("404 No", "Content-Encoding: gzip", body=b"nonsense"),),
         NotFoundError,
         kinds=BOTH,
     ),
     Case(
-        "true gzip",
+        "valid gzip",
         (refusal("404 No", "Content-Encoding: gzip", body=gzip.compress(b'{"error": "unzipped"}')),),
         NotFoundError,
         "unzipped",
     ),
     Case("bad UTF-8", (refusal("404 No", body=b"\xff\xfe caf\xe9"),), NotFoundError),
-    Case("impossible charset", (refusal("404 No", body=b"x", media_type="text/html; charset=zlib"),), NotFoundError),
+    Case("unknown charset", (refusal("404 No", body=b"x", media_type="text/html; charset=zlib"),), NotFoundError),
     Case("no body", (Fault(b"HTTP/1.1 404\r\nContent-Length: 0\r\n\r\n", refuses=True),), NotFoundError, "404"),
-    Case("JSON that is no object", (refusal("404 No", body='["no"]'),), NotFoundError, has={"body": ["no"]}),
+    Case("JSON that is not an object", (refusal("404 No", body='["no"]'),), NotFoundError, attrs={"body": ["no"]}),
 )
-def test_a_refusal_survives_its_body(case, kind, drive):
-    """The status line says enough, whatever is wrong with the rest."""
+def test_status_error_is_raised_whatever_its_body(case, kind, drive):
+    """The status determines the error, even if the body is invalid or incomplete."""
     check(case, drive, kind)
 
 
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_a_refused_call_gives_its_connection_back(drive, kind):
-    """After a refusal the next call uses the same connection."""
+def test_connection_is_reused_after_an_error_status(drive, kind):
+    """The call after an error response uses the same connection."""
     with FaultServer(refusal("404 No"), refusal("404 No"), GOOD) as server:
         *refused, result = in_a_row(drive, FetchHive(KEY, server.url, timeout=5), kind, kind, "call")
 
     assert [type(error) for error in refused] == [NotFoundError, NotFoundError]
-    assert result.response == SAID
+    assert result.response == ANSWER_TEXT
     assert server.connections == 1
 
 
-def test_a_request_that_is_refused_unread_is_a_refusal(drive):
-    """A service that answers before it has read a large body, and closes, has refused the call."""
+def test_error_before_the_body_was_read_is_the_response(drive):
+    """If the service returns an error before it has read a large body, and closes, the call raises that error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def refuse_unread():
@@ -727,7 +737,7 @@ def test_a_request_that_is_refused_unread_is_a_refusal(drive):
 
 # --- After a 2xx status line -----------------------------------------------------------------------------------------
 
-BROKEN = '{"request_id": "req_7", "response": "Hel'
+TRUNCATED = '{"request_id": "req_7", "response": "Hel'
 KNOWN = {**PAID, "request_id": "req_7"}
 HUGE = 64 * 1024 * 1024
 
@@ -740,90 +750,112 @@ def bomb(size: int) -> bytes:
 
 @cases(
     Case(
-        "cut short",
-        (Fault(answer(BROKEN, length=999), CLOSE),),
+        "truncated",
+        (Fault(answer(TRUNCATED, length=999), CLOSE),),
         APIConnectionError,
-        has={**KNOWN, "body": BROKEN.encode()},
+        attrs={**KNOWN, "body": TRUNCATED.encode()},
     ),
     Case(
         "reset",
-        (Fault(answer(BROKEN, length=999), RESET),),
+        (Fault(answer(TRUNCATED, length=999), RESET),),
         APIConnectionError,
-        has={**KNOWN, "body": BROKEN.encode()},
-    ),
-    Case("reset before the body", (Fault(answer("", length=9), RESET),), APIConnectionError, has={**PAID, "body": b""}),
-    Case(
-        "broken chunk",
-        (Fault(begin(media_type="application/json"), chunk(BROKEN.encode()), b"zz\r\n", STALL),),
-        APIConnectionError,
-        has=KNOWN,
+        attrs={**KNOWN, "body": TRUNCATED.encode()},
     ),
     Case(
-        "missing end of the chunks",
+        "reset before the body",
+        (Fault(answer("", length=9), RESET),),
+        APIConnectionError,
+        attrs={**PAID, "body": b""},
+    ),
+    Case(
+        "invalid chunk",
+        (Fault(begin(media_type="application/json"), chunk(TRUNCATED.encode()), b"zz\r\n", STALL),),
+        APIConnectionError,
+        attrs=KNOWN,
+    ),
+    Case(
+        "missing last chunk",
         (Fault(begin(media_type="application/json"), chunk(json.dumps(ANSWER).encode()), CLOSE),),
         APIConnectionError,
-        has={**PAID, "request_id": "req_1"},
+        attrs={**PAID, "request_id": "req_1"},
     ),
     Case(
         "two lengths",
         (Fault(answer(ANSWER, "Content-Length: 5")),),
         APIConnectionError,
-        has=PAID,
+        attrs=PAID,
         kinds=BOTH,
     ),
-    Case("300 kB header", (Fault(answer(ANSWER, "X: " + "x" * 300_000)),), APIConnectionError, has=PAID, kinds=BOTH),
+    Case(
+        "300 kB header",
+        (Fault(answer(ANSWER, "X: " + "x" * 300_000)),),
+        APIConnectionError,
+        attrs=PAID,
+        kinds=BOTH,
+    ),
     Case("300 kB of headers", (Fault(answer(ANSWER, *["X: " + "x" * 99] * 3000)),), APIConnectionError, kinds=BOTH),
-    Case("length that is none", (Fault(answer(ANSWER, "Content-Length: many")),), APIConnectionError, kinds=BOTH),
+    Case("invalid length", (Fault(answer(ANSWER, "Content-Length: many")),), APIConnectionError, kinds=BOTH),
 )
-def test_a_broken_answer_keeps_what_came(case, kind, drive):
-    """A paid answer that does not arrive whole is an error that has what came of it."""
+def test_incomplete_response_keeps_the_received_body(case, kind, drive):
+    """The error of an incomplete response has the received part of its body."""
     check(case, drive, kind)
 
 
 @cases(
-    Case("empty", (Fault(answer("")),), ResponseDecodeError, has={**PAID, "body": b""}),
-    Case("blank", (Fault(answer(" \n")),), ResponseDecodeError, has={"body": b" \n"}),
-    Case("204", (Fault(b"HTTP/1.1 204 No Content\r\n\r\n"),), ResponseDecodeError, has=PAID),
-    Case("broken JSON", (Fault(answer(BROKEN)),), ResponseDecodeError, has={**KNOWN, "body": BROKEN.encode()}),
-    Case("bad UTF-8", (Fault(answer(b'{"response": "\xff"}')),), ResponseDecodeError, has=PAID),
-    Case("length too small", (Fault(answer(ANSWER, length=9), CLOSE),), ResponseDecodeError, has=PAID),
-    Case("deep JSON", (Fault(answer("[" * 100_000)),), ResponseDecodeError, has=PAID),
+    Case("empty", (Fault(answer("")),), ResponseDecodeError, attrs={**PAID, "body": b""}),
+    Case("blank", (Fault(answer(" \n")),), ResponseDecodeError, attrs={"body": b" \n"}),
+    Case("204", (Fault(b"HTTP/1.1 204 No Content\r\n\r\n"),), ResponseDecodeError, attrs=PAID),
     Case(
-        "cut gzip",
+        "invalid JSON",
+        (Fault(answer(TRUNCATED)),),
+        ResponseDecodeError,
+        attrs={**KNOWN, "body": TRUNCATED.encode()},
+    ),
+    Case("bad UTF-8", (Fault(answer(b'{"response": "\xff"}')),), ResponseDecodeError, attrs=PAID),
+    Case("length too small", (Fault(answer(ANSWER, length=9), CLOSE),), ResponseDecodeError, attrs=PAID),
+    Case("deep JSON", (Fault(answer("[" * 100_000)),), ResponseDecodeError, attrs=PAID),
+    Case(
+        "truncated gzip",
         (Fault(answer(gzip.compress(json.dumps(ANSWER).encode())[:-9], "Content-Encoding: gzip")),),
         ResponseDecodeError,
-        has={**PAID, "request_id": "req_1"},
+        attrs={**PAID, "request_id": "req_1"},
     ),
     Case(
-        "false gzip",
+        "invalid gzip",
         (Fault(answer(ANSWER, "Content-Encoding: gzip")),),
         ResponseDecodeError,
-        has={**PAID, "body": json.dumps(ANSWER).encode(), "request_id": "req_1"},
+        attrs={**PAID, "body": json.dumps(ANSWER).encode(), "request_id": "req_1"},
     ),
     Case(
-        "gzip that breaks",
+        "corrupted gzip",
         (Fault(answer(bytes([*gzip.compress(b"x" * 99)[:-8], *b"\0" * 8]), "Content-Encoding: gzip")),),
         ResponseDecodeError,
-        has=PAID,
+        attrs=PAID,
     ),
-    Case("brotli", (Fault(answer(b"\x1b", "Content-Encoding: br")),), ResponseDecodeError, has=PAID),
+    Case("brotli", (Fault(answer(b"\x1b", "Content-Encoding: br")),), ResponseDecodeError, attrs=PAID),
     Case(
-        "page", (Fault(answer(PAGE, media_type="text/html")),), UnexpectedContentTypeError, has={"body": PAGE.encode()}
+        "page",
+        (Fault(answer(PAGE, media_type="text/html")),),
+        UnexpectedContentTypeError,
+        attrs={"body": PAGE.encode()},
     ),
-    Case("text", (Fault(answer("Hello", media_type="text/plain")),), UnexpectedContentTypeError, has=PAID),
+    Case("text", (Fault(answer("Hello", media_type="text/plain")),), UnexpectedContentTypeError, attrs=PAID),
     Case(
-        "events", (Fault(begin(), event(HELLO), END),), UnexpectedContentTypeError, has={**PAID, "request_id": "req_1"}
+        "events",
+        (Fault(begin(), event(HELLO), END),),
+        UnexpectedContentTypeError,
+        attrs={**PAID, "request_id": "req_1"},
     ),
-    Case("list", (Fault(answer("[1]")),), ResponseValidationError, has={**PAID, "body": [1]}),
-    Case("string", (Fault(answer('"Hello"')),), ResponseValidationError, has={**PAID, "body": "Hello"}),
-    Case("number", (Fault(answer("42")),), ResponseValidationError, has={**PAID, "body": 42}),
-    Case("null", (Fault(answer("null")),), ResponseValidationError, has={**PAID, "body": None}),
+    Case("list", (Fault(answer("[1]")),), ResponseValidationError, attrs={**PAID, "body": [1]}),
+    Case("string", (Fault(answer('"Hello"')),), ResponseValidationError, attrs={**PAID, "body": "Hello"}),
+    Case("number", (Fault(answer("42")),), ResponseValidationError, attrs={**PAID, "body": 42}),
+    Case("null", (Fault(answer("null")),), ResponseValidationError, attrs={**PAID, "body": None}),
     *(
         Case(
             f"response {name}",
             (Fault(answer({"request_id": "req_7", **fields})),),
             ResponseValidationError,
-            has={**KNOWN, "body": {"request_id": "req_7", **fields}},
+            attrs={**KNOWN, "body": {"request_id": "req_7", **fields}},
         )
         for name, fields in {
             "missing": {},
@@ -833,14 +865,14 @@ def test_a_broken_answer_keeps_what_came(case, kind, drive):
         }.items()
     ),
 )
-def test_an_answer_that_is_not_as_promised_is_reported(case, kind, drive):
-    """What came is in `body`, for it has been paid for."""
+def test_invalid_response_is_an_error_with_its_body(case, kind, drive):
+    """The response may have been billed, so the error keeps it in `body`."""
     check(case, drive, kind)
 
 
 @cases(
     Case(
-        "body that drips",
+        "slow body",
         (Fault(begin(media_type="application/json"), Flood(chunk(b" "), 0.1)),),
         APITimeoutError,
         "not complete in time",
@@ -849,35 +881,35 @@ def test_an_answer_that_is_not_as_promised_is_reported(case, kind, drive):
         at_least=LIMIT,
     ),
     Case(
-        "body that stalls",
-        (Fault(answer(BROKEN, length=999), STALL),),
+        "stalled body",
+        (Fault(answer(TRUNCATED, length=999), STALL),),
         APITimeoutError,
-        has={**KNOWN, "phase": "total", "body": BROKEN.encode()},
+        attrs={**KNOWN, "phase": "total", "body": TRUNCATED.encode()},
         options=QUICK,
         at_least=LIMIT,
     ),
     Case(
-        "drips, then stalls",
-        (Fault(answer("", length=99), Drip(BROKEN.encode(), 0.01), STALL),),
+        "slow, then stalled",
+        (Fault(answer("", length=99), Drip(TRUNCATED.encode(), 0.01), STALL),),
         APITimeoutError,
-        has={**PAID, "phase": "total"},
+        attrs={**PAID, "phase": "total"},
         options={"timeout": 1.0},
         at_least=1.0,
     ),
     Case(
-        "late headers, then a stall",
-        (Fault(0.8, answer(BROKEN, length=999), STALL),),
+        "late headers, then a stalled body",
+        (Fault(0.8, answer(TRUNCATED, length=999), STALL),),
         APITimeoutError,
-        has={**KNOWN, "phase": "total"},
+        attrs={**KNOWN, "phase": "total"},
         options={"timeout": 1.0},
         at_least=1.0,
         within=1.7,
     ),
     Case(
-        "every piece just in time",
+        "each piece within the timeout",
         (Fault(0.6, b"HTTP/1.1 ", 0.6, b"200 OK\r\n", 0.6, answer(ANSWER)[17:57], 0.6, answer(ANSWER)[57:]),),
         APITimeoutError,
-        has=PAID,
+        attrs=PAID,
         options={"timeout": 1.0},
         at_least=1.0,
         within=1.7,
@@ -886,81 +918,81 @@ def test_an_answer_that_is_not_as_promised_is_reported(case, kind, drive):
         "after a retry",
         (refusal(TOO_MANY, "Retry-After: 0.7"), Fault(STALL)),
         APITimeoutError,
-        has=PAID,
+        attrs=PAID,
         posts=2,
         options={"timeout": 1.0},
         at_least=1.0,
         within=1.6,
     ),
     Case(
-        "a wait that does not fit",
+        "Retry-After beyond the deadline",
         (refusal(TOO_MANY, "Retry-After: 2"),),
         RateLimitError,
-        has={**UNPAID, "retry_after": 2.0},
+        attrs={**UNPAID, "retry_after": 2.0},
         options={"timeout": 1.0},
         within=0.9,
     ),
     Case(
-        "stall, httpx.Timeout",
-        (Fault(answer(BROKEN, length=999), STALL),),
+        "stalled body, httpx.Timeout",
+        (Fault(answer(TRUNCATED, length=999), STALL),),
         APITimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         options={"timeout": httpx.Timeout(5, read=LIMIT)},
         at_least=LIMIT,
     ),
     Case(
-        "drips in time, httpx.Timeout",
+        "slow body, httpx.Timeout",
         (Fault(Drip(answer(ANSWER), 0.005)),),
         options={"timeout": httpx.Timeout(5, read=LIMIT)},
         at_least=LIMIT,
         within=10,
     ),
 )
-def test_a_call_ends_in_time(case, kind, drive):
-    """`timeout` bounds the call as a whole: attempts, waits and a dripping body included."""
+def test_timeout_limits_the_whole_call(case, kind, drive):
+    """`timeout` limits the call including retries, waits and a slowly sent body."""
     check(case, drive, kind)
 
 
-FLAT = {"response": SAID, "new": {"a": [1]}, "stop_reason": "brand_new", "usage": {"prompt_tokens": 1, "new": 2}}
+FLAT = {"response": ANSWER_TEXT, "new": {"a": [1]}, "stop_reason": "brand_new", "usage": {"prompt_tokens": 1, "new": 2}}
 
 
 @cases(
-    Case("bare", (Fault(answer({"response": SAID})),)),
+    Case("only the required field", (Fault(answer({"response": ANSWER_TEXT})),)),
     Case("extra fields", (Fault(answer(FLAT)),), check=lambda outcome: outcome.result["new"] == {"a": [1]}),
     Case("in gzip", (Fault(answer(gzip.compress(json.dumps(ANSWER).encode()), "Content-Encoding: gzip")),)),
     Case("in chunks", (Fault(begin(media_type="application/json"), chunk(json.dumps(ANSWER).encode()), END),)),
     Case("until the connection closes", (Fault(answer(ANSWER).replace(b"Content-Length", b"X-Length"), CLOSE),)),
-    Case("in bytes", (Fault(*[bytes([byte]) for byte in answer(ANSWER)]),)),
+    Case("in single bytes", (Fault(*[bytes([byte]) for byte in answer(ANSWER)]),)),
     Case("without a media type", (Fault(answer(ANSWER, media_type="")),)),
     Case("with a suffix", (Fault(answer(ANSWER, media_type="application/vnd.hive+json; charset=latin-1")),)),
     Case("with a byte order mark", (Fault(answer(b"\xef\xbb\xbf" + json.dumps(ANSWER).encode())),)),
     Case("as HTTP/1.0", (Fault(answer(ANSWER).replace(b"HTTP/1.1", b"HTTP/1.0"), CLOSE),)),
     Case("after 103", (Fault(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", answer(ANSWER)),)),
     Case("after 100 and 103", (Fault(b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hm\r\n\r\n", answer(ANSWER)),)),
-    Case("and more", (Fault(answer(ANSWER), b"HTTP/1.1 200 OK\r\n\r\nmore", CLOSE),)),
+    Case("with excess bytes", (Fault(answer(ANSWER), b"HTTP/1.1 200 OK\r\n\r\nmore", CLOSE),)),
     Case("201", (Fault(answer(ANSWER, status="201 Made")),)),
     Case("just before the reset", (Fault(answer(ANSWER), RESET),)),
 )
-def test_a_good_answer_is_an_answer(case, kind, drive):
-    """What is unusual and harmless is read."""
+def test_unusual_valid_response_is_accepted(case, kind, drive):
+    """Unusual but valid responses are parsed."""
     check(case, drive, kind)
 
 
 # --- Streams ---------------------------------------------------------------------------------------------------------
 
 STARTED = (begin(), event(THINK), event(HELLO))
-CUT = {**PAID, "request_id": "req_1"}
+RUN_1 = {**PAID, "request_id": "req_1"}
 
 
-def has_thought(outcome: Outcome) -> None:
+def has_reasoning(outcome: Outcome) -> None:
     assert outcome.error.partial.reasoning == "Hm."
     assert outcome.error.partial.request_id == "req_1"
     assert [event.type for event in outcome.events[:2]] == ["reasoning", "response"]
 
 
 def interrupted(name: str, *steps: object, **facts: object) -> Case:
-    settings = {"partial": "Hello", "kinds": STREAM, "check": has_thought, **facts}
-    return Case(name, (Fault(*STARTED, *steps),), StreamInterruptedError, has=CUT, **settings)
+    settings = {"partial": "Hello", "kinds": STREAM, "check": has_reasoning, **facts}
+    return Case(name, (Fault(*STARTED, *steps),), StreamInterruptedError, attrs=RUN_1, **settings)
 
 
 @cases(
@@ -970,26 +1002,26 @@ def interrupted(name: str, *steps: object, **facts: object) -> Case:
     interrupted("ends inside a character", chunk(b'data: {"type": "response", "response": "\xe2\x82'), END),
     interrupted("reset", RESET),
     interrupted("reset inside an event", chunk(b'data: {"type": "resp'), RESET),
-    interrupted("missing end of the chunks", CLOSE),
+    interrupted("missing last chunk", CLOSE),
     interrupted("half-close", HALF_CLOSE),
-    interrupted("broken chunk", b"zz\r\n", STALL),
-    interrupted("cut chunk", b"ff\r\ndata: ", CLOSE),
+    interrupted("invalid chunk", b"zz\r\n", STALL),
+    interrupted("truncated chunk", b"ff\r\ndata: ", CLOSE),
     Case(
         "missing bytes",
         (Fault(answer(f"data: {json.dumps(HELLO)}\n\n", media_type="text/event-stream", length=999), CLOSE),),
         StreamInterruptedError,
-        has=CUT,
+        attrs=RUN_1,
         partial="Hello",
         kinds=STREAM,
     ),
-    Case("nothing at all", (Fault(begin(), END),), StreamInterruptedError, partial="", has=PAID, kinds=STREAM),
-    Case("reset at once", (Fault(begin(), RESET),), StreamInterruptedError, partial="", has=PAID, kinds=STREAM),
-    Case("empty 200", (Fault(answer("", media_type="")),), StreamInterruptedError, has=PAID, kinds=STREAM),
-    Case("collect", (Fault(*STARTED, END),), StreamInterruptedError, has=CUT, kinds=("collect",)),
-    Case("collect, reset", (Fault(*STARTED, RESET),), StreamInterruptedError, has=CUT, kinds=("collect",)),
+    Case("nothing at all", (Fault(begin(), END),), StreamInterruptedError, partial="", attrs=PAID, kinds=STREAM),
+    Case("reset at once", (Fault(begin(), RESET),), StreamInterruptedError, partial="", attrs=PAID, kinds=STREAM),
+    Case("empty 200", (Fault(answer("", media_type="")),), StreamInterruptedError, attrs=PAID, kinds=STREAM),
+    Case("collect", (Fault(*STARTED, END),), StreamInterruptedError, attrs=RUN_1, kinds=("collect",)),
+    Case("collect, reset", (Fault(*STARTED, RESET),), StreamInterruptedError, attrs=RUN_1, kinds=("collect",)),
 )
-def test_a_stream_that_breaks_off_is_interrupted(case, kind, drive):
-    """The whole events come first, then an error that has all of them."""
+def test_incomplete_stream_is_interrupted(case, kind, drive):
+    """The stream yields all complete events, then raises an error that contains them."""
     check(case, drive, kind)
 
 
@@ -1017,15 +1049,15 @@ ALL = (*STARTED, event(WORLD), event(USAGE))
         kinds=STREAM,
     ),
 )
-def test_a_stream_that_is_complete_is_an_answer(case, kind, drive):
-    """After `usage`, `error` or `[DONE]` nothing is missing, however the connection ends."""
+def test_stream_is_complete_after_its_final_event(case, kind, drive):
+    """After `usage`, `error` or `[DONE]` a stream is complete, however the connection ends."""
     check(case, drive, kind)
 
 
 def idle(name: str, *steps: object, phase: str, **facts: object) -> Case:
-    settings = {"partial": "Hello", "kinds": STREAM, "check": has_thought, "at_least": LIMIT, **facts}
-    has = {**CUT, "phase": phase}
-    return Case(name, (Fault(*STARTED, *steps),), StreamTimeoutError, has=has, **settings)
+    settings = {"partial": "Hello", "kinds": STREAM, "check": has_reasoning, "at_least": LIMIT, **facts}
+    attrs = {**RUN_1, "phase": phase}
+    return Case(name, (Fault(*STARTED, *steps),), StreamTimeoutError, attrs=attrs, **settings)
 
 
 PINGS = chunk(b": ping\n\n")
@@ -1040,14 +1072,12 @@ PINGS = chunk(b": ping\n\n")
     idle(
         "a flood of comments, idle_timeout", Flood(chunk(b":\n" * 4096)), phase="idle", options={"idle_timeout": LIMIT}
     ),
-    idle(
-        "an event that drips, idle_timeout", Flood(chunk(b"data"), 0.05), phase="idle", options={"idle_timeout": LIMIT}
-    ),
+    idle("a slow event, idle_timeout", Flood(chunk(b"data"), 0.05), phase="idle", options={"idle_timeout": LIMIT}),
     Case(
         "silence at once",
         (Fault(begin(), STALL),),
         StreamTimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         partial="",
         options=QUICK,
         kinds=STREAM,
@@ -1057,15 +1087,15 @@ PINGS = chunk(b": ping\n\n")
         "silence after a late beginning",
         (Fault(0.5, begin(), 0.5, event(HELLO), STALL),),
         StreamTimeoutError,
-        has={**PAID, "phase": "read"},
+        attrs={**PAID, "phase": "read"},
         partial="Hello",
         options={"timeout": 0.8},
         kinds=STREAM,
         at_least=1.7,
     ),
 )
-def test_a_stream_that_falls_silent_times_out(case, kind, drive):
-    """Silence for `timeout`, or no event for `idle_timeout`, ends a stream; what came is kept."""
+def test_silent_stream_times_out(case, kind, drive):
+    """A stream ends after `timeout` without bytes or `idle_timeout` without events. Its error has all events."""
     check(case, drive, kind)
 
 
@@ -1078,14 +1108,14 @@ def test_a_stream_that_falls_silent_times_out(case, kind, drive):
         at_least=0.8,
     ),
     Case(
-        "slow and healthy",
+        "slow events",
         (Fault(begin(), *(step for item in (THINK, HELLO, WORLD, USAGE) for step in (0.3, event(item))), END),),
         options={"timeout": 0.8, "idle_timeout": 0.8},
         kinds=STREAM,
         at_least=1.2,
     ),
     Case(
-        "an event that drips",
+        "a slow event",
         (Fault(*STARTED, Drip(event(WORLD), 0.01), *ALL[4:], END),),
         options=QUICK,
         kinds=STREAM,
@@ -1099,18 +1129,18 @@ def test_a_stream_that_falls_silent_times_out(case, kind, drive):
         at_least=0.8,
     ),
 )
-def test_a_sign_of_life_keeps_a_stream(case, kind, drive):
-    """As long as bytes arrive, and events where `idle_timeout` asks for them, a stream may last for ever."""
+def test_active_stream_does_not_time_out(case, kind, drive):
+    """A stream has no time limit while bytes arrive, and events if `idle_timeout` is set."""
     check(case, drive, kind)
 
 
 @pytest.mark.parametrize("entered", [False, True], ids=["iterated", "entered"])
-def test_a_slow_caller_does_not_break_a_stream(drive, entered):
-    """The time that the caller takes for an event, or before the first, is no silence of the service."""
+def test_slow_consumer_does_not_cause_a_timeout(drive, entered):
+    """The timeouts exclude the time that the caller spends on an event or before reading the first one."""
     late = Fault(begin(), *(step for item in (HELLO, WORLD, USAGE) for step in (0.5, PINGS, 0.2, event(item))), END)
     with FaultServer(late) as server:
         client = FetchHive(KEY, server.url, timeout=5, idle_timeout=0.4 if entered else 1.0)
-        # Each event is late by 0.7 seconds, of which the caller is away for 0.6, or all and more.
+        # Each event takes 0.7 seconds. The caller sleeps for 0.6 of them, or longer than all of them.
         seen = slow_reading(drive, client, entered, 0.6 if entered else 1.2)
 
     assert seen == ["response", "response", "usage"]
@@ -1158,7 +1188,7 @@ def ends_with_an_error_event(outcome: Outcome) -> None:
         (Fault(*STARTED, event(FAILED), END),),
         StreamFailedError,
         "provider down",
-        {**CUT, "error_code": "provider_error"},
+        {**RUN_1, "error_code": "provider_error"},
         kinds=("collect",),
         attempts=0,
         check=lambda outcome: outcome.error.partial.text == "Hello",
@@ -1168,57 +1198,63 @@ def ends_with_an_error_event(outcome: Outcome) -> None:
         (Fault(*STARTED, event(FAILED), STALL),),
         StreamFailedError,
         "provider down",
-        {**CUT, "error_code": "provider_error"},
+        {**RUN_1, "error_code": "provider_error"},
         kinds=("collect",),
     ),
 )
-def test_an_error_event_is_an_event_and_an_error(case, kind, drive):
-    """Iterating yields it; `collect()` raises it, and waits for nothing more."""
+def test_error_event_is_yielded_or_raised(case, kind, drive):
+    """Iteration yields the error event. `collect()` raises it without waiting for more events."""
     check(case, drive, kind)
 
 
-def false_event(name: str, payload: str, error: type[FetchHiveError]) -> Case:
+def invalid_event(name: str, payload: str, error: type[FetchHiveError]) -> Case:
     steps = (*STARTED, event(payload), event(WORLD), event(USAGE), END)
-    return Case(name, (Fault(*steps),), error, has=CUT, partial="Hello", kinds=STREAM, check=has_thought)
+    return Case(name, (Fault(*steps),), error, attrs=RUN_1, partial="Hello", kinds=STREAM, check=has_reasoning)
 
 
 @cases(
-    false_event("broken JSON", '{"type": "response", "resp', ResponseDecodeError),
-    false_event("deep JSON", "[" * 100_000, ResponseDecodeError),
-    false_event("list", "[]", ResponseValidationError),
-    false_event("response missing", '{"type": "response"}', ResponseValidationError),
-    false_event("response null", '{"type": "response", "response": null}', ResponseValidationError),
-    false_event("response a number", '{"type": "response", "response": 1}', ResponseValidationError),
-    false_event("reasoning missing", '{"type": "reasoning"}', ResponseValidationError),
+    invalid_event("invalid JSON", '{"type": "response", "resp', ResponseDecodeError),
+    invalid_event("deep JSON", "[" * 100_000, ResponseDecodeError),
+    invalid_event("list", "[]", ResponseValidationError),
+    invalid_event("response missing", '{"type": "response"}', ResponseValidationError),
+    invalid_event("response null", '{"type": "response", "response": null}', ResponseValidationError),
+    invalid_event("response a number", '{"type": "response", "response": 1}', ResponseValidationError),
+    invalid_event("reasoning missing", '{"type": "reasoning"}', ResponseValidationError),
     Case(
         "bad UTF-8",
         (Fault(*STARTED, chunk(b'data: {"type": "response", "response": "\xff"}\n\n'), END),),
         ResponseDecodeError,
-        has=CUT,
+        attrs=RUN_1,
         partial="Hello",
         kinds=STREAM,
     ),
     Case(
-        "gzip nobody asked for, false",
+        "invalid gzip",
         (Fault(begin("Content-Encoding: gzip"), event(HELLO), END),),
         ResponseDecodeError,
-        has=PAID,
+        attrs=PAID,
         partial="",
         kinds=STREAM,
     ),
-    Case("page", (Fault(answer(PAGE, media_type="text/html")),), UnexpectedContentTypeError, has=PAID, kinds=STREAM),
-    Case("list as JSON", (Fault(answer("[]")),), ResponseValidationError, has={"body": []}, kinds=STREAM),
-    Case("broken JSON answer", (Fault(answer(BROKEN)),), ResponseDecodeError, has=KNOWN, kinds=STREAM),
     Case(
-        "cut JSON answer",
-        (Fault(answer(BROKEN, length=999), RESET),),
+        "page",
+        (Fault(answer(PAGE, media_type="text/html")),),
+        UnexpectedContentTypeError,
+        attrs=PAID,
+        kinds=STREAM,
+    ),
+    Case("list as JSON", (Fault(answer("[]")),), ResponseValidationError, attrs={"body": []}, kinds=STREAM),
+    Case("invalid JSON response", (Fault(answer(TRUNCATED)),), ResponseDecodeError, attrs=KNOWN, kinds=STREAM),
+    Case(
+        "truncated JSON response",
+        (Fault(answer(TRUNCATED, length=999), RESET),),
         StreamInterruptedError,
-        has={**KNOWN, "body": BROKEN.encode()},
+        attrs={**KNOWN, "body": TRUNCATED.encode()},
         kinds=STREAM,
     ),
 )
-def test_a_false_event_is_reported(case, kind, drive):
-    """Nothing is skipped in silence, and what came before is in reach."""
+def test_invalid_event_is_an_error(case, kind, drive):
+    """Invalid events are never skipped silently, and the error has the events before them."""
     check(case, drive, kind)
 
 
@@ -1252,7 +1288,7 @@ def test_a_false_event_is_reported(case, kind, drive):
     ),
     Case("events without a media type", (Fault(begin(media_type="")[:-2] + b"\r\n", *ALL[1:], END),), kinds=STREAM),
     Case(
-        "a false charset", (Fault(begin(media_type="text/event-stream; charset=utf-16"), *ALL[1:], END),), kinds=STREAM
+        "a wrong charset", (Fault(begin(media_type="text/event-stream; charset=utf-16"), *ALL[1:], END),), kinds=STREAM
     ),
     Case("103 first", (Fault(b"HTTP/1.1 103 Early Hints\r\n\r\n", *ALL, END),), kinds=STREAM),
     Case(
@@ -1267,8 +1303,8 @@ def test_a_false_event_is_reported(case, kind, drive):
         kinds=STREAM,
     ),
 )
-def test_an_unusual_stream_is_read(case, kind, drive):
-    """What is unusual and harmless is read."""
+def test_unusual_valid_stream_is_accepted(case, kind, drive):
+    """Unusual but valid streams are parsed."""
     check(case, drive, kind)
 
 
@@ -1280,28 +1316,28 @@ def test_an_unusual_stream_is_read(case, kind, drive):
     [(END,), (0.02, END), (event(HELLO), END), (chunk(b": bye\n\n"), END)],
     ids=["end", "end a moment later", "an event", "a comment"],
 )
-def test_a_stream_that_ends_gives_its_connection_back(drive, rest):
-    """When the body ends soon after `[DONE]`, the next call uses the same connection; what stood between is none."""
+def test_connection_is_reused_after_a_complete_stream(drive, rest):
+    """If the body ends soon after `[DONE]`, the next call reuses the connection. Events after `[DONE]` are ignored."""
     with FaultServer(Fault(*ALL, event("[DONE]"), *rest)) as server:
         results = in_a_row(drive, FetchHive(KEY, server.url, timeout=5), "stream", "stream", "stream")
 
-    assert [result.response for result in results] == [SAID] * 3
+    assert [result.response for result in results] == [ANSWER_TEXT] * 3
     assert server.connections == 1
 
 
 @pytest.mark.parametrize(
     "rest",
     [(STALL,), (Flood(PINGS, 0.03),), (Flood(chunk(b":\n" * 4096)),), (RESET,), (b"zz\r\n", STALL)],
-    ids=["silent", "drips", "floods", "reset", "broken"],
+    ids=["silent", "slow comments", "many comments", "reset", "broken"],
 )
-def test_a_stream_that_does_not_end_is_closed(drive, rest):
-    """When the body does not end soon after `[DONE]`, its connection is closed; the answer is whole all the same."""
+def test_stream_that_stays_open_after_done_is_closed(drive, rest):
+    """If the body does not end soon after `[DONE]`, the connection is closed; the result is still complete."""
     with FaultServer(Fault(*ALL, event("[DONE]"), *rest)) as server:
         seconds = []
         results = in_a_row(drive, FetchHive(KEY, server.url, timeout=30), "stream", "stream", seconds=seconds)
         assert server.wait_until(lambda: server.open_connections == 0)
 
-    assert [result.response for result in results] == [SAID] * 2
+    assert [result.response for result in results] == [ANSWER_TEXT] * 2
     assert server.connections == 2
     assert max(seconds) < 1.0
 
@@ -1318,7 +1354,7 @@ PROBE = """
     client = FetchHive("fhk_0123456789", url, timeout=60)
 
     def peak():
-        # Not getrusage: a child inherits the peak of the process that started it.
+        # Not getrusage(): a child process inherits its parent's peak.
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024
 
@@ -1350,7 +1386,7 @@ def flood_of(*steps: object) -> Fault:
     return Fault(begin(), *steps)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 @pytest.mark.parametrize("shell", ["blocking", "asyncio"])
 @pytest.mark.parametrize(
     ("kind", "fault", "limit"),
@@ -1368,19 +1404,19 @@ def flood_of(*steps: object) -> Fault:
     ],
     ids=[
         "gzip bomb",
-        "body without end",
-        "body too long",
-        "line without end",
-        "line without end in small chunks",
-        "event without end",
-        "event of short lines without end",
-        "comment without end",
+        "endless body",
+        "too long body",
+        "endless line",
+        "endless line in small chunks",
+        "endless event",
+        "endless event of short lines",
+        "endless comment",
         "gzip bomb for a stream",
         "gzip bomb as JSON for a stream",
     ],
 )
-def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
-    """The limit is met piece by piece: memory grows by little more than what may be kept, and time with the size."""
+def test_endless_responses_are_limited(kind, fault, limit, shell):
+    """The size limit is checked for each chunk: memory stays near the limit, and time grows linearly."""
     with FaultServer(fault) as server:
         server.scripts["good"] = [GOOD if kind == "call" else GOOD_STREAM]
         done = subprocess.run(
@@ -1395,7 +1431,7 @@ def test_what_does_not_end_is_cut_off(kind, fault, limit, shell):
     assert name == "ResponseTooLargeError"
     assert growth < limit * MEBIBYTE
     assert kept <= 64 * 1024
-    assert seconds < 15  # of the processor: were each chunk joined to all before it, they would be minutes
+    assert seconds < 15  # CPU time: joining each chunk to all earlier ones would take minutes
     assert server.posts["bad"] == 1
 
 
@@ -1425,19 +1461,19 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_wire_form_means_the_same(drive, form):
-    """Whatever the line ends, the marks and the fields around it, and however it is cut, a stream is the same."""
+def test_all_sse_formats_are_equivalent(drive, form):
+    """Line endings, byte order marks, other fields and chunk boundaries do not change the events."""
     data = FORMS[form]
     whole = Fault(begin(), chunk(data), END)
     bytewise = Fault(begin(), *[chunk(data[n : n + 1]) for n in range(len(data))], END)
     with FaultServer(whole, bytewise) as server:
         results = in_a_row(drive, FetchHive(KEY, server.url, timeout=5), "stream", "stream")
 
-    assert [(result.response, result.usage.total_tokens) for result in results] == [(SAID, 3)] * 2
+    assert [(result.response, result.usage.total_tokens) for result in results] == [(ANSWER_TEXT, 3)] * 2
 
 
-def test_separators_of_other_texts_are_text(drive):
-    """U+2028 and its like end no line, and characters survive being cut."""
+def test_unicode_line_separators_do_not_end_a_line(drive):
+    """U+2028 and similar characters are part of the data, and characters may be split between chunks."""
     data = b"data: %s\n\ndata: %s\n\n" % (EXOTIC, LAST)
     with FaultServer(Fault(begin(), *[chunk(data[n : n + 1]) for n in range(len(data))], END)) as server:
         (result,) = in_a_row(drive, FetchHive(KEY, server.url, timeout=5), "stream")
@@ -1445,12 +1481,12 @@ def test_separators_of_other_texts_are_text(drive):
     assert result.response == "a\u2028b\u2029c\u0085d\u20ac\U0001f41d"
 
 
-# --- What is logged --------------------------------------------------------------------------------------------------
+# --- Logging ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=list(BOTH))
-def test_the_log_tells_what_happened_and_no_secret(drive, stream, caplog):
-    """DEBUG lines have method, URL, status, attempt, seconds and request id; no level has key, inputs or answers."""
+def test_log_describes_the_call_without_secrets(drive, stream, caplog):
+    """DEBUG lines have method, URL, status, attempt, seconds and request id. Keys, inputs and outputs are absent."""
     caplog.set_level(1, "fetch_hive_sdk")
     with FaultServer(refusal(TOO_MANY, "Retry-After: 0"), GOOD_STREAM if stream else GOOD) as server:
         client = FetchHive(KEY, server.url, timeout=5)
@@ -1459,7 +1495,7 @@ def test_the_log_tells_what_happened_and_no_secret(drive, stream, caplog):
 
     records = [record for record in caplog.records if record.name == "fetch_hive_sdk"]
     lines = "\n".join(record.getMessage() for record in records)
-    assert outcome.text == SAID
+    assert outcome.text == ANSWER_TEXT
     assert {record.levelno for record in records} == {logging.DEBUG}
     for word in ("POST", server.url, "429", "200", "attempt 1", "attempt 2", " s, ", "req_1"):
         assert word in lines

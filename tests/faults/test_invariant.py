@@ -1,4 +1,4 @@
-"""Whatever goes wrong, a call is paid once, ends as a result or as an error of ours, and keeps what it was given."""
+"""With any fault, a call is billed once, ends with a result or a FetchHiveError, and keeps the received data."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from fetch_hive_sdk import (
     StreamFailedError,
 )
 
-CALLS = 500  # for each of the four kinds
+CALLS = 500  # for each of the four tests
 AT_ONCE = 10
 SECONDS = 2.0
 
 
 @dataclass
 class Plan:
-    """What the server will do about one call, and what the caller must get of it."""
+    """The server's faults for one call, and the data that the caller must receive."""
 
     name: str
     faults: list[Fault] = field(default_factory=list)
     text: str = ""
     has_usage: bool = False
     is_whole: bool = True
-    """Whether an answer may be made of it."""
+    """Whether the call may return a result."""
     request_id: Optional[str] = None
     is_reset: bool = False
-    """Whether the server ends with a reset, which takes back what the client has not read yet."""
+    """Whether the server ends with a reset, which discards bytes that the client has not read yet."""
 
 
 def make_plan(dice: random.Random, number: int, kind: str) -> Plan:
@@ -63,7 +63,7 @@ ENDS = [(CLOSE,), (RESET,), (HALF_CLOSE,), (STALL,), (b"\0\xffnonsense\r\n\r\n",
 
 
 def call_fault(dice: random.Random) -> Fault:
-    """Cut an answer anywhere, change a byte of it, let it drip or refuse the call."""
+    """Truncate a response, change one of its bytes, send it slowly, or refuse the call."""
     cut = dice.randrange(len(BODY) + 1)
     place = dice.randrange(len(BODY))
     return dice.choice(
@@ -83,7 +83,7 @@ def call_fault(dice: random.Random) -> Fault:
 
 
 def stream_fault(dice: random.Random, plan: Plan) -> Fault:
-    """Send a stream up to some event, then let it end in one of many ways; note in the plan what it gave."""
+    """Send a stream up to a random event, then end it with a random fault. Record the sent data in the plan."""
     if dice.random() < 0.2:
         return call_fault(dice)
     events = [THINK, *(HELLO, WORLD) * dice.randrange(3), USAGE]
@@ -113,12 +113,12 @@ def stream_fault(dice: random.Random, plan: Plan) -> Fault:
 PING = chunk(b": ping\n\n")
 
 
-def judge(plan: Plan, server: FaultServer, end: object, seen: list[StreamEvent]) -> None:
-    """Compare how a call ended with what the server did."""
+def check(plan: Plan, server: FaultServer, end: object, seen: list[StreamEvent]) -> None:
+    """Check the outcome of a call against its plan and the server's counters."""
     assert server.runs[plan.name] <= 1, (plan, end)
     assert isinstance(end, (InvokeResponse, FetchHiveError)), (plan, end)
     if server.posts[plan.name] < len(plan.faults) and not isinstance(end, InvokeResponse):
-        # An earlier call left a connection that died in the hands of this one, or the time was over.
+        # The kept-alive connection of an earlier call broke during this call, or the call timed out.
         assert isinstance(end, (APIConnectionError, APIStatusError)), (plan, end)
         assert end.attempts >= server.posts[plan.name], (plan, end)
         return
@@ -159,7 +159,7 @@ async def run_asyncio(client: FetchHive, plan: Plan, kind: str, seen: list[Strea
             return await client.ainvoke_prompt(deployment=plan.name)
         stream = client.ainvoke_prompt_stream(deployment=plan.name)
         async for item in stream:
-            seen.append(item)  # noqa: PERF401 - what came before an exception, too
+            seen.append(item)  # noqa: PERF401 - keeps the events before an exception
         return await stream.collect()
     except FetchHiveError as error:
         return error
@@ -173,34 +173,34 @@ def settings(kind: str, seed: int) -> tuple[FaultServer, list[Plan]]:
     return server, plans
 
 
-WAYS = pytest.mark.parametrize("way", ["default", "https", "proxy", "injected"])
+ALL_SENDERS = pytest.mark.parametrize("sender", ["default", "https", "proxy", "injected"])
 
 
 @pytest.fixture(autouse=True)
-def _way(request, monkeypatch, tmp_path):
-    """Where a test names a way, its calls leave by it."""
+def _parametrized_sender(request, monkeypatch, tmp_path):
+    """Use the senders that the parameters of a test name."""
     names = request.node.callspec.params if hasattr(request.node, "callspec") else {}
     with contextlib.ExitStack() as stack:
-        for name in {"way", "loop"} & set(names):
+        for name in {"sender", "loop"} & set(names):
             stack.enter_context(sending(names[name], monkeypatch, tmp_path))
         yield
 
 
 @pytest.mark.nightly
-@WAYS
+@ALL_SENDERS
 @pytest.mark.parametrize(("kind", "seed"), [("call", 1), ("stream", 2)])
-def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way):
-    """Five hundred calls from ten threads, one client."""
+def test_blocking_calls_are_billed_once_and_end(kind, seed, sender):
+    """Five hundred calls from ten threads with one client."""
     server, plans = settings(kind, seed)
-    waiting, verdicts = list(plans), []
+    waiting, failures = list(plans), []
 
     def work() -> None:
         while waiting:
             plan, seen = waiting.pop(), []
             try:
-                judge(plan, server, run_blocking(client, plan, kind, seen), seen)
-            except BaseException as exc:  # noqa: BLE001 - raised again where pytest sees it
-                verdicts.append(exc)
+                check(plan, server, run_blocking(client, plan, kind, seen), seen)
+            except BaseException as exc:  # noqa: BLE001 - raised again in the main thread
+                failures.append(exc)
 
     with server, FetchHive(KEY, server.url, timeout=SECONDS) as client:
         threads = [threading.Thread(target=work) for _ in range(AT_ONCE)]
@@ -209,24 +209,24 @@ def test_a_blocking_call_is_paid_once_and_ends(kind, seed, way):
         for thread in threads:
             thread.join()
 
-    for verdict in verdicts:
-        raise verdict
+    for failure in failures:
+        raise failure
     assert len(server.posts) > 0.9 * CALLS
 
 
 @pytest.mark.nightly
-@WAYS
+@ALL_SENDERS
 @pytest.mark.parametrize("loop", ["default", "uvloop"])
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way):
-    """Five hundred calls from ten tasks, one client."""
+def test_asyncio_calls_are_billed_once_and_end(kind, loop, sender):
+    """Five hundred calls from ten tasks with one client."""
     server, plans = settings(kind, 3 if kind == "call" else 4)
     waiting = list(plans)
 
     async def work() -> None:
         while waiting:
             plan, seen = waiting.pop(), []
-            judge(plan, server, await run_asyncio(client, plan, kind, seen), seen)
+            check(plan, server, await run_asyncio(client, plan, kind, seen), seen)
 
     async def main() -> None:
         nonlocal client
@@ -240,8 +240,8 @@ def test_an_asyncio_call_is_paid_once_and_ends(kind, loop, way):
     assert len(server.posts) > 0.9 * CALLS
 
 
-def test_an_error_event_keeps_what_came(drive):
-    """A run that failed is a run: its error has text, usage and request id."""
+def test_error_event_keeps_the_received_data(drive):
+    """The error of a failed run has its text, usage and request id."""
     with FaultServer(Fault(begin(), *map(event, (HELLO, USAGE, FAILED)), END)) as server:
         client = FetchHive(KEY, server.url, timeout=5)
         with pytest.raises(StreamFailedError) as caught:

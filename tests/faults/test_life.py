@@ -1,4 +1,4 @@
-"""Threads, event loops, forks, cancellation, early exits and the end of the program: nothing breaks, nothing stays."""
+"""Threads, event loops, forks, cancellation, early exits and interpreter exit: calls work, and no resource leaks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from contextlib import suppress
 import pytest
 
 from driving import CALM, KEY
-from faults.calls import ANSWER, GOOD, GOOD_STREAM, HELLO, SAID, everything_about
+from faults.calls import ANSWER, ANSWER_TEXT, GOOD, GOOD_STREAM, HELLO, everything_shown_by
 from faults.server import CLOSE, END, RESET, STALL, Fault, FaultServer, answer, begin, chunk, event
 from fetch_hive_sdk import ConfigurationError, FetchHive, FetchHiveError, StreamInterruptedError
 
@@ -29,7 +29,7 @@ TOO_MANY = Fault(answer({}, "Retry-After: 0", status="429 Too Many"), refuses=Tr
 
 @pytest.fixture
 def server():
-    """Answers calls by their deployment: good, stream, endless, silent, refused, cut."""
+    """A server that chooses the fault by deployment: good, stream, endless, silent, cut or reset."""
     with FaultServer(GOOD) as server:
         server.scripts.update(
             good=[GOOD],
@@ -50,13 +50,13 @@ def client_of(server, **options: object) -> FetchHive:
 
 
 def in_threads(count, work):
-    """Run the same work in several threads; raise what one of them raised."""
+    """Run a function in several threads, and raise the first exception of any of them."""
     errors = []
 
     def run(number):
         try:
             work(number)
-        except BaseException as exc:  # noqa: BLE001 - raised again where pytest sees it
+        except BaseException as exc:  # noqa: BLE001 - raised again in the main thread
             errors.append(exc)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
@@ -69,13 +69,13 @@ def in_threads(count, work):
 
 
 def test_threads_share_a_client(server):
-    """Calls, streams and failures of many threads do not get into each other's way."""
+    """Calls, streams and errors of several threads do not affect each other."""
     client = client_of(server)
 
     def work(number):
         for _ in range(10):
-            assert client.invoke_prompt(deployment="good").response == SAID
-            assert client.invoke_prompt_stream(deployment="stream").collect().response == SAID
+            assert client.invoke_prompt(deployment="good").response == ANSWER_TEXT
+            assert client.invoke_prompt_stream(deployment="stream").collect().response == ANSWER_TEXT
             with pytest.raises(FetchHiveError):
                 client.invoke_prompt(deployment=("cut", "reset")[number % 2])
 
@@ -86,8 +86,8 @@ def test_threads_share_a_client(server):
     assert server.posts == {"good": 10 * MANY, "stream": 10 * MANY, "cut": 5 * MANY, "reset": 5 * MANY}
 
 
-def test_a_client_closed_by_one_thread_serves_the_others(server):
-    """Closing takes away the connections, those of calls under way too, which then say so; later calls work."""
+def test_client_can_be_closed_while_other_threads_use_it(server):
+    """Closing ends the calls in progress with an error; later calls open new connections."""
     client = client_of(server)
 
     def work(number):
@@ -100,14 +100,14 @@ def test_a_client_closed_by_one_thread_serves_the_others(server):
 
     in_threads(MANY, work)
 
-    assert client.invoke_prompt(deployment="good").response == SAID
+    assert client.invoke_prompt(deployment="good").response == ANSWER_TEXT
     client.close()
     gc.collect()
     assert server.wait_until(lambda: server.open_connections == 0)
 
 
 def test_event_loops_share_a_client(server):
-    """Event loops one after the other and at once, in threads, each with failures of its own."""
+    """Sequential and concurrent event loops, in threads, with successful and failing calls."""
     client = client_of(server)
 
     async def main():
@@ -118,7 +118,7 @@ def test_event_loops_share_a_client(server):
                 client.ainvoke_prompt(deployment="cut"),
                 return_exceptions=True,
             )
-            assert [result.response for result in results[:2]] == [SAID, SAID]
+            assert [result.response for result in results[:2]] == [ANSWER_TEXT, ANSWER_TEXT]
             assert isinstance(results[2], FetchHiveError)
 
     def work(number):
@@ -131,7 +131,7 @@ def test_event_loops_share_a_client(server):
     assert len(client._session.senders.asyncio.connections._loops) <= 4
 
 
-def test_both_clients_work_side_by_side(server):
+def test_blocking_and_asyncio_calls_can_be_concurrent(server):
     """One `FetchHive` serves blocking and asyncio calls at the same time."""
     client = client_of(server)
 
@@ -140,7 +140,7 @@ def test_both_clients_work_side_by_side(server):
             *[client.ainvoke_prompt(deployment="good") for _ in range(MANY)],
             *[asyncio.to_thread(client.invoke_prompt, deployment="good") for _ in range(MANY)],
         )
-        assert {result.response for result in results} == {SAID}
+        assert {result.response for result in results} == {ANSWER_TEXT}
 
     asyncio.run(main())
     client.close()
@@ -153,7 +153,7 @@ def test_both_clients_work_side_by_side(server):
 
 @types.coroutine
 def cancelled_at(coroutine, when):
-    """Await a coroutine, its task being cancelled where it waits for the n-th time, for each n in `when`."""
+    """Await a coroutine, and cancel the task at its n-th wait, for each n in `when`."""
     waits, step = 0, (coroutine.send, None)
     while True:
         try:
@@ -165,7 +165,7 @@ def cancelled_at(coroutine, when):
         waits += 1
         try:
             step = (coroutine.send, (yield waited_for))
-        except BaseException as exc:  # noqa: BLE001 - passed on as it is
+        except BaseException as exc:  # noqa: BLE001 - thrown into the coroutine
             step = (coroutine.throw, exc)
 
 
@@ -194,16 +194,16 @@ KINDS = {
     "refused, then good": (call, "refused"),
     "stream": (collect, "stream"),
     "cold stream": (collect, "stream"),
-    "stream that is left": (leave, "endless"),
-    "stream that is dropped": (drop, "endless"),
-    "broken call": (call, "cut"),
+    "stream left early": (leave, "endless"),
+    "stream without with": (drop, "endless"),
+    "incomplete response": (call, "cut"),
 }
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
-    """A call cancelled at any of its awaits takes nothing along: all places for connections can be used again."""
+async def test_call_can_be_cancelled_at_any_await(server, kind, again):
+    """Cancelling a call at any of its awaits leaks neither a connection nor a slot."""
     make, name = KINDS[kind]
     client = client_of(server)
     awaits, ended = 0, False
@@ -219,12 +219,12 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
         ended = await outcome_of(task) != "cancelled"
         awaits += 1
 
-        # Whatever is left over has had its turn.
+        # Let leftover tasks finish.
         gc.collect()
         await wait_for_no_task()
         assert not any(is_used for _, is_used in connections_of(client))
         results = await asyncio.gather(*[client.ainvoke_prompt(deployment="good") for _ in range(MANY)])
-        assert {result.response for result in results} == {SAID}
+        assert {result.response for result in results} == {ANSWER_TEXT}
         held = [transport for transport, _ in connections_of(client)]
         assert all(transport.is_usable() for transport in held), held
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == len(held))  # noqa: B023
@@ -235,7 +235,7 @@ async def test_a_call_can_be_cancelled_anywhere(server, kind, again):
 
 
 def connections_of(client):
-    connections = getattr(client._session.senders.asyncio, "connections", None)  # an injected client has its own
+    connections = getattr(client._session.senders.asyncio, "connections", None)  # an injected client has its own pool
     loops = () if connections is None else connections._loops.values()
     return [connection for connections in loops for connection in connections._slots.all()]
 
@@ -262,8 +262,8 @@ async def wait_for_no_task():
     raise AssertionError(asyncio.all_tasks())
 
 
-async def test_a_silent_call_can_be_cancelled(server):
-    """`asyncio.wait_for` and its like end a call at once; the connection is closed."""
+async def test_waiting_call_can_be_cancelled(server):
+    """`asyncio.wait_for` ends a call at once, and the connection is closed."""
     client = client_of(server, timeout=60)
 
     for _ in range(MANY + 1):
@@ -273,7 +273,7 @@ async def test_a_silent_call_can_be_cancelled(server):
             await asyncio.wait_for(client.ainvoke_prompt_stream(deployment="endless").collect(), 0.05)
 
     assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
-    assert (await client.ainvoke_prompt(deployment="good")).response == SAID
+    assert (await client.ainvoke_prompt(deployment="good")).response == ANSWER_TEXT
     await client.aclose()
 
 
@@ -281,7 +281,7 @@ async def test_a_silent_call_can_be_cancelled(server):
 
 
 class LeftError(Exception):
-    """Raised by the body of a loop."""
+    """Raised in the body of a loop."""
 
 
 def left_by_break(client):
@@ -346,8 +346,8 @@ EXITS = [
 
 
 @pytest.mark.parametrize("leave_early", EXITS)
-def test_a_stream_that_is_left_gives_its_connection_back(server, leave_early):
-    """However a stream is left, its connection is closed and its place is free, without a warning."""
+def test_stream_left_early_closes_its_connection(server, leave_early):
+    """However the caller leaves a stream, its connection is closed and its slot is freed, without warnings."""
     client = client_of(server)
 
     for _ in range(MANY + 1):
@@ -355,8 +355,8 @@ def test_a_stream_that_is_left_gives_its_connection_back(server, leave_early):
         gc.collect()
         assert server.wait_until(lambda: server.open_connections == 0)
 
-    assert len(getattr(client._session.senders.blocking, "_slots", ())) == 0  # an injected client has its own
-    assert client.invoke_prompt(deployment="good").response == SAID
+    assert len(getattr(client._session.senders.blocking, "_slots", ())) == 0  # an injected client has its own pool
+    assert client.invoke_prompt(deployment="good").response == ANSWER_TEXT
     client.close()
 
 
@@ -438,8 +438,8 @@ AEXITS = [
 
 
 @pytest.mark.parametrize("leave_early", AEXITS)
-async def test_an_asyncio_stream_that_is_left_gives_its_connection_back(server, leave_early):
-    """The twin does the same."""
+async def test_asyncio_stream_left_early_closes_its_connection(server, leave_early):
+    """The asyncio twin does the same."""
     client = client_of(server)
 
     for _ in range(MANY + 1):
@@ -449,13 +449,13 @@ async def test_an_asyncio_stream_that_is_left_gives_its_connection_back(server, 
         assert await asyncio.to_thread(server.wait_until, lambda: server.open_connections == 0)
 
     assert connections_of(client) == []
-    assert (await client.ainvoke_prompt(deployment="good")).response == SAID
+    assert (await client.ainvoke_prompt(deployment="good")).response == ANSWER_TEXT
     await client.aclose()
 
 
 @pytest.mark.parametrize("leave_early", AEXITS)
-def test_an_event_loop_may_end_with_a_stream_that_is_left(server, leave_early):
-    """`asyncio.run` ends cleanly whatever was left in it, twice in a row."""
+def test_event_loop_can_end_with_an_unfinished_stream(server, leave_early):
+    """`asyncio.run` ends without warnings, twice in a row."""
     client = client_of(server)
 
     with warnings.catch_warnings():
@@ -467,8 +467,8 @@ def test_an_event_loop_may_end_with_a_stream_that_is_left(server, leave_early):
     assert server.wait_until(lambda: server.open_connections == 0)
 
 
-def test_an_abandoned_client_closes_its_connections(server):
-    """A client that nobody knows any more leaves no connection behind."""
+def test_deleted_client_closes_its_connections(server):
+    """Deleting the last reference to a client closes its connections."""
     client = client_of(server)
     left_by_break(client)
     client.invoke_prompt(deployment="good")
@@ -480,8 +480,8 @@ def test_an_abandoned_client_closes_its_connections(server):
     assert server.wait_until(lambda: server.open_connections == 0)
 
 
-async def test_an_abandoned_asyncio_client_closes_its_connections(server):
-    """The twin does the same, while its event loop goes on."""
+async def test_deleted_asyncio_client_closes_its_connections(server):
+    """The asyncio twin does the same while its event loop is running."""
     client = client_of(server)
     await aleft_by_break(client)
     await wait_for_no_task()
@@ -498,11 +498,11 @@ async def test_an_abandoned_asyncio_client_closes_its_connections(server):
 
 
 def run_program(server, code: str) -> subprocess.CompletedProcess[bytes]:
-    """Run a program with every warning an error; it knows `client`, `asyncio`, `os` and `sys`."""
+    """Run a program that treats warnings as errors. It can use `client`, `asyncio`, `os` and `sys`."""
     head = f"""
         import asyncio, logging, os, sys
         from fetch_hive_sdk import FetchHive
-        logging.getLogger("asyncio").setLevel(logging.ERROR)  # a slow machine is no fault
+        logging.getLogger("asyncio").setLevel(logging.ERROR)  # ignore slow callbacks
         client = FetchHive({KEY!r}, {server.url!r}, timeout=5)
     """
     return subprocess.run(
@@ -576,8 +576,8 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_ends_cleanly(server, name):
-    """A program that closes nothing ends without a word, all warnings being errors."""
+def test_program_exits_without_warnings(server, name):
+    """A program that does not close its client or streams exits without output or warnings."""
     done = run_program(server, PROGRAMS[name])
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -592,14 +592,14 @@ FORKS = {
             assert client.invoke_prompt(deployment="good").response == "Hello world"
     """,
     "an open stream": """
-        stream = client.invoke_prompt_stream(deployment="gated")
+        stream = client.invoke_prompt_stream(deployment="paused")
         assert next(stream).response == "Hello"
         child = os.fork()
         assert client.invoke_prompt(deployment="good").response == "Hello world"
         if child:
-            # Not before the child has ended and cannot have taken the connection with it.
+            # Wait until the child has exited, to detect whether its exit closes the connection.
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-            client.invoke_prompt(deployment="open the gate")
+            client.invoke_prompt(deployment="resume the stream")
             assert stream.collect().response == "Hello world"
             sys.exit(0)
         del stream
@@ -615,35 +615,35 @@ FORKS = {
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
         else:
-            os._exit(0)  # an event loop that was open at the fork cannot be closed here
+            os._exit(0)  # the child cannot close an event loop of its parent
     """,
 }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="os.waitstatus_to_exitcode and a fork that is safe")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs os.waitstatus_to_exitcode and a safe fork")
 @pytest.mark.parametrize("name", FORKS)
-def test_a_fork_goes_its_own_way(server, name):
-    """Parent and child both go on; the child neither uses nor closes what is the parent's, not even when it ends."""
-    gate = threading.Event()
+def test_forked_child_does_not_affect_its_parent(server, name):
+    """Both processes keep working. The child neither uses nor closes its parent's connections, even when it exits."""
+    resumed = threading.Event()
 
-    def wait_for_the_gate():
-        assert gate.wait(30)
+    def wait_for_resume():
+        assert resumed.wait(30)
         return chunk(b"")[:0]
 
-    def open_the_gate():
-        gate.set()
+    def resume():
+        resumed.set()
         return answer(ANSWER)
 
     rest = [event(item) for item in ({"type": "response", "response": " world"}, {"type": "usage", "usage": {}})]
-    server.scripts["gated"] = [Fault(begin(), event(HELLO), wait_for_the_gate, *rest, END)]
-    server.scripts["open the gate"] = [Fault(open_the_gate)]
+    server.scripts["paused"] = [Fault(begin(), event(HELLO), wait_for_resume, *rest, END)]
+    server.scripts["resume the stream"] = [Fault(resume)]
     code = textwrap.dedent(FORKS[name]) + textwrap.dedent("""
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """)
 
     done = run_program(server, code)
-    gate.set()
+    resumed.set()
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert server.wait_until(lambda: server.open_connections == 0)
@@ -652,8 +652,8 @@ def test_a_fork_goes_its_own_way(server, name):
 # --- Secrets ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_shows_no_key(server):
-    """Neither a client nor anything in it shows the key, before or after a call, and its pickle has none."""
+def test_client_does_not_show_its_key(server):
+    """The repr, attributes, copies and pickle of a client do not contain its key."""
     client = client_of(server)
     client.invoke_prompt(deployment="good")
     asyncio.run(client.ainvoke_prompt(deployment="good"))
@@ -669,15 +669,15 @@ def test_a_client_shows_no_key(server):
 BAD_KEYS = [f"{KEY}\nX-Injected: 1", f"{KEY} {KEY}", f"{KEY}\u20ac", f"{KEY}\0"]
 
 
-@pytest.mark.parametrize("key", BAD_KEYS, ids=["newline", "blank", "non-ASCII", "NUL"])
-def test_a_key_that_cannot_be_is_not_shown(key):
-    """Not in the message, and not in the frames of ours that a crash report would show."""
+@pytest.mark.parametrize("key", BAD_KEYS, ids=["newline", "space", "non-ASCII", "NUL"])
+def test_invalid_key_is_not_shown(key):
+    """Neither in the message nor in the stack frames that a crash report would show."""
     with pytest.raises(ConfigurationError, match="api_key") as caught:
         FetchHive(key)
 
     error = caught.value
-    error.__traceback__ = error.__traceback__.tb_next  # less the frame of this test, which knows the key
-    assert KEY not in everything_about(error)
+    error.__traceback__ = error.__traceback__.tb_next  # without the frame of this test, which contains the key
+    assert KEY not in everything_shown_by(error)
 
 
 @pytest.mark.parametrize(
@@ -685,24 +685,24 @@ def test_a_key_that_cannot_be_is_not_shown(key):
     [{"base_url": "ftp://x"}, {"base_url": "http://hive.test"}, {"base_url": "https://u:p@hive.test"}, {"timeout": -1}],
     ids=["scheme", "plain http", "user", "timeout"],
 )
-def test_a_setting_that_cannot_work_shows_no_key(options, monkeypatch):
-    """Whatever else is wrong, the key is not in the frames of ours, given or from the environment."""
+def test_error_of_an_invalid_setting_does_not_show_the_key(options, monkeypatch):
+    """The SDK's stack frames do not contain the key, whether it was passed or read from the environment."""
     for given in ({}, {"api_key": KEY}):
         monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
         with pytest.raises(ConfigurationError) as caught:
             FetchHive(**given, **options)
 
         error = caught.value
-        error.__traceback__ = error.__traceback__.tb_next  # less the frame of this test, which knows the key
-        assert KEY not in everything_about(error)
+        error.__traceback__ = error.__traceback__.tb_next  # without the frame of this test, which contains the key
+        assert KEY not in everything_shown_by(error)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_the_environment_is_not_asked_twice(server, monkeypatch):
-    """An unpickled client takes its key from the environment of where it is unpickled."""
+def test_unpickled_client_reads_its_key_from_the_environment(server, monkeypatch):
+    """The pickle of a client does not contain its key."""
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
     client = pickle.loads(pickle.dumps(client_of(server)))
 
-    assert client.invoke_prompt(deployment="good").response == SAID
+    assert client.invoke_prompt(deployment="good").response == ANSWER_TEXT
     client.close()
     assert f"authorization: bearer {KEY}".encode() in server.heads[-1].lower()

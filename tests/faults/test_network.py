@@ -1,4 +1,4 @@
-"""Connections: what they are used for again, how they are made, and how they end. One row of FAULTS.md, one test."""
+"""Connections: reuse, connecting, proxies, sending and closing. Each test covers a row of the fault table."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ import pytest
 from driving import CALM, KEY, Blocking
 from faults.calls import (
     ANSWER,
+    ANSWER_TEXT,
     GOOD,
     GOOD_STREAM,
     HELLO,
-    SAID,
     Outcome,
     assert_keeps_the_key,
     attempt,
@@ -65,19 +65,19 @@ from fetch_hive_sdk._net import tls as tls_module
 
 LIMIT = 0.5
 SOON = 3.0
-MAKE_TLS_CONTEXT = tls_module._make_tls_context.__wrapped__  # not the one of a test
+MAKE_TLS_CONTEXT = tls_module._make_tls_context.__wrapped__  # not patched by a test
 
-# --- Bytes that no call asked for ------------------------------------------------------------------------------------
+# --- Unexpected bytes ------------------------------------------------------------------------------------------------
 
-OTHER = answer({**ANSWER, "response": "of somebody else"})
-LEFTOVERS = {"another answer": OTHER, "an empty line": b"\r\n", "garbage": b"x", "half an answer": OTHER[:30]}
+OTHER = answer({**ANSWER, "response": "for another call"})
+LEFTOVERS = {"another response": OTHER, "an empty line": b"\r\n", "garbage": b"x", "half a response": OTHER[:30]}
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("leftover", LEFTOVERS)
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_bytes_after_an_answer_are_not_the_next_answer(drive, tls, leftover, kind, secure):
-    """A connection on which anything follows an answer is not used again, and each call gets its own."""
+def test_connection_with_excess_bytes_is_not_reused(drive, tls, leftover, kind, secure):
+    """If bytes follow a response, the connection is not reused, so that they are not parsed as the next response."""
     first = (
         answer(ANSWER) if kind == "call" else begin() + b"".join(map(event, (HELLO, {"type": "usage"}, "[DONE]"))) + END
     )
@@ -85,12 +85,12 @@ def test_bytes_after_an_answer_are_not_the_next_answer(drive, tls, leftover, kin
         client = FetchHive(KEY, server.url, timeout=5)
         ends = in_a_row(drive, client, kind, "call")
 
-    assert [end.response for end in ends] == ["Hello" if kind == "stream" else SAID, SAID]
+    assert [end.response for end in ends] == ["Hello" if kind == "stream" else ANSWER_TEXT, ANSWER_TEXT]
     assert (server.connections, server.total_posts) == (2, 2)
 
 
-def test_bytes_after_a_long_answer_are_not_the_next_answer(drive, tls):
-    """Nor are those that lie behind an answer that fills what is read at once."""
+def test_connection_with_excess_bytes_after_a_long_response_is_not_reused(drive, tls):
+    """Excess bytes are also detected if the response fills the read buffer."""
     for size in (65536, 131072):
         head = answer(ANSWER, "X-Padding: ")
         body = json.dumps({**ANSWER, "reasoning": "x" * size}).encode()
@@ -101,17 +101,17 @@ def test_bytes_after_a_long_answer_are_not_the_next_answer(drive, tls):
                 client = FetchHive(KEY, server.url, timeout=5)
                 ends = in_a_row(drive, client, "call", "call")
 
-            assert [end.response for end in ends] == [SAID, SAID]
+            assert [end.response for end in ends] == [ANSWER_TEXT, ANSWER_TEXT]
             assert (server.connections, server.total_posts) == (2, 2)
 
 
-def test_an_answer_before_its_question_is_not_its_answer(drive):
-    """What arrives on an idle connection closes it."""
+def test_idle_connection_that_receives_bytes_is_not_reused(drive):
+    """A response that arrives before its request is not used for it."""
     with FaultServer(Fault(answer(ANSWER), 0.1, OTHER), GOOD) as server:
         client = FetchHive(KEY, server.url, timeout=5)
         ends = in_a_row_with_a_pause(drive, client, 0.3)
 
-    assert ends == [SAID, SAID]
+    assert ends == [ANSWER_TEXT, ANSWER_TEXT]
     assert (server.connections, server.total_posts) == (2, 2)
 
 
@@ -133,15 +133,15 @@ def in_a_row_with_a_pause(drive, client, seconds):
     return asyncio.run(main())
 
 
-def test_long_answers_leave_a_connection_that_can_be_used(drive, tls):
-    """Looking for leftovers does not cost a connection."""
+def test_connection_is_reused_after_long_responses(drive, tls):
+    """The check for excess bytes does not close valid connections."""
     whole = answer(json.dumps({**ANSWER, "reasoning": "x" * 200_000}).encode())
     for context in (None, tls):
         with FaultServer(Fault(whole), tls=context) as server:
             client = FetchHive(KEY, server.url, timeout=5)
             ends = in_a_row(drive, client, "call", "call", "call")
 
-        assert [end.response for end in ends] == [SAID] * 3
+        assert [end.response for end in ends] == [ANSWER_TEXT] * 3
         assert server.connections == 1
 
 
@@ -149,7 +149,7 @@ def test_long_answers_leave_a_connection_that_can_be_used(drive, tls):
 
 
 def answer_lookups(monkeypatch, *addresses, seconds=0.0):
-    """Let the name hive.test have these addresses, after some time."""
+    """Resolve hive.test to these addresses after a delay."""
     look_up = socket.getaddrinfo
 
     def getaddrinfo(host, port, *args, **kwargs):
@@ -163,7 +163,7 @@ def answer_lookups(monkeypatch, *addresses, seconds=0.0):
 
 @contextlib.contextmanager
 def silent(address, port):
-    """An address that answers no attempt to connect: its queue is full."""
+    """Make an address ignore connection attempts by filling its backlog."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -181,8 +181,8 @@ def client_at(server, **options):
     return FetchHive(KEY, server.url_at("hive.test"), allow_http=True, **options)
 
 
-def test_a_slow_lookup_is_over_in_time(drive, monkeypatch):
-    """A lookup that takes longer than the call may: nothing is sent, however late it answers."""
+def test_timeout_includes_the_dns_lookup(drive, monkeypatch):
+    """If the DNS lookup exceeds the timeout, nothing is sent, even when the lookup finally succeeds."""
     answer_lookups(monkeypatch, LOOPBACK, seconds=1.0)
     with FaultServer(GOOD) as server:
         outcome = attempt(drive, client_at(server, timeout=LIMIT))
@@ -194,9 +194,9 @@ def test_a_slow_lookup_is_over_in_time(drive, monkeypatch):
     assert outcome.seconds < SOON
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and a queue that is full are Linux")
-def test_silent_addresses_are_over_in_time(drive, monkeypatch):
-    """All addresses together have the time of the call."""
+@pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.2 and the backlog behavior of Linux")
+def test_timeout_includes_all_addresses(drive, monkeypatch):
+    """The attempts to connect to all addresses share the timeout of the call."""
     answer_lookups(monkeypatch, "127.0.0.2", "127.0.0.3", "127.0.0.4")
     with FaultServer(GOOD) as server, contextlib.ExitStack() as stack:
         for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
@@ -209,20 +209,20 @@ def test_silent_addresses_are_over_in_time(drive, monkeypatch):
     assert 1.0 <= outcome.seconds < 2.0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and a queue that is full are Linux")
-def test_a_silent_address_is_passed_over(drive, monkeypatch):
-    """The first address is silent, the second alive: the call is made within a second."""
+@pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.2 and the backlog behavior of Linux")
+def test_next_address_is_tried_after_a_silent_one(drive, monkeypatch):
+    """If the first address does not respond, the second one is used within a second."""
     answer_lookups(monkeypatch, "127.0.0.2", LOOPBACK)
     with FaultServer(GOOD) as server, silent("127.0.0.2", server.port):
         outcome = attempt(drive, client_at(server, timeout=5))
 
-    assert outcome.text == SAID
+    assert outcome.text == ANSWER_TEXT
     assert outcome.seconds < 1.5
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
-def test_tcp_keepalive_is_on(drive, stream, monkeypatch):
-    """A run of some silent minutes survives a NAT."""
+def test_tcp_keepalive_is_enabled(drive, stream, monkeypatch):
+    """Keepalive lets a connection without traffic for minutes survive a NAT."""
     options = []
     read = deadline_backend._Stream.read if isinstance(drive, Blocking) else deadline_backend._AsyncStream.read
 
@@ -236,21 +236,21 @@ def test_tcp_keepalive_is_on(drive, stream, monkeypatch):
     with FaultServer(GOOD_STREAM if stream else GOOD) as server:
         outcome = attempt(drive, FetchHive(KEY, server.url, timeout=5), stream=stream)
 
-    assert outcome.text == SAID
+    assert outcome.text == ANSWER_TEXT
     assert set(options) == {1}
 
 
-def test_endless_timeouts_are_possible(drive, tls):
-    """More seconds than a socket can count are as good as no limit."""
+def test_very_long_timeouts_are_accepted(drive, tls):
+    """A timeout above the maximum of sockets means no limit."""
     for timeout in (1e10, httpx.Timeout(1e10)):
         with FaultServer(GOOD, tls=tls) as server:
             client = FetchHive(KEY, server.url, timeout=timeout)
-            assert attempt(drive, client).text == SAID
+            assert attempt(drive, client).text == ANSWER_TEXT
 
 
 @pytest.mark.parametrize("trouble", ["missing", "empty", "folder"])
-def test_unusable_certificate_files_are_named(drive, tmp_path, monkeypatch, trouble):
-    """Nothing was sent, no retry would help, and the message names the variable."""
+def test_unusable_certificate_file_is_named(drive, tmp_path, monkeypatch, trouble):
+    """Nothing is sent or retried, and the message names the variable."""
     path = tmp_path / "certificates.pem"
     if trouble == "empty":
         path.touch()
@@ -265,8 +265,8 @@ def test_unusable_certificate_files_are_named(drive, tmp_path, monkeypatch, trou
     assert (outcome.error.maybe_processed, outcome.error.attempts) == (False, 1)
 
 
-def test_https_to_a_plain_port_is_explained(drive):
-    """OpenSSL calls it WRONG_VERSION_NUMBER; we say what it means."""
+def test_https_to_a_plain_http_port_is_explained(drive):
+    """The message explains OpenSSL's WRONG_VERSION_NUMBER."""
     with FaultServer(GOOD, greeting=(LISTEN, b"HTTP/1.1 400 Bad Request\r\n\r\n", CLOSE)) as server:
         client = FetchHive(KEY, f"https://localhost:{server.port}/v1", timeout=5, max_retries=0)
         outcome = attempt(drive, client)
@@ -282,7 +282,7 @@ def test_https_to_a_plain_port_is_explained(drive):
 
 @pytest.fixture
 def proxy_of(monkeypatch):
-    """Let https calls go through a proxy; return a client that does so."""
+    """Return a function that sets HTTPS_PROXY and creates a client which uses this proxy."""
 
     def use(port, **options):
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@{LOOPBACK}:{port}")
@@ -294,19 +294,19 @@ def proxy_of(monkeypatch):
 
 
 REFUSALS = {
-    "cuts": (LISTEN, CLOSE),
+    "closes": (LISTEN, CLOSE),
     "resets": (LISTEN, RESET),
     "garbage": (LISTEN, b"SSH-2.0-OpenSSH_9.6\r\n\r\n", CLOSE),
     "407": (LISTEN, b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", STALL),
     "502": (LISTEN, b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", STALL),
-    "cuts in the handshake": (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", LISTEN, CLOSE),
+    "closes in the handshake": (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", LISTEN, CLOSE),
 }
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["call", "stream"])
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_proxy_that_refuses_is_like_a_refused_connection(drive, tls, proxy_of, refusal, stream):
-    """Nothing reached the service: the call is repeated, then given up, and the error names the proxy."""
+def test_proxy_failure_is_a_connection_error(drive, tls, proxy_of, refusal, stream):
+    """Nothing reached the service, so the call is retried up to `max_retries` times, and the error names the proxy."""
     with FaultServer(GOOD, greeting=REFUSALS[refusal]) as server:
         outcome = attempt(drive, proxy_of(server.port), stream=stream)
 
@@ -317,7 +317,7 @@ def test_a_proxy_that_refuses_is_like_a_refused_connection(drive, tls, proxy_of,
     assert_keeps_the_key(outcome.error)
 
 
-def test_a_proxy_that_is_not_there_is_a_refused_connection(drive, tls, proxy_of):
+def test_unreachable_proxy_is_a_connection_error(drive, tls, proxy_of):
     """The error names the proxy."""
     with socket.socket() as reserved:
         reserved.bind((LOOPBACK, 0))
@@ -331,10 +331,10 @@ def test_a_proxy_that_is_not_there_is_a_refused_connection(drive, tls, proxy_of)
 @pytest.mark.parametrize(
     "greeting",
     [(HANG,), (LISTEN, Drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100, 0.1)), (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG)],
-    ids=["silent", "drips", "silent in the handshake"],
+    ids=["silent", "slow", "silent in the handshake"],
 )
-def test_a_slow_proxy_is_over_in_time(drive, tls, proxy_of, greeting):
-    """The way through a proxy is part of connecting."""
+def test_timeout_includes_the_proxy_handshake(drive, tls, proxy_of, greeting):
+    """Setting up a tunnel is part of connecting."""
     with FaultServer(GOOD, greeting=greeting) as server:
         outcome = attempt(drive, proxy_of(server.port, timeout=LIMIT))
 
@@ -345,11 +345,11 @@ def test_a_slow_proxy_is_over_in_time(drive, tls, proxy_of, greeting):
 
 
 def test_calls_share_a_tunnel(drive, tls, proxy_of):
-    """Calls and streams through a proxy use one connection again and again."""
+    """Calls and streams through a proxy reuse one connection."""
     with FaultServer(GOOD, GOOD_STREAM, GOOD, tls=tls) as server, Proxy(server.port) as proxy:
         ends = in_a_row(drive, proxy_of(proxy.port), "call", "stream", "call")
 
-    assert [end.response for end in ends] == [SAID] * 3
+    assert [end.response for end in ends] == [ANSWER_TEXT] * 3
     assert server.total_posts == 3
     (head,) = proxy.heads
     assert head.startswith(b"CONNECT hive.test:443 ")
@@ -362,8 +362,8 @@ def test_calls_share_a_tunnel(drive, tls, proxy_of):
     [(Fault(RESET), APIConnectionError), (Fault(CLOSE), APIConnectionError), (Fault(STALL), APITimeoutError)],
     ids=["reset", "close", "silent"],
 )
-def test_faults_behind_a_proxy_are_as_without(drive, tls, proxy_of, fault, error):
-    """Once the request is in the tunnel, it may have been processed."""
+def test_fault_behind_a_proxy_is_an_unknown_outcome(drive, tls, proxy_of, fault, error):
+    """A request sent through the tunnel may have been processed."""
     with FaultServer(fault, tls=tls) as server, Proxy(server.port) as proxy:
         outcome = attempt(drive, proxy_of(proxy.port, timeout=1))
 
@@ -373,8 +373,8 @@ def test_faults_behind_a_proxy_are_as_without(drive, tls, proxy_of, fault, error
     assert "through the proxy" in str(outcome.error)
 
 
-def test_a_call_through_a_proxy_is_over_in_time(drive, tls, proxy_of):
-    """A head or a body that drips is bounded by the time of the call, with a proxy as without."""
+def test_timeout_limits_a_call_through_a_proxy(drive, tls, proxy_of):
+    """The timeout of the call also limits slowly sent headers and bodies behind a proxy."""
     for steps in ((Drip(answer(ANSWER), 0.1),), (answer(ANSWER)[:-40], Drip(answer(ANSWER)[-40:], 0.1))):
         with FaultServer(Fault(*steps), tls=tls) as server, Proxy(server.port) as proxy:
             outcome = attempt(drive, proxy_of(proxy.port, timeout=1))
@@ -383,8 +383,8 @@ def test_a_call_through_a_proxy_is_over_in_time(drive, tls, proxy_of):
         assert outcome.seconds < 2
 
 
-async def test_a_proxy_does_not_limit_how_many_calls_there_are(monkeypatch):
-    """More than a hundred calls at once through a proxy."""
+async def test_proxy_does_not_limit_concurrent_calls(monkeypatch):
+    """More than a hundred concurrent calls can use a proxy."""
     calls = 110
     with FaultServer(Fault(1.0, answer(ANSWER))) as server:
         monkeypatch.setenv("HTTP_PROXY", f"http://{LOOPBACK}:{server.port}")
@@ -396,7 +396,7 @@ async def test_a_proxy_does_not_limit_how_many_calls_there_are(monkeypatch):
         seconds = time.monotonic() - begun
         await client.aclose()
 
-    assert {result.response for result in results} == {SAID}
+    assert {result.response for result in results} == {ANSWER_TEXT}
     assert server.connections == calls
     assert seconds < 5
 
@@ -405,12 +405,12 @@ async def test_a_proxy_does_not_limit_how_many_calls_there_are(monkeypatch):
 
 
 class SlowReader(threading.Thread):
-    """A service that reads slowly, or not at all, after it has said something."""
+    """A service that sends an optional response, then reads the request slowly or not at all."""
 
-    def __init__(self, bytes_a_step, answer=b"", begun=lambda: None):
+    def __init__(self, bytes_per_step, answer=b"", begun=lambda: None):
         super().__init__(daemon=True)
         self._begun = begun
-        self._bytes = bytes_a_step
+        self._bytes = bytes_per_step
         self._answer = answer
         self._listener = socket.create_server((LOOPBACK, 0))
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -440,10 +440,10 @@ class SlowReader(threading.Thread):
 LONG = {"text": "x" * 16_000_000}
 
 
-@pytest.mark.parametrize("bytes_a_step", [0, 50_000], ids=["not at all", "slowly"])
-def test_sending_is_over_in_time(drive, bytes_a_step):
-    """A service that reads slowly does not stretch a call."""
-    with SlowReader(bytes_a_step) as service:
+@pytest.mark.parametrize("bytes_per_step", [0, 50_000], ids=["not at all", "slowly"])
+def test_timeout_includes_sending(drive, bytes_per_step):
+    """A service that reads slowly does not extend a call."""
+    with SlowReader(bytes_per_step) as service:
         outcome = attempt(drive, FetchHive(KEY, service.url, timeout=1.0), inputs=LONG)
 
     assert type(outcome.error) is APITimeoutError
@@ -454,8 +454,8 @@ def test_sending_is_over_in_time(drive, bytes_a_step):
 
 
 @pytest.mark.parametrize("status", ["413 Content Too Large", "401 Unauthorized"])
-def test_a_refusal_that_comes_while_sending_is_the_answer(drive, status):
-    """The service answers, and reads no further."""
+def test_error_received_while_sending_is_the_response(drive, status):
+    """The service returns an error and stops reading the request."""
     with SlowReader(0, answer({"message": "too long"}, status=status)) as service:
         outcome = attempt(drive, FetchHive(KEY, service.url, timeout=5), inputs=LONG)
 
@@ -465,11 +465,11 @@ def test_a_refusal_that_comes_while_sending_is_the_answer(drive, status):
 
 
 class InterruptionError(Exception):
-    """What a signal's handler raises."""
+    """Raised by a signal handler."""
 
 
-def test_interrupted_sending_shows_no_key():
-    """The frames in which the headers are written are cut off, whatever ends it."""
+def test_interrupted_sending_does_not_show_the_key():
+    """The traceback omits the frames that write the headers, for any exception."""
     for error in (InterruptionError, KeyboardInterrupt):
 
         def interrupt(number, frame, error=error):
@@ -486,8 +486,8 @@ def test_interrupted_sending_shows_no_key():
         assert_keeps_the_key(caught.value)
 
 
-async def test_cancelled_sending_shows_no_key():
-    """The twin: a task that is cancelled, or runs out of time."""
+async def test_cancelled_sending_does_not_show_the_key():
+    """The asyncio twin: a task that times out."""
     with SlowReader(0) as service:
         client = FetchHive(KEY, service.url, timeout=5)
         with pytest.raises(asyncio.TimeoutError) as caught:
@@ -502,15 +502,15 @@ async def test_cancelled_sending_shows_no_key():
 
 @pytest.mark.parametrize("kind", ["call", "stream"])
 @pytest.mark.parametrize("where", ["__enter__", "__exit__"])
-def test_an_interruption_inside_a_lock_leaves_nothing_locked(monkeypatch, kind, where):
-    """A signal's exception at the worst moment: the next call works, and so does closing."""
+def test_interruption_inside_a_lock_releases_it(monkeypatch, kind, where):
+    """After a signal handler raises while httpcore takes or releases a lock, the next call and closing work."""
     lock = httpcore._synchronization.Lock
     for number in range(12):
         count, method = iter(range(1000)), getattr(lock, where)
 
         def interrupt(self, *args, number=number, count=count, method=method):
             if where == "__enter__":
-                method(self, *args)  # locked, and the `with` has not begun
+                method(self, *args)  # locked, but the `with` block has not started
             if next(count) == number:
                 raise InterruptionError
             if where == "__exit__":
@@ -527,16 +527,16 @@ def test_an_interruption_inside_a_lock_leaves_nothing_locked(monkeypatch, kind, 
                             client.invoke_prompt(deployment="d")
                         else:
                             client.invoke_prompt_stream(deployment="stream").collect()
-                assert client.invoke_prompt(deployment="d").response == SAID
+                assert client.invoke_prompt(deployment="d").response == ANSWER_TEXT
             client.close()
             assert server.wait_until(lambda: server.open_connections == 0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # where Python itself drops it
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python may drop the exception
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("kind", ["call", "stream"])
-def test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open(kind, warm):
-    """A signal's exception after any call of a function: the next call works, from another thread, too."""
+def test_interruption_anywhere_leaks_no_lock_or_connection(kind, warm):
+    """After a signal handler raises at any function call, the next call works, also from another thread."""
     with FaultServer(GOOD) as server:
         server.scripts["stream"] = [GOOD_STREAM]
         client = FetchHive(KEY, server.url, timeout=5)
@@ -546,7 +546,7 @@ def test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open(kind, w
                 client.invoke_prompt(deployment="d")
             is_over = is_uninterrupted(number, client, kind)
             (answer,) = in_another_thread(lambda: client.invoke_prompt(deployment="d").response)
-            assert answer == SAID
+            assert answer == ANSWER_TEXT
             assert server.wait_until(lambda: server.open_connections == 1), f"after event {number}"
             if not warm:
                 client.close()
@@ -557,17 +557,17 @@ def test_an_interruption_anywhere_leaves_nothing_locked_and_nothing_open(kind, w
     assert number > 20 * STRIDE
 
 
-STRIDE = 7  # of some thousand events
+STRIDE = 7  # interrupt at each 7th of several thousand events
 
 
 def is_uninterrupted(number, client, kind):
-    """Make a call, and interrupt it where a signal could, for the n-th time; tell whether it was over before."""
+    """Make a call and interrupt it at the n-th possible point. Return whether the call ended before that point."""
     events = itertools.count()
 
     def interrupt(frame, event, arg):
         files = {frame.f_code.co_filename, frame.f_back.f_code.co_filename}
-        # Python's own lock of an import may stay locked, and its SSLSocket shares a descriptor for a moment, which may
-        # then be closed twice.
+        # Python's import lock may stay locked, and SSLSocket briefly shares a descriptor, which may then be closed
+        # twice.
         if ssl.__file__ in files or any(file.startswith("<frozen ") for file in files):
             return
         if event in {"call", "c_return"} and next(events) == number:
@@ -608,7 +608,7 @@ def close_soon(close):
     "fault", [Fault(STALL), Fault(answer(ANSWER, length=999), STALL), Fault(b"HTTP/1.1 200 OK\r\n\r\n{", STALL)]
 )
 def test_closing_the_client_ends_a_call(tls, fault, secure):
-    """Another thread closes the client: the call ends at once, and says that it may have been processed."""
+    """When another thread closes the client, the call ends at once, and its error reports `maybe_processed`."""
     with FaultServer(fault, tls=tls if secure else None) as server:
         client = FetchHive(KEY, server.url, timeout=20)
         timer = close_soon(client.close)
@@ -623,7 +623,7 @@ def test_closing_the_client_ends_a_call(tls, fault, secure):
 
 @pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
 def test_closing_the_client_ends_connecting(tls, proxy_of, where):
-    """Nothing was sent, and the call is not made again."""
+    """Nothing is sent, and the call is not retried."""
     greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
     with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
         client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
@@ -637,9 +637,9 @@ def test_closing_the_client_ends_connecting(tls, proxy_of, where):
     assert (caught.value.maybe_processed, server.connections, server.total_posts) == (False, 1, 0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 and a queue that is full are Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs 127.0.0.2 and the backlog behavior of Linux")
 async def test_closing_the_client_ends_connecting_to_a_silent_address(monkeypatch):
-    """In asyncio. A blocking connect cannot be interrupted."""
+    """Only in asyncio, as a blocking connect cannot be interrupted."""
     answer_lookups(monkeypatch, "127.0.0.2")
     with FaultServer(GOOD) as server, silent("127.0.0.2", server.port):
         client = client_at(server, timeout=20)
@@ -654,7 +654,7 @@ async def test_closing_the_client_ends_connecting_to_a_silent_address(monkeypatc
 
 @pytest.mark.parametrize("where", ["handshake", "tunnel", "handshake in the tunnel"])
 async def test_closing_the_client_ends_connecting_in_asyncio(tls, proxy_of, where):
-    """The twin: another task closes the client."""
+    """The asyncio twin: another task closes the client."""
     greeting = (LISTEN, b"HTTP/1.1 200 OK\r\n\r\n", HANG) if where == "handshake in the tunnel" else (HANG,)
     with FaultServer(GOOD, tls=tls, greeting=greeting) as server:
         client = FetchHive(KEY, server.url, timeout=20) if where == "handshake" else proxy_of(server.port, timeout=20)
@@ -668,7 +668,7 @@ async def test_closing_the_client_ends_connecting_in_asyncio(tls, proxy_of, wher
 
 
 def test_closing_the_client_ends_a_stream():
-    """The stream breaks off, with what it has given."""
+    """The stream is interrupted, and its error has the received text."""
     with FaultServer(Fault(begin(), event(HELLO), STALL)) as server:
         client = FetchHive(KEY, server.url, timeout=20)
         timer = close_soon(client.close)
@@ -680,7 +680,7 @@ def test_closing_the_client_ends_a_stream():
 
 
 def test_closing_the_client_ends_a_wait():
-    """The wait between two attempts ends, too; nothing is sent after it."""
+    """The wait between two attempts ends, and nothing more is sent."""
     busy = Fault(answer({}, "Retry-After: 20", status="429 Busy"), refuses=True)
     with FaultServer(busy) as server:
         client = FetchHive(KEY, server.url, timeout=60)
@@ -703,12 +703,12 @@ def test_closing_the_client_ends_a_wait_with_an_injected_client():
         with pytest.raises(APIConnectionError, match="the client was closed"):
             client.invoke_prompt(deployment="d")
         timer.join()
-        assert client.invoke_prompt(deployment="d").response == SAID
+        assert client.invoke_prompt(deployment="d").response == ANSWER_TEXT
 
 
 @pytest.mark.parametrize("fault", [Fault(STALL), Fault(answer({}, "Retry-After: 20", status="429 Busy"))])
 async def test_closing_the_client_ends_an_asyncio_call(fault):
-    """The twin: another task closes the client."""
+    """The asyncio twin: another task closes the client."""
     with FaultServer(fault) as server:
         client = FetchHive(KEY, server.url, timeout=60)
         asyncio.get_running_loop().call_later(0.3, lambda: tasks.append(asyncio.ensure_future(client.aclose())))
@@ -722,8 +722,8 @@ async def test_closing_the_client_ends_an_asyncio_call(fault):
 
 
 @pytest.mark.parametrize("fault", [Fault(STALL), Fault(begin(), event(HELLO), STALL)], ids=["head", "body"])
-def test_a_stream_can_be_closed_by_another_thread(fault):
-    """For the thread that reads, the stream breaks off; there is no `ValueError` in either."""
+def test_stream_can_be_closed_by_another_thread(fault):
+    """The reading thread gets an `APIConnectionError`, and closing raises no error."""
     with FaultServer(fault) as server:
         client = FetchHive(KEY, server.url, timeout=20)
         stream = client.invoke_prompt_stream(deployment="d")
@@ -732,7 +732,7 @@ def test_a_stream_can_be_closed_by_another_thread(fault):
         def close():
             try:
                 stream.close()
-            except BaseException as exc:  # noqa: BLE001 - whatever it is
+            except BaseException as exc:  # noqa: BLE001 - any exception is a failure
                 failures.append(exc)
 
         timer = close_soon(close)
@@ -747,8 +747,8 @@ def test_a_stream_can_be_closed_by_another_thread(fault):
 
 
 @pytest.mark.parametrize("fault", [Fault(STALL), Fault(begin(), event(HELLO), STALL)], ids=["head", "body"])
-async def test_a_stream_can_be_closed_by_another_task(fault):
-    """The twin does the same."""
+async def test_stream_can_be_closed_by_another_task(fault):
+    """The asyncio twin does the same."""
     with FaultServer(fault) as server:
         client = FetchHive(KEY, server.url, timeout=20)
         stream = client.ainvoke_prompt_stream(deployment="d")
@@ -769,7 +769,7 @@ async def test_a_stream_can_be_closed_by_another_task(fault):
 
 
 def with_injected(drive, server, stream=False, **options):
-    """Make a call with an injected client of these options."""
+    """Make a call with an injected client created with these options."""
     if isinstance(drive, Blocking):
         with httpx.Client(**options) as injected:
             client = FetchHive(KEY, server.url, timeout=5, max_retries=1, http_client=injected)
@@ -793,8 +793,8 @@ def with_injected(drive, server, stream=False, **options):
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, secure, package):
-    """The connection is the client's, and is shut down once the answer has begun; the client itself stays open."""
+def test_injected_client_stream_can_be_closed_by_another_thread(tls, secure, package):
+    """Closing shuts down the connection of the stream; the injected client stays open."""
     make = pytest.importorskip(package).Client
     server = FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None)
     with server, make(verify=tls_module.tls_context()) as injected:
@@ -805,7 +805,7 @@ def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, sec
         with pytest.raises(StreamInterruptedError) as caught:
             list(stream)
         timer.join()
-        assert client.invoke_prompt(deployment="d").response == SAID
+        assert client.invoke_prompt(deployment="d").response == ANSWER_TEXT
 
     assert time.monotonic() - begun < SOON
     assert caught.value.partial.text == "Hello"
@@ -813,8 +813,8 @@ def test_a_stream_of_an_injected_client_can_be_closed_by_another_thread(tls, sec
 
 @pytest.mark.parametrize("package", ["httpx", "httpx2"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls, secure, package):
-    """The twin does the same."""
+async def test_injected_client_stream_can_be_closed_by_another_task(tls, secure, package):
+    """The asyncio twin does the same."""
     make = pytest.importorskip(package).AsyncClient
     with FaultServer(Fault(begin(), event(HELLO), STALL), GOOD, tls=tls if secure else None) as server:
         async with make(verify=tls_module.tls_context()) as injected:
@@ -825,17 +825,17 @@ async def test_a_stream_of_an_injected_client_can_be_closed_by_another_task(tls,
             await stream.aclose()
             with pytest.raises(StreamInterruptedError) as caught:
                 await asyncio.wait_for(reading, SOON)
-            assert (await client.ainvoke_prompt(deployment="d")).response == SAID
+            assert (await client.ainvoke_prompt(deployment="d")).response == ANSWER_TEXT
 
     assert caught.value.partial.text == "Hello"
 
 
 def test_auth_of_an_injected_client_does_not_replace_the_key(drive):
-    """It would have been sent in place of the key, in silence."""
+    """Otherwise httpx would send the client's `auth` in place of the key."""
     with FaultServer(GOOD) as server:
         outcome = with_injected(drive, server, auth=("user", "password"))
 
-    assert outcome.text == SAID
+    assert outcome.text == ANSWER_TEXT
     assert f"authorization: bearer {KEY}".encode() in server.heads[0].lower()
     assert b"basic" not in server.heads[0].lower()
 
@@ -851,8 +851,8 @@ def test_auth_of_an_injected_client_does_not_replace_the_key(drive):
         ("500 Broken", InternalServerError),
     ],
 )
-def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, status, error, stream, reads):
-    """And its retry, as without the hook."""
+def test_event_hook_that_raises_for_the_status_raises_our_error(drive, status, error, stream, reads):
+    """The error and the retries are the same as without the hook."""
 
     def check(response):
         if reads:
@@ -865,12 +865,12 @@ def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, 
         response.raise_for_status()
 
     hooks = {"response": [check if isinstance(drive, Blocking) else acheck]}
-    with FaultServer(Fault(answer({"message": "said"}, "Retry-After: 0", status=status), refuses=True)) as server:
+    with FaultServer(Fault(answer({"message": "overloaded"}, "Retry-After: 0", status=status), refuses=True)) as server:
         outcome = with_injected(drive, server, stream=stream, event_hooks=hooks)
 
     assert type(outcome.error) is error
     assert server.total_posts == (2 if error is RateLimitError else 1)
-    assert ("said" in str(outcome.error)) is reads
+    assert ("overloaded" in str(outcome.error)) is reads
     assert outcome.error.maybe_processed is (status[0] == "5")
     assert_keeps_the_key(outcome.error)
 
@@ -880,8 +880,8 @@ def test_a_hook_that_raises_for_the_status_gives_the_error_of_the_status(drive, 
 
 @pytest.mark.parametrize("last", [CLOSE, RESET], ids=["closed", "reset"])
 @pytest.mark.parametrize("first", [answer(ANSWER), answer({}, "Retry-After: 0", status="429 Busy")], ids=["200", "429"])
-def test_uvloop_and_tls_that_ends_without_a_farewell(tls, first, last):
-    """A server that closes after its answer, without close_notify: the answer is the answer."""
+def test_uvloop_accepts_tls_without_close_notify(tls, first, last):
+    """If the server closes after its response without close_notify, the call returns that response."""
     uvloop = pytest.importorskip("uvloop")
     with FaultServer(Fault(first, last), GOOD, tls=tls) as server:
         client = FetchHive(KEY, server.url, timeout=5)
@@ -893,14 +893,14 @@ def test_uvloop_and_tls_that_ends_without_a_farewell(tls, first, last):
 
         loop = uvloop.new_event_loop()
         try:
-            assert loop.run_until_complete(main()) == [SAID, SAID]
+            assert loop.run_until_complete(main()) == [ANSWER_TEXT, ANSWER_TEXT]
         finally:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
 
-def test_trio_is_told_apart(monkeypatch):
-    """Under trio, which our own connections do not support, the error says what to do."""
+def test_trio_is_rejected_with_advice(monkeypatch):
+    """The SDK's own connections do not support trio; the error explains the alternative."""
     trio = pytest.importorskip("trio")
     client = FetchHive(KEY, "http://127.0.0.1:9/v1")
 
@@ -918,8 +918,8 @@ def run_program(code, python=sys.executable, *options):
 
 
 @pytest.mark.parametrize("made", ["before", "inside"])
-def test_the_first_asyncio_call_does_not_hold_up_the_event_loop(made):
-    """What takes time to import is imported in a thread, by the first call or when the client is made in the loop."""
+def test_first_asyncio_call_does_not_block_the_event_loop(made):
+    """Slow imports run in a thread, at the first call or when the client is created inside the loop."""
     with FaultServer(GOOD) as server:
         done = run_program(f"""
             import asyncio, sys, threading
@@ -950,8 +950,8 @@ def test_the_first_asyncio_call_does_not_hold_up_the_event_loop(made):
 
 
 @pytest.mark.parametrize("kind", ["ainvoke_prompt(deployment='d')", "ainvoke_prompt_stream(deployment='s').collect()"])
-def test_an_event_loop_need_not_be_closed(kind):
-    """A program that never closes its loop, nor the client, ends without a word."""
+def test_event_loop_need_not_be_closed(kind):
+    """A program that closes neither its loop nor its client exits without warnings."""
     with FaultServer(GOOD) as server:
         server.scripts["s"] = [GOOD_STREAM]
         done = run_program(f"""
@@ -959,7 +959,7 @@ def test_an_event_loop_need_not_be_closed(kind):
             from fetch_hive_sdk import FetchHive
             client = FetchHive({KEY!r}, {server.url!r}, timeout=5)
             loop = asyncio.new_event_loop()
-            assert loop.run_until_complete(client.{kind}).response == {SAID!r}
+            assert loop.run_until_complete(client.{kind}).response == {ANSWER_TEXT!r}
         """)
 
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,1 +1,1 @@
-"""Where requests go out: connections, sockets, TLS, proxies. Knows nothing of the API."""
+"""The network layer: connections, sockets, TLS and proxies. It does not depend on the API."""

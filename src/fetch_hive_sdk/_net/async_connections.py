@@ -1,4 +1,4 @@
-"""Connections of our own for the asyncio shell, kept open and used again. Decides nothing about the API."""
+"""The SDK's own connections for asyncio calls, kept alive and reused. Does not depend on the API."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from .proxies import Route
 
-# What a forked child has of its parent's event loops: never used, never closed, so never freed.
+# Connections that a forked child inherits from its parent. They must not be used, closed or freed there.
 _inherited: list[object] = []
 
 
 class AsyncConnections:
-    """Sends requests for the asyncio shell: a set of connections for each event loop, which goes away with it."""
+    """Sends the requests of asyncio calls. Each event loop has its own connections, closed when the loop ends."""
 
     owns_sockets = True
 
@@ -39,29 +39,29 @@ class AsyncConnections:
         self._loops: dict[int, _LoopConnections] = {}
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         loop = asyncio.get_running_loop()
         connections = self._loops.get(id(loop))
         if connections is None or connections.loop is not loop or self._process != os.getpid():
             with self._lock:
-                connections = self._meet(loop)
+                connections = self._add_loop(loop)
             await connections.close_with_loop()
         return await connections.send(request, self._routes.find(request.url))
 
-    def _meet(self, loop: asyncio.AbstractEventLoop) -> _LoopConnections:
+    def _add_loop(self, loop: asyncio.AbstractEventLoop) -> _LoopConnections:
         if self._process != os.getpid():
             if self._process:
                 _inherited.append(self._loops)
             self._loops = {}
             self._process = os.getpid()
-        # A new loop is a rare and good moment to forget those that have ended.
+        # Remove closed loops here, as new loops are rare.
         for key in [key for key, other in self._loops.items() if other.loop.is_closed()]:
             del self._loops[key]
         connections = self._loops[id(loop)] = _LoopConnections(loop)
         return connections
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and end the calls under way on them."""
+        """Close the connections of this event loop and end the calls that use them."""
         if self._process == os.getpid():
             connections = self._loops.pop(id(asyncio.get_running_loop()), None)
             if connections is not None:
@@ -74,15 +74,15 @@ class _LoopConnections:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._slots: Slots[AsyncTransport] = Slots()
-        # Not a method: it would keep this object alive, and its own end is what it is there for.
+        # A function, not a method: a bound method would keep this object alive, and the finalizer would never run.
         self._guard = _close_at_end(self._slots)
         weakref.finalize(self, _disarm, self._guard, loop)
 
     async def close_with_loop(self) -> None:
-        """Let the event loop close the connections when it ends, or when these are not referred to any more.
+        """Let the event loop close the connections when it shuts down or this object is deleted.
 
-        An event loop closes the asynchronous generators that were begun in it: `asyncio.run` does so at its end,
-        and the garbage collector asks for it when a generator is dropped.
+        An event loop closes the asynchronous generators that were started in it: `asyncio.run` does this at shutdown,
+        and the garbage collector schedules it when it deletes a generator.
         """
         await self._guard.__anext__()
 
@@ -102,7 +102,7 @@ class _LoopConnections:
                 raise
             raise error from exc
         response.request = request
-        if response.is_closed:  # a fake, which has its body already
+        if response.is_closed:  # a mock transport's response, already read
             await _give_back(slots, slot)
         else:
             response.stream = _AsyncBody(cast("httpx.AsyncByteStream", response.stream), slots, slot)
@@ -134,7 +134,7 @@ async def _discard(slots: Slots[AsyncTransport], slot: Slot[AsyncTransport]) -> 
 
 
 class _AsyncBody(httpx.AsyncByteStream):
-    """The body of a response; closing it gives the connection back if it can be used again."""
+    """The body of a response. Closing it makes the connection available again, if it can be reused."""
 
     def __init__(self, stream: httpx.AsyncByteStream, slots: Slots[AsyncTransport], slot: Slot[AsyncTransport]) -> None:
         self._stream = stream
@@ -142,7 +142,7 @@ class _AsyncBody(httpx.AsyncByteStream):
         self._slot: Optional[Slot[AsyncTransport]] = slot
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        # An interrupted read leaves its connection in a state that is not idle: it is not used again.
+        # An interrupted read leaves its connection in a state other than idle, so it is not reused.
         return self._stream.__aiter__()
 
     async def aclose(self) -> None:
@@ -161,23 +161,23 @@ async def _close_at_end(slots: Slots[AsyncTransport]) -> AsyncGenerator[None, No
     try:
         yield
     finally:
-        # One by one: `asyncio.run` cancels whatever is still going on at its end, this included, and before Python 3.13
-        # a generator that is cancelled while it closes gets another GeneratorExit. A close that is broken off has
-        # closed its connection, but a loop that is broken off would leave the others open.
+        # `asyncio.run` cancels all remaining tasks at shutdown, this one included, and before Python 3.13 a generator
+        # that is cancelled while it closes receives another GeneratorExit. An interrupted aclose() has still closed its
+        # connection, but an interrupted loop would leave the other connections open.
         cancelled: Union[asyncio.CancelledError, GeneratorExit, None] = None
         for transport, _ in slots.abandon():
             try:
                 await transport.aclose()
-            except (asyncio.CancelledError, GeneratorExit) as exc:  # noqa: PERF203 - each of them counts
+            except (asyncio.CancelledError, GeneratorExit) as exc:  # noqa: PERF203 - each close may be interrupted
                 cancelled = exc
         if cancelled is not None:
             raise cancelled
 
 
 def _disarm(guard: AsyncGenerator[None, None], loop: asyncio.AbstractEventLoop) -> None:
-    """End the guard of an event loop that will not run again, which could not.
+    """Close the guard of an event loop that is neither running nor closed, as that loop may never run again.
 
-    It would schedule a coroutine in it all the same, and Python would complain that this was never awaited.
+    Otherwise the loop would schedule a coroutine to close the guard, and Python would warn that it was never awaited.
     """
     if loop.is_running() or loop.is_closed():
         return

@@ -1,4 +1,4 @@
-"""Connections of our own for the blocking shell, kept open and used again. Decides nothing about the API."""
+"""The SDK's own connections for blocking calls, kept alive and reused. Does not depend on the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """Sends requests for the blocking shell, and for every client made by `with_options`."""
+    """Sends the requests of blocking calls, for a client and all clients derived from it by `with_options`."""
 
     owns_sockets = True
 
@@ -32,10 +32,10 @@ class Connections:
         self._process = 0
         self._lock = threading.RLock()
         self._slots: Slots[Transport] = Slots(Transport.close)
-        self._end: Optional[weakref.finalize[..., Connections]] = None
+        self._finalizer: Optional[weakref.finalize[..., Connections]] = None
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         if self._process != os.getpid():
             with self._lock:
                 self._begin_process()
@@ -55,7 +55,7 @@ class Connections:
                 raise
             raise error from exc
         response.request = request
-        if response.is_closed:  # a fake, which has its body already
+        if response.is_closed:  # a mock transport's response, already read
             _give_back(slots, slot)
         else:
             response.stream = _Body(cast("httpx.SyncByteStream", response.stream), slots, slot)
@@ -63,20 +63,20 @@ class Connections:
 
     def _begin_process(self) -> None:
         process = os.getpid()
-        if self._process == process:  # another thread was faster
+        if self._process == process:  # another thread was first
             return
-        if self._process and self._end is not None:
-            self._end()
+        if self._process and self._finalizer is not None:
+            self._finalizer()
         self._slots = Slots(Transport.close)
-        # At the end of the program, or with the last reference to this object: sockets are not left to the collector.
-        self._end = weakref.finalize(self, _end, self._slots, process)
+        # Close sockets explicitly at interpreter exit, or when this object is deleted; do not rely on the collector.
+        self._finalizer = weakref.finalize(self, _close_all, self._slots, process)
         self._process = process
 
     def close(self) -> None:
-        """Close the connections, and end the calls under way on them. The next request opens new ones."""
+        """Close the connections and end the calls that use them. The next request opens new ones."""
         with self._lock:
-            if self._end is not None and self._process == os.getpid():
-                self._end.detach()
+            if self._finalizer is not None and self._process == os.getpid():
+                self._finalizer.detach()
                 self._process = 0
                 abandoned = self._slots.abandon()
             else:
@@ -110,7 +110,7 @@ def _discard(slots: Slots[Transport], slot: Slot[Transport]) -> None:
 
 
 class _Body(httpx.SyncByteStream):
-    """The body of a response; closing it gives the connection back if it can be used again."""
+    """The body of a response. Closing it makes the connection available again, if it can be reused."""
 
     def __init__(self, stream: httpx.SyncByteStream, slots: Slots[Transport], slot: Slot[Transport]) -> None:
         self._stream = stream
@@ -136,16 +136,16 @@ class _Body(httpx.SyncByteStream):
             _discard(self._slots, slot)
             raise
         if self._is_broken:
-            # Perhaps by a signal, which may have left it locked.
+            # A signal may have interrupted the read and left httpcore's objects locked.
             _discard(self._slots, slot)
         else:
             _give_back(self._slots, slot)
 
 
-def _end(slots: Slots[Transport], process: int) -> None:
-    # Asks for no lock: in a forked child, a thread of the parent may have held it. The child closes its copies of the
-    # sockets, which the parent does not notice. At the end of the program a thread may still be reading: it goes with
-    # the program, without an exception of its own.
+def _close_all(slots: Slots[Transport], process: int) -> None:
+    # Takes no lock: in a forked child, a thread of the parent may have held it. The child closes its copies of the
+    # sockets, which does not affect the parent. At interpreter exit a thread may still be reading: its connection stays
+    # open, so that the thread does not raise an exception.
     is_child = process != os.getpid()
     for transport, is_used in slots.all():
         if is_child or not is_used:

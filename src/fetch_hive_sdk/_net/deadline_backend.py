@@ -1,7 +1,7 @@
-"""Network streams that enforce the call's deadline. Does I/O, decides nothing about the API.
+"""Network streams that enforce the call's deadline. Does I/O, does not depend on the API.
 
-httpcore's own backends open, secure, read and write. They take a number of seconds for each step, so a server that
-drips could stretch a call; these wrappers give each step what is left of the call's time, and begin none without time.
+httpcore's backends connect, read and write. They take a timeout for each step, so a server that sends one byte at a
+time could extend a call. These wrappers pass the remaining time of the call to each step, and start none without time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fetch_hive_sdk._extensions import CLOSED
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
-# A run may be silent for minutes. Without this, a NAT on the way forgets the connection, and neither end notices.
+# A run may send no bytes for minutes. Without keepalive, a NAT can drop the connection without notice to either end.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
 SOCKET_OPTIONS: list[httpcore.SOCKET_OPTION] = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -35,13 +35,13 @@ SOCKET_OPTIONS: list[httpcore.SOCKET_OPTION] = [
 ]
 
 _PIECE_BYTES = 64 * 1024
-_READ_BYTES = 256 * 1024  # what an event loop reads at once
-_FIRST_ADDRESSES_SECONDS = 0.5  # for each address but the last, while others wait
+_READ_BYTES = 256 * 1024  # the read size of asyncio's event loops
+_FIRST_ADDRESSES_SECONDS = 0.5  # for each address except the last, while others remain
 _PROBE_SECONDS = 0.001
 
 
 def _left(timeout: Optional[float]) -> Optional[float]:
-    """Return the seconds that the next step may take."""
+    """Return the timeout of the next step in seconds."""
     if isinstance(timeout, Deadline):
         return timeout.left()
     return None if timeout is None else min(timeout, FOREVER)
@@ -51,7 +51,7 @@ def _is_over(timeout: Optional[float]) -> bool:
     return isinstance(timeout, Deadline) and timeout.is_over()
 
 
-def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
+def _earliest(one: Optional[float], other: Optional[float]) -> Optional[float]:
     limits = [limit for limit in (one, other) if limit is not None]
     return min(limits, key=lambda limit: _left(limit) or 0.0) if limits else None
 
@@ -59,20 +59,20 @@ def _earlier(one: Optional[float], other: Optional[float]) -> Optional[float]:
 class _Packet:
     """Joins the pieces in which httpcore writes a request.
 
-    It writes the head, then the body, then nothing, which marks the end. Sent as one packet (and one TLS record), a
-    call takes one system call less, a tenth of its time where many threads make calls.
+    httpcore writes the head, then the body, then an empty string at the end. Sending them as one packet (and one TLS
+    record) saves one system call per request: a tenth of the time of a call when many threads make calls.
     """
 
     def __init__(self) -> None:
         self._pieces = b""
 
     @property
-    def is_begun(self) -> bool:
-        """Whether some bytes have not been sent."""
+    def has_unsent_bytes(self) -> bool:
+        """Whether there are unsent bytes."""
         return bool(self._pieces)
 
     def add(self, piece: bytes) -> bytes:
-        """Take the next piece; return what is to be sent now, if anything."""
+        """Add the next piece. Return the bytes to send now, possibly none."""
         self._pieces += piece
         if piece and len(self._pieces) < _PIECE_BYTES:
             return b""
@@ -80,13 +80,13 @@ class _Packet:
         return pieces
 
 
-class _Line:
-    """What the blocking and the asyncio backend of a connection have in common: how far it has come.
+class _BaseBackend:
+    """State of a connection that the blocking and asyncio backends share.
 
     Args:
-        handshakes: How many TLS handshakes come before the request: with a proxy, the tunnel is dug before the last.
-            Until then nothing of the request is sent, and each step is part of connecting.
-        is_tunnel: Whether bytes are exchanged with a proxy first.
+        handshakes: The number of TLS handshakes before the request. With a proxy, the tunnel is set up before the last
+            one. Until then no byte of the request is sent, and each step is part of connecting.
+        is_tunnel: Whether the client negotiates with a proxy first.
     """
 
     def __init__(self, handshakes: int = 0, *, is_tunnel: bool = False) -> None:
@@ -99,17 +99,17 @@ class _Line:
         self.has_sent = False
         """Whether bytes of the current request may have been sent."""
         self.is_closed = False
-        """Whether it was closed, perhaps by another thread or task."""
+        """Whether the connection was closed, possibly by another thread or task."""
 
     def limit(self, timeout: Optional[float]) -> Optional[float]:
-        """Return the limit of a step, which while the connection is made is at most that of connecting."""
+        """Return the limit of a step. While connecting, it is at most the limit of connecting."""
         if self._handshakes:
-            return _earlier(timeout, self._connecting)
-        # The SOCKS of httpcore gives no limits.
+            return _earliest(timeout, self._connecting)
+        # httpcore's SOCKS implementation passes no timeouts.
         return self._connecting if timeout is None and self._is_tunnel else timeout
 
     def begin_connecting(self, timeout: Optional[float]) -> Optional[float]:
-        """Return the limit of connecting, as a moment."""
+        """Start connecting, and return its limit as a deadline."""
         if timeout is not None and not isinstance(timeout, Deadline):
             timeout = Deadline(timeout, time.monotonic() + timeout)
         self._connecting = timeout
@@ -117,14 +117,14 @@ class _Line:
         return timeout
 
     def check(self, limit: Optional[float]) -> None:
-        """Refuse to begin a step of connecting for which no time is left."""
+        """Raise an error if the connection was closed or no time is left to connect."""
         if self.is_closed:
             raise httpcore.ConnectError(CLOSED)
         if _is_over(limit):
             raise httpcore.ConnectTimeout("no time was left to connect")
 
     def begin_sending(self, limit: Optional[float]) -> None:
-        """Look at the clock for the last time before bytes of the request are sent."""
+        """Check the deadline immediately before bytes of the request are sent."""
         if self.has_sent:
             if self.is_closed:
                 raise httpcore.ReadError(CLOSED)
@@ -149,12 +149,12 @@ def _look_up(host: str, port: int) -> list[str]:
 # --- Blocking --------------------------------------------------------------------------------------------------------
 
 
-class Backend(_Line, httpcore.NetworkBackend):
-    """Opens the one connection of a slot for the blocking shell."""
+class Backend(_BaseBackend, httpcore.NetworkBackend):
+    """Opens the connection of a slot for blocking calls."""
 
     def __init__(self, handshakes: int = 0, *, is_tunnel: bool = False) -> None:
         super().__init__(handshakes, is_tunnel=is_tunnel)
-        self._opens = httpcore.SyncBackend()
+        self._httpcore_backend = httpcore.SyncBackend()
         self._stream: Optional[httpcore.NetworkStream] = None
         self.securing: Optional[ssl.SSLSocket] = None
 
@@ -166,24 +166,24 @@ class Backend(_Line, httpcore.NetworkBackend):
         local_address: Optional[str] = None,
         socket_options: Optional[Iterable[httpcore.SOCKET_OPTION]] = None,
     ) -> httpcore.NetworkStream:
-        """Open a connection to the first address that answers in time."""
+        """Connect to the first address that responds in time."""
         limit = self.begin_connecting(timeout)
         options = [*SOCKET_OPTIONS, *(socket_options or ())]
         addresses = _look_up(host, port)
         attempts = [(address, address != addresses[-1]) for address in addresses]
         error: Exception = httpcore.ConnectError("the host has no address")
-        for address, has_rival in attempts:
+        for address, has_next in attempts:
             self.check(limit)
             seconds = _left(limit)
-            is_hurried = has_rival and (seconds is None or seconds > _FIRST_ADDRESSES_SECONDS)
+            is_hurried = has_next and (seconds is None or seconds > _FIRST_ADDRESSES_SECONDS)
             try:
-                stream = self._opens.connect_tcp(
+                stream = self._httpcore_backend.connect_tcp(
                     address, port, _FIRST_ADDRESSES_SECONDS if is_hurried else seconds, local_address, options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 error = exc
                 if is_hurried and isinstance(exc, httpcore.ConnectTimeout):
-                    attempts.append((address, False))  # slow, perhaps, and not silent
+                    attempts.append((address, False))  # try it again without the short limit: it may only be slow
             else:
                 return self._keep(stream)
         raise error
@@ -198,7 +198,7 @@ class Backend(_Line, httpcore.NetworkBackend):
     def start_tls(
         self, plain: httpcore.NetworkStream, context: ssl.SSLContext, name: Optional[str], timeout: Optional[float]
     ) -> httpcore.NetworkStream:
-        """Secure a connection."""
+        """Do the TLS handshake."""
         limit = self.limit(timeout)
         self.check(limit)
         is_bare = not isinstance(plain.get_extra_info("socket"), ssl.SSLSocket)
@@ -213,92 +213,93 @@ class Backend(_Line, httpcore.NetworkBackend):
         return stream
 
     def abort(self) -> None:
-        """End a call that another thread is making: whatever it waits for on this connection ends at once.
+        """End a call of another thread: its reads and writes on this connection fail at once.
 
-        The connection stays open, because that thread may be about to use its number, which could soon be another's.
+        The socket stays open, because the other thread may be about to use its descriptor: the system could meanwhile
+        assign the same number to another file.
         """
         self.is_closed = True
         sock: Optional[socket.socket] = self.securing
         if sock is None and self._stream is not None:
             sock = self._stream.get_extra_info("socket")
         if sock is not None and self._process == os.getpid():
-            # Not SSLSocket's own method, which is not for two threads.
+            # SSLSocket.shutdown is not thread-safe.
             with suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection. In a forked child the parent's stays open: only the child's copy is closed."""
+        """Close the connection. A forked child closes only its own copy; the parent's connection stays open."""
         self.abort()
         if self._stream is not None:
             self._stream.close()
 
 
 class _Handshake:
-    """A TLS context as httpcore uses it, of which another thread can end the handshake.
+    """Wraps a TLS context so that another thread can end the handshake.
 
-    The plain socket is of no use then, as its descriptor has become that of the secured one.
+    The plain socket cannot be shut down during the handshake, as the TLS socket has taken over its descriptor.
     """
 
-    def __init__(self, context: ssl.SSLContext, line: Backend) -> None:
+    def __init__(self, context: ssl.SSLContext, backend: Backend) -> None:
         self._context = context
-        self._line = line
+        self._backend = backend
 
     def wrap_socket(self, sock: socket.socket, server_hostname: Optional[str]) -> ssl.SSLSocket:
         secured = self._context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
-        self._line.securing = secured
+        self._backend.securing = secured
         try:
-            self._line.check(None)
+            self._backend.check(None)
             secured.do_handshake()
         except BaseException:
             secured.close()
             raise
         finally:
-            self._line.securing = None
+            self._backend.securing = None
         return secured
 
 
 class _Stream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, line: Backend) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, backend: Backend) -> None:
         self._stream = stream
-        self._line = line
+        self._backend = backend
         self._unsent = _Packet()
         self._early: Optional[bytes] = None
 
     def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        if self._unsent.is_begun:
+        if self._unsent.has_unsent_bytes:
             self.write(b"", timeout)
         if self._early is not None:
             data, self._early = self._early, None
             return data
         try:
-            data = self._stream.read(max_bytes, _left(self._line.limit(timeout)))
+            data = self._stream.read(max_bytes, _left(self._backend.limit(timeout)))
         except httpcore.ReadError:
-            if self._line.is_closed:
+            if self._backend.is_closed:
                 raise httpcore.ReadError(CLOSED) from None
             raise
-        if not data and self._line.is_closed:
+        if not data and self._backend.is_closed:
             raise httpcore.ReadError(CLOSED)
         return data
 
     def write(self, buffer: bytes, timeout: Optional[float] = None) -> None:
         packet = self._unsent.add(buffer)
-        limit = self._line.limit(timeout)
+        limit = self._backend.limit(timeout)
         for begin in range(0, len(packet), _PIECE_BYTES):
-            self._line.begin_sending(limit)
+            self._backend.begin_sending(limit)
             if begin and self._is_answered_early():
-                # httpcore reads the answer after an error of writing.
-                raise httpcore.WriteError("the answer came before the request was sent")
+                # httpcore reads the response after a write error.
+                raise httpcore.WriteError("the response arrived before the request was sent")
             self._stream.write(packet[begin : begin + _PIECE_BYTES], _left(limit))
 
     def _is_answered_early(self) -> bool:
-        """Look for an answer that comes while the request is being sent: a refusal, which a reset would wipe out."""
+        """Return whether a response, usually an error, has arrived early. A later reset would discard it."""
         if self._stream.get_extra_info("is_readable"):
-            with suppress(httpcore.ReadError, httpcore.ReadTimeout):  # of TLS there may be something that is no answer
+            with suppress(httpcore.ReadError, httpcore.ReadTimeout):  # TLS may have received other records
                 self._early = self._stream.read(_PIECE_BYTES, 0.0)
         return self._early is not None
 
     def close(self) -> None:
-        self._line.close()
+        self._backend.close()
 
     def start_tls(
         self,
@@ -306,7 +307,7 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: Optional[str] = None,
         timeout: Optional[float] = None,
     ) -> httpcore.NetworkStream:
-        return self._line.start_tls(self._stream, ssl_context, server_hostname, timeout)
+        return self._backend.start_tls(self._stream, ssl_context, server_hostname, timeout)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
@@ -323,15 +324,15 @@ class _Stream(httpcore.NetworkStream):
 # --- asyncio ---------------------------------------------------------------------------------------------------------
 
 
-class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
-    """Opens the one connection of a slot for the asyncio shell."""
+class AsyncBackend(_BaseBackend, httpcore.AsyncNetworkBackend):
+    """Opens the connection of a slot for asyncio calls."""
 
     def __init__(self, handshakes: int = 0, *, is_tunnel: bool = False) -> None:
         super().__init__(handshakes, is_tunnel=is_tunnel)
-        # It has two definitions, of which one is for programs without anyio.
-        self._opens = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+        # httpcore defines it twice: once for programs without anyio.
+        self._httpcore_backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         self._stream: Optional[httpcore.AsyncNetworkStream] = None
-        self._reads: Optional[_AsyncStream] = None
+        self._wrapped_stream: Optional[_AsyncStream] = None
         self._task: Optional[asyncio.Task[httpcore.AsyncNetworkStream]] = None
 
     async def connect_tcp(
@@ -342,13 +343,13 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         local_address: Optional[str] = None,
         socket_options: Optional[Iterable[httpcore.SOCKET_OPTION]] = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Open a connection to the first address that answers in time."""
+        """Connect to the first address that responds in time."""
         limit = self.begin_connecting(timeout)
         options = [*SOCKET_OPTIONS, *(socket_options or ())]
         self.check(limit)
         try:
-            host.encode("idna")  # an invalid name, for which anyio would ask all the same
-            opening = partial(self._opens.connect_tcp, host, port, None, local_address, options)
+            host.encode("idna")  # rejects invalid names, which anyio would look up
+            opening = partial(self._httpcore_backend.connect_tcp, host, port, None, local_address, options)
             return await self._keep(await self._finish(opening, limit))
         except UnicodeError as exc:
             raise httpcore.ConnectError(str(exc)) from exc
@@ -358,8 +359,8 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         if self.is_closed:
             await stream.aclose()
             raise httpcore.ConnectError(CLOSED)
-        self._reads = _AsyncStream(stream, self)
-        return self._reads
+        self._wrapped_stream = _AsyncStream(stream, self)
+        return self._wrapped_stream
 
     async def start_tls(
         self,
@@ -368,7 +369,7 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
         name: Optional[str],
         timeout: Optional[float],
     ) -> httpcore.AsyncNetworkStream:
-        """Secure a connection."""
+        """Do the TLS handshake."""
         limit = self.limit(timeout)
         self.check(limit)
         stream = await self._keep(await self._finish(partial(plain.start_tls, context, name, None), limit))
@@ -378,9 +379,9 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
     async def _finish(
         self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]], limit: Optional[float]
     ) -> httpcore.AsyncNetworkStream:
-        """Do a step of connecting in time, or leave nothing open.
+        """Run a step of connecting within its limit. On failure, leave no connection open.
 
-        In a task of its own: anyio can lose a cancellation that comes while it connects, and wait_for() a connection.
+        The step runs in its own task: anyio can lose a cancellation while it connects, and wait_for() a connection.
         """
         step = _Step(work)
         task = self._task = asyncio.ensure_future(step.run())
@@ -398,15 +399,15 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
 
     def begin_request(self) -> None:
         self.has_sent = False
-        if self._reads is not None:
-            self._reads.bytes_read = 0
+        if self._wrapped_stream is not None:
+            self._wrapped_stream.bytes_read = 0
 
     async def is_silent(self) -> bool:
-        """Whether nothing follows the answer that was read."""
-        return self._reads is not None and await self._reads.is_silent()
+        """Return whether no bytes follow the response."""
+        return self._wrapped_stream is not None and await self._wrapped_stream.is_silent()
 
     async def aclose(self) -> None:
-        """Close the connection, or end the making of it."""
+        """Close the connection, or stop connecting."""
         self.is_closed = True
         if self._task is not None:
             self._task.cancel()
@@ -415,28 +416,28 @@ class AsyncBackend(_Line, httpcore.AsyncNetworkBackend):
 
 
 class _AsyncStream(httpcore.AsyncNetworkStream):
-    def __init__(self, stream: httpcore.AsyncNetworkStream, line: AsyncBackend) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, backend: AsyncBackend) -> None:
         self._stream = stream
-        self._line = line
+        self._backend = backend
         self._unsent = _Packet()
         self._unread = b""
         self._secured: Optional[ssl.SSLObject] = stream.get_extra_info("ssl_object")
-        # TLS allocates what it may read; without it, all that the event loop holds is taken.
+        # TLS allocates a buffer of the requested size; without TLS, read all that the event loop has buffered.
         self._read_bytes = _READ_BYTES if self._secured is None else _PIECE_BYTES
         self.bytes_read = 0
 
     async def read(self, max_bytes: int, timeout: Optional[float] = None) -> bytes:
-        if self._unsent.is_begun:
+        if self._unsent.has_unsent_bytes:
             await self.write(b"", timeout)
         if not self._unread:
             try:
-                self._unread = await self._stream.read(self._read_bytes, _left(self._line.limit(timeout)))
+                self._unread = await self._stream.read(self._read_bytes, _left(self._backend.limit(timeout)))
             except httpcore.ReadError:
-                if self._line.is_closed:
+                if self._backend.is_closed:
                     raise httpcore.ReadError(CLOSED) from None
                 raise
             self.bytes_read += len(self._unread)
-            if not self._unread and self._line.is_closed:
+            if not self._unread and self._backend.is_closed:
                 raise httpcore.ReadError(CLOSED)
         data, self._unread = self._unread[:max_bytes], self._unread[max_bytes:]
         return data
@@ -445,19 +446,19 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         packet = self._unsent.add(buffer)
         if not packet:
             return
-        limit = self._line.limit(timeout)
-        self._line.begin_sending(limit)
+        limit = self._backend.limit(timeout)
+        self._backend.begin_sending(limit)
         if len(packet) <= _PIECE_BYTES:
             await self._stream.write(packet, _left(limit))
         else:
             await self._write_long(packet, limit)
 
     async def _write_long(self, packet: bytes, limit: Optional[float]) -> None:
-        # A refusal may come while the request is being sent, and be wiped out by the reset that follows.
+        # The server may respond early and then reset the connection, which would discard the response.
         reading = asyncio.ensure_future(self._stream.read(self._read_bytes, None))
         writing = asyncio.ensure_future(self._write_pieces(packet, limit))
-        reading.add_done_callback(_look_at)
-        writing.add_done_callback(_look_at)
+        reading.add_done_callback(_retrieve_error)
+        writing.add_done_callback(_retrieve_error)
         try:
             await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -469,19 +470,19 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         if not reading.cancelled() and reading.exception() is None:
             self._unread = reading.result()
             if self._unread:
-                raise httpcore.WriteError("the answer came before the request was sent")
+                raise httpcore.WriteError("the response arrived before the request was sent")
         if not writing.cancelled():
             writing.result()
             return
-        raise httpcore.WriteError("the connection broke while the request was sent")
+        raise httpcore.WriteError("the connection was lost while the request was being sent")
 
     async def _write_pieces(self, packet: bytes, limit: Optional[float]) -> None:
         for begin in range(0, len(packet), _PIECE_BYTES):
-            self._line.begin_sending(limit)
+            self._backend.begin_sending(limit)
             await self._stream.write(packet[begin : begin + _PIECE_BYTES], _left(limit))
 
     async def aclose(self) -> None:
-        await self._line.aclose()
+        await self._backend.aclose()
 
     async def start_tls(
         self,
@@ -489,7 +490,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         server_hostname: Optional[str] = None,
         timeout: Optional[float] = None,
     ) -> httpcore.AsyncNetworkStream:
-        return await self._line.start_tls(self._stream, ssl_context, server_hostname, timeout)
+        return await self._backend.start_tls(self._stream, ssl_context, server_hostname, timeout)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
@@ -510,7 +511,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
         return True
 
     async def is_silent(self) -> bool:
-        """Look for what anyio may have kept of a long answer: what it reads, it hands on in pieces of 64 KiB."""
+        """Return whether anyio holds no more bytes: it returns a long response in pieces of 64 KiB."""
         if self._unread:
             return False
         if self.bytes_read >= _PIECE_BYTES:
@@ -525,10 +526,10 @@ class _AsyncStream(httpcore.AsyncNetworkStream):
 
 
 class _Step:
-    """A step of connecting, which closes what it opens when nothing waits for it any more."""
+    """A step of connecting, which closes the connection if the step was given up meanwhile."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, httpcore.AsyncNetworkStream]]) -> None:
-        # Not a coroutine: a task that is cancelled before its first step would leave it behind, never awaited.
+        # A function, not a coroutine: a task cancelled before its first step would never await the coroutine.
         self._work = work
         self._is_given_up = False
 
@@ -543,12 +544,12 @@ class _Step:
         self._is_given_up = True
         if not task.done():
             task.cancel()
-            task.add_done_callback(_look_at)
+            task.add_done_callback(_retrieve_error)
         elif not task.cancelled() and task.exception() is None:
             await task.result().aclose()
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
-    """Take note of an error that may not count any more, or asyncio reports it as forgotten."""
+def _retrieve_error(task: asyncio.Task[Any]) -> None:
+    """Retrieve the error of a task that is no longer needed, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""An injected httpx2 client as a sender: its answers and errors become those of httpx. Does not import httpx2."""
+"""Senders that use an httpx2 client of the caller, converting its responses and errors to httpx. No httpx2 import."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Httpx2Client(Protocol):
-    """The part of an `httpx2.Client` that is used. Checkers accept one where this is expected."""
+    """The methods of `httpx2.Client` that this SDK uses. Type checkers accept an `httpx2.Client` here."""
 
     def build_request(self, method: str, url: str, *, content: Any, headers: Any, extensions: Any) -> Any:
-        """Build a request with the settings of the client."""
+        """Build a request with the client's settings."""
         ...
 
     def send(self, request: Any, *, stream: bool, auth: None, follow_redirects: bool) -> Httpx2Response:
@@ -36,10 +36,10 @@ class Httpx2Client(Protocol):
 
 
 class Httpx2AsyncClient(Protocol):
-    """The part of an `httpx2.AsyncClient` that is used."""
+    """The methods of `httpx2.AsyncClient` that this SDK uses."""
 
     def build_request(self, method: str, url: str, *, content: Any, headers: Any, extensions: Any) -> Any:
-        """Build a request with the settings of the client."""
+        """Build a request with the client's settings."""
         ...
 
     def send(self, request: Any, *, stream: bool, auth: None, follow_redirects: bool) -> Awaitable[Httpx2Response]:
@@ -48,7 +48,7 @@ class Httpx2AsyncClient(Protocol):
 
 
 class Httpx2Response(Protocol):
-    """The part of an `httpx2.Response` that is used."""
+    """The attributes of `httpx2.Response` that this SDK uses."""
 
     @property
     def status_code(self) -> int:
@@ -62,19 +62,19 @@ class Httpx2Response(Protocol):
 
 
 def sender_of(client: Union[httpx.Client, Httpx2Client]) -> Union[InjectedSender, Httpx2Sender]:
-    """Return what sends with an injected client."""
+    """Return the sender for an injected client."""
     return InjectedSender(client) if isinstance(client, httpx.Client) else Httpx2Sender(client)
 
 
 def async_sender_of(
     client: Union[httpx.AsyncClient, Httpx2AsyncClient],
 ) -> Union[AsyncInjectedSender, AsyncHttpx2Sender]:
-    """Return what sends with an injected client."""
+    """Return the sender for an injected client."""
     return AsyncInjectedSender(client) if isinstance(client, httpx.AsyncClient) else AsyncHttpx2Sender(client)
 
 
 def is_httpx2(client: object, kind: str) -> bool:
-    """Return whether an object is an httpx2 client of a kind: `Client` or `AsyncClient`."""
+    """Return whether an object is an httpx2 client. `kind` is `Client` or `AsyncClient`."""
     return any(cls.__name__ == kind and _is_of_httpx2(cls) for cls in type(client).__mro__)
 
 
@@ -87,7 +87,7 @@ class Httpx2Sender:
         self._client = client
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         try:
             with _httpx_errors():
                 rebuilt = rebuild(self._client, request, str(request.url), body_of(request))
@@ -98,7 +98,7 @@ class Httpx2Sender:
         return _converted(answer, request)
 
     def close(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Do nothing: the caller owns the client."""
 
 
 class AsyncHttpx2Sender:
@@ -110,7 +110,7 @@ class AsyncHttpx2Sender:
         self._client = client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         try:
             with _httpx_errors():
                 rebuilt = rebuild(self._client, request, str(request.url), async_body_of(request))
@@ -121,11 +121,11 @@ class AsyncHttpx2Sender:
         return _converted(answer, request)
 
     async def aclose(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Do nothing: the caller owns the client."""
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of an answer, with the errors of httpx."""
+    """The body of a response, which raises the errors of httpx."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -150,7 +150,7 @@ class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 @contextmanager
 def _httpx_errors() -> Generator[None, None, None]:
-    """Raise the error of httpx in place of the error of httpx2 that has the same name."""
+    """Replace errors of httpx2 with the httpx errors of the same name."""
     try:
         yield
     except Exception as exc:
@@ -164,23 +164,23 @@ def _error_of(exc: Any) -> Optional[httpx.HTTPError]:
     for cls in type(exc).__mro__:
         twin = getattr(httpx, cls.__name__, None) if _is_of_httpx2(cls) else None
         if twin is httpx.HTTPStatusError:
-            # Its request is set where errors are cleaned.
+            # The session sets the request when it removes secrets from the error.
             answer = _converted(exc.response, httpx.Request("POST", ""))
             exc.request = exc.response = None
             return httpx.HTTPStatusError(str(exc), request=answer.request, response=answer)
         if isinstance(twin, type) and issubclass(twin, httpx.HTTPError):
-            exc.request = None  # it has the key
+            exc.request = None  # it contains the key
             return twin(str(exc))
     return None
 
 
 def _converted(answer: Any, request: httpx.Request) -> httpx.Response:
-    """Return a response of httpx2 as one of httpx."""
+    """Convert a response of httpx2 to one of httpx."""
     status, headers, extensions = answer.status_code, answer.headers.raw, answer.extensions
     if not answer.is_stream_consumed:
         body = _Body(answer.stream)
         return httpx.Response(status, headers=headers, stream=body, extensions=extensions, request=request)
-    # An event hook has read it, or a mock transport has made it: its compression is undone.
+    # An event hook has read it, or a mock transport has created it: the content is already decompressed.
     headers = without_body_headers(headers)
     return httpx.Response(status, headers=headers, content=answer.content, extensions=extensions, request=request)
 

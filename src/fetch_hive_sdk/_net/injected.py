@@ -1,4 +1,4 @@
-"""An httpx client of the caller's as a sender: used as it is, and never closed."""
+"""Senders that use an httpx client of the caller. They neither configure nor close it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class _BuildsRequests(Protocol):
 
 
 def rebuild(client: _BuildsRequests, request: httpx.Request, url: Union[httpx.URL, str], body: Body) -> Any:
-    """Build the request with an injected client, so that its headers, cookies and parameters apply."""
+    """Build the request with the injected client, so that the client's headers, cookies and parameters apply."""
     return client.build_request(
         request.method, url, headers=request.headers.raw, content=body, extensions=request.extensions
     )
 
 
 def body_of(request: httpx.Request) -> Body:
-    """Return the body of a request for a blocking client: an upload is read while it is sent."""
+    """Return the body of a request for a blocking client. Uploads are streamed."""
     stream = request.stream
     return request.content if isinstance(stream, httpx.ByteStream) else iter(cast("httpx.SyncByteStream", stream))
 
@@ -44,9 +44,9 @@ def async_body_of(request: httpx.Request) -> Body:
 
 
 def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
-    """Return the answer for whose status an event hook of the client raised, as if it had not.
+    """Return the response of an error that an event hook raised for its status.
 
-    Its body is there if the hook had read it. httpx has closed it.
+    httpx has closed the response; its body is available only if the hook has read it.
     """
     answer = error.response
     if answer.is_stream_consumed:
@@ -56,29 +56,29 @@ def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
 
 
 def without_body_headers(headers: HeaderList) -> HeaderList:
-    """Return headers without those that describe the body as it was sent."""
-    return [(name, value) for name, value in headers if name.lower() not in _DESCRIBE_A_BODY]
+    """Return the headers without those that describe the encoding and length of the body."""
+    return [(name, value) for name, value in headers if name.lower() not in _BODY_HEADERS]
 
 
-_DESCRIBE_A_BODY = {b"content-encoding", b"content-length", b"transfer-encoding"}
+_BODY_HEADERS = {b"content-encoding", b"content-length", b"transfer-encoding"}
 
 
 def note_stop(request: httpx.Request, response: Any) -> None:
-    """Note in a request how another thread can end the reading of its answer."""
+    """Store in the request a function with which another thread can stop reading the response."""
     stream = _network_stream(response)
     if stream is not None:
         request.extensions[STOP] = partial(_shut_down, stream)
 
 
 def note_async_stop(request: httpx.Request, response: Any) -> None:
-    """Note in a request how another task can end the reading of its answer."""
+    """Store in the request a function with which another task can stop reading the response."""
     stream = _network_stream(response)
     if stream is not None:
         request.extensions[STOP] = stream.aclose
 
 
 def _network_stream(response: Any) -> Any:
-    # A connection of HTTP/2 is used by other calls, too.
+    # Other calls share an HTTP/2 connection.
     is_shared = response.extensions.get("http_version") == b"HTTP/2"
     return None if is_shared else response.extensions.get("network_stream")
 
@@ -87,7 +87,7 @@ def _shut_down(stream: Any) -> None:
     sock = stream.get_extra_info("socket")
     if isinstance(sock, socket.socket):
         with suppress(OSError):
-            # Not SSLSocket's own method, which is not for two threads.
+            # SSLSocket.shutdown is not thread-safe.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -100,10 +100,10 @@ class InjectedSender:
         self._client = client
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         rebuilt = rebuild(self._client, request, request.url, body_of(request))
         try:
-            # No auth of the client: it would replace the key.
+            # Without the client's auth, which would replace the key.
             response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
@@ -111,7 +111,7 @@ class InjectedSender:
         return response
 
     def close(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Do nothing: the caller owns the client."""
 
 
 class AsyncInjectedSender:
@@ -123,7 +123,7 @@ class AsyncInjectedSender:
         self._client = client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
         try:
             response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
@@ -133,4 +133,4 @@ class AsyncInjectedSender:
         return response
 
     async def aclose(self) -> None:
-        """Leave the client open: it is the caller's."""
+        """Do nothing: the caller owns the client."""

@@ -1,4 +1,4 @@
-"""Waits between two attempts, which end when the client is closed."""
+"""Waits between attempts. Closing the client ends them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 class Pauses:
     """The waits of blocking calls.
 
-    Each waits for a lock of its own: one that they shared could stay locked when a signal interrupts a wait.
+    Each wait has its own lock: a shared lock could stay locked if a signal interrupted a wait.
     """
 
     def __init__(self) -> None:
         self.times_closed: int = 0
-        """How often the client has been closed."""
+        """The number of times the client has been closed."""
         self._waiting: set[threading.Lock] = set()
 
     def wait(self, seconds: float, since: int) -> bool:
-        """Wait; return False, at once, if the client is closed meanwhile or was since `times_closed` was `since`."""
+        """Wait for some seconds. Return False at once if the client is closed, or `times_closed` is not `since`."""
         alarm = threading.Lock()
         alarm.acquire()
         self._waiting.add(alarm)
@@ -37,12 +37,12 @@ class Pauses:
         """End all waits."""
         self.times_closed += 1
         for alarm in self._waiting.copy():
-            with suppress(RuntimeError):  # released by another thread
+            with suppress(RuntimeError):  # another thread has released it
                 alarm.release()
 
 
 class AsyncPauses:
-    """The waits of asyncio calls. With an injected client there may be another event loop, such as that of trio."""
+    """The waits of asyncio calls. With an injected client the event loop may be a different one, such as trio's."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Future[None]] = set()
@@ -50,17 +50,17 @@ class AsyncPauses:
 
     @property
     def times_closed(self) -> int:
-        """How often the client has been closed in this event loop."""
+        """The number of times the client has been closed in this event loop."""
         if not self._times_closed:
             return 0
         loop = _running_loop()
         return 0 if loop is None else self._times_closed.get(loop, 0)
 
     async def wait(self, seconds: float, since: int) -> bool:
-        """Wait; return False, at once, if the client is closed meanwhile or was since `times_closed` was `since`."""
+        """Wait for some seconds. Return False at once if the client is closed, or `times_closed` is not `since`."""
         loop = _running_loop()
         if loop is None:
-            import anyio  # noqa: PLC0415 - takes time to import, and is hardly ever needed here
+            import anyio  # noqa: PLC0415 - slow to import, and rarely needed here
 
             await anyio.sleep(seconds)
             return True
@@ -89,7 +89,7 @@ class AsyncPauses:
 
 
 def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
-    import asyncio  # noqa: PLC0415 - blocking programs need none of it
+    import asyncio  # noqa: PLC0415 - blocking programs do not need it
 
     try:
         return asyncio.get_running_loop()

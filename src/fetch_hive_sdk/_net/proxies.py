@@ -1,4 +1,4 @@
-"""Where a request goes: straight to its host, or through a proxy that the environment names. Performs no I/O."""
+"""Chooses the route of a request: directly to its host, or through a proxy from the environment. Does no I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXAMPLE = "it should be like http://proxy.example:3128"
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy of the environment."""
+    """A proxy from the environment variables or the system settings."""
 
     url: httpcore.URL
     auth: Optional[tuple[bytes, bytes]]
@@ -36,34 +36,34 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Its host and port, as errors name it: without its password."""
+        """The host and port, without the password, for error messages."""
         origin = self.url.origin
         return f"{origin.host.decode('ascii')}:{origin.port}"
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """The way to a host: what one connection can be used for. There is one object for each."""
+    """The route to a host, directly or through a proxy. A connection serves one route; each route has one object."""
 
     origin: httpcore.Origin
     proxy: Optional[Proxy] = None
 
     @property
     def is_tunnel(self) -> bool:
-        """Whether bytes are exchanged with a proxy before the request."""
+        """Whether the client negotiates with a proxy before it sends the request."""
         return self.proxy is not None and (self.proxy.is_socks or self.origin.scheme == b"https")
 
     @property
     def handshakes(self) -> int:
-        """How many TLS handshakes come before the request."""
+        """The number of TLS handshakes before the request."""
         return (self.origin.scheme == b"https") + (self.proxy is not None and self.proxy.is_secure)
 
 
 class Routes:
-    """Finds the way to a host, by the proxies that the environment names when the first request is sent.
+    """Finds the route to a host, with the proxies configured in the environment when the first request is sent.
 
-    Reads them as httpx does: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or what the system has in their
-    place. Loopback is never reached through a proxy: the key would leave the machine in clear.
+    Proxies are read as in httpx: from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or from the system
+    settings. Loopback is never proxied: the key would leave the machine unencrypted.
     """
 
     def __init__(self) -> None:
@@ -71,10 +71,10 @@ class Routes:
         self._known: dict[tuple[bytes, bytes, Optional[int]], Route] = {}
 
     def find(self, url: httpx.URL) -> Route:
-        """Return the way to a URL.
+        """Return the route to a URL.
 
         Raises:
-            ConfigurationError: A proxy that it would take, or an exception in `NO_PROXY`, cannot be used.
+            ConfigurationError: The proxy for this URL, or an entry of `NO_PROXY`, is invalid.
 
         """
         key = (url.raw_scheme, url.raw_host, url.port)
@@ -96,7 +96,7 @@ class Routes:
 
 
 def _is_exception(entry: str, url: httpx.URL) -> bool:
-    """Whether an entry of `NO_PROXY` is about a URL, as httpx reads it."""
+    """Return whether an entry of `NO_PROXY` matches a URL, by the rules of httpx."""
     entry = entry.strip()
     if entry in {"", "*"}:
         return bool(entry)
@@ -127,15 +127,15 @@ def _as_pattern(entry: str) -> str:
 
 
 def _read_proxy(address: str, name: str) -> Proxy:
-    # The messages do not quote the address: it may hold a password.
+    # The messages do not quote the address: it may contain a password.
     if address.startswith(("socks://", "socks4")):
-        raise ConfigurationError(f"{name} must say which SOCKS it means: socks5:// is supported, socks4:// is not")
+        raise ConfigurationError(f"{name} must specify the SOCKS version: socks5:// is supported, socks4:// is not")
     read: Optional[Proxy] = None
     try:
         proxy = httpx.Proxy(address if "://" in address else f"http://{address}")
         url = proxy.url
         read = Proxy(httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target="/"), proxy.raw_auth)
-        is_valid = bool(url.host) and 0 < read.url.origin.port < 65536  # noqa: PLR2004 - what a port can be
+        is_valid = bool(url.host) and 0 < read.url.origin.port < 65536  # noqa: PLR2004 - the valid ports
     except (ValueError, KeyError, httpx.InvalidURL):
         is_valid = False
     if read is None or not is_valid:
@@ -155,10 +155,10 @@ def _check_socks(name: str) -> None:
 
 
 def check_proxies() -> list[str]:
-    """Check all that the environment says about proxies, and return the variables that name one.
+    """Check the proxy settings of the environment, and return the names of the variables that set a proxy.
 
     Raises:
-        ConfigurationError: A proxy, or an exception in `NO_PROXY`, cannot be used.
+        ConfigurationError: A proxy, or an entry of `NO_PROXY`, is invalid.
 
     """
     proxies = urllib.request.getproxies()
@@ -171,11 +171,11 @@ def check_proxies() -> list[str]:
 
 
 def loopback_mounts(url: httpx.URL) -> Optional[dict[str, Optional[httpx.BaseTransport]]]:
-    """Return the `mounts` of an `httpx.Client` that keep calls to this machine from the proxies of the environment."""
+    """Return `mounts` for an `httpx.Client` that bypass the environment's proxies for loopback URLs."""
     return {f"all://{url.raw_host.decode('ascii')}": None} if is_loopback(url.host) else None
 
 
 def proxy_name(scheme: str) -> str:
-    """Return the variable of the environment that names the proxy for a scheme, as it is written there."""
+    """Return the name of the environment variable that sets the proxy of a scheme, with its actual case."""
     names = [name for name, value in os.environ.items() if name.lower() == f"{scheme}_proxy" and value]
     return names[-1] if names else f"the {scheme} proxy of the system"

@@ -1,6 +1,6 @@
-"""What the shells send with: our own connections, an injected client, or a recorder in between.
+"""Senders: the SDK's own connections or an injected client, optionally wrapped by a recorder.
 
-A sender raises the errors of httpx and no others, but for a `ConfigurationError` where nothing can be sent at all.
+A sender raises only httpx errors, except `ConfigurationError` if the configuration allows no request at all.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Sender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the network streams are our own, which enforce the call's deadline."""
+        """Whether this uses the SDK's own network streams, which enforce the call's deadline."""
         ...
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         ...
 
     def close(self) -> None:
-        """Close what this opened. The next request opens it again."""
+        """Close the connections that this sender opened. The next request opens new ones."""
         ...
 
 
@@ -49,36 +49,36 @@ class AsyncSender(Protocol):
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the network streams are our own, which enforce the call's deadline."""
+        """Whether this uses the SDK's own network streams, which enforce the call's deadline."""
         ...
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         ...
 
     async def aclose(self) -> None:
-        """Close what this opened. The next request opens it again."""
+        """Close the connections that this sender opened. The next request opens new ones."""
         ...
 
 
 class Wrapper(Protocol):
-    """Stands between a client and its sender, as a recorder does."""
+    """Wraps the sender of a client, as a recorder does."""
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
-        """Send a request with the function that is given."""
+        """Send a request with the given function."""
         ...
 
     async def asend(self, send: AsyncSend, request: httpx.Request) -> httpx.Response:
-        """Send a request with the function that is given."""
+        """Send a request with the given function."""
         ...
 
 
 class Senders:
-    """What a client and all those made of it by `with_options` send with.
+    """The senders that a client shares with all clients derived from it by `with_options`.
 
     Args:
-        http_client: An httpx or httpx2 client of the caller's for blocking calls, or None.
-        async_http_client: One for asyncio calls, or None.
+        http_client: An httpx or httpx2 client for blocking calls. None means the SDK's own connections.
+        async_http_client: An httpx or httpx2 client for asyncio calls. None means the SDK's own connections.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Senders:
 
     @property
     def blocking(self) -> Sender:
-        """The connections of blocking calls, or the injected client. Made on first use."""
+        """The sender of blocking calls, created on first use."""
         if self._blocking is None:
             with self._lock:
-                if self._blocking is None:  # still, now that no other thread is at it
+                if self._blocking is None:  # another thread may have created it meanwhile
                     self._blocking = self._make_sender()
         return self._blocking
 
     @property
     def asyncio(self) -> AsyncSender:
-        """The connections of asyncio calls, or the injected client. Made on first use."""
+        """The sender of asyncio calls, created on first use."""
         if self._asyncio is None:
             with self._lock:
                 if self._asyncio is None:
@@ -117,34 +117,34 @@ class Senders:
 
     def _make_sender(self) -> Sender:
         if self.http_client is not None:
-            from .httpx2_adapter import sender_of  # noqa: PLC0415 - only for those who inject a client
+            from .httpx2_adapter import sender_of  # noqa: PLC0415 - needed only for an injected client
 
             return sender_of(self.http_client)
-        from .connections import Connections  # noqa: PLC0415 - httpcore takes time to import, and may never be needed
+        from .connections import Connections  # noqa: PLC0415 - httpcore is slow to import
 
         return Connections()
 
     def _make_async_sender(self) -> AsyncSender:
         if self.async_http_client is not None:
-            from .httpx2_adapter import async_sender_of  # noqa: PLC0415 - only for those who inject a client
+            from .httpx2_adapter import async_sender_of  # noqa: PLC0415 - needed only for an injected client
 
             return async_sender_of(self.async_http_client)
         return _LoadedAsyncSender()
 
     def load(self) -> None:
-        """Import what asyncio calls need at once, if an event loop is running: the first call would hold it up."""
+        """Import what asyncio calls need now if an event loop is running, as the first call would block the loop."""
         if self.async_http_client is None and _is_loop_running():
-            # In a thread, because anyio is loaded for an event loop by running one.
+            # In a thread: anyio loads its asyncio backend only when it runs an event loop.
             loading = threading.Thread(target=_load)
             loading.start()
             loading.join()
 
     @contextmanager
     def wrapped(self, wrapper: Wrapper) -> Generator[None, None, None]:
-        """Let a wrapper stand between the clients and their senders, for as long as the block runs.
+        """Wrap the senders of these clients while the block runs.
 
         Raises:
-            RuntimeError: There is one already.
+            RuntimeError: The senders are already wrapped.
 
         """
         with self._lock:
@@ -157,20 +157,20 @@ class Senders:
             self.wrapper = None
 
     def close(self) -> None:
-        """Close the connections of blocking calls, and end the waits between their attempts."""
+        """Close the connections of blocking calls and end the waits between their attempts."""
         self.pauses.close()
         if self._blocking is not None:
             self._blocking.close()
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and end the waits between attempts in it."""
+        """Close the connections of this event loop and end its waits between attempts."""
         self.async_pauses.close()
         if self._asyncio is not None:
             await self._asyncio.aclose()
 
 
 class _LoadedAsyncSender:
-    """Our own connections, imported in a thread when the first request is sent: that takes 0.1 s."""
+    """The SDK's own connections, imported in a thread for the first request, as importing takes about 0.1 s."""
 
     owns_sockets = True
 
@@ -185,14 +185,14 @@ class _LoadedAsyncSender:
     async def _connect(self, scheme: str) -> AsyncConnections:
         if not _is_loop_running():
             raise ConfigurationError(
-                "the methods to await need asyncio, and no asyncio event loop is running: under trio, use the "
-                "blocking methods in a thread, such as trio.to_thread.run_sync(client.invoke_prompt, ...)"
+                "the async methods need a running asyncio event loop: with trio, call the blocking methods in a "
+                "thread, such as trio.to_thread.run_sync(client.invoke_prompt, ...)"
             )
         if not _is_loaded(scheme):
-            import asyncio  # noqa: PLC0415 - loaded, as its loop is running
+            import asyncio  # noqa: PLC0415 - already loaded, as its loop is running
 
             await asyncio.get_running_loop().run_in_executor(None, _load, scheme)
-        from .async_connections import AsyncConnections  # noqa: PLC0415 - loaded by now
+        from .async_connections import AsyncConnections  # noqa: PLC0415 - already loaded
 
         with self._lock:
             self.connections = self.connections or AsyncConnections()
@@ -207,7 +207,7 @@ def _is_loop_running() -> bool:
     asyncio = sys.modules.get("asyncio")
     try:
         return asyncio is not None and asyncio.get_running_loop() is not None
-    except (RuntimeError, AttributeError):  # none is running, or asyncio is being imported
+    except (RuntimeError, AttributeError):  # no loop is running, or asyncio is being imported
         return False
 
 
@@ -219,25 +219,25 @@ def _is_loaded(scheme: str) -> bool:
 
 
 def _load(scheme: str = "http") -> None:
-    """Import what asyncio calls need, and for https read the trusted certificates."""
-    import anyio  # noqa: PLC0415 - all this is what takes time
+    """Import the dependencies of asyncio calls, and read the trusted certificates if the scheme is https."""
+    import anyio  # noqa: PLC0415 - the slow part
 
     importlib.import_module(f"{__package__}.async_connections")
     if not _loaded:
-        anyio.run(anyio.sleep, 0)  # which is how it loads what it needs for asyncio
+        anyio.run(anyio.sleep, 0)  # loads anyio's asyncio backend
     _loaded.add("http")
     if scheme == "https":
         import httpx  # noqa: PLC0415
 
         from .tls import tls_context  # noqa: PLC0415
 
-        with suppress(httpx.ConnectError):  # raised again where a connection needs them
+        with suppress(httpx.ConnectError):  # connecting raises it again
             tls_context()
     _loaded.add(scheme)
 
 
 class SharedSender:
-    """Looks at each request for what to send it with: a stream may be made before a recorder comes, or after."""
+    """Chooses the sender for each request: a recorder may be installed after a stream was created."""
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
@@ -245,21 +245,21 @@ class SharedSender:
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the network streams are our own, which enforce the call's deadline."""
+        """Whether this uses the SDK's own network streams, which enforce the call's deadline."""
         return self._senders.blocking.owns_sockets
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         wrapper, send = self._senders.wrapper, self._senders.blocking.send
         return send(request) if wrapper is None else wrapper.send(send, request)
 
     def close(self) -> None:
-        """Close what was opened. The next request opens it again."""
+        """Close the connections that this sender opened. The next request opens new ones."""
         self._senders.close()
 
 
 class AsyncSharedSender:
-    """The twin of `SharedSender`."""
+    """The asyncio twin of `SharedSender`."""
 
     def __init__(self, senders: Senders) -> None:
         self._senders = senders
@@ -267,14 +267,14 @@ class AsyncSharedSender:
 
     @property
     def owns_sockets(self) -> bool:
-        """Whether the network streams are our own, which enforce the call's deadline."""
+        """Whether this uses the SDK's own network streams, which enforce the call's deadline."""
         return self._senders.asyncio.owns_sockets
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response, its body unread."""
+        """Send a request and return the response with its body unread."""
         wrapper, send = self._senders.wrapper, self._senders.asyncio.send
         return await (send(request) if wrapper is None else wrapper.asend(send, request))
 
     async def aclose(self) -> None:
-        """Close what was opened. The next request opens it again."""
+        """Close the connections that this sender opened. The next request opens new ones."""
         await self._senders.aclose()

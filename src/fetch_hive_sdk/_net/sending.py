@@ -1,4 +1,4 @@
-"""What blocking and asyncio connections share: what an error means, and what a request is sent with."""
+"""Helpers for blocking and asyncio connections: preparing requests and translating errors."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _BEFORE_SENDING = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
-# What the SOCKS of httpcore raises when the proxy answers something else.
-_GARBAGE = (AssertionError, LookupError, ValueError)
+# Raised by httpcore's SOCKS implementation if the proxy's reply is not SOCKS.
+_INVALID_SOCKS_REPLY = (AssertionError, LookupError, ValueError)
 
 
 def prepare(request: httpx.Request, route: Route) -> None:
-    """Write down the proxy that a request goes through, for errors."""
+    """Record the proxy of a request, for error messages."""
     if route.proxy is not None:
         request.extensions[PROXY] = route.proxy.address
 
 
 def explain(exc: BaseException, backend: Union[Backend, AsyncBackend], route: Route) -> BaseException:
-    """Return the error to raise in place of another: one that says so if nothing of the request was sent."""
+    """Return the error to raise in place of `exc`: a connection error if no byte of the request was sent."""
     if backend.has_sent or not backend.is_used or isinstance(exc, _BEFORE_SENDING):
         return exc
     if isinstance(exc, httpx.TimeoutException):
@@ -38,10 +38,10 @@ def explain(exc: BaseException, backend: Union[Backend, AsyncBackend], route: Ro
     if isinstance(exc, httpx.TransportError):
         error = httpx.ConnectError if route.proxy is None else httpx.ProxyError
         return error(str(exc))
-    if route.proxy is not None and route.proxy.is_socks and _is_garbage(exc):
-        return httpx.ProxyError("the proxy did not answer as SOCKS says")
+    if route.proxy is not None and route.proxy.is_socks and _is_invalid_socks_reply(exc):
+        return httpx.ProxyError("the proxy returned an invalid SOCKS reply")
     return exc
 
 
-def _is_garbage(exc: BaseException) -> bool:
-    return isinstance(exc, _GARBAGE) or type(exc).__module__.partition(".")[0] == "socksio"
+def _is_invalid_socks_reply(exc: BaseException) -> bool:
+    return isinstance(exc, _INVALID_SOCKS_REPLY) or type(exc).__module__.partition(".")[0] == "socksio"

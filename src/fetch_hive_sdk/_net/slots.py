@@ -1,8 +1,8 @@
-"""Which connection is free: a slot for each connection, for one call at a time. Does no I/O.
+"""Keeps track of free connections: each has a slot, which one call uses at a time. Does no I/O.
 
-A pool of httpcore looks at every one of its connections for every request, under one lock. A slot for each connection
-stays fast however many calls are under way, in threads and in asyncio: 64 at once cost a third of what they cost in
-one pool. The connection used last is used first, so that the others can go idle and be closed.
+An httpcore pool scans all of its connections for every request, under one lock. One slot per connection stays fast with
+many concurrent calls, in threads and in asyncio: 64 concurrent calls take a third of the time they take in one pool.
+The most recently used connection is reused first, so that the others can go idle and be closed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TransportT = TypeVar("TransportT", bound=Union[Transport, AsyncTransport])
 
 
 class Slot(Generic[TransportT]):
-    """A connection, for one call at a time, which alone refers to the slot while it is used.
+    """A connection reserved for one call at a time. While a call uses the slot, only that call references it.
 
-    A signal's exception may come between any two steps of a blocking call, and a call that has lost its slot can give
-    nothing back. Therefore the end of a used slot ends its connection.
+    A signal handler can raise between any two steps of a blocking call, before the call has given its slot back.
+    Therefore deleting a slot that is in use closes its connection.
     """
 
-    is_used = False  # until all the others are set
+    is_used = False  # until all other attributes are set
 
     def __init__(self, route: Route, transport: TransportT, lose: Optional[Callable[[Slot[TransportT]], None]]) -> None:
         self.route = route
@@ -44,18 +44,18 @@ class Slot(Generic[TransportT]):
 
 
 class Slots(Generic[TransportT]):
-    """Knows which connection is free. Threads may share it.
+    """Keeps track of free connections. Threads may share it.
 
-    Its lock can be taken again by the thread that has it: the garbage collector may close a stream at any moment, and
-    a signal's handler the client.
+    Its lock is reentrant: the garbage collector can close a stream, and a signal handler the client, at any moment.
 
     Args:
-        lose: Closes the connection of a slot that was lost. In asyncio none is, and closing takes an event loop.
+        lose: Closes the connection of a slot that was deleted while in use. None means that slots are never lost, as
+            in asyncio, where closing also needs the event loop.
     """
 
     def __init__(self, lose: Optional[Callable[[TransportT], None]] = None) -> None:
         self._transports: set[TransportT] = set()
-        self._free: dict[Route, deque[Slot[TransportT]]] = {}  # the ones used last at the end
+        self._free: dict[Route, deque[Slot[TransportT]]] = {}  # most recently used last
         self._is_abandoned = False
         self._lock = threading.RLock()
         self._close = lose
@@ -64,27 +64,27 @@ class Slots(Generic[TransportT]):
         return len(self._transports)
 
     def take(self, route: Route) -> Optional[Slot[TransportT]]:
-        """Reserve the free connection to this place that was used last, or return None if there is none."""
+        """Reserve the most recently used free connection of a route. Return None if there is none."""
         with self._lock:
             free = self._free.get(route)
             if not free:
                 return None
             slot = free[-1]
-            slot.is_used = True  # before it is taken, or a signal could lose it
+            slot.is_used = True  # before it is removed: a signal could come in between
             free.pop()
             return slot
 
     def add(self, route: Route, transport: TransportT) -> Slot[TransportT]:
-        """Reserve a place for a new connection."""
+        """Reserve a slot for a new connection."""
         slot = Slot(route, transport, None if self._close is None else self._lose)
         with self._lock:
             self._transports.add(transport)
-            # A call that was about to connect when the client was closed.
+            # The client may have been closed just before this call connects.
             transport.backend.is_closed = self._is_abandoned
         return slot
 
     def give_back(self, slot: Slot[TransportT]) -> bool:
-        """Let the next call have a connection; tell whether it may, or is to be closed."""
+        """Make a connection available to the next call. Return False if the caller must close it instead."""
         with self._lock:
             slot.idle_since = time.monotonic()
             if slot.transport not in self._transports or self._is_abandoned:
@@ -94,12 +94,12 @@ class Slots(Generic[TransportT]):
             return True
 
     def drop(self, slot: Slot[TransportT]) -> None:
-        """Forget a connection, which is to be closed."""
+        """Remove a connection that the caller is about to close."""
         with self._lock:
             self._transports.discard(slot.transport)
 
     def retire(self) -> list[TransportT]:
-        """Forget the connections that have been idle for long enough, and return them to be closed."""
+        """Remove the connections that have exceeded the idle limit, and return them to be closed."""
         last_call = time.monotonic() - KEEPALIVE_SECONDS
         if not any(free and free[0].idle_since < last_call for free in self._free.copy().values()):
             return []
@@ -112,13 +112,13 @@ class Slots(Generic[TransportT]):
         return retired
 
     def all(self) -> Iterator[tuple[TransportT, bool]]:
-        """Yield the connections and whether a call is under way on them, without the lock."""
+        """Yield each connection and whether a call is using it, without taking the lock."""
         free = {slot.transport for slots in list(self._free.values()) for slot in list(slots)}
         for transport in list(self._transports):
             yield transport, transport not in free
 
     def abandon(self) -> list[tuple[TransportT, bool]]:
-        """Forget all connections, and return them as `all` does."""
+        """Remove all connections, and return them as `all` does."""
         with self._lock:
             self._is_abandoned = True
             found = list(self.all())

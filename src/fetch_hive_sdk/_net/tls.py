@@ -1,4 +1,4 @@
-"""The one TLS context of the process."""
+"""The TLS context, which all connections of the process share."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def _make_tls_context() -> ssl.SSLContext:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return the one TLS context of the process: making one reads all trusted certificates, for 15 ms.
+    """Return the shared TLS context. Creating it reads all trusted certificates, which takes about 15 ms.
 
     Raises:
-        httpx.ConnectError: They cannot be read.
+        httpx.ConnectError: The trusted certificates cannot be read.
 
     """
     with _tls_lock:
@@ -37,10 +37,10 @@ def tls_context() -> ssl.SSLContext:
 
 
 def _check_environment() -> None:
-    # Some versions of httpx pass over a file that is not there.
+    # Some versions of httpx ignore a missing file.
     path = os.environ.get("SSL_CERT_FILE")
-    if path and not os.path.isfile(path):  # noqa: PTH113 - as httpx looks at it
-        raise FileNotFoundError(errno.ENOENT, "there is no such file")
+    if path and not os.path.isfile(path):  # noqa: PTH113 - the same check as in httpx
+        raise FileNotFoundError(errno.ENOENT, "no such file")
 
 
 def _unreadable(exc: OSError) -> httpx.ConnectError:

@@ -1,13 +1,13 @@
-"""One connection as a transport of httpx. The only file that uses private attributes of httpx and httpcore.
+"""A single connection as an httpx transport. Only this file uses private attributes of httpx and httpcore.
 
-* `httpx.HTTPTransport._pool` and its asyncio twin: what sends. Our transports are real ones of that class, so that what
-  patches it to fake the network, such as pytest-httpx, goes on working.
-* `_h11_state` of httpcore's connections, and `_connection` on the way to it: whether the parser still holds bytes.
-  Where a version has neither, every connection is closed after its first answer, which is slow and right.
-* `_optional_thread_lock` of the pools that httpcore has for proxies: taken away, as ours serve one call at a time. A
-  signal's exception could leave it locked, and the pool takes it again to clean up: a call without end.
+* `httpx.HTTPTransport._pool` and its asyncio twin send the request. These transports are subclasses, so that libraries
+  that patch `HTTPTransport`, such as pytest-httpx, keep working.
+* `_h11_state` of httpcore's connections, reached through `_connection`, shows whether the parser has unread bytes.
+  If a version lacks them, each connection is closed after its first response, which is slow but correct.
+* `_optional_thread_lock` of httpcore's proxy pools is replaced by a no-op, as each of our pools serves one call at a
+  time. A signal handler's exception could leave it locked, and the pool would then hang when it cleans up.
 
-tests/test_transports.py runs with the oldest and the newest versions.
+tests/test_transports.py runs with the oldest and newest supported versions.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class Transport(httpx.HTTPTransport):
     """One connection for blocking calls, one call at a time."""
 
     def __init__(self, route: Route) -> None:
-        # Not super(): httpx would make a pool, and passes no network backend on.
+        # Not super().__init__(): httpx would create a pool, and does not accept a network backend.
         self.backend = Backend(route.handshakes, is_tunnel=route.is_tunnel)
         # pyrefly: ignore[bad-override-mutable-attribute]
-        self._pool: Any = _open_line(route, self.backend)
-        self._line = self._pool
+        self._pool: Any = _open_connection(route, self.backend)
+        self._httpcore_object = self._pool
 
     def is_clean(self) -> bool:
-        """Whether the last answer was read to its end, and nothing follows it."""
-        return _is_clean(self._line)
+        """Return whether the last response was read completely and no bytes follow it."""
+        return _is_clean(self._httpcore_object)
 
     def is_usable(self) -> bool:
-        """Whether nothing has come meanwhile, not even the end of the connection."""
-        return _is_usable(self._line)
+        """Return whether the idle connection is still open and has received no bytes."""
+        return _is_usable(self._httpcore_object)
 
     def close(self) -> None:
-        """Close the connection, whatever state it is in."""
-        # The backend alone: httpcore's own objects may be locked for ever, by a call that a signal interrupted.
+        """Close the connection in any state."""
+        # Only the backend: a call interrupted by a signal may have left httpcore's objects locked.
         self.backend.close()
 
 
@@ -57,23 +57,23 @@ class AsyncTransport(httpx.AsyncHTTPTransport):
     def __init__(self, route: Route) -> None:
         self.backend = AsyncBackend(route.handshakes, is_tunnel=route.is_tunnel)
         # pyrefly: ignore[bad-override-mutable-attribute]
-        self._pool: Any = _open_async_line(route, self.backend)
-        self._line = self._pool
+        self._pool: Any = _open_async_connection(route, self.backend)
+        self._httpcore_object = self._pool
 
     async def is_clean(self) -> bool:
-        """Whether the last answer was read to its end, and nothing follows it."""
-        return _is_clean(self._line) and await self.backend.is_silent()
+        """Return whether the last response was read completely and no bytes follow it."""
+        return _is_clean(self._httpcore_object) and await self.backend.is_silent()
 
     def is_usable(self) -> bool:
-        """Whether nothing has come meanwhile, not even the end of the connection."""
-        return _is_usable(self._line)
+        """Return whether the idle connection is still open and has received no bytes."""
+        return _is_usable(self._httpcore_object)
 
     async def aclose(self) -> None:
-        """Close the connection, whatever state it is in."""
+        """Close the connection in any state."""
         await self.backend.aclose()
 
 
-def _open_line(route: Route, backend: Backend) -> Union[httpcore.HTTPConnection, httpcore.ConnectionPool]:
+def _open_connection(route: Route, backend: Backend) -> Union[httpcore.HTTPConnection, httpcore.ConnectionPool]:
     proxy, origin = route.proxy, route.origin
     context = tls_context() if origin.scheme == b"https" else None
     if proxy is None:
@@ -98,11 +98,11 @@ def _open_line(route: Route, backend: Backend) -> Union[httpcore.HTTPConnection,
 
 
 def _unlocked(pool: Any) -> httpcore.ConnectionPool:
-    pool._optional_thread_lock = nullcontext()  # noqa: SLF001 - see above
+    pool._optional_thread_lock = nullcontext()  # noqa: SLF001 - see the docstring of the module
     return cast("httpcore.ConnectionPool", pool)
 
 
-def _open_async_line(
+def _open_async_connection(
     route: Route, backend: AsyncBackend
 ) -> Union[httpcore.AsyncHTTPConnection, httpcore.AsyncConnectionPool]:
     proxy, origin = route.proxy, route.origin
@@ -124,23 +124,23 @@ def _open_async_line(
     )
 
 
-def _connection_of(line: Any) -> Any:
-    """Return the connection itself: with a proxy, httpcore has it in a pool, here of one."""
-    if isinstance(line, (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)):
-        connections = line.connections
+def _connection_of(httpcore_object: Any) -> Any:
+    """Return the connection. With a proxy, httpcore keeps it in a pool, here with a single connection."""
+    if isinstance(httpcore_object, (httpcore.ConnectionPool, httpcore.AsyncConnectionPool)):
+        connections = httpcore_object.connections
         return connections[0] if len(connections) == 1 else None
-    return line
+    return httpcore_object
 
 
-def _is_usable(line: Any) -> bool:
-    connection = _connection_of(line)
+def _is_usable(httpcore_object: Any) -> bool:
+    connection = _connection_of(httpcore_object)
     return connection is not None and connection.is_idle() and not connection.has_expired()
 
 
-def _is_clean(line: Any) -> bool:
-    connection: Optional[Any] = _connection_of(line)
+def _is_clean(httpcore_object: Any) -> bool:
+    connection: Optional[Any] = _connection_of(httpcore_object)
     if connection is None or not connection.is_idle():
         return False
     while connection is not None and not hasattr(connection, "_h11_state"):
         connection = getattr(connection, "_connection", None)
-    return connection is not None and not connection._h11_state.trailing_data[0]  # noqa: SLF001 - nothing else tells
+    return connection is not None and not connection._h11_state.trailing_data[0]  # noqa: SLF001 - no public API
