@@ -184,7 +184,7 @@ def _shares(budget: Budget, shards: int) -> list[Union[Budget, Stop]]:
         amounts: dict[Stop, Optional[int]] = {
             name: None if limit is None else limit // shards + (number < limit % shards) for name, limit in limits
         }
-        reached = next((name for name, _ in limits if amounts[name] == 0), None)
+        reached: Optional[Stop] = next((name for name, _ in limits if amounts[name] == 0), None)
         if reached is not None:
             shares.append(reached)
         else:
