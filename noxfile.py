@@ -140,9 +140,10 @@ def bare(session):
 
 @nox.session(tags=["nightly"])
 def recipes(session):
-    """Run the recipes for web frameworks. A missing framework fails here; elsewhere its recipe is skipped."""
+    """Run the recipes for other packages. A missing package fails here; elsewhere its recipes are skipped."""
     session.install(".[frameworks]", *TEST_TOOLS)
-    session.run("python", "-m", "pytest", "tests/test_recipes.py", env={"FETCH_HIVE_RECIPES": "required"})
+    recipes = ("tests/test_recipes.py", "tests/frameworks")
+    session.run("python", "-m", "pytest", *recipes, env={"FETCH_HIVE_RECIPES": "required"})
 
 
 @nox.session(tags=["nightly"])

@@ -1,8 +1,9 @@
-"""A service that counts what it runs, in a process of its own: it survives the job that is killed.
+"""A service in a separate process that counts its runs and survives when a test kills the job.
 
     python counting_server.py --delay 0.05 --at-once 64
 
-prints its port. `GET /stats` says what was run how often, `GET /reset` forgets it. Knows nothing of the package.
+prints the port. `GET /stats` returns how often each text was run, and `GET /reset` sets the counts to zero. Does not
+import the package.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ OPTIONS.add_argument("--delay", type=float, default=0.0)
 OPTIONS.add_argument("--at-once", type=int, default=0)
 OPTIONS.add_argument("--retry-after", default="0")
 OPTIONS.add_argument("--padding", type=int, default=0)
-OPTIONS.add_argument("--anonymous", action="store_true", help="do not keep the texts")
+OPTIONS.add_argument("--anonymous", action="store_true", help="do not record the texts")
 
 
 class Service:
@@ -38,7 +39,7 @@ class Service:
         return {"runs": self.runs, "posts": self.posts, "refused": self.refused, "peak": self.peak}
 
 
-class Visit(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     def __init__(self, service):
         self.service = service
         self.data = b""
@@ -96,10 +97,10 @@ class Visit(asyncio.Protocol):
 async def main():
     service = Service(OPTIONS.parse_args())
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Visit(service), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(lambda: Connection(service), "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    # Ends with its parent, which holds the other end.
+    # The parent holds the other end of stdin: the server ends when the parent does.
     await loop.run_in_executor(None, sys.stdin.read)
 
 
@@ -121,7 +122,7 @@ class Served:
 
 @contextmanager
 def counting(*options):
-    """Serve in a process of its own until the block is left."""
+    """Run the server in a separate process until the block ends."""
     command = [sys.executable, str(Path(__file__)), *map(str, options)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:

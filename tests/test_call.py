@@ -591,7 +591,11 @@ def test_wait_longer_than_the_time_left_is_skipped(timeout, wait):
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize(
     "error",
-    [APIConnectionError("reset", maybe_processed=True), APIConnectionError("odd"), APITimeoutError("", phase="pool")],
+    [
+        APIConnectionError("reset", maybe_processed=True),
+        APIConnectionError("odd", maybe_processed=False),
+        APITimeoutError("", phase="pool", maybe_processed=False),
+    ],
 )
 def test_accepted_run_is_never_retried(streaming, error):
     """It was billed, regardless of the settings."""

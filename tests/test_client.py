@@ -16,7 +16,14 @@ from pydantic import BaseModel, ValidationError
 
 import fetch_hive_sdk
 from driving import ANSWER, KEY, streamed
-from fetch_hive_sdk import AuthenticationError, ConfigurationError, FetchHive, InvokeRequest, RateLimitError
+from fetch_hive_sdk import (
+    APIConnectionError,
+    AuthenticationError,
+    ConfigurationError,
+    FetchHive,
+    InvokeRequest,
+    RateLimitError,
+)
 
 
 class Recorder:
@@ -290,6 +297,41 @@ def test_pytest_httpx_responses_apply(drive, httpx_mock):
     result = drive.invoke(client, deployment="d")
 
     assert result.response == "Short."
+    drive.close(client)
+
+
+MOCKED_ERRORS = pytest.mark.parametrize(
+    ("error", "maybe_processed", "attempts"),
+    [(httpx.ConnectTimeout, False, 2), (httpx.ReadTimeout, True, 1), (httpx.ReadError, True, 1)],
+)
+
+
+@MOCKED_ERRORS
+def test_errors_of_respx_mean_what_they_mean_on_a_network(drive, respx_mock, error, maybe_processed, attempts):
+    """After an error while reading, the run may have been billed; the call is not retried."""
+    route = respx_mock.post("https://api.fetchhive.com/v1/prompt/invoke").mock(side_effect=error)
+    client = FetchHive(KEY, max_retries=1)
+
+    with pytest.raises(APIConnectionError) as caught:
+        drive.invoke(client, deployment="d")
+
+    assert caught.value.maybe_processed is maybe_processed
+    assert route.call_count == attempts
+    drive.close(client)
+
+
+@MOCKED_ERRORS
+def test_errors_of_pytest_httpx_mean_what_they_mean_on_a_network(drive, httpx_mock, error, maybe_processed, attempts):
+    """After an error while reading, the run may have been billed; the call is not retried."""
+    for _ in range(attempts):
+        httpx_mock.add_exception(error("mocked"))
+    client = FetchHive(KEY, max_retries=1)
+
+    with pytest.raises(APIConnectionError) as caught:
+        drive.invoke(client, deployment="d")
+
+    assert caught.value.maybe_processed is maybe_processed
+    assert len(httpx_mock.get_requests()) == attempts
     drive.close(client)
 
 

@@ -29,8 +29,20 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 
-# Frameworks whose recipes are tested in `test_recipes.py`.
-RECIPES = {"FastAPI", "Flask", "Django", "Ray", "Dask", "Spark", "processes"}
+# The titles of blocks that need another package. They are tested in `test_recipes.py` and `frameworks/`.
+RECIPES = {"FastAPI", "FastAPI test", "Starlette", "Flask", "Flask test", "Django", "Django test"}
+RECIPES |= {
+    "Celery",
+    "Celery pickle",
+    "Celery test",
+    "IPython",
+    "pandas",
+    "polars",
+    "Ray",
+    "Dask",
+    "Spark",
+    "processes",
+}
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 
@@ -67,7 +79,8 @@ def is_of_another_package(block: Block) -> bool:
 
 
 def is_test_module(block: Block) -> bool:
-    return block.language == "python" and "\ndef test_" in f"\n{block.text}".replace("async def", "def")
+    has_tests = "\ndef test_" in f"\n{block.text}".replace("async def", "def")
+    return block.language == "python" and has_tests and not is_of_another_package(block)
 
 
 def module_name(page: Path) -> str:

@@ -250,8 +250,8 @@ def test_attempts_are_zero_by_default(kind):
     [
         (errors.FetchHiveError, False),
         (errors.ConfigurationError, False),
-        (errors.APIConnectionError, False),
-        (errors.APITimeoutError, False),
+        (errors.APIConnectionError, True),
+        (errors.APITimeoutError, True),
         (errors.APIStatusError, False),
         (errors.ResponseError, True),
         (errors.StreamError, True),
@@ -267,7 +267,7 @@ def test_attempts_are_zero_by_default(kind):
     ids=name_of,
 )
 def test_maybe_processed_has_a_default(kind, maybe):
-    """True for errors of answers and streams; False for others, unless it is passed."""
+    """True for errors of connections, answers and streams; False for others, unless it is passed."""
     error = kind("It did not work.", **FEWEST[kind])
 
     assert error.maybe_processed is maybe

@@ -119,9 +119,9 @@ def test_other_error_codes_are_retried():
 @pytest.mark.parametrize(
     "error",
     [
-        APIConnectionError("could not connect"),
-        APITimeoutError("could not connect in time", phase="connect"),
-        APITimeoutError("no connection became free", phase="pool"),
+        APIConnectionError("could not connect", maybe_processed=False),
+        APITimeoutError("could not connect in time", phase="connect", maybe_processed=False),
+        APITimeoutError("no connection became free", phase="pool", maybe_processed=False),
     ],
 )
 def test_unsent_call_is_retried(error):
@@ -171,8 +171,13 @@ def test_other_errors_are_not_retried(error, unknown):
 @pytest.mark.parametrize("unknown", [False, True])
 def test_permanent_causes_are_not_retried(cause, unknown):
     """A retry cannot fix them, regardless of their depth in the chain of causes."""
-    direct = caused(APIConnectionError("could not connect"), cause)
-    deep = caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), OSError("failed"), cause)
+    direct = caused(APIConnectionError("could not connect", maybe_processed=False), cause)
+    deep = caused(
+        APIConnectionError("could not connect", maybe_processed=False),
+        httpx.ConnectError("failed"),
+        OSError("failed"),
+        cause,
+    )
 
     assert not is_retried(direct, unknown=unknown)
     assert not is_retried(deep, unknown=unknown)
@@ -181,7 +186,9 @@ def test_permanent_causes_are_not_retried(cause, unknown):
 @pytest.mark.parametrize("cause", [ConnectionRefusedError(), ssl.SSLError("handshake"), OSError("name not found")])
 def test_other_causes_are_retried(cause):
     """A service that restarts refuses connections for a moment."""
-    assert is_retried(caused(APIConnectionError("could not connect"), httpx.ConnectError("failed"), cause))
+    assert is_retried(
+        caused(APIConnectionError("could not connect", maybe_processed=False), httpx.ConnectError("failed"), cause)
+    )
 
 
 # --- How often -------------------------------------------------------------------------------------------------------
@@ -215,7 +222,9 @@ def test_backoff_doubles_up_to_eight_seconds(attempt, longest):
 @given(attempt=st.integers(1, 10_000), jitter=st.floats(0, 1))
 def test_backoff_is_never_out_of_bounds(attempt, jitter):
     """Full jitter: from 0 to the maximum of the attempt."""
-    wait = RetryPolicy(10_000).wait_before_retry(attempt, APIConnectionError("refused"), jitter=lambda: jitter)
+    wait = RetryPolicy(10_000).wait_before_retry(
+        attempt, APIConnectionError("refused", maybe_processed=False), jitter=lambda: jitter
+    )
 
     assert wait is not None
     assert 0.0 <= wait <= 8.0
@@ -223,7 +232,9 @@ def test_backoff_is_never_out_of_bounds(attempt, jitter):
 
 def test_jitter_is_random_by_default():
     """Callers that failed at the same time do not retry at the same time."""
-    waits = {RetryPolicy().wait_before_retry(1, APIConnectionError("refused")) for _ in range(20)}
+    waits = {
+        RetryPolicy().wait_before_retry(1, APIConnectionError("refused", maybe_processed=False)) for _ in range(20)
+    }
 
     assert len(waits) > 1
 

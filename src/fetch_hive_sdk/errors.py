@@ -156,7 +156,8 @@ class APIConnectionError(FetchHiveError, httpx.TransportError):
         *,
         request: Optional[httpx.Request] = None,
         request_id: Optional[str] = None,
-        maybe_processed: bool = False,
+        # True: Celery, for example, sends errors as JSON and rebuilds them from the message alone.
+        maybe_processed: bool = True,
     ) -> None:
         FetchHiveError.__init__(self, message, request_id=request_id, maybe_processed=maybe_processed)
         self._request = request
@@ -184,7 +185,7 @@ class APITimeoutError(APIConnectionError, httpx.TimeoutException):
         phase: Phase,
         request: Optional[httpx.Request] = None,
         request_id: Optional[str] = None,
-        maybe_processed: bool = False,
+        maybe_processed: bool = True,
     ) -> None:
         APIConnectionError.__init__(
             self, message, request=request, request_id=request_id, maybe_processed=maybe_processed

@@ -1,4 +1,4 @@
-"""`fetch-hive bulk`: exit codes, bad input in one line each, and nothing lost."""
+"""`fetch-hive bulk`: exit codes, one-line messages for bad input, and no lost answers."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ COLUMNS = ["--input", "text=body", "--key-column", "id"]
 
 
 def complaint(capsys):
-    """What stderr has, which is one line."""
+    """Return the only line of stderr."""
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
 
 
-def test_from_a_file_to_a_file(fake, place, capsys):
-    """Rows are run, reported and written; the same command again sends nothing."""
+def test_run_from_a_file_to_a_file(fake, place, capsys):
+    """Rows are run, reported and written. The same command sends nothing the second time."""
     code = main([*RUN, *COLUMNS, "--variant", "prod", "--output", "out.jsonl"])
 
     assert code == 0
@@ -64,7 +64,7 @@ def test_from_a_file_to_a_file(fake, place, capsys):
 
 
 def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
-    """Rows may be JSON Lines, and come from stdin."""
+    """Rows may be JSON Lines and may be read from stdin."""
     lines = b'\xef\xbb\xbf{"text": "One.", "n": 1}\n\n{"text": "Two.", "n": [2]}\n'
     (place / "rows.jsonl").write_bytes(lines)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
@@ -77,8 +77,8 @@ def test_json_lines_and_stdin(fake, place, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_a_pipe(fake, place):
-    """What can be read once is read once, as that of `<(command)`."""
+def test_a_pipe_is_read_once(fake, place):
+    """A pipe, such as that of `<(command)`, is read only once."""
     os.mkfifo("pipe.csv")
     writer = threading.Thread(target=lambda: Path("pipe.csv").write_text("id,body\n1,One.\n2,Two.\n", "utf-8"))
     writer.start()
@@ -90,7 +90,7 @@ def test_a_pipe(fake, place):
 
 
 def test_status_export_and_doubt(fake, place, capsys):
-    """The other commands read the journal; doubt settles what is in doubt."""
+    """The other commands read the journal, and `doubt` settles rows in doubt."""
     fake.fails("summarise", 500, message="oops")
     assert main([*RUN, *COLUMNS]) == 9
     assert "see fetch-hive bulk doubt rows.db" in capsys.readouterr().err
@@ -116,8 +116,8 @@ def test_status_export_and_doubt(fake, place, capsys):
     assert (place / "out.csv").read_text("utf-8").startswith("key,row,state")
 
 
-def test_a_budget(fake, place, capsys):
-    """A reached budget is exit code 10; the next command goes on."""
+def test_a_reached_budget(fake, place, capsys):
+    """The exit code is 10. The next command resumes the job."""
     assert main([*RUN, *COLUMNS, "--max-runs", "2"]) == 10
     assert "stopped: runs" in capsys.readouterr().out
     assert main([*RUN, *COLUMNS, "--max-runs", "3"]) == 0
@@ -125,7 +125,7 @@ def test_a_budget(fake, place, capsys):
 
 
 def test_a_wrong_key(fake, place, capsys):
-    """The service's refusal is exit code 4; one call was made, and the output is written all the same."""
+    """The exit code is 4 after a single call. The output is still written."""
     fake.fails("summarise", 401)
 
     assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == 4
@@ -135,7 +135,7 @@ def test_a_wrong_key(fake, place, capsys):
 
 
 def test_rows_that_fail(fake, place):
-    """Failed rows are exit code 9; they are sent again on demand."""
+    """The exit code is 9. Failed rows are sent again only on request."""
     fake.fails("summarise", 422)
 
     assert main([*RUN, *COLUMNS]) == 9
@@ -146,7 +146,7 @@ def test_rows_that_fail(fake, place):
 
 
 def test_no_connection(place, capsys, monkeypatch):
-    """Exit code 5, after as many rows in a row as may be sent at once."""
+    """The exit code is 5 after as many consecutive rows as may be under way."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
     monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_0123456789")
     with socket.socket() as unused:
@@ -159,7 +159,7 @@ def test_no_connection(place, capsys, monkeypatch):
 
 
 def test_a_changed_input(fake, place, capsys):
-    """Exit code 2 for another request under a known key; with --force it is run."""
+    """A different request under a known key is exit code 2. With --force, it is run."""
     assert main([*RUN, *COLUMNS]) == 0
     (place / "rows.csv").write_text("id,body\n1,One.\n2,Two and a half.\n", "utf-8")
     capsys.readouterr()
@@ -171,7 +171,7 @@ def test_a_changed_input(fake, place, capsys):
 
 
 def test_a_damaged_journal(fake, place, capsys):
-    """Exit code 11; the export has what can be read."""
+    """The exit code is 11. The export contains the rows that can be read."""
     assert main([*RUN, *COLUMNS]) == 0
     with (place / "rows.db").open("r+b") as file:
         file.seek(200)
@@ -187,13 +187,13 @@ def test_a_damaged_journal(fake, place, capsys):
 
 
 def test_no_key(place, capsys):
-    """Exit code 3, as for every command."""
+    """The exit code is 3, as for every command."""
     assert main([*RUN, *COLUMNS]) == 3
     assert "FETCH_HIVE_API_KEY" in complaint(capsys)
 
 
 def test_a_dry_run_sends_nothing(place, capsys):
-    """It needs no key, shows the first request and counts the rows."""
+    """A dry run needs no API key, shows the first request and counts the rows."""
     assert main([*RUN, *COLUMNS, "--dry-run"]) == 0
 
     out = capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_a_dry_run_sends_nothing(place, capsys):
 
 
 def test_a_sample_is_kept(fake, place, capsys):
-    """Two rows are run and kept; the estimate is for all."""
+    """Two rows are run and kept, and the estimate covers all rows."""
     assert main([*RUN, *COLUMNS, "--dry-run", "--sample", "2"]) == 0
 
     assert "2 of 3 rows are done and kept" in capsys.readouterr().out
@@ -212,7 +212,7 @@ def test_a_sample_is_kept(fake, place, capsys):
 
 
 def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
-    """Rows that were run several times before do not make it smaller."""
+    """Earlier runs of the same rows do not reduce the sample."""
     fake.fails("summarise", 422)
     for _ in range(2):
         main([*RUN, *COLUMNS, "--retry-failed", "--max-failures", "1", "--max-concurrency", "1"])
@@ -227,8 +227,8 @@ def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
     assert "1 of 3 rows are done and kept" in err
 
 
-def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
-    """Paid answers are not lost, even if the output cannot be written either."""
+def test_unwritten_answers_are_printed_on_stderr(fake, place, capsys, monkeypatch):
+    """Paid answers are not lost, even if neither the journal nor the output can be written."""
     item = Item(Stored("k", 7, "failed", 0, 1, 0, "{}", '{"answer": 1}', None, "unreadable", None))
     error = JournalError("the disk is full", report=BulkReport(failed=1))
     error.unwritten = [item]
@@ -263,7 +263,7 @@ def test_what_the_disk_refused_is_on_stderr(fake, place, capsys, monkeypatch):
     ],
 )
 def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR0917 - fixtures, and a case
-    """One line that says what is wrong and where; exit code 2."""
+    """One line reports the error and its place. The exit code is 2."""
     if content is None:
         (place / "rows.csv").unlink()
     else:
@@ -286,7 +286,7 @@ def test_bad_input(fake, place, capsys, content, options, message):  # noqa: PLR
     ],
 )
 def test_bad_json_lines(fake, place, capsys, line, message):
-    """A broken line is named by its number, or left out and counted."""
+    """The message has the number of the broken line. With --skip-bad, the line is skipped and counted."""
     (place / "rows.jsonl").write_text(f'{{"text": "a", "id": 1}}\n{line}\n{{"text": "b", "id": 2}}\n', "utf-8")
     command = ["bulk", "run", "rows.jsonl", "--deployment", "d", "--journal", "a.db", "--quiet", "--input", "text=text"]
     command += ["--key-column", "id"]
@@ -300,7 +300,7 @@ def test_bad_json_lines(fake, place, capsys, line, message):
 
 @pytest.mark.parametrize("content", ["", "id,body\n"])
 def test_no_rows(fake, place, capsys, content):
-    """An empty file, or only a header: that is said, and no failure."""
+    """An empty file, or one with only a header, is reported but is not an error."""
     (place / "rows.csv").write_text(content, "utf-8")
 
     assert main(RUN) == 0
@@ -311,7 +311,7 @@ def test_no_rows(fake, place, capsys, content):
 
 @pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv"])
 def test_an_output_that_cannot_be_written(fake, place, capsys, output):
-    """Exit code 1, before anything is paid for; the input and the journal are not overwritten."""
+    """The exit code is 1 before any call is paid for. The input and the journal are not overwritten."""
     (place / "folder").mkdir()
     before = (place / "rows.csv").read_bytes()
 
@@ -332,7 +332,7 @@ def test_an_output_that_cannot_be_written(fake, place, capsys, output):
     ],
 )
 def test_arguments_are_checked(capsys, option, value, message):
-    """A wrong argument is named, with what it must be."""
+    """The message names the invalid argument and what it must be."""
     with pytest.raises(SystemExit) as caught:
         main([*RUN, option, value])
 
@@ -341,7 +341,7 @@ def test_arguments_are_checked(capsys, option, value, message):
 
 
 def test_an_unknown_format(fake, place, capsys):
-    """The name of the file has to say what it is."""
+    """The format is taken from the file's suffix."""
     (place / "rows.txt").write_text("a", "utf-8")
 
     assert main(["bulk", "run", "rows.txt", "--deployment", "d", "--journal", "a.db"]) == 2
@@ -358,17 +358,17 @@ def test_an_unknown_format(fake, place, capsys):
     ],
 )
 def test_no_journal(place, capsys, command):
-    """Exit code 11 and one line, for a journal that is not there and a file that is none."""
+    """A missing journal and a file that is not a journal are exit code 11, with one line."""
     assert main(["bulk", *command]) == 11
     assert "there is no journal rows.db" in complaint(capsys)
 
-    (place / "rows.db").write_text("not a journal, but a text", "utf-8")
+    (place / "rows.db").write_text("not a journal, but plain text", "utf-8")
     assert main(["bulk", *command]) == 11
     assert "is not a journal" in complaint(capsys)
 
 
 def test_a_journal_that_is_in_use(fake, place, capsys):
-    """Exit code 11, with the process id."""
+    """The exit code is 11, and the message has the process id."""
     from fetch_hive_sdk.bulk.lock import OwnerLock  # noqa: PLC0415 - for this test only
 
     lock = OwnerLock(Job("rows.db").path)
@@ -380,7 +380,7 @@ def test_a_journal_that_is_in_use(fake, place, capsys):
 
 
 def test_the_codes_are_in_the_help(capsys):
-    """`--help` lists what the exit codes mean."""
+    """`--help` explains the exit codes."""
     with pytest.raises(SystemExit):
         main(["bulk", "run", "--help"])
 
@@ -391,7 +391,7 @@ def test_the_codes_are_in_the_help(capsys):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_processes_share_the_rows(fake, place, capsys):
-    """All commands read the shards of the journal as one."""
+    """All commands read the shards of the journal as one journal."""
     assert main([*RUN, *COLUMNS, "--processes", "2", "--sample", "1"]) == 0
     assert main([*RUN, *COLUMNS, "--processes", "2", "--output", "out.jsonl"]) == 0
 

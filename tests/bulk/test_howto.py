@@ -1,4 +1,4 @@
-"""The how-to page: its commands do what it says, over a service that answers as its file says."""
+"""The how-to page: its commands work as described, against the emulator that its file configures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "bulk-howto.md"
 
 
 def test_the_commands_of_the_how_to(tmp_path, monkeypatch, capsys):
-    """From the file of rows to the report: two rows are done, one fails, and succeeds when it is sent again."""
+    """From the input file to the report: two rows are done, and one fails and succeeds when it is sent again."""
     pytest.importorskip("matplotlib")
     if sys.version_info < (3, 11):
         pytest.importorskip("tomli")

@@ -1,4 +1,4 @@
-"""`Job`, run and arun, over a service in process: what is sent, what is written down, when it stops."""
+"""`Job.run` and `Job.arun` with an in-process service: what they send, what they record, and when they stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OK = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens": 10}
 
 
 class Service:
-    """Answers in process, by the text of a row; counts what it runs."""
+    """An in-process service that answers by the text of a row and counts its runs."""
 
     def __init__(self, **scripts):
         self.scripts = {text: list(script) for text, script in scripts.items()}
@@ -63,7 +63,7 @@ class Service:
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
     async def until(self, number):
-        while self.total < number:  # noqa: ASYNC110 - a test looks at what is sent
+        while self.total < number:  # noqa: ASYNC110 - the service has no event to await
             await asyncio.sleep(0.01)
 
     def client(self, **options):
@@ -89,7 +89,7 @@ def numbered(count):
 
 @pytest.fixture(params=["run", "arun"])
 def start(request):
-    """`Job.run`, then `Job.arun` in a loop of its own."""
+    """`Job.run`, then `Job.arun` in a new event loop."""
 
     def start(job, *args, **options):
         options.setdefault("progress", False)
@@ -117,7 +117,7 @@ def check_sum(report):
 
 
 def test_each_row_is_run_once(start, job):
-    """A job runs its rows, keeps the answers in the order of the input, and sends nothing the second time."""
+    """A job runs its rows and keeps the answers in the order of the input. The second run sends nothing."""
     service = Service()
 
     report = start(job, service.client(), numbered(100))
@@ -139,8 +139,8 @@ def test_each_row_is_run_once(start, job):
     assert {(item.request_id, item.attempts, item.error) for item in items} == {("req_1", 1, None)}
 
 
-def test_equal_rows_are_runs_of_their_own(start, job):
-    """A request that is there three times is run three times, and not again by the next run."""
+def test_equal_rows_are_run_separately(start, job):
+    """A request that occurs three times is run three times, and not again by the next run."""
     service = Service()
 
     start(job, service.client(), requests("a", "b", "a", "a"))
@@ -151,8 +151,8 @@ def test_equal_rows_are_runs_of_their_own(start, job):
     assert len({item.key for item in job.results()}) == 5
 
 
-def test_many_equal_rows_within_one_batch(start, job):
-    """Occurrences are counted over all batches."""
+def test_equal_rows_are_counted_over_all_batches(start, job):
+    """300 equal rows are run 300 times, in batches of any size."""
     service = Service()
 
     start(job, service.client(), requests(*["a"] * 300), max_concurrency=7)
@@ -163,7 +163,7 @@ def test_many_equal_rows_within_one_batch(start, job):
 
 
 def test_mappings_are_read_by_columns(start, job):
-    """Rows that are mappings name their variables by columns; the key comes from one, too."""
+    """For rows that are mappings, the variables and the key are taken from columns."""
     service = Service()
     rows = [{"id": 7, "body": "a", "other": "x"}, {"id": 8, "body": "b", "other": "y"}]
 
@@ -174,22 +174,22 @@ def test_mappings_are_read_by_columns(start, job):
     assert items[0].request == InvokeRequest(deployment="d", variant="v", inputs={"text": "a"})
 
 
-def test_without_inputs_all_columns_but_the_key_are_variables(start, job):
-    """What is not said is the obvious."""
+def test_by_default_all_columns_except_the_key_are_variables(start, job):
+    """The key column is not a variable of the prompt."""
     start(job, Service().client(), [{"id": "1", "text": "a"}], deployment="d", key="id")
 
     assert [item.request.inputs for item in job.results()] == [{"text": "a"}]
 
 
 def test_a_key_may_be_a_function_of_the_row(start, job):
-    """The function gets the row as it is in the input."""
+    """The function receives the row as it is in the input."""
     start(job, Service().client(), requests("a", "b"), key=lambda request: request.inputs["text"] * 2)
 
     assert [item.key for item in job.results()] == ["aa", "bb"]
 
 
 def test_asynchronous_rows(start, job):
-    """Rows may be an asynchronous iterable, and come when they come."""
+    """Rows may be an asynchronous iterable that pauses between rows."""
     service = Service()
 
     async def rows():
@@ -204,7 +204,7 @@ def test_asynchronous_rows(start, job):
 
 
 def test_slow_rows_do_not_wait_for_each_other(job):
-    """What has been read is sent while the next row is not there yet."""
+    """Rows that have been read are sent before the next row arrives."""
     service = Service()
     sent = threading.Event()
 
@@ -222,8 +222,8 @@ def test_slow_rows_do_not_wait_for_each_other(job):
     assert report.done == 3
 
 
-def test_rows_that_come_one_by_one_are_all_taken(job):
-    """Handing over from thread to thread loses nothing, however the two take turns."""
+def test_rows_read_in_another_thread_are_all_sent(job):
+    """No row is lost between the threads, in whatever order they run."""
     pauses = random.Random(7)
 
     def rows():
@@ -238,7 +238,7 @@ def test_rows_that_come_one_by_one_are_all_taken(job):
 
 
 def test_rows_are_read_in_the_thread_that_called(job):
-    """A cursor of SQLite, for example, works in no other."""
+    """For example, an SQLite cursor works only in its own thread."""
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t AS SELECT 'a' AS text UNION SELECT 'b'")
     connection.row_factory = lambda cursor, row: {"text": row[0]}
@@ -249,7 +249,7 @@ def test_rows_are_read_in_the_thread_that_called(job):
 
 
 def test_no_more_rows_are_read_than_are_needed(start, job):
-    """A budget of five runs takes five rows, and looks at one more to see whether that is the end."""
+    """A budget of five runs reads five rows, and one more to detect the end of the input."""
     read = []
 
     def rows():
@@ -264,15 +264,15 @@ def test_no_more_rows_are_read_than_are_needed(start, job):
 
 
 def test_a_grown_input_keeps_its_order(start, job):
-    """Results come in the order of the last input, also where rows were put in between."""
+    """Results are in the order of the last input, even if it has new rows between the old ones."""
     start(job, Service().client(), requests("a", "c"), key=lambda request: request.inputs["text"])
     start(job, Service().client(), requests("a", "b", "c"), key=lambda request: request.inputs["text"])
 
     assert [(item.row, item.key) for item in job.results()] == [(1, "a"), (2, "b"), (3, "c")]
 
 
-def test_rows_that_come_in_another_order(start, job):
-    """Left out, put in between, turned round, doubled: each is found again, and none is run twice."""
+def test_rows_in_another_order(start, job):
+    """Rows that are removed, inserted, reversed or repeated are found again, and no row is run twice."""
     service = Service()
     key = {"key": lambda request: request.inputs["text"]}
     start(job, service.client(), requests(*"abcdef"), **key)
@@ -299,7 +299,7 @@ def test_no_rows(start, job, rows):
 
 
 def test_one_key_for_two_rows(start, job):
-    """Two rows with one key are an error that names both."""
+    """Two rows with the same key are an error that names both."""
     rows = [{"id": "x", "text": "a"}, {"id": "y", "text": "b"}, {"id": "x", "text": "c"}]
 
     with pytest.raises(RowError, match="rows 1 and 3 have the same key, 'x'") as caught:
@@ -310,7 +310,7 @@ def test_one_key_for_two_rows(start, job):
 
 
 def test_a_changed_request_is_refused_unless_forced(start, job):
-    """A key whose request has changed is an error; with force the new one is run."""
+    """A changed request under a known key is an error. With force, the new request is run."""
     service = Service()
     start(job, service.client(), [{"id": "x", "text": "a"}], deployment="d", key="id")
 
@@ -336,20 +336,20 @@ def test_a_changed_request_is_refused_unless_forced(start, job):
     ],
 )
 def test_a_row_that_cannot_be_sent(start, job, row, options, message):
-    """The message has the number of the row and what is there."""
+    """The message has the number of the row and the columns that exist."""
     with pytest.raises(RowError, match=message):
         start(job, Service().client(), [row], deployment="d", **options)
 
 
 @pytest.mark.parametrize("rows", [[1], ["a"], "text", 5, [{"a": 1}]])
 def test_rows_of_the_wrong_kind(start, job, rows):
-    """What is neither a request nor a mapping is a TypeError."""
+    """A row that is neither a request nor a mapping is a TypeError."""
     with pytest.raises(TypeError):
         start(job, Service().client(), rows)
 
 
-def test_what_the_rows_raise_is_raised(start, job):
-    """An error of the input reaches the caller, after what was under way."""
+def test_an_error_of_the_input_is_raised(start, job):
+    """An error of the input reaches the caller after the calls under way have finished."""
 
     def rows():
         yield from numbered(3)
@@ -362,8 +362,8 @@ def test_what_the_rows_raise_is_raised(start, job):
     assert job.status().rows == 3
 
 
-def test_what_asynchronous_rows_raise_is_raised(start, job):
-    """Likewise."""
+def test_an_error_of_an_asynchronous_input_is_raised(start, job):
+    """An error of the input reaches the caller after the calls under way have finished."""
 
     async def rows():
         for request in numbered(3):
@@ -377,7 +377,7 @@ def test_what_asynchronous_rows_raise_is_raised(start, job):
 
 
 def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
-    """Nothing that was read is lost, whether the row or its key is what is wrong."""
+    """No row before the bad one is lost, whether the bad row lacks a column or a key."""
     for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):
         with pytest.raises(RowError, match="row 3"):
             start(job, Service().client(), rows, deployment="d", inputs={"text": "a"}, key="a")
@@ -389,7 +389,7 @@ def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
     "options", [{"max_concurrency": 0}, {"max_concurrency": True}, {"rpm": 0}, {"tpm": -1}, {"inputs": {"a": "b"}}]
 )
 def test_arguments_are_checked(start, job, options):
-    """Limits are positive; inputs want a deployment."""
+    """Limits must be positive, and inputs need a deployment."""
     with pytest.raises(ValueError, match=r"must be|are for rows that are mappings"):
         start(job, Service().client(), [], **options)
 
@@ -397,20 +397,20 @@ def test_arguments_are_checked(start, job, options):
 @pytest.mark.parametrize("name", ["runs", "tokens", "failures", "seconds"])
 @pytest.mark.parametrize("limit", [0, -1, True, "5", float("inf")])
 def test_budgets_are_positive_numbers(name, limit):
-    """Zero or less, and what is not a number, is a ValueError."""
+    """Zero, negative numbers and values that are not numbers are a ValueError."""
     with pytest.raises(ValueError, match=name):
         Budget(**{name: limit})
 
 
 def test_a_client_with_only_a_blocking_client_injected(start, job):
-    """The engine makes asyncio calls, which would go past the injected client."""
+    """The engine makes asyncio calls, which would bypass the injected client."""
     client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(lambda request: None)))
 
     with pytest.raises(ConfigurationError, match="async_http_client"):
         start(job, client, [])
 
 
-# --- What becomes of a row --------------------------------------------------------------------------------------------
+# --- States of rows ---------------------------------------------------------------------------------------------------
 
 READ = httpx.ReadTimeout("silent")
 
@@ -431,7 +431,7 @@ READ = httpx.ReadTimeout("silent")
     ],
 )
 def test_the_state_of_a_row(start, job, monkeypatch, answer, state, runs):  # noqa: PLR0917 - fixtures, and a case
-    """What the service answers decides the state; the other rows go on."""
+    """The service's answer decides the state of a row. The other rows are still sent."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
     service = Service(bad=[answer])
 
@@ -446,8 +446,8 @@ def test_the_state_of_a_row(start, job, monkeypatch, answer, state, runs):  # no
     assert item.attempts == runs
 
 
-def test_what_cannot_be_read_is_kept(start, job):
-    """A paid answer is not thrown away over a field: its body is in the journal, and in the export."""
+def test_an_unreadable_answer_is_kept(start, job):
+    """The body of a paid answer that lacks a field is in the journal."""
     service = Service(a=[httpx.Response(200, json={"answer": 1, "request_id": "req_9"})])
 
     start(job, service.client(), requests("a"))
@@ -457,8 +457,8 @@ def test_what_cannot_be_read_is_kept(start, job):
     assert "ResponseValidationError" in item.error
 
 
-def test_rejected_rows_are_sent_again_and_failed_ones_only_on_demand(start, job):
-    """The next run sends what was rejected; what failed is sent with retry_failed; what is in doubt is not."""
+def test_rejected_rows_are_sent_again_and_failed_rows_only_on_request(start, job):
+    """The next run sends rejected rows, and with retry_failed also failed rows, but never rows in doubt."""
     again = httpx.Response(200, json=OK)
     service = Service(a=[refusal(404), again], b=[refusal(422), again], c=[refusal(500), again])
     rows = requests("ok", "a", "b", "c")
@@ -473,7 +473,7 @@ def test_rejected_rows_are_sent_again_and_failed_ones_only_on_demand(start, job)
 
 
 def test_rows_in_doubt_are_settled_by_hand(start, job):
-    """`retry` gives rows back to the next run; settle closes them; both name what they do not know."""
+    """`retry` makes rows pending and `settle` closes them. Both report unknown keys."""
     service = Service(**{text: [refusal(500), httpx.Response(200, json=OK)] for text in "abc"})
     start(job, service.client(), requests("ok", *"abc"), key=lambda request: request.inputs["text"])
 
@@ -494,7 +494,7 @@ def test_rows_in_doubt_are_settled_by_hand(start, job):
 
 
 def test_settling_by_a_key_that_is_a_digest(start, job):
-    """A key that was made from the request works, too."""
+    """A row without a key of its own is settled by the digest of its request."""
     start(job, Service(a=[refusal(500)]).client(), requests("ok", "a"))
     (item,) = job.doubt()
 
@@ -508,7 +508,7 @@ def test_settling_by_a_key_that_is_a_digest(start, job):
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_wrong_key_costs_one_call(start, job, status):
-    """The first row is sent alone; its refusal stops the job."""
+    """The first row is sent alone, and its refusal stops the job."""
     service = Service()
     service.default = refusal(status)
 
@@ -524,7 +524,7 @@ def test_a_wrong_key_costs_one_call(start, job, status):
 
 
 def test_a_key_that_is_revoked_stops_the_job(start, job):
-    """401 at any row stops it; what was under way is finished."""
+    """A 401 for any row stops the job. The calls under way finish."""
     service = Service(**{"20": [refusal(401)]})
 
     with pytest.raises(BulkError) as caught:
@@ -539,7 +539,7 @@ def test_a_key_that_is_revoked_stops_the_job(start, job):
 
 
 def test_no_such_deployment_stops_at_the_first_row_only(start, job):
-    """404 on the first row stops the job; later it is rejected, as rows may name different deployments."""
+    """A 404 for the first row stops the job. Later rows may name other deployments and are only rejected."""
     service = Service(a=[refusal(404)])
 
     with pytest.raises(BulkError) as caught:
@@ -550,7 +550,7 @@ def test_no_such_deployment_stops_at_the_first_row_only(start, job):
 
 
 def test_the_daily_cap_stops_the_job(start, job):
-    """The error says when it resets; the row is rejected."""
+    """The error reports when the cap resets, and the row is rejected."""
     service = Service(a=[refusal(429, "api_rate_limit_exceeded")])
 
     with pytest.raises(BulkError, match=r"resets at \d{4}-\d\d-\d\d 00:00 UTC") as caught:
@@ -560,7 +560,7 @@ def test_the_daily_cap_stops_the_job(start, job):
 
 
 def test_waiting_for_the_reset(start, job, monkeypatch):
-    """With wait_for_reset the job goes on when the cap is lifted."""
+    """With wait_for_reset, the job continues when the cap has reset."""
     from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
 
     soon = datetime.now(timezone.utc) + timedelta(seconds=0.2)
@@ -574,8 +574,8 @@ def test_waiting_for_the_reset(start, job, monkeypatch):
     assert service.calls["a"] == 2
 
 
-def test_a_cap_that_should_be_lifted_and_is_not(start, job, monkeypatch):
-    """If our clock is fast, the job asks again at intervals, not as fast as it can."""
+def test_a_cap_that_holds_after_its_reset_time(start, job, monkeypatch):
+    """If our clock is fast, the job retries at intervals rather than immediately."""
     from datetime import datetime, timedelta, timezone  # noqa: PLC0415 - for this test only
 
     past = datetime.now(timezone.utc) - timedelta(seconds=60)
@@ -592,7 +592,7 @@ def test_a_cap_that_should_be_lifted_and_is_not(start, job, monkeypatch):
 
 
 def test_no_network_stops_the_job(start, job, monkeypatch):
-    """Three tries a row; as many rows in a row as may be sent at once stop the job."""
+    """Each row is tried three times. The job stops after as many consecutive rows as may be under way."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.engine._FIRST_WAIT", 0.01)
     service = Service()
     service.default = httpx.ConnectError("refused")
@@ -608,7 +608,7 @@ def test_no_network_stops_the_job(start, job, monkeypatch):
 
 
 def test_a_budget_of_runs_is_never_exceeded(start, job):
-    """It holds over the life of the journal; refusals for being too fast do not count."""
+    """The budget covers the life of the journal. Rate-limit responses do not count."""
     slow = refusal(429, retry_after="0")
     service = Service(**{str(n): [slow, httpx.Response(200, json=OK)] for n in range(0, 50, 5)})
 
@@ -624,7 +624,7 @@ def test_a_budget_of_runs_is_never_exceeded(start, job):
 
 
 def test_rows_in_doubt_count_as_runs(start, job):
-    """What may have been paid for has been paid for, as far as a budget is concerned."""
+    """The budget counts rows that may have been paid for as paid."""
     service = Service()
     service.default = refusal(500)
 
@@ -634,7 +634,7 @@ def test_rows_in_doubt_count_as_runs(start, job):
 
 
 def test_a_budget_of_tokens(start, job):
-    """It is exceeded by no more than what is under way."""
+    """Only the calls under way may exceed the budget."""
     service = Service()
 
     report = start(job, service.client(), numbered(500), budget=Budget(tokens=200), max_concurrency=4)
@@ -646,7 +646,7 @@ def test_a_budget_of_tokens(start, job):
 
 @pytest.mark.parametrize(("count", "tokens"), [(-5, 0), (10**30, 10**12), (None, 0)])
 def test_impossible_token_counts(start, job, count, tokens):
-    """The answer has been paid for, and is kept; the journal can still add up its counts."""
+    """The paid answer is kept, and the journal can still sum up its counts."""
     service = Service()
     service.default = httpx.Response(200, json={**OK, "usage": {"total_tokens": count}})
 
@@ -657,7 +657,7 @@ def test_impossible_token_counts(start, job, count, tokens):
 
 
 def test_a_budget_of_failures(start, job):
-    """So many rows may go wrong, and not many more."""
+    """Only the calls under way may exceed the number of failures."""
     service = Service()
     service.default = refusal(422)
 
@@ -668,7 +668,7 @@ def test_a_budget_of_failures(start, job):
 
 
 def test_a_budget_of_seconds(start, job):
-    """Nothing is sent after that time; what is under way is finished."""
+    """No call starts after that time, and the calls under way finish."""
     service = Service()
     service.delay = 0.05
 
@@ -681,14 +681,14 @@ def test_a_budget_of_seconds(start, job):
 
 
 def test_a_budget_that_suffices_exactly_does_not_stop(start, job):
-    """Ten runs for ten rows: the rows came to their end."""
+    """A budget of ten runs for ten rows reads the input to its end."""
     report = start(job, Service().client(), numbered(10), budget=Budget(runs=10, tokens=100))
 
     assert (report.done, report.stopped, report.is_exhausted) == (10, None, True)
 
 
-def test_an_error_that_is_not_ours_leaves_the_row_in_doubt(start, job):
-    """Such as one of an event hook: what has happened is not known."""
+def test_an_unexpected_error_leaves_the_row_in_doubt(start, job):
+    """After an error of an event hook, for example, the row may have been run."""
     service = Service(b=[RuntimeError("a hook broke: \udcff")])
 
     with pytest.raises(RuntimeError, match="a hook broke"):
@@ -702,7 +702,7 @@ def test_an_error_that_is_not_ours_leaves_the_row_in_doubt(start, job):
 
 
 def test_a_throttled_row_goes_back_into_the_queue(start, job):
-    """429 and 503 with Retry-After are no failures, however often they come."""
+    """A 429, or a 503 with Retry-After, is never a failure, however often it is returned."""
     slow = refusal(429, retry_after="0")
     busy = refusal(503, retry_after="0")
     service = Service(a=[slow, busy, slow, busy, slow, slow, httpx.Response(200, json=OK)])
@@ -713,8 +713,8 @@ def test_a_throttled_row_goes_back_into_the_queue(start, job):
     assert {item.request.inputs["text"]: item.attempts for item in job.results()}["a"] == 7
 
 
-def test_the_clients_own_repeats_are_off(start, job):
-    """The pace has to see each refusal."""
+def test_the_retries_of_the_client_are_off(start, job):
+    """The pace has to see every rate-limit response."""
     service = Service(a=[refusal(500)])
 
     start(job, service.client(max_retries=5, retry_unknown_outcome=True), requests("ok", "a"))
@@ -722,8 +722,8 @@ def test_the_clients_own_repeats_are_off(start, job):
     assert service.calls["a"] == 1
 
 
-def test_never_more_at_once_than_allowed(start, job):
-    """The first row goes alone; then it grows to the maximum and not beyond."""
+def test_max_concurrency_is_never_exceeded(start, job):
+    """The limit grows from one call to the maximum and not beyond."""
     service = Service()
     service.delay = 0.005
 
@@ -733,7 +733,7 @@ def test_never_more_at_once_than_allowed(start, job):
 
 
 def test_rows_a_minute_are_evenly_spaced(start, job):
-    """rpm=1200 is one call each 50 ms."""
+    """rpm=1200 is one call per 50 ms."""
     begun = time.monotonic()
 
     start(job, Service().client(), numbered(11), rpm=1200)
@@ -742,7 +742,7 @@ def test_rows_a_minute_are_evenly_spaced(start, job):
 
 
 def test_tokens_a_minute_are_waited_for(start, job):
-    """tpm=12000 is ten tokens each 50 ms; what is under way comes on top."""
+    """tpm=12000 is ten tokens per 50 ms."""
     begun = time.monotonic()
 
     start(job, Service().client(), numbered(12), tpm=12_000, max_concurrency=1)
@@ -750,11 +750,11 @@ def test_tokens_a_minute_are_waited_for(start, job):
     assert 0.5 <= time.monotonic() - begun < 5
 
 
-# --- Looking and stopping ---------------------------------------------------------------------------------------------
+# --- Reading and stopping ---------------------------------------------------------------------------------------------
 
 
 def test_one_owner_at_a_time(job):
-    """A second run is refused with the process id of the first; looking disturbs nothing."""
+    """A second run is refused with the process id of the first. Reading does not disturb the run."""
     import os  # noqa: PLC0415 - for this test only
 
     service = Service()
@@ -779,8 +779,8 @@ def test_one_owner_at_a_time(job):
     assert set(seen[1]) <= {"done", "pending"}
 
 
-def test_what_a_dead_owner_left_is_in_doubt(start, job):
-    """A reader sees it as in doubt at once; the next owner writes it down, and does not send it."""
+def test_rows_of_a_dead_owner_are_in_doubt(start, job):
+    """A reader reports them in doubt immediately. The next run records that and does not send them."""
     start(job, Service().client(), requests("a", "b", "c"))
     connection = sqlite3.connect(job.path)
     connection.execute("UPDATE rows SET state = 1 WHERE id = 2")
@@ -795,7 +795,7 @@ def test_what_a_dead_owner_left_is_in_doubt(start, job):
 
 
 async def test_cancelling_finishes_what_is_under_way(job):
-    """A cancelled arun writes down what it has sent before it ends; a second cancellation leaves it in doubt."""
+    """A cancelled arun waits for the calls under way and records their answers."""
     service = Service()
     service.delay = 0.1
     task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
@@ -810,8 +810,8 @@ async def test_cancelling_finishes_what_is_under_way(job):
     assert service.under_way == 0
 
 
-async def test_cancelling_twice_leaves_it_in_doubt(job):
-    """What is under way is cut off, and what was marked in advance is given back."""
+async def test_cancelling_twice_leaves_calls_in_doubt(job):
+    """The calls under way are cancelled, and rows marked in advance become pending again."""
     service = Service()
     task = asyncio.ensure_future(job.arun(service.client(), numbered(1000), progress=False, max_concurrency=8))
     await service.until(12)
@@ -832,13 +832,13 @@ async def test_cancelling_twice_leaves_it_in_doubt(job):
     check_sum(report)
 
 
-async def test_run_works_inside_of_a_running_loop(job):
-    """It has a thread and a loop of its own."""
+async def test_run_works_inside_a_running_event_loop(job):
+    """`run` uses its own thread and event loop."""
     assert job.run(Service().client(), numbered(3), progress=False).done == 3
 
 
 def test_a_job_can_be_run_in_any_thread(job):
-    """Signals are the main thread's; elsewhere there is nothing to catch."""
+    """Only the main thread handles signals."""
     reports = []
     thread = threading.Thread(target=lambda: reports.append(job.run(Service().client(), numbered(3), progress=False)))
     thread.start()
@@ -848,7 +848,7 @@ def test_a_job_can_be_run_in_any_thread(job):
 
 
 async def test_arun_touches_no_signal_handlers(job):
-    """They are the application's."""
+    """The handlers belong to the application."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     seen = []
 
@@ -861,8 +861,8 @@ async def test_arun_touches_no_signal_handlers(job):
     assert seen == [before]
 
 
-def test_run_gives_the_signal_handlers_back(job):
-    """Those of the application are there again after a run."""
+def test_run_restores_the_signal_handlers(job):
+    """The application's handlers are back in place after a run."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     job.run(Service().client(), numbered(3), progress=False)
@@ -871,7 +871,7 @@ def test_run_gives_the_signal_handlers_back(job):
 
 
 def test_a_job_is_a_context_manager(job):
-    """Nothing is open outside of its calls, so that there is nothing to close."""
+    """`close` does nothing, because files are open only during calls."""
     with Job(job.path) as same:
         same.run(Service().client(), numbered(3), progress=False)
     same.close()
@@ -880,7 +880,7 @@ def test_a_job_is_a_context_manager(job):
     assert repr(same) == f"Job({str(job.path)!r})"
 
 
-def test_settling_wants_a_state_and_a_list(start, job):
+def test_settling_checks_its_arguments(start, job):
     """A string is not a list of keys, and a row in doubt cannot be settled as pending."""
     start(job, Service(a=[refusal(500)]).client(), requests("ok", "a"))
 
@@ -893,7 +893,7 @@ def test_settling_wants_a_state_and_a_list(start, job):
 
 
 def test_force_leaves_rows_in_doubt_as_they_are(start, job):
-    """They are settled first: the old request may have been run."""
+    """Rows in doubt have to be settled first, because the old request may have been run."""
     service = Service(a=[refusal(500)])
     start(job, service.client(), [{"id": "x", "text": "ok"}, {"id": "y", "text": "a"}], deployment="d", key="id")
 
@@ -908,7 +908,7 @@ def test_force_leaves_rows_in_doubt_as_they_are(start, job):
 
 
 def test_progress_is_reported(start, job):
-    """A function sees the job while it runs, and its end."""
+    """The function is called while the job runs and at its end."""
     seen = []
     service = Service()
     service.delay = 0.4
@@ -921,8 +921,8 @@ def test_progress_is_reported(start, job):
     assert "in doubt of 9" in str(seen[0])
 
 
-def test_a_progress_function_that_fails_does_no_harm(start, job, caplog):
-    """It is logged once, and the job goes on."""
+def test_an_error_of_the_progress_function_is_logged(start, job, caplog):
+    """The error is logged once, and the job continues."""
 
     def fail(progress):
         raise RuntimeError("no display")
@@ -931,8 +931,8 @@ def test_a_progress_function_that_fails_does_no_harm(start, job, caplog):
     assert "no display" in caplog.text
 
 
-def test_lines_elsewhere(start, job, capsys):
-    """Where stderr is no terminal, lines are written."""
+def test_progress_lines_without_a_terminal(start, job, capsys):
+    """If stderr is not a terminal, the progress is printed as lines."""
     start(job, Service().client(), numbered(3), progress=None)
 
     assert "3 rows: 3 done; 30 tokens" in capsys.readouterr().err
@@ -946,7 +946,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_bar_on_a_terminal(start, job, monkeypatch):
-    """With rich, which is installed here."""
+    """If rich is installed, the progress is a bar."""
     pytest.importorskip("rich")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -961,8 +961,8 @@ def test_a_bar_on_a_terminal(start, job, monkeypatch):
     assert "rows/s" in terminal.getvalue()
 
 
-def test_a_line_now_and_then(start, job, monkeypatch, capsys):
-    """Elsewhere: how many are done, how fast, and how long it will take."""
+def test_contents_of_a_progress_line(start, job, monkeypatch, capsys):
+    """A line has the counts, the rate, the tokens and the calls under way."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Lines.seconds", 0.05)
     service = Service()
     service.delay = 0.1
@@ -975,7 +975,7 @@ def test_a_line_now_and_then(start, job, monkeypatch, capsys):
 
 
 def test_a_new_job_has_no_rows(job):
-    """Looking at a journal that is not there makes none."""
+    """Reading a missing journal does not create it."""
     assert job.status() == BulkReport()
     assert list(job.results()) == job.doubt() == []
     assert not job.path.exists()
@@ -987,7 +987,7 @@ def summarise(text: str) -> dict[str, str]:
 
 
 def test_typed_prompts(start, job):
-    """Rows may be requests of a typed prompt; an answer that is not of its type is kept, and has been paid for."""
+    """Rows may be requests of a typed prompt. An answer that does not fit the type has been paid for and is kept."""
     service = Service(bad=[httpx.Response(200, json=OK)])
     service.default = httpx.Response(200, json={**OK, "response": '{"title": "x"}'})
 
@@ -999,7 +999,7 @@ def test_typed_prompts(start, job):
 
 
 def test_outputs_of_a_type(start, job):
-    """With a type, or a prompt that has one, the answer is read as it."""
+    """`results` reads the answers as the type that is passed to it."""
     service = Service()
     service.default = httpx.Response(200, json={**OK, "response": '{"title": "x"}'})
     start(job, service.client(), requests("a"))

@@ -1,4 +1,4 @@
-"""Journals as files: what is none, what is damaged, disks that are full, and what is written out of them."""
+"""Journal files: files that are not journals, damaged journals, full disks, and exports."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def numbered(count):
     return rows(*map(str, range(count)))
 
 
-# --- Files that are no journals ---------------------------------------------------------------------------------------
+# --- Files that are not journals --------------------------------------------------------------------------------------
 
 
 def other_database(path):
@@ -93,8 +93,8 @@ def newer_journal(path):
         (lambda path: path.mkdir(), "is a directory"),
     ],
 )
-def test_what_is_no_journal_is_left_alone(tmp_path, client, make, message):
-    """It is refused in one line, by all that a job does, and not changed."""
+def test_a_file_that_is_not_a_journal_is_refused(tmp_path, client, make, message):
+    """All methods of a job refuse the file with a one-line message and do not change it."""
     path = tmp_path / "job.db"
     make(path)
     before = None if path.is_dir() else path.read_bytes()
@@ -108,15 +108,15 @@ def test_what_is_no_journal_is_left_alone(tmp_path, client, make, message):
     assert path.is_dir() or path.read_bytes() == before
 
 
-def test_a_folder_that_is_not_there(tmp_path, client):
-    """One line, and nothing is sent."""
+def test_a_missing_folder(tmp_path, client):
+    """The job raises a JournalError before it sends anything."""
     with pytest.raises(JournalError, match="cannot open the journal"):
         run(Job(tmp_path / "nowhere" / "job.db"), client, rows("a"))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_read_only_folder(tmp_path, client):
-    """A run is refused; what is there can be read."""
+    """A run is refused, but the journal can be read."""
     job = Job(tmp_path / "job.db")
     run(job, client, rows("a"))
     (tmp_path / "job.db.lock").unlink()
@@ -129,8 +129,8 @@ def test_a_read_only_folder(tmp_path, client):
         tmp_path.chmod(0o700)
 
 
-def test_a_journal_that_is_reached_by_a_link_has_one_owner(tmp_path, client):
-    """The lock is that of the file, not of one of its names."""
+def test_a_journal_and_a_link_to_it_share_one_lock(tmp_path, client):
+    """The lock belongs to the file, not to one of its names."""
     job = Job(tmp_path / "job.db")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "link.db").symlink_to(job.path)
@@ -149,8 +149,8 @@ def test_a_journal_that_is_reached_by_a_link_has_one_owner(tmp_path, client):
 
 
 @pytest.mark.parametrize("content", [b"", None])
-def test_a_file_that_was_just_made(tmp_path, client, content):
-    """A process may die right after it has made the file: the next one begins."""
+def test_an_empty_journal_file(tmp_path, client, content):
+    """A process may die right after it created the file. The next run uses it."""
     path = tmp_path / "job.db"
     if content is None:
         connection = sqlite3.connect(path)
@@ -165,7 +165,7 @@ def test_a_file_that_was_just_made(tmp_path, client, content):
 
 
 def test_a_journal_on_the_network(tmp_path, monkeypatch):
-    """It is warned of: locks and syncs are not reliable there."""
+    """The job warns that locks and syncs are not reliable there."""
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/a / ext4 rw 0 0\nhost:/share {tmp_path} nfs4 rw 0 0\n", "utf-8")
     assert file_system_of(tmp_path.parent / "job.db", mounts) == "ext4"
@@ -182,7 +182,7 @@ def test_a_journal_on_the_network(tmp_path, monkeypatch):
 
 @pytest.fixture
 def damaged(tmp_path, client):
-    """A journal of 3000 rows with a hole in its middle."""
+    """A journal of 1000 rows with overwritten pages in its middle."""
     job = Job(tmp_path / "job.db")
     run(job, client, [{"id": str(n), "text": f"{n} {'x' * 200}"} for n in range(1000)])
     size = job.path.stat().st_size
@@ -192,8 +192,8 @@ def damaged(tmp_path, client):
     return job
 
 
-def test_a_damaged_journal_is_not_gone_on_with(damaged, client):
-    """It is refused, and not repaired in place."""
+def test_a_damaged_journal_is_refused(damaged, client):
+    """Runs and readers refuse the journal, and the file is not repaired in place."""
     before = damaged.path.read_bytes()
 
     with pytest.raises(JournalError, match="is damaged, and is left as it is"):
@@ -204,8 +204,8 @@ def test_a_damaged_journal_is_not_gone_on_with(damaged, client):
     assert damaged.path.read_bytes() == before
 
 
-def test_what_can_be_read_of_a_damaged_journal(damaged, tmp_path):
-    """The export has it, and says how much is lost."""
+def test_a_damaged_journal_is_exported(damaged, tmp_path):
+    """The export contains the rows that can be read, and the error reports how many are lost."""
     before = damaged.path.read_bytes()
 
     with pytest.raises(JournalError, match=r"is damaged.* rows could be read"):
@@ -232,8 +232,8 @@ def without_its_header(file, size):
 
 
 @pytest.mark.parametrize(("damage", "least"), [(cut_off, 300), (without_its_first_page, 1000)])
-def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, damage, least):
-    """The export reads a repaired copy; the journal is left as it is."""
+def test_a_journal_that_sqlite_cannot_open_is_exported(tmp_path, client, damage, least):
+    """The export reads a repaired copy and leaves the journal unchanged."""
     job = Job(tmp_path / "job.db")
     run(job, client, numbered(1000))
     with job.path.open("r+b") as file:
@@ -252,8 +252,8 @@ def test_what_can_be_read_of_a_journal_that_cannot_be_opened(tmp_path, client, d
     assert job.path.read_bytes() == before
 
 
-def test_a_journal_of_which_nothing_can_be_read(job, tmp_path):
-    """One line; what is at the target stays."""
+def test_a_journal_without_readable_rows(job, tmp_path):
+    """The export raises a JournalError and does not replace an existing output file."""
     (tmp_path / "out.jsonl").write_text("old", "utf-8")
     with job.path.open("r+b") as file:
         without_its_header(file, 0)
@@ -289,7 +289,7 @@ async def answer(request):
     global calls
     calls += 1
     if calls == 40:
-        # No file can grow beyond this: what comes to the disk from now on is refused.
+        # No file can grow any more: all writes fail from now on.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
     await asyncio.sleep(0.01)
     return httpx.Response(200, json={"response": "x" * 500})
@@ -307,26 +307,26 @@ except JournalError as error:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
 def test_a_full_disk(tmp_path):
-    """Nothing more is sent, what is under way is awaited, and the answers that could not be written are handed out."""
+    """The job stops sending, waits for the calls under way, and returns the answers that could not be written."""
     path = tmp_path / "job.db"
 
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
 
-    said = json.loads(done.stdout or done.stderr)
-    report = said["report"]
+    printed = json.loads(done.stdout or done.stderr)
+    report = printed["report"]
     assert report["stopped"] == "disk"
-    assert "cannot be written" in said["message"]
-    assert said["calls"] < 120
-    assert said["unwritten"]
-    assert {(state, length) for _, state, length in said["unwritten"]} == {("done", 500)}
-    assert report["done"] + len(said["unwritten"]) == said["calls"]
+    assert "cannot be written" in printed["message"]
+    assert printed["calls"] < 120
+    assert printed["unwritten"]
+    assert {(state, length) for _, state, length in printed["unwritten"]} == {("done", 500)}
+    assert report["done"] + len(printed["unwritten"]) == printed["calls"]
     status = Job(path).status()
     assert status.done == report["done"]
-    assert status.in_doubt == report["in_doubt"] >= len(said["unwritten"])
+    assert status.in_doubt == report["in_doubt"] >= len(printed["unwritten"])
     assert status.rows == report["rows"]
 
 
-# --- Out --------------------------------------------------------------------------------------------------------------
+# --- Exports ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def job(tmp_path, client):
 
 
 def test_json_lines(job, tmp_path):
-    """A row is an object; the output is there where the text is JSON."""
+    """Each row is an object, with an `output` if the text of its answer is JSON."""
     assert job.export(tmp_path / "out.jsonl") == 5
 
     a, output, bad, doubt, unreadable = map(json.loads, (tmp_path / "out.jsonl").read_text("utf-8").splitlines())
@@ -359,7 +359,7 @@ def test_json_lines(job, tmp_path):
 
 
 def test_csv(job, tmp_path):
-    """A column for each count and each field of the outputs; text with line breaks survives."""
+    """Each count and each field of the outputs has a column. Line breaks in texts are kept."""
     job.export(tmp_path / "out.csv")
 
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
@@ -369,8 +369,8 @@ def test_csv(job, tmp_path):
     assert bad["error"].startswith("UnprocessableEntityError")
 
 
-def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
-    """What was there stays until then; nothing else is left in the folder."""
+def test_an_export_replaces_its_file_when_complete(job, tmp_path):
+    """No temporary file is left in the folder."""
     (tmp_path / "out").mkdir()
     target = tmp_path / "out" / "rows.jsonl"
     target.write_text("old", "utf-8")
@@ -383,13 +383,13 @@ def test_an_export_replaces_its_file_at_the_end(job, tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_the_key_is_in_no_journal(job):
-    """A journal may be handed on."""
+def test_a_journal_does_not_contain_the_api_key(job):
+    """A journal may be shared with others."""
     assert KEY.encode() not in job.path.read_bytes()
 
 
-def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
-    """The journal and the results have the secret, to verify the callback; exports and reprs do not."""
+def test_exports_do_not_contain_webhook_secrets(tmp_path):
+    """The journal and the results contain the secret, which verifies the callback. Exports and reprs do not."""
     accepted = {"run_id": "run_1", "status": "queued", "webhook_secret": "whsec_hidden"}
 
     async def answer(request):
@@ -409,8 +409,8 @@ def test_the_secret_of_a_webhook_is_in_no_export(tmp_path):
         assert "whsec" not in exported
 
 
-def test_a_journal_is_not_much_larger_than_what_is_in_it(tmp_path, client):
-    """At most one and a half times the requests and the answers."""
+def test_the_size_of_a_journal(tmp_path, client):
+    """A journal is at most one and a half times as large as its requests and answers."""
     job = Job(tmp_path / "large.db")
     run(job, client, [{"id": str(n), "text": f"{n} {'word ' * 30}"} for n in range(2000)])
 
@@ -418,8 +418,8 @@ def test_a_journal_is_not_much_larger_than_what_is_in_it(tmp_path, client):
     assert job.path.stat().st_size <= 1.5 * content
 
 
-def test_reading_does_not_keep_the_owner_from_writing(tmp_path, client):
-    """Results that are read slowly, while a run writes."""
+def test_reading_does_not_block_the_owner(tmp_path, client):
+    """A run can write while results are read slowly."""
     job = Job(tmp_path / "job.db")
     run(job, client, numbered(600))
     reading = job.results()
@@ -429,8 +429,8 @@ def test_reading_does_not_keep_the_owner_from_writing(tmp_path, client):
     assert len(list(reading)) >= 599
 
 
-def test_two_runs_one_after_the_other_in_one_loop(tmp_path, client):
-    """A job leaves nothing open: the journal can be moved, and gone on with elsewhere."""
+def test_two_consecutive_runs_in_one_event_loop(tmp_path, client):
+    """A job leaves no file open: the journal can be moved and resumed elsewhere."""
     job = Job(tmp_path / "job.db")
 
     async def main():
@@ -441,8 +441,8 @@ def test_two_runs_one_after_the_other_in_one_loop(tmp_path, client):
     assert asyncio.run(main()).done == 12
 
 
-def test_a_request_of_each_kind_is_read_again(tmp_path):
-    """Prompts, workflows, agents and started workflows: request and answer are in the journal what they were."""
+def test_each_kind_of_request_is_read_back(tmp_path):
+    """The requests and answers of prompts, workflows, agents and started workflows are read back unchanged."""
     requests = [
         InvokeRequest(deployment="d", variant="v", inputs={"text": "ä", "n": [1, None]}, metadata={"a": 1}),
         WorkflowRequest(deployment="w", inputs={"text": "a"}, tool_approval="auto_approve"),
@@ -474,7 +474,7 @@ def test_a_request_of_each_kind_is_read_again(tmp_path):
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", ".lock"])
 def test_an_export_never_replaces_its_journal(job, end):
-    """Nor what belongs to it, by whatever name."""
+    """An export refuses the journal, the files beside it, and links to them."""
     before = job.path.read_bytes()
     alias = job.path.with_name("alias.jsonl")
     alias.symlink_to(job.path.with_name(f"{job.path.name}{end}"))
@@ -488,7 +488,7 @@ def test_an_export_never_replaces_its_journal(job, end):
 
 
 def test_an_export_to_a_link_replaces_what_it_points_to(job, tmp_path):
-    """The link stays."""
+    """The link itself is kept."""
     (tmp_path / "link.jsonl").symlink_to("rows.jsonl")
 
     job.export(tmp_path / "link.jsonl")
@@ -498,7 +498,7 @@ def test_an_export_to_a_link_replaces_what_it_points_to(job, tmp_path):
 
 
 def test_an_export_replaces_files_only(job, tmp_path):
-    """A pipe or a folder is left as it is."""
+    """A pipe or a folder is refused."""
     (tmp_path / "folder").mkdir()
     targets = {tmp_path / "folder": "it is a directory"}
     if hasattr(os, "mkfifo"):
@@ -510,8 +510,8 @@ def test_an_export_replaces_files_only(job, tmp_path):
             job.export(target)
 
 
-def test_rows_that_come_as_before_are_not_looked_up_one_by_one(tmp_path, client, monkeypatch):
-    """They stand side by side in the journal; only what has come in between is searched for."""
+def test_rows_in_an_unchanged_order_are_not_looked_up_by_hash(tmp_path, client, monkeypatch):
+    """They are stored side by side in the journal. Only inserted rows need lookups."""
     job = Job(tmp_path / "job.db")
     run(job, client, numbered(1000))
     searched = []

@@ -1,4 +1,4 @@
-"""What a job promises if it is killed: nothing is paid for twice, and what is in doubt is known and not much."""
+"""Jobs that are killed: no row is paid for twice, and the number of rows in doubt is bounded."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Place:
         )
 
     def wait_until_sent(self, number, seconds=20.0):
-        """Wait until the server has run so many rows."""
+        """Wait until the server has run `number` rows."""
         end = time.monotonic() + seconds
         while len(self.server.stats()["runs"]) < number:
             assert time.monotonic() < end, "the job sends nothing"
@@ -81,7 +81,7 @@ class Place:
         assert process.returncode in {0, 9}, output
 
     def check(self, kills):
-        """Compare the journal with what the server has run."""
+        """Compare the journal with the runs of the server."""
         runs = self.server.stats()["runs"]
         assert not [text for text, count in runs.items() if count > 1], "paid for twice"
         report = self.job.status()
@@ -112,23 +112,23 @@ def kill_at_random_moments(server, folder, how, choose, kills=1):
 
 
 @pytest.mark.parametrize("how", ["run", "arun", "cli"])
-def test_a_killed_job_pays_for_nothing_twice(server, tmp_path, how):
-    """`kill -9`: no row is run again, those in doubt are bounded, and the sum holds."""
+def test_a_killed_job_pays_for_no_row_twice(server, tmp_path, how):
+    """After `kill -9`, no row is run again, few rows are in doubt, and the counts add up."""
     kill_at_random_moments(server, tmp_path, how, random.Random(how))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(50))
 def test_fifty_kills(server, tmp_path, seed):
-    """The same at many moments, in all three ways."""
+    """Jobs are killed at many random moments, for `run`, `arun` and the command line."""
     kill_at_random_moments(server, tmp_path, ["run", "arun", "cli"][seed % 3], random.Random(seed), kills=2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 @pytest.mark.parametrize("how", ["run", "cli"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number):
-    """Ctrl-C and SIGTERM: nothing is in doubt, and the exit code says which it was."""
+def test_a_signal_lets_the_calls_under_way_finish(server, tmp_path, how, number):
+    """After Ctrl-C or SIGTERM, no row is in doubt, and the exit code tells the signals apart."""
     server.reset()
     place = Place(server, tmp_path, how)
     process = place.start()
@@ -151,7 +151,7 @@ def test_a_signal_lets_it_finish_what_is_under_way(server, tmp_path, how, number
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_wait_for_a_row(server, tmp_path, number, code):
-    """What was read of stdin is finished; the next line may never come."""
+    """The rows read from stdin are finished. The job does not wait for the next line."""
     server.reset()
     place = Place(server, tmp_path, "cli")
     place.input = "-"
@@ -178,8 +178,8 @@ def test_a_signal_ends_the_wait_for_a_row(server, tmp_path, number, code):
         ("cli", signal.SIGTERM, {143}),
     ],
 )
-def test_a_second_signal_leaves_it_in_doubt(tmp_path, how, number, codes):
-    """Two of them end it at once."""
+def test_a_second_signal_leaves_calls_in_doubt(tmp_path, how, number, codes):
+    """A second signal ends the job immediately."""
     with counting("--delay", "30") as slow:
         place = Place(slow, tmp_path, how)
         process = place.start()
@@ -197,7 +197,7 @@ def test_a_second_signal_leaves_it_in_doubt(tmp_path, how, number, codes):
 
 
 def test_a_child_process_does_not_keep_the_lock(server, tmp_path):
-    """A process that the job's owner has forked lives on when that is killed, and the journal is free."""
+    """When the owner is killed, the journal is free, even if a forked child of the owner still runs."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork")
     program = """
@@ -224,9 +224,9 @@ time.sleep(60)
             os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace shows what reaches the disk, and when")
-def test_sent_is_on_the_disk_before_the_first_byte(server, tmp_path):
-    """A power cut: the log is synced before each request is written to its socket."""
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to observe writes and syncs")
+def test_a_row_is_marked_on_disk_before_its_request_is_sent(server, tmp_path):
+    """The log is synced before each request is written to its socket, so that a power cut loses no mark."""
     place = Place(server, tmp_path, "run", rows=20)
     log = tmp_path / "calls"
     calls = "trace=fsync,fdatasync,pwrite64,sendto,write,openat"

@@ -1,4 +1,4 @@
-"""How fast a job goes: plain calls, and one against a server that allows fewer at once."""
+"""The pace of a job: unit tests, and one run against a server with a lower limit of concurrent calls."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fetch_hive_sdk.bulk.pace import Pace
 
 
 def grown(pace, limit):
-    """Let it succeed until it allows so many."""
+    """Record successes until the pace allows `limit` calls."""
     pace.settle_first()
     while pace.limit < limit:
         pace.succeed(pace.limit)
     return pace
 
 
-def test_the_first_row_goes_alone():
-    """Then eight, or fewer if there is a maximum."""
+def test_the_first_row_is_sent_alone():
+    """After it, eight calls may be under way, or fewer if the maximum is lower."""
     pace, small = Pace(64), Pace(3)
     assert pace.limit == small.limit == 1
 
@@ -32,8 +32,8 @@ def test_the_first_row_goes_alone():
     assert (pace.limit, small.limit) == (8, 3)
 
 
-def test_one_more_for_each_window():
-    """A window is as many successes as may be under way."""
+def test_the_limit_grows_by_one_per_window():
+    """A window is as many successes as the limit."""
     pace = grown(Pace(64), 8)
 
     for _ in range(7):
@@ -47,7 +47,7 @@ def test_one_more_for_each_window():
 
 
 def test_a_limit_that_is_not_used_does_not_grow():
-    """Few calls under way say nothing about many."""
+    """A few calls under way do not show that more are possible."""
     pace = grown(Pace(64), 20)
 
     for _ in range(1000):
@@ -56,8 +56,8 @@ def test_a_limit_that_is_not_used_does_not_grow():
     assert pace.limit == 20
 
 
-def test_it_never_grows_over_the_maximum():
-    """However many successes there are."""
+def test_the_limit_never_exceeds_the_maximum():
+    """Any number of successes leaves the limit at the maximum."""
     pace = grown(Pace(10), 10)
 
     for _ in range(1000):
@@ -66,8 +66,8 @@ def test_it_never_grows_over_the_maximum():
     assert pace.limit == 10
 
 
-def test_halved_at_most_once_a_window():
-    """Refusals of calls that were under way when it was halved do not halve it again."""
+def test_the_limit_is_halved_at_most_once_per_window():
+    """Rate-limit responses to calls that started before the limit was halved do not halve it again."""
     pace = grown(Pace(64), 40)
 
     for moment in range(30):
@@ -80,8 +80,8 @@ def test_halved_at_most_once_a_window():
     assert pace.limit == 1
 
 
-def test_it_comes_back_quickly_to_where_it_was_refused():
-    """From half of what was refused to seven eighths in a few windows, and then carefully."""
+def test_the_limit_recovers_quickly():
+    """It grows from half of the refused limit to seven eighths in a few windows, and then slowly."""
     pace = grown(Pace(256), 64)
     pace.throttle(now=1, begun=0)
 
@@ -95,8 +95,8 @@ def test_it_comes_back_quickly_to_where_it_was_refused():
     assert pace.limit == 56
 
 
-def test_a_pause_is_as_long_as_the_service_wants_and_a_little_longer():
-    """Retry-After is for all, with jitter, also if the limit is not halved again."""
+def test_a_pause_lasts_for_retry_after_and_jitter():
+    """Retry-After pauses all calls, even if the limit is not halved again."""
     pace = grown(Pace(64, jitter=lambda: 0.5), 8)
 
     pace.throttle(now=100, begun=99, retry_after=2)
@@ -107,8 +107,8 @@ def test_a_pause_is_as_long_as_the_service_wants_and_a_little_longer():
     assert pace.delay(106) == 0
 
 
-def test_without_a_word_the_pause_doubles():
-    """From a quarter of a second to eight, and from the beginning again after a success."""
+def test_without_retry_after_the_pause_doubles():
+    """It grows from 0.25 to 8 seconds and starts from 0.25 again after a success."""
     pace = grown(Pace(64, jitter=lambda: 1.0), 8)
     pauses = []
     for number in range(8):
@@ -123,7 +123,7 @@ def test_without_a_word_the_pause_doubles():
 
 
 def test_calls_a_minute():
-    """They are evenly spaced."""
+    """Calls are evenly spaced."""
     pace = Pace(64, rpm=60)
 
     pace.begin(100)
@@ -136,7 +136,7 @@ def test_calls_a_minute():
 
 
 def test_tokens_a_minute():
-    """What was used has to be waited for."""
+    """The next call waits until the tokens used are within the rate."""
     pace = Pace(64, tpm=6000)
 
     pace.use(50, now=100)
@@ -146,8 +146,8 @@ def test_tokens_a_minute():
     assert pace.delay(103) == 0
 
 
-def test_it_settles_near_what_the_server_allows(tmp_path):
-    """64 at once where 256 are allowed here: few refusals, and never far from 64."""
+def test_the_limit_settles_near_that_of_the_server(tmp_path):
+    """With a maximum of 256 and a server that allows 64, few calls are refused and the limit stays near 64."""
     limits = []
     with counting("--delay", "0.05", "--at-once", "64", "--anonymous") as server:
         client = FetchHive("fhk_0123456789", server.url)
@@ -158,7 +158,7 @@ def test_it_settles_near_what_the_server_allows(tmp_path):
 
     assert report.done == 6000
     assert stats["refused"] / stats["posts"] < 0.08
-    # Calls that wait for our own processor count here and not at the server, so the bound is a wide one.
+    # Calls that wait for the client's processor count here but not at the server: the bound is wide.
     assert max(limits) <= 128
     late = sorted(limits[len(limits) // 2 :])
     assert late[len(late) // 2] >= 40

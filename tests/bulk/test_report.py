@@ -1,4 +1,4 @@
-"""The HTML report of a job: what it shows, what it hides, and the journals it can be made of."""
+"""The HTML report of a job: what it shows, what it hides, and the journals that it can be made from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRET = "whsec_0123456789"
 
 
 def write_journal(path, rows, **meta):
-    """A journal of these rows: key, state, and what is known of the end."""
+    """Write a journal with these rows: key, state and fields of the end."""
     connection = open_for_writing(path)
     connection.execute("BEGIN")
     for number, (key, state, end) in enumerate(rows, 1):
@@ -56,7 +56,7 @@ ROWS = [
 
 
 class Page(HTMLParser):
-    """What a page says, and the problems of its elements."""
+    """The text, ids and commands of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -88,7 +88,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def report(tmp_path):
-    """Make the report of a journal of some rows."""
+    """Return a function that writes the report of a journal with the given rows."""
     pytest.importorskip("matplotlib")
 
     def report(rows, name="job.db", **meta):
@@ -99,8 +99,8 @@ def report(tmp_path):
     return report
 
 
-def test_a_report_has_all_there_is_to_know(report):
-    """Counts, plots, and the rows to look at, with the reasons."""
+def test_contents_of_a_report(report):
+    """The report has counts, plots, and the rows that need attention, with the reasons."""
     page = report(ROWS, exhausted=1)
 
     assert "At its end, but not every row is done." in page.text
@@ -112,8 +112,8 @@ def test_a_report_has_all_there_is_to_know(report):
     assert "the process ended while it was under way" in page.text
 
 
-def test_a_report_stands_alone(report):
-    """It loads nothing, runs nothing, and no id is there twice; the plots have the colours of the page."""
+def test_a_report_is_self_contained(report):
+    """It loads no resource, runs no script and has no duplicate id. The plots use the colours of the page."""
     page = report(ROWS)
 
     assert not re.search(r"<(script|link|img|iframe|object)\b|@import|javascript:", page.source)
@@ -125,8 +125,8 @@ def test_a_report_stands_alone(report):
     assert not re.search(r"#0[1-6]0[1-6]0[1-6]", page.source)
 
 
-def test_a_report_can_be_handed_on(report):
-    """No request, no answer, no secret of a webhook."""
+def test_a_report_can_be_shared(report):
+    """It contains no request, no answer and no webhook secret."""
     page = report(ROWS)
 
     assert "private" not in page.source
@@ -134,7 +134,7 @@ def test_a_report_can_be_handed_on(report):
 
 
 def test_everything_is_escaped(report):
-    """Keys, errors and codes of others are text, also where a plot would read mathematics."""
+    """Keys, errors and error codes are shown literally, even if matplotlib would parse them as mathematics."""
     nasty = "<script>alert(1)</script> & $\\frac{1}{2}$"
     page = report(
         [(nasty, FAILED, {"error": nasty, "error_code": nasty}), ("\ud7ff漢", IN_DOUBT, {"error": "\x00日本"})],
@@ -148,7 +148,7 @@ def test_everything_is_escaped(report):
 
 
 def test_commands_can_be_copied(report, tmp_path, capsys):
-    """Each is one that the command line has, and does what the page says."""
+    """Each command is valid and does what the page says."""
     page = report([*ROWS[:3], ("it's d", IN_DOUBT, {}), *ROWS[4:]], name="a job.db", stopped="runs")
 
     for command in page.commands:
@@ -169,15 +169,15 @@ def test_commands_can_be_copied(report, tmp_path, capsys):
     "stopped", ["runs", "tokens", "failures", "seconds", "auth", "deployment", "cap", "network", "disk", "signal"]
 )
 def test_every_reason_to_stop_is_explained(report, stopped):
-    """With what to do, in a sentence."""
+    """The page has a sentence about what to do next."""
     page = report(ROWS[:1], stopped=stopped)
 
     assert f"Stopped: {stopped}." in page.text
     assert re.search(r"(run|runs) (it|the job) again", page.text)
 
 
-def test_a_report_of_nothing(tmp_path):
-    """A journal that is not there yet, or has no ends, is reported as well."""
+def test_a_report_without_ended_rows(tmp_path):
+    """A journal that is missing, empty or has no ended rows can be reported."""
     pytest.importorskip("matplotlib")
     for rows in (None, [], [("a", PENDING, {})]):
         path = tmp_path / f"{rows and len(rows)}.db"
@@ -185,11 +185,11 @@ def test_a_report_of_nothing(tmp_path):
             write_journal(path, rows)
         Job(path).report_html(tmp_path / "report.html")
 
-        assert "No row has come to an end yet." in Page(tmp_path / "report.html").text
+        assert "No row has ended yet." in Page(tmp_path / "report.html").text
 
 
 def test_a_report_while_the_job_runs(report, tmp_path):
-    """It says so, and does not offer what has to wait until the job has ended."""
+    """It shows that the job runs and has no commands that must wait for its end."""
     lock = OwnerLock(tmp_path / "job.db")
     try:
         page = report(ROWS)
@@ -201,7 +201,7 @@ def test_a_report_while_the_job_runs(report, tmp_path):
 
 
 def test_shards_are_one_job(tmp_path):
-    """Their rows are added up, and shown in the order of the input."""
+    """The rows of all shards are summed up and shown in the order of the input."""
     pytest.importorskip("matplotlib")
     for shard in range(2):
         rows = [(f"k{row}", FAILED, {"row": row, "error": "E: no"}) for row in range(1 + shard, 9, 2)]
@@ -214,13 +214,13 @@ def test_shards_are_one_job(tmp_path):
     assert re.findall(r"<code>(k\d)</code>", page.source) == [f"k{row}" for row in range(1, 9)]
 
 
-def test_many_rows_take_no_memory(tmp_path):
-    """Of those that failed, the first are shown; none are held."""
+def test_many_rows_take_little_memory(tmp_path):
+    """Only the first failed rows are shown, and the others are not kept in memory."""
     pytest.importorskip("matplotlib")
     path = write_journal(
         tmp_path / "job.db", ((f"k{n}", FAILED, {"error": f"E: {n}", "ended": n}) for n in range(20_000))
     )
-    Job(path).report_html(tmp_path / "report.html")  # which imports what it needs
+    Job(path).report_html(tmp_path / "report.html")  # import matplotlib before measuring
 
     tracemalloc.start()
     Job(path).report_html(tmp_path / "report.html")
@@ -231,11 +231,11 @@ def test_many_rows_take_no_memory(tmp_path):
     assert "The first 50 of 20,000; the export has all." in Page(tmp_path / "report.html").text
 
 
-# --- The command line, and what goes wrong ----------------------------------------------------------------------------
+# --- The command line and errors --------------------------------------------------------------------------------------
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    """Writes the page; a journal that is not there is exit code 11."""
+    """The command writes the page. A missing journal is exit code 11, and an invalid output file exit code 1."""
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     write_journal(Path("job.db"), ROWS)
@@ -249,7 +249,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 
 def test_a_report_does_not_replace_its_journal(tmp_path):
-    """The rules for exports hold, and a damaged journal is not reported as if it were whole."""
+    """The rules for exports apply, and a damaged journal is refused."""
     path = write_journal(tmp_path / "job.db", ROWS)
 
     with pytest.raises(OutputError, match="it is the journal"):
@@ -262,7 +262,7 @@ def test_a_report_does_not_replace_its_journal(tmp_path):
 
 
 def test_a_report_needs_matplotlib(tmp_path, monkeypatch, capsys):
-    """One line that says what to install, and exit code 3; what was there stays."""
+    """One line says what to install, the exit code is 3, and an existing report is kept."""
 
     def refuse(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name="matplotlib")
@@ -281,7 +281,7 @@ def test_a_report_needs_matplotlib(tmp_path, monkeypatch, capsys):
 
 
 def test_calls_under_way_are_averages():
-    """Two calls, side by side for half of the time: exact, however wide the buckets have become."""
+    """The averages of two overlapping calls are exact."""
     timeline = Timeline()
     timeline.add(BEGIN + 1000, 1000, 7, is_done=True)
     timeline.add(BEGIN + 1000, 500, 0, is_done=False)
@@ -298,7 +298,7 @@ def test_calls_under_way_are_averages():
 
 
 def test_the_timeline_stays_small():
-    """Over a day, with a pause of a night: the sums hold, and the pause is left out."""
+    """Over a day with a pause overnight, the sums are right and the pause is left out."""
     timeline = Timeline()
     for second in range(20_000):
         moment = BEGIN + second * 1000 + (40_000_000 if second >= 10_000 else 0)
@@ -314,7 +314,7 @@ def test_the_timeline_stays_small():
 
 
 def test_quantiles_are_exact_to_two_percent():
-    """However many latencies there are, only their bins are kept."""
+    """Only the bins of the latencies are kept in memory."""
     latencies = Latencies()
     for took in range(1, 10_001):
         latencies.add(took)

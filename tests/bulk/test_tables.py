@@ -1,4 +1,4 @@
-"""Tables as rows, Parquet files in and out, and the message where a package is missing."""
+"""Tables as rows, Parquet input and output, and messages about missing packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXACT = "2025-01-01T00:00:00.123456789"
 
 @pytest.fixture(params=["run", "arun"])
 def start(request):
-    """`Job.run`, then `Job.arun` in a loop of its own."""
+    """`Job.run`, then `Job.arun` in a new event loop."""
 
     def start(job, *args, **options):
         if request.param == "run":
@@ -39,7 +39,7 @@ def start(request):
 
 
 class Service:
-    """Answers with the text of a row, in process."""
+    """An in-process service that answers with the text of a row."""
 
     def __init__(self):
         self.inputs = []
@@ -103,7 +103,7 @@ every_table = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__na
 
 @every_table
 def test_a_table_is_run(make, start, job, service):
-    """Each row of a table is sent; what is missing is None."""
+    """Each row of a table is sent, and missing values are None."""
     report = start(job, service.client(), make(COLUMNS), deployment="d", key="id")
 
     assert report.done == 3
@@ -114,7 +114,7 @@ def test_a_table_is_run(make, start, job, service):
 
 @every_table
 def test_a_table_is_read_a_batch_at_a_time(make):
-    """Many rows come in their order, each as plain values of Python."""
+    """Rows are yielded in order, as plain Python values."""
     rows = iter(rows_of(make({"n": list(range(2500)), "x": [1.5] * 2500})))
 
     assert next(rows) == {"n": 0, "x": 1.5}
@@ -124,7 +124,7 @@ def test_a_table_is_read_a_batch_at_a_time(make):
 
 
 def test_values_of_pandas():
-    """Scalars of numpy, nullable columns, categories, arrays and times are plain values."""
+    """Numpy scalars, nullable columns, categories, arrays and times become plain values."""
     pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
     times = pandas.Series([NANOSECONDS, None], dtype="Int64")
     frame = pandas_frame(
@@ -160,7 +160,7 @@ def test_values_of_pandas():
 
 
 def test_times_of_polars_keep_their_nanoseconds():
-    """A `datetime` has microseconds: where that is not enough, the time is a string."""
+    """A `datetime` only holds microseconds: a time with nanoseconds becomes a string."""
     polars = pytest.importorskip("polars")
     exact = polars.Series([NANOSECONDS, NANOSECONDS - 789, None]).cast(polars.Datetime("ns", "UTC"))
 
@@ -170,7 +170,7 @@ def test_times_of_polars_keep_their_nanoseconds():
 
 
 def test_times_of_pyarrow_keep_their_nanoseconds():
-    """As those of polars, and without pandas."""
+    """Times with nanoseconds become strings, even if pandas is not installed."""
     pyarrow = pytest.importorskip("pyarrow")
     table = arrow_table(
         {
@@ -194,8 +194,8 @@ def test_times_of_pyarrow_keep_their_nanoseconds():
     assert second == dict.fromkeys(first)
 
 
-def test_two_columns_with_one_name_are_refused(job, service, start):
-    """A mapping has one value for a name: one of the two would be lost."""
+def test_two_columns_with_the_same_name_are_refused(job, service, start):
+    """A mapping has one value per name: one of the two columns would be lost."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("narwhals")
 
@@ -205,14 +205,14 @@ def test_two_columns_with_one_name_are_refused(job, service, start):
     assert not service.inputs
 
 
-def test_what_is_not_a_table_is_not_taken_for_one(job, service, start):
-    """A class with the name of a table, of another package, is an iterable or an error."""
+def test_another_class_named_dataframe_is_not_a_table(job, service, start):
+    """Tables are recognised by package and class name."""
     with pytest.raises(TypeError, match="rows must be an iterable"):
         start(job, service.client(), type("DataFrame", (), {})(), deployment="d")
 
 
 def test_no_package_is_imported_for_a_list():
-    """Tables are known by their classes: their packages are imported by those who have them."""
+    """Tables are recognised by the names of their classes, without importing their packages."""
     code = """
         import sys
         from fetch_hive_sdk.bulk.tables import rows_of
@@ -249,7 +249,7 @@ RUN = ["bulk", "run", "rows.parquet", "--deployment", "d", "--journal", "rows.db
 
 
 def test_from_parquet_to_parquet(fake, place, capsys):
-    """A file is run in its order, over several row groups, and its answers are a table with typed columns."""
+    """A file with several row groups is run in order, and the answers are a table with typed columns."""
     parquet = pytest.importorskip("pyarrow.parquet")
     write_table("rows.parquet", {"id": list(range(10)), "body": [f"Text {n}" for n in range(10)]}, row_group_size=3)
 
@@ -262,11 +262,11 @@ def test_from_parquet_to_parquet(fake, place, capsys):
     assert table.column("output_title").to_pylist() == ["x"] * 10
     assert table.column("output_tags").to_pylist() == [["a"]] * 10
     assert str(table.schema.field("row").type) == str(table.schema.field("usage_total_tokens").type) == "int64"
-    assert not list(place.glob(".*"))  # half a file
+    assert not list(place.glob(".*"))  # no temporary file is left
 
 
-def test_rows_of_a_parquet_file_are_counted_by_its_end(place):
-    """A dry run and the progress need not read the whole file."""
+def test_the_footer_of_a_parquet_file_has_the_number_of_rows(place):
+    """The progress need not read the whole file to know the total."""
     write_table("rows.parquet", {"id": [1, 2]})
 
     assert FileRows(place / "rows.parquet").__length_hint__() == 2
@@ -282,7 +282,7 @@ def test_rows_of_a_parquet_file_are_counted_by_its_end(place):
     ],
 )
 def test_bad_parquet(fake, place, capsys, columns, options, message):  # noqa: PLR0917 - fixtures, and a case
-    """One line that says what is wrong and where; exit code 2."""
+    """One line reports the error and its place. The exit code is 2."""
     pytest.importorskip("pyarrow")
     if isinstance(columns, bytes):
         (place / "rows.parquet").write_bytes(columns)
@@ -296,7 +296,7 @@ def test_bad_parquet(fake, place, capsys, columns, options, message):  # noqa: P
 
 
 def test_parquet_is_not_read_from_stdin(place, capsys):
-    """Its end says where its columns are."""
+    """Its footer, which says where the columns are, is at the end of the file."""
     assert main(["bulk", "run", "-", "--format", "parquet", *RUN[3:]]) == 2
     assert "stdin: Parquet can only be read from a file" in capsys.readouterr().err
 
@@ -320,7 +320,7 @@ def run_texts(job, service, texts):
 
 
 def read_back(path):
-    """The rows of an export, whatever its format."""
+    """Return the rows of an export in CSV or Parquet."""
     if path.suffix == ".parquet":
         return pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
     with path.open(encoding="utf-8", newline="") as file:
@@ -329,7 +329,7 @@ def read_back(path):
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_typed_outputs_are_columns(job, service, tmp_path, name):
-    """With their types and defaults; a text that does not fit is named in the error of its row."""
+    """Columns have the types and defaults of the outputs. An answer that does not fit sets the `error` of its row."""
     run_texts(job, service, ['{"title": "a", "priority": 1}', '{"title": "b"}'])
     target = tmp_path / name
 
@@ -349,7 +349,7 @@ def read_back_after_export(job, target, output):
 
 
 def test_an_output_that_is_not_an_object_is_one_column(job, service, tmp_path):
-    """Such as a list of numbers; JSON Lines has it as `output`, too."""
+    """For example, a list of numbers is written as `output`, in JSON Lines as well."""
     pytest.importorskip("pyarrow")
     run_texts(job, service, ["[1, 2]", "[]"])
 
@@ -362,7 +362,7 @@ def test_an_output_that_is_not_an_object_is_one_column(job, service, tmp_path):
 
 
 def test_columns_of_mixed_values(job, service, tmp_path):
-    """Whole and other numbers are floats; what has no common type is JSON; what is missing is null."""
+    """Integers and floats become floats, values without a common type become JSON, and missing values are null."""
     pytest.importorskip("pyarrow")
     outputs = [
         {"n": 1, "x": 1, "l": [], "o": {"a": 1}},
@@ -386,7 +386,7 @@ def test_columns_of_mixed_values(job, service, tmp_path):
 
 
 def test_an_empty_journal_is_a_table_without_rows(job, service, tmp_path):
-    """It has the columns that every export has."""
+    """The table has the columns common to all exports."""
     pytest.importorskip("pyarrow")
     run_texts(job, service, [])
 
@@ -397,7 +397,7 @@ def test_an_empty_journal_is_a_table_without_rows(job, service, tmp_path):
 
 
 def test_parquet_is_written_in_groups(job, service, tmp_path, monkeypatch):
-    """However many rows there are, some are in memory."""
+    """Only the rows of one group are in memory."""
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("fetch_hive_sdk.bulk.parquet._ROWS_IN_A_GROUP", 2)
     run_texts(job, service, map(str, range(5)))
@@ -425,7 +425,7 @@ def without(monkeypatch):
 
 
 def test_tables_need_narwhals(without, job, service, start):
-    """The message says what to install; nothing is sent."""
+    """The message says what to install, and nothing is sent."""
     frame = pandas_frame(COLUMNS)
     without("narwhals")
 
@@ -436,7 +436,7 @@ def test_tables_need_narwhals(without, job, service, start):
 
 
 def test_parquet_needs_pyarrow(without, fake, place, capsys):
-    """Before anything is sent: one line, and exit code 3."""
+    """The command prints one line and returns exit code 3 before it sends anything."""
     without("pyarrow")
     (place / "rows.parquet").write_bytes(b"PAR1")
     (place / "rows.csv").write_text("id,body\n1,a\n", "utf-8")
@@ -452,7 +452,7 @@ def test_parquet_needs_pyarrow(without, fake, place, capsys):
 
 
 def test_a_journal_is_not_replaced_by_parquet(job, service, tmp_path):
-    """The rules for exports hold for each format."""
+    """The rules for exports apply to every format."""
     pytest.importorskip("pyarrow")
     named = Job(tmp_path / "job.parquet")
     run_texts(named, service, ["a"])

@@ -94,6 +94,8 @@ class _BaseBackend:
         self._is_tunnel = is_tunnel
         self._connecting: Optional[float] = None
         self._process = os.getpid()
+        self.is_used = False
+        """Whether a connection was begun. It is not if a mock, such as respx, answers in its place."""
         self.has_sent = False
         """Whether bytes of the current request may have been sent."""
         self.is_closed = False
@@ -111,6 +113,7 @@ class _BaseBackend:
         if timeout is not None and not isinstance(timeout, Deadline):
             timeout = Deadline(timeout, time.monotonic() + timeout)
         self._connecting = timeout
+        self.is_used = True
         return timeout
 
     def check(self, limit: Optional[float]) -> None:

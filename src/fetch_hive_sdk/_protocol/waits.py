@@ -91,7 +91,8 @@ class Wait(Generic[T]):
 
     def closed(self) -> APIConnectionError:
         """Return the error for a client that was closed while it waited."""
-        return APIConnectionError(f"the client was closed while it waited for {self._what} to end")
+        message = f"the client was closed while it waited for {self._what} to end"
+        return APIConnectionError(message, maybe_processed=False)
 
     def _pause(self, at_least: float, error: Optional[FetchHiveError]) -> float:
         left = self._max_wait - (self._clock() - self._started)

@@ -1,12 +1,12 @@
-"""Runs a prompt over many rows, and never pays twice for one, whatever dies.
+"""Runs a prompt over many rows and never pays for a row twice, even after a crash.
 
     from fetch_hive_sdk.bulk import Budget, Job
 
     job = Job("reviews.db")
     report = job.run(client, rows, deployment="summarise", budget=Budget(runs=10_000))
 
-A journal on the disk is written before each call, so that after a crash it is known what was run, what was not, and
-what is in doubt. Uses the package from outside; the package does not know it.
+The job records each row in a journal on disk before it sends the call. After a crash, the journal shows which rows were
+run, which were not, and which are in doubt. This package imports `fetch_hive_sdk`, never the other way round.
 """
 
 from .budget import Budget

@@ -1,4 +1,4 @@
-"""What a job may use before it stops. Performs no I/O."""
+"""The budget and the limits of a job. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Budget:
-    """What a job may use. When one of the limits is reached, the job finishes what is under way and returns.
+    """The limits of a job. When the job reaches one, it finishes the calls under way and returns.
+
+    None means no limit.
 
     Raises:
         ValueError: A limit is not a positive number.
     """
 
     runs: Optional[int] = None
-    """Runs over the life of the journal: never exceeded. Calls that surely started no run do not count."""
+    """Most runs over the life of the journal. Never exceeded. Calls that cannot have started a run do not count."""
     tokens: Optional[int] = None
-    """Tokens over the life of the journal: exceeded at most by what is under way when it is reached."""
+    """Most tokens over the life of the journal. The calls under way when the limit is reached may exceed it."""
     failures: Optional[int] = None
-    """Rows that fail, are rejected or are in doubt, counted from the beginning of this run."""
+    """Most rows that fail, are rejected or end in doubt, counted from the start of this call of `Job.run`."""
     seconds: Optional[float] = None
-    """How long this run goes on sending."""
+    """How many seconds this call of `Job.run` keeps sending."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -37,22 +39,22 @@ class Budget:
 
 @dataclass(frozen=True)
 class Limits:
-    """How fast a job goes, and which rows it sends."""
+    """How fast a job sends, and which rows it sends."""
 
     max_concurrency: int
-    """Calls at once, at most."""
+    """Most concurrent calls."""
     rpm: Optional[float]
-    """Calls a minute, at most."""
+    """Most calls per minute."""
     tpm: Optional[float]
-    """Tokens a minute, at most."""
+    """Most tokens per minute."""
     sendable: frozenset[int]
-    """The states of the rows that are sent."""
+    """The states whose rows are sent."""
     may_change_requests: bool = False
-    """Whether a request may differ from the one in the journal."""
+    """Whether a row's request may differ from the one in the journal."""
     waits_for_reset: bool = False
-    """Whether to wait until the daily cap is lifted."""
+    """Whether to wait until the daily cap resets."""
 
     def divided_by(self, count: int) -> Limits:
-        """Return the limits of one of several shards."""
+        """Return the limits of one of `count` shards."""
         rpm, tpm = (None if limit is None else limit / count for limit in (self.rpm, self.tpm))
         return replace(self, max_concurrency=max(1, self.max_concurrency // count), rpm=rpm, tpm=tpm)

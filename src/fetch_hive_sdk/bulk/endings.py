@@ -1,4 +1,4 @@
-"""How a job is doing, and what is said when it stops. Performs no I/O."""
+"""The status of a running job, and the messages when it stops. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How a job is doing while it runs."""
+    """The status of a running job."""
 
     report: BulkReport
     """The counts so far."""
     limit: int
     """How many calls may be under way now."""
     under_way: int
-    """How many are."""
+    """How many calls are under way."""
     ended: int
-    """Rows that came to an end in this run."""
+    """Rows that have ended in this run."""
     paused: float
     """Seconds until the next call may begin; 0 if it may begin now."""
     runs: int = 0
-    """Runs that ended since the job was started."""
+    """Runs that have ended since the job started."""
     tokens: int = 0
     """Tokens over the life of the journal."""
     failures: int = 0
-    """Rows that did not end well since the job was started."""
+    """Rows that have ended in any state other than done since the job started."""
     is_first: bool = False
-    """Whether the first row has not come to an end yet."""
+    """Whether the first row is still to end."""
     is_answered: bool = True
-    """Whether the service has answered a row."""
+    """Whether the service has answered any row."""
     is_stopping: bool = False
     """Whether nothing more is sent."""
     runs_before: Optional[int] = None
@@ -55,17 +55,17 @@ def message_of(stop: Optional[Stop], reason: Optional[BaseException], maximum: i
     if stop == "auth":
         return f"the service refuses the calls of this job: {reason}"
     if stop == "deployment":
-        return f"the first row was refused, and so would be the others: {reason}"
+        return f"the first row was refused, as all others would be: {reason}"
     if stop == "network":
         return f"{maximum} rows in a row had no connection: {reason}"
     if stop == "cap" and isinstance(reason, FetchHiveError):
         moment = resets_at(reason).strftime("%Y-%m-%d %H:%M UTC")
-        return f"the daily cap is reached, and resets at {moment}: {reason}"
+        return f"the daily cap has been reached and resets at {moment}: {reason}"
     return None
 
 
 def disk_error(journal: Journal, report: BulkReport, reason: Optional[BaseException]) -> JournalError:
-    """Return the error for a journal that cannot be written, with the answers that it lacks."""
+    """Return the error for a journal that cannot be written, with the answers missing from it."""
     items: list[Item[Any]] = [Item(end.as_stored()) for end in journal.unwritten if end.row is not None]
     error = JournalError(
         f"the journal {journal.path} cannot be written: {reason}. Nothing more was sent."

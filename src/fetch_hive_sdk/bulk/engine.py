@@ -1,11 +1,11 @@
-"""The engine of a job: workers pull rows, within a pace and a budget, and the journal is always ahead of them.
+"""The engine of a job: workers send rows within a pace and a budget, and the journal records each row first.
 
-    source -> admitted and marked as sent, on the disk -> armed -> under way -> its end, on the disk
-                       ^                                              |
-                       +------------- refused for being too fast -----+
+    source -> admitted and marked as sent on disk -> armed -> under way -> end written to disk
+                       ^                                          |
+                       +------------- rate limited ---------------+
 
-Rows are armed in advance, one for each slot, so that no worker waits for the disk; and a worker takes the next row
-while the end of the last is being written. At most twice as many rows as may be under way are marked as sent.
+The engine arms one row per slot in advance, so that workers never wait for the disk: a worker takes its next row while
+the journal writes the end of the last one. At most twice as many rows as may be under way are marked as sent.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ if TYPE_CHECKING:
     from .store import Row
     from .verdicts import Verdict
 
-_TRIES = 3  # of a row, without a connection
-_FIRST_WAIT = 0.5  # seconds between them, doubling
-_LARGEST_BATCH = 1024  # rows that are read at once, where the last ones were all settled
-_SETTLED_SHARE = 0.1  # to be sent, of a batch after which the next is larger
-_LONG_PAUSE = 2.0  # seconds: what is armed is given back for longer ones
-_AFTER_RESET = 5.0  # seconds after the daily cap is lifted, at most: clocks differ
-_ERROR_CHARACTERS = 2000  # that the journal keeps of a message
+_TRIES = 3  # attempts to connect per row
+_FIRST_WAIT = 0.5  # seconds between the first two attempts; doubles each time
+_LARGEST_BATCH = 1024  # rows read at once while almost all of them are settled
+_SETTLED_SHARE = 0.1  # if at most this share of a batch has to be sent, the next batch is larger
+_LONG_PAUSE = 2.0  # seconds; armed rows are given back before a longer pause
+_AFTER_RESET = 5.0  # seconds to wait after the daily cap resets, at most: clocks differ
+_ERROR_CHARACTERS = 2000  # the journal keeps this much of a message
 
 
 class Engine:
     """One run of a job.
 
     Args:
-        client: What to send with.
+        client: The client to send with.
         source: The values of the input.
-        reader: Makes rows of them.
+        reader: Converts values to rows.
         path: The journal.
-        budget: What the job may use.
-        limits: How fast it goes, and which rows it sends.
-        lease: How many runs it may begin, where several engines share a budget.
+        budget: The budget of the job.
+        limits: How fast the job sends, and which rows it sends.
+        lease: How many runs this engine may start, if several engines share a budget.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Engine:
         limits: Limits,
         lease: Optional[Lease] = None,
     ) -> None:
-        # The client must repeat nothing by itself: the pace has to see the refusals.
+        # The client must not retry: the pace has to see every rate-limit response.
         self._client: Any = client.with_options(max_retries=0)
         self._source = source
         self._reader = reader
@@ -94,35 +94,35 @@ class Engine:
         self._changed = asyncio.Event()
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._started = time.monotonic()
-        # What runs, and what is about to:
-        self._ready: deque[Row] = deque()  # to be sent, and not marked
-        self._armed: deque[Row] = deque()  # marked
-        self._marked = 0  # on the disk, or on its way there
-        self._arming = 0  # on its way there
+        # Rows under way and rows to send:
+        self._ready: deque[Row] = deque()  # to send, not marked yet
+        self._armed: deque[Row] = deque()  # marked as sent
+        self._marked = 0  # marked on disk or being marked
+        self._arming = 0  # being marked
         self._under_way: dict[asyncio.Task[None], Optional[Row]] = {}
         self._active = 0
         self._timer: Optional[asyncio.TimerHandle] = None
-        # What has been:
+        # Progress:
         self._numbered = 0
         self._batch = 0
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
         self._ended = 0
-        self._unreached = 0  # rows in a row without a connection
-        # Why it stops:
+        self._unreached = 0  # consecutive rows without a connection
+        # Why the job stops:
         self._stop: Optional[Stop] = None
         self._error: Optional[BaseException] = None
         self._reason: Optional[BaseException] = None
         self._disk_problem: Optional[Exception] = None
 
-    # --- From outside, in the loop ------------------------------------------------------------------------------------
+    # --- Control, called in the event loop ----------------------------------------------------------------------------
 
     async def run(self) -> BulkReport:
-        """Send the rows, and return what has been done.
+        """Send the rows and return the report.
 
         Raises:
-            BulkError: It stopped for a reason that is not a budget.
+            BulkError: The job stopped for a reason other than its budget.
 
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
@@ -136,7 +136,7 @@ class Engine:
                 await self._feed()
             except JournalError as exc:
                 self._fail_to_write(exc)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+            except Exception as exc:  # noqa: BLE001 - after any error, the calls under way finish first
                 self._give_up(exc)
             await self._drain()
         finally:
@@ -146,7 +146,7 @@ class Engine:
         return self._conclude()
 
     def stop(self, why: Optional[Stop]) -> None:
-        """Send nothing more. What is under way is finished and written down."""
+        """Stop sending. The calls under way finish, and the journal records them."""
         if self._stop is None:
             self._stop = why
         if not self._stopping.done():
@@ -154,13 +154,13 @@ class Engine:
         self._changed.set()
 
     def abandon(self) -> None:
-        """Stop, and leave what is under way in doubt."""
+        """Cancel the calls under way and leave their rows in doubt."""
         self.stop("signal")
         for task in self._under_way:
             task.cancel()
 
     def snapshot(self) -> Snapshot:
-        """Return how it is doing."""
+        """Return the status of the job."""
         return Snapshot(
             self._report(),
             self._pace.limit,
@@ -178,10 +178,10 @@ class Engine:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether nothing more is sent."""
+        """Whether the engine has stopped sending."""
         return self._stopping.done()
 
-    # --- Rows come ----------------------------------------------------------------------------------------------------
+    # --- Reading rows -------------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
         while not self.is_stopping:
@@ -191,8 +191,8 @@ class Engine:
             if not await self._arm():
                 await self._changed.wait()
 
-    async def _arm(self) -> bool:  # noqa: PLR0911 - one for each case
-        """Mark the next rows; say whether there was anything to do."""
+    async def _arm(self) -> bool:  # noqa: PLR0911 - one return per case
+        """Mark the next rows; return whether there was anything to do."""
         is_paused = self._is_paused_for_long
         if is_paused or self._spending.used_up():
             self._give_back()
@@ -213,18 +213,18 @@ class Engine:
             await self._read(max(room, self._batch), room)
             return True
         if self._spending.lease is not None and self._marked < 2 * self._pace.limit:
-            # Rows that are settled need no lease.
+            # Settled rows need no lease.
             await self._read(max(2 * self._pace.limit, self._batch), 0)
             return True
         if not self._reserved and self._spending.reached():
-            # Whether a budget stops the job depends on whether there is anything more to send.
+            # A reached budget stops the job only if there is another row to send.
             await self._read(1, 0)
             return True
         return False
 
     def _room(self) -> int:
-        """How many more rows may be marked now."""
-        # Twice the limit of now, and so never more than twice the maximum.
+        """Return how many more rows may be marked now."""
+        # Twice the current limit, and so never more than twice the maximum.
         return self._spending.room(2 * self._pace.limit - self._marked, self._reserved, self._arming)
 
     def give_back_lease(self) -> int:
@@ -233,7 +233,7 @@ class Engine:
         return self._spending.give_back(self._reserved + self._arming + max(0, needed))
 
     def pass_first(self, *, is_answered: bool) -> None:
-        """Send several rows at once: another engine has sent the first row."""
+        """Send rows concurrently from now on: another engine has sent the first row."""
         self._is_first = self._is_first and not is_answered
         self._pace.settle_first()
         self._look_again()
@@ -244,11 +244,11 @@ class Engine:
 
     @property
     def _reserved(self) -> int:
-        """Rows that are marked, and have not come to their end."""
+        """The number of marked rows that have not ended."""
         return len(self._armed) + self._active
 
     def _stop_at_budget(self) -> None:
-        """Stop if a budget is what keeps the next row from being sent."""
+        """Stop if the next row cannot be sent because a budget is used up."""
         reached = self._spending.reached()
         if reached:
             self.stop(reached)
@@ -271,7 +271,7 @@ class Engine:
     async def _read(self, most: int, room: int) -> None:
         values = await self._unless_stopping(self._source.take(most))
         if values is None:
-            # The end, unless it was the stop.
+            # The source has ended, unless the job was stopped.
             self._is_exhausted = not self.is_stopping
             return
         rows: list[Row] = []
@@ -280,10 +280,10 @@ class Engine:
             self._numbered += 1
             try:
                 rows.append(self._reader.read(self._numbered, value))
-            except Exception as exc:  # noqa: BLE001 - a key may be a function of the caller; the rows before go on
+            except Exception as exc:  # noqa: BLE001 - the key may be the caller's function; earlier rows are still sent
                 problem = exc
                 break
-        if self._spending.lease is not None:  # it may have been given back meanwhile
+        if self._spending.lease is not None:  # it may have been given back in the meantime
             room = max(0, min(room, self._room()))
         self._marked += room
         self._arming = room
@@ -305,7 +305,7 @@ class Engine:
         self._pump()
 
     async def _unless_stopping(self, work: Awaitable[Any]) -> Any:
-        """Await something, or the stop."""
+        """Return the result of an awaitable, or None if the job stops first."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -316,10 +316,10 @@ class Engine:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    # --- Rows are sent ------------------------------------------------------------------------------------------------
+    # --- Sending rows -------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Start as many workers as there are rows that may be sent now."""
+        """Start a worker for each row that may be sent now."""
         while self._active < self._pace.limit:
             row = self._next()
             if row is None:
@@ -330,7 +330,7 @@ class Engine:
             task.add_done_callback(self._leave)
 
     def _next(self) -> Optional[Row]:
-        """Return the next row if it may be sent now."""
+        """Return the next row, or None if none may be sent now."""
         if self.is_stopping or not self._armed or self._spending.used_up():
             return None
         now = time.monotonic()
@@ -354,7 +354,7 @@ class Engine:
         self._pump()
 
     async def _work(self, row: Optional[Row]) -> None:
-        """Send a row, and then the next, as long as there are rows that may be sent."""
+        """Send a row, then the next ones as long as they may be sent."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while row is not None:
             self._under_way[task] = row
@@ -367,7 +367,7 @@ class Engine:
         row = self._under_way.pop(task)
         self._active -= 1
         if row is not None:
-            # It was cancelled, or raised what no call should: whether the row was run is not known, if it was sent.
+            # The task was cancelled, or the call raised an unexpected error: if the row was sent, it may have been run.
             error = None if task.cancelled() else task.exception()
             if row.is_waiting:
                 self._put_back(row)
@@ -404,7 +404,7 @@ class Engine:
         self._end(row, DONE, body=body, tokens=tokens)
 
     def _answered(self) -> None:
-        """Take note that the service answers."""
+        """Record that the service has answered."""
         self._is_first = False
         self._unreached = 0
         self._pace.settle_first()
@@ -438,10 +438,10 @@ class Engine:
         self._end(row, verdict.state, error, body=body_of(error), tokens=tokens_of(paid))
 
     async def _try_again(self, row: Row, error: FetchHiveError, verdict: Verdict) -> None:
-        """Try a row again that was surely not run, for lack of a connection: a few times."""
+        """Retry a row that cannot have been run, up to `_TRIES` attempts in all."""
         row.tries += 1
         if row.tries < _TRIES and not self.is_stopping:
-            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+            wait = _FIRST_WAIT * 2.0 ** (row.tries - 1) * (0.5 + random.random() / 2)  # noqa: S311 - jitter need not be secure
             row.is_waiting = True
             await asyncio.wait({self._stopping}, timeout=wait)
             row.is_waiting = False
@@ -462,9 +462,9 @@ class Engine:
             self._unreached = 0
 
     def _wait_for(self, moment: datetime) -> None:
-        # If our clock is fast, that moment has passed and the cap still holds: wait at least a little.
+        # If our clock is fast, the reset time has passed but the cap still holds: wait a little in any case.
         seconds = max(0.0, moment.timestamp() - time.time())
-        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter is no secret
+        jitter = _AFTER_RESET * (0.5 + random.random() / 2)  # noqa: S311 - jitter need not be secure
         self._pace.pause(time.monotonic() + seconds + jitter)
 
     @property
@@ -475,7 +475,7 @@ class Engine:
             return True
         return False
 
-    # --- Rows end -----------------------------------------------------------------------------------------------------
+    # --- Ending rows --------------------------------------------------------------------------------------------------
 
     def _end(
         self,
@@ -508,12 +508,12 @@ class Engine:
         )
 
     def _put_back(self, row: Row) -> None:
-        """Let a row that was surely not run wait for its turn again."""
+        """Put a row that cannot have been run back into the queue."""
         self._journal.end(End(row.id, row.home, row.attempts, is_back=True))
         self._ready.appendleft(row)
 
     def _give_back(self) -> None:
-        """Give back what is marked and has not been sent."""
+        """Unmark the rows that have not been sent."""
         if self._armed:
             rows = list(self._armed)
             self._armed.clear()
@@ -550,7 +550,7 @@ class Engine:
 
     def _report(self) -> BulkReport:
         counts = self._journal.counts
-        # What is marked may still be given back; once the journal is closed, it is in doubt.
+        # Marked rows may still be given back; once the journal is closed, they are in doubt.
         marked = counts.states[SENT]
         return BulkReport(
             done=counts.states[DONE],
@@ -577,6 +577,6 @@ class Engine:
 
 
 def _describe(error: BaseException) -> str:
-    # The message of a foreign exception may have lone surrogates, such as from a file name that is not UTF-8.
+    # The message of another library's exception may contain lone surrogates, for example from a non-UTF-8 file name.
     text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
     return text.encode("utf-8", "backslashreplace").decode()

@@ -51,16 +51,16 @@ ReadOutput = Callable[[Any], Any]
 
 
 def export(journal: Path, path: Path, read_output: Optional[ReadOutput] = None) -> int:
-    """Write all rows of a journal; return how many.
+    """Write all rows of a journal to a file; return their number.
 
     Args:
         journal: The journal.
-        path: The file, whose name says its format.
-        read_output: What makes the output of an answer; None for the JSON that its text is, if it is JSON.
+        path: The file. Its suffix selects the format.
+        read_output: Reads the output of an answer. None means to parse the answer's text if it is JSON.
 
     Raises:
-        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
-        JournalError: The journal is damaged: what can be read has been written.
+        ConfigurationError: The file is a Parquet file and pyarrow is not installed.
+        JournalError: The journal is damaged. The rows that could be read have been written.
         OutputError: The file cannot be written.
 
     """
@@ -99,16 +99,16 @@ def _export(shards: Sequence[_Reading], journal: Path, path: Path, read_output: 
 
 
 def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
-    """Return the file that an export replaces: what a link points to.
+    """Return the file that an export will replace, with links resolved.
 
     Args:
-        path: Where the rows are wanted.
-        journal: The journal that they come from.
-        rows: The file of the job's input, if it is one.
+        path: The output file.
+        journal: The journal to export.
+        rows: The job's input file; None if the input is not a file.
 
     Raises:
-        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
-        OutputError: It is the journal or the input, it is not a file, or its folder is not there.
+        ConfigurationError: The output is a Parquet file and pyarrow is not installed.
+        OutputError: The output is the journal or the input, is not a regular file, or its directory does not exist.
 
     """
     if path.suffix.lower() == ".parquet":
@@ -118,11 +118,11 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
     if any(_is_same(target, beside(file, end)) for file in journals_of(journal) for end in ends):
         raise OutputError(f"cannot write {path}: it is the journal, or belongs to it")
     if rows is not None and _is_same(target, rows):
-        raise OutputError(f"cannot write {path}: the rows are read from it")
+        raise OutputError(f"cannot write {path}: it is the input file")
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a directory")
     if path.exists() and not path.is_file():
-        raise OutputError(f"cannot write {path}: it is not a regular file, and so cannot be replaced")
+        raise OutputError(f"cannot write {path}: it is not a regular file")
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {path}: there is no directory {target.parent}")
     return target
@@ -138,7 +138,7 @@ def _is_same(path: Path, other: Path) -> bool:
 
 
 class _Reading:
-    """Reads the rows of a journal that may be damaged, as often as is needed."""
+    """The rows of a journal that may be damaged. Can be iterated several times."""
 
     def __init__(self, connection: sqlite3.Connection, journal: Path, *, is_damaged: bool = False) -> None:
         self._connection = connection
@@ -166,7 +166,7 @@ class _Reading:
 
 
 class _Records:
-    """The rows of a journal and its shards as they are exported, as often as is needed."""
+    """The exported rows of a journal and its shards. Can be iterated several times."""
 
     def __init__(self, shards: Sequence[_Reading], read_output: Optional[ReadOutput]) -> None:
         self._shards = shards
@@ -178,12 +178,12 @@ class _Records:
 
 
 def record_of(stored: Stored, read_output: Optional[ReadOutput] = None) -> Record:
-    """Return a row as it is exported."""
+    """Return a row as a record of the export."""
     value = stored.value if stored.state in {"done", "failed", "in_doubt"} else None
     answer = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     text: Any = answer.get("response", value)
     if isinstance(text, dict) and _SECRET in text:
-        # Exports are handed on. Code that verifies the callback gets the secret from `Job.results`.
+        # Exports are shared with others. Code that verifies the callback gets the secret from `Job.results`.
         text = {**cast("dict[str, Any]", text), _SECRET: _HIDDEN}
     record: Record = {
         "key": stored.key,
@@ -207,7 +207,7 @@ def record_of(stored: Stored, read_output: Optional[ReadOutput] = None) -> Recor
 
 
 def _typed_output_of(stored: Stored, read_output: ReadOutput) -> Record:
-    """Return the output of an answer, or why it has none: the row is done, and has been paid for."""
+    """Return the typed output of an answer, or the error if it does not fit: the row stays done and paid for."""
     if stored.body is None:
         return {}
     try:
@@ -217,13 +217,13 @@ def _typed_output_of(stored: Stored, read_output: ReadOutput) -> Record:
 
 
 def _total(count: Any) -> Optional[int]:
-    """Token counts come as an object or as a plain number."""
+    """Return a token count, which is an object or a plain number, as a number."""
     total: Any = cast("dict[str, Any]", count).get("total_tokens") if isinstance(count, dict) else count
     return total if isinstance(total, int) else None
 
 
 def _output_of(text: str) -> Any:
-    """Return the JSON object or list that a text is, in a code fence or not; None if it is none."""
+    """Parse a JSON object or list, with or without a code fence; return None if the string is neither."""
     text = text.strip()
     opening, _, rest = text.partition("\n")
     if opening.startswith("```") and rest.endswith("```"):
@@ -253,7 +253,7 @@ def _write_csv(file: IO[bytes], records: Iterable[Record]) -> int:
         values = _flat(record)
         writer.writerow([_cell(values.get(name)) for name in names])
         count += 1
-    text.detach()  # which flushes; the file is closed by its owner
+    text.detach()  # flushes; the caller closes the file
     return count
 
 
@@ -265,9 +265,9 @@ _WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {".csv": _wr
 
 
 def _columns_of(records: Iterable[Record]) -> dict[str, Kind]:
-    """Return the columns of a table of all rows, and what they have.
+    """Return the columns of a table of all rows, with their kinds.
 
-    The rows are gone through for that, and again to be written: they are never all in memory.
+    This iterates over all rows. Writing them iterates again, so that they are never all in memory.
     """
     outputs: dict[str, Kind] = {}
     for record in records:
@@ -278,7 +278,7 @@ def _columns_of(records: Iterable[Record]) -> dict[str, Kind]:
 
 
 def _flat(record: Record) -> Record:
-    """Return a row with one value for each column."""
+    """Return a record with one value per column."""
     usage = cast("dict[str, Any]", record.get("usage") or {})
     fields = {name: record[name] for name in _FIELDS}
     return {**fields, **{f"usage_{name}": usage.get(name) for name in _COUNTS}, **_flat_output(record)}
@@ -299,7 +299,7 @@ def _cell(value: Any) -> Any:
 
 @contextmanager
 def replacing(path: Path, sync: Callable[[int], None] = os.fsync) -> Generator[IO[bytes], None, None]:
-    """Open a file beside another, which it replaces at the end: never is there half a file."""
+    """Open a temporary file that replaces `path` when the block ends without an error."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:

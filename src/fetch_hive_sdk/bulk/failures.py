@@ -1,4 +1,4 @@
-"""Errors of jobs that are not the service's, with what to do about them."""
+"""Errors that a job raises itself, rather than the service."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ if TYPE_CHECKING:
 
 
 class JournalError(BulkError):
-    """A journal cannot be used: it is not one, it is damaged, another process has it, the disk refuses it.
+    """A journal cannot be used.
+
+    The file is not a journal, it is damaged, another process is using it, or it cannot be written.
 
     Args:
-        message: What is wrong, and what to do.
-        report: What has been done so far, if the job has begun.
+        message: What is wrong and what to do about it.
+        report: What the job has done so far; None if it has not started.
     """
 
     unwritten: list[Item[Any]]
-    """Rows that have ended, and whose ends the disk refused: the journal has them in doubt. They were paid for."""
+    """Rows that ended but could not be written to the journal, where they are in doubt. They have been paid for."""
 
     def __init__(self, message: str, *, report: BulkReport | None = None) -> None:
         super().__init__(message, report=report)
@@ -27,24 +29,24 @@ class JournalError(BulkError):
 
 
 class DamageError(JournalError):
-    """A journal is damaged. For the package itself: to others it is a `JournalError`."""
+    """A journal is damaged. Internal: callers catch it as a `JournalError`."""
 
 
 class OutputError(JournalError):
-    """An export cannot be written where it is wanted. The journal is as it was.
+    """The output file of an export or a report cannot be written. The journal is unchanged.
 
     Args:
-        message: Which file it is, and what is wrong with it.
-        report: None: no job is running.
+        message: The file and what is wrong with it.
+        report: Always None: no job is running.
     """
 
 
 class RowError(BulkError, ValueError):
-    """A row cannot be sent as it is: a column is missing, its key is another row's, its line is broken.
+    """A row cannot be sent: a column is missing, another row has the same key, or its line is broken.
 
     Args:
-        message: Which row it is, and what is wrong with it.
-        report: What has been done so far, if the job has begun.
+        message: The row and what is wrong with it.
+        report: What the job has done so far; None if it has not started.
     """
 
     def __init__(self, message: str, *, report: BulkReport | None = None) -> None:

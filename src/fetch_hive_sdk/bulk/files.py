@@ -1,4 +1,4 @@
-"""Rows of a CSV, JSON Lines or Parquet file, read as they are needed."""
+"""Reads rows of a CSV, JSON Lines or Parquet file lazily."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "jsonl", "parquet"]
 
-_LONGEST_FIELD = 2**31 - 1  # characters; the csv module allows 131,072 by itself
+_LONGEST_FIELD = 2**31 - 1  # characters; the csv module's default is 131,072
 _FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
 class FileRows:
-    """The rows of a file, as mappings: iterable, and as often as is needed.
+    """The rows of a file, as mappings. A regular file can be iterated several times.
 
     Args:
-        path: The file, or the bytes of standard input, which can be read once.
-        kind: Its format; None for what its name says.
+        path: The file, or the binary stream of standard input, which can be read only once.
+        kind: The format. None means to take it from the file's suffix.
         needed: The columns that each row must have.
-        key: The column with the key, which each row must have, too.
-        skips_bad: Whether broken lines are counted, and left out.
+        key: The column with the key, which each row must have as well.
+        skips_bad: Whether to skip and count broken lines.
 
     Raises:
-        RowError: There is no such file, its format is not known, or a line of it is broken.
-        ConfigurationError: It is a Parquet file, and pyarrow is not installed.
+        RowError: The file does not exist, its format is unknown, or a line is broken.
+        ConfigurationError: The file is a Parquet file and pyarrow is not installed.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class FileRows:
         found = kind or (_FORMATS.get(path.suffix.lower()) if isinstance(path, Path) else None)
         if found is None:
             raise RowError(
-                f"{self._name}: is it CSV, JSON Lines or Parquet? Name it .csv, .jsonl or .parquet, or say which"
+                f"{self._name}: not recognised as CSV, JSON Lines or Parquet:"
+                " name it .csv, .jsonl or .parquet, or pass --format"
             )
         self._kind: Format = found
         if found == "parquet" and not self._is_file(path):
@@ -60,12 +61,12 @@ class FileRows:
         self._key = key
         self._skips_bad = skips_bad
         self.skipped: int = 0
-        """Broken lines that were left out, so far."""
+        """The number of broken lines skipped so far."""
         self._length: Optional[int] = None
 
     @property
     def can_be_read_again(self) -> bool:
-        """Whether it is a file, and not stdin or a pipe, such as that of `<(command)`."""
+        """Whether the input is a regular file rather than stdin or a pipe, such as `<(command)`."""
         return self._is_file(self._path)
 
     @staticmethod
@@ -86,15 +87,15 @@ class FileRows:
                     raise RowError(f"{self._name}, {unit} {line}: {problem}")
 
     def __length_hint__(self) -> int:
-        """Count the rows; only of a file, which can be read again."""
+        """Count the rows of a regular file."""
         if not self.can_be_read_again or not isinstance(self._path, Path):
-            raise TypeError("what can be read once cannot be counted")  # length_hint() then takes its default
+            raise TypeError("a stream or pipe cannot be counted")  # length_hint() then returns its default
         if self._length is None:
             self._length = self._count(self._path)
         return self._length
 
     def _count(self, path: Path) -> int:
-        if self._kind == "parquet":  # it has the number at its end
+        if self._kind == "parquet":  # the footer has the number of rows
             with self._open() as file:
                 return ParquetReader(file, self._name).count
         return sum(1 for _ in FileRows(path, self._kind, skips_bad=True))
@@ -123,7 +124,7 @@ class FileRows:
         problem = None if self._key is None else problem_of_key(row[self._key])
         return None if problem is None else f"it {problem}"
 
-    # These yield the number of a line, and its row or what is wrong with it.
+    # The readers yield the number of each line with its row, or with a message if the line is broken.
 
     def _read(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
         if self._kind == "csv":
@@ -139,7 +140,7 @@ class FileRows:
 
     def _read_csv(self, file: IO[bytes]) -> Iterator[tuple[int, Union[dict[str, object], str]]]:
         csv.field_size_limit(_LONGEST_FIELD)
-        # A byte that is not UTF-8 makes its own row bad, and no other.
+        # An invalid UTF-8 byte breaks only its own row.
         reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in file), strict=True)
         header: Optional[list[str]] = None
         while True:
@@ -177,13 +178,13 @@ class FileRows:
                 yield number, "it is not JSON"
                 continue
             if b"\\ud" in text.lower() and not is_text(json.dumps(value, ensure_ascii=False)):
-                yield number, "it has half of a surrogate pair, which UTF-8 cannot carry"
+                yield number, "it has half of a surrogate pair, which UTF-8 cannot encode"
                 continue
             yield number, cast("dict[str, object]", value) if isinstance(value, dict) else "it is not a JSON object"
 
 
 def _refuse(constant: str) -> None:
-    # Python reads NaN and infinities; JSON has none.
+    # Python's parser accepts NaN and infinities, which are not valid JSON.
     raise ValueError(constant)
 
 

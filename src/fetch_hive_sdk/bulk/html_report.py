@@ -1,4 +1,4 @@
-"""The report of a job as one HTML page, which loads nothing and runs nothing. Shows no request and no answer."""
+"""The report of a job as one HTML page without external resources or scripts. Contains no requests and no answers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LONGEST_ERROR = 300
 _LONGEST_KEY = 40
-_DIGEST = 64  # hexadecimal digits of a key that is the request's own
+_DIGEST = 64  # hexadecimal digits of a key that is the digest of a request
 
 _STOPS: dict[Stop, str] = {
     "runs": "The budget of runs was reached: run the job again with a larger one.",
     "tokens": "The budget of tokens was reached: run the job again with a larger one.",
-    "failures": "As many rows failed as the budget allows: see what went wrong, then run the job again.",
-    "seconds": "The time of the budget was up: run the job again.",
+    "failures": "The budget of failures was reached: see what went wrong, then run the job again.",
+    "seconds": "The budget of seconds was reached: run the job again.",
     "auth": "The service refused the calls: check the key and the credit of the workspace, then run the job again.",
     "deployment": "The first row was refused: check the name of the deployment, then run the job again.",
     "cap": "The daily cap was reached: run the job again when the cap has reset, or with --wait-for-reset.",
@@ -41,30 +41,30 @@ _STOPS: dict[Stop, str] = {
     "signal": "The job was interrupted: run it again.",
 }
 _NOT_RUN = (
-    "Rows that are pending or were rejected have not run and were not paid for. Run the job again: it sends them, and"
-    " none of those that are done."
+    "Rows that are pending or were rejected have not run and were not paid for. Run the job again to send them. Rows"
+    " that are done are not sent again."
 )
 _FAILED = (
     "Rows that failed are sent again only on request: add <code>--retry-failed</code> to the command, or"
-    " <code>retry_failed=True</code> to <code>Job.run</code>. An answer that could not be read has been paid for: it is"
+    " <code>retry_failed=True</code> to <code>Job.run</code>. An answer that could not be read has been paid for and is"
     " in the export."
 )
 
 _Step = tuple[str, "list[list[str]]"]
-"""What to do, as HTML, and the commands for it."""
+"""An instruction as HTML, and the commands that carry it out."""
 
 
 def write_report(journals: Journals, journal: Path, path: Path) -> None:
-    """Write the report of a journal to a file, which is replaced at the end, and not before.
+    """Write the report of a journal to a file. An existing file is replaced only when the report is complete.
 
     Args:
-        journals: The journal, or its shards, open for reading.
-        journal: Its name.
-        path: The file.
+        journals: The journal or its shards, open for reading.
+        journal: The path of the journal.
+        path: The HTML file.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
-        OutputError: The file cannot be written, or is the journal.
+        OutputError: The file cannot be written, or it is the journal.
 
     """
     path = check_output(path, journal)
@@ -77,7 +77,7 @@ def write_report(journals: Journals, journal: Path, path: Path) -> None:
 
 
 def report_page(summary: Summary, journal: Path, now: datetime) -> str:
-    """Return the page."""
+    """Return the HTML of the report."""
     style = (resources.files("fetch_hive_sdk.bulk") / "report.css").read_text("utf-8")
     name = escape(journal.name)
     parts = [
@@ -114,7 +114,7 @@ def _status_of(summary: Summary) -> str:
     if report.stopped is not None:
         return f"Stopped: {report.stopped}."
     if not report.is_exhausted:
-        return "Not at its end: its process ended, or its rows could not all be read."
+        return "Incomplete: the process ended, or not all rows could be read."
     return "Finished." if report.done == report.rows else "At its end, but not every row is done."
 
 
@@ -207,12 +207,12 @@ def _steps_of_doubt(summary: Summary, file: str) -> Iterator[_Step]:
     doubt, rows = _doubt(file), summary.in_doubt
     look_up = next((["fetch-hive", "requests", "get", row.request_id] for row in rows if row.request_id), None)
     yield f"{_in_doubt(summary.report)} List them, and look up their runs:", [doubt, *([look_up] if look_up else [])]
-    # One of several as an example. A key that begins with a dash would be read as an option.
+    # One of several keys as an example. argparse would read a key that begins with a dash as an option.
     keys = [row.key for row in rows[:1] if summary.report.in_doubt > 1 and not row.key.startswith("-")]
     settle, retry = [*doubt, "--settle", "done"], [*doubt, "--retry"]
-    yield "Close those that have run, or all of them:", [*([*settle, key] for key in keys), settle]
+    yield "Settle those that have run, or all of them:", [*([*settle, key] for key in keys), settle]
     yield (
-        "Or let the next run send them again, and maybe pay for them again:",
+        "Or let the next run send them again, which may pay for them twice:",
         [*([*retry, key] for key in keys), retry],
     )
 
@@ -223,7 +223,7 @@ def _doubt(file: str) -> list[str]:
 
 def _in_doubt(report: BulkReport) -> str:
     rows = "1 row is" if report.in_doubt == 1 else f"{report.in_doubt:,} rows are"
-    return f"{rows} in doubt and may have run, and been paid for."
+    return f"{rows} in doubt and may have been run and paid for."
 
 
 # --- Plots and tables -------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ def _plots(summary: Summary) -> Iterator[str]:
     plots = plots_of(summary)
     yield "<h2>How it went</h2>"
     if not plots:
-        yield '<p class="soft">No row has come to an end yet.</p>'
+        yield '<p class="soft">No row has ended yet.</p>'
         return
     yield '<div class="plots">'
     for title, svg in plots:
@@ -265,7 +265,7 @@ def _tables(summary: Summary) -> Iterator[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], count: int = 0) -> Iterator[str]:
-    """Yield a table of cells that are HTML. Columns whose names begin with `#` are numbers."""
+    """Yield a table. Cells are HTML; columns whose names begin with `#` contain numbers."""
     names = [name.removeprefix("#") for name in head]
     classes = [' class="number"' if name.startswith("#") else "" for name in head]
     yield "<table>"
@@ -287,7 +287,7 @@ def _key(row: Stored) -> str:
     key = row.key
     if len(key) <= _LONGEST_KEY:
         return f"<code>{escape(key)}</code>"
-    # A digest is known by its begin, as that of a commit.
+    # A digest is abbreviated to its first digits, like a commit hash.
     end = 12 if len(key) == _DIGEST else _LONGEST_KEY - 1
     return f'<code title="{escape(key)}">{escape(key[:end])}…</code>'
 

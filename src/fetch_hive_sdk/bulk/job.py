@@ -1,4 +1,4 @@
-"""`Job`: rows, a client and a journal together."""
+"""`Job`: runs rows with a client and records them in a journal."""
 
 from __future__ import annotations
 
@@ -60,29 +60,30 @@ def run_shard(
     rpm: Optional[float] = None,
     tpm: Optional[float] = None,
 ) -> BulkReport:
-    """Run a part of a job that another engine has cut into parts, such as a partition of Dask or Spark.
+    """Run one part of a job that another engine splits, such as a partition of Dask or Spark.
 
-    If the engine runs the part again, it goes on with its journal: no row is paid for twice. For that, the journal has
-    to be in the same place each time, on a disk that outlives the worker, and each part needs a journal of its own.
+    If the engine runs the part again, the part resumes from its journal, and no row is paid for twice. For that, pass
+    the same path each time, on a disk that outlives the worker, and a different path for each part.
 
     Args:
         client: The client to send with.
-        requests: Requests or mappings, as for `Job.run`: the same ones each time.
-        journal: The journal of this part: a path.
-        deployment: The prompt deployment to run, for rows that are mappings.
-        variant: Its variant.
-        inputs: For each variable of the prompt, the column that it comes from. None for all columns.
-        key: The column that has the key of a row, or a function that makes it of the row.
-        budget: What this part may use.
-        max_concurrency: How many calls of this part may be under way at once, at most.
-        rpm: Calls a minute, at most.
-        tpm: Tokens a minute, at most.
+        requests: Requests or mappings, as for `Job.run`; the same ones each time.
+        journal: The path of this part's journal.
+        deployment: The prompt deployment, for rows that are mappings.
+        variant: The variant of the deployment.
+        inputs: The column for each variable of the prompt. None means all columns.
+        key: The name of the column with the row's key, or a function that returns the key of a row. None means that
+            the request itself identifies the row.
+        budget: The budget of this part. None means no limits.
+        max_concurrency: Most concurrent calls of this part.
+        rpm: Most calls per minute. None means no limit.
+        tpm: Most tokens per minute. None means no limit.
 
     Returns:
-        What has been done.
+        The counts of the part's journal.
 
     Raises:
-        BulkError: The part stopped, as `Job.run` does.
+        BulkError: The part stopped on an error, as `Job.run` does.
 
     """
     return Job(journal).run(
@@ -108,10 +109,10 @@ class _HasOutput(Protocol[OutputT]):
 
 
 class Job:
-    """A job over many rows: each is run once, whatever dies, and a journal knows what has become of it.
+    """A job over many rows. A journal records the state of each row, so that no row is run twice, even after a crash.
 
     Args:
-        path: The journal: a SQLite file. A new one is made by the first `run`; an old one is gone on with.
+        path: The journal, a SQLite file. The first `run` creates it; later runs resume from it.
 
     Example:
         ```python
@@ -126,7 +127,7 @@ class Job:
 
     def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path: Path = Path(path)
-        """The journal."""
+        """The path of the journal."""
 
     # --- Running ------------------------------------------------------------------------------------------------------
 
@@ -149,43 +150,47 @@ class Job:
         wait_for_reset: bool = False,
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
-        """Send the rows that are not settled, and wait for their answers.
+        """Send the rows that are pending or were rejected, and wait for their answers.
 
-        Rows that are pending or were rejected are sent; those in doubt never by themselves, see `retry`. It runs in a
-        thread of its own, while the rows are read in yours. In the main thread, Ctrl-C and SIGTERM let it finish what
-        is under way; a second one leaves that in doubt.
+        Rows in doubt are never sent automatically: see `retry`. The job runs in a background thread, and the rows are
+        read in the calling thread. In the main thread, the first Ctrl-C or SIGTERM lets the calls under way finish; a
+        second one cancels them and leaves their rows in doubt.
 
         Args:
-            client: What to send with. Its own repeats are off inside the job. A client with only an `http_client`
-                injected cannot be used.
-            rows: Requests, such as `InvokeRequest`, or mappings, read as they are needed; or a table of pandas, polars
-                or pyarrow, of which NaN and NaT become None. Tables need narwhals, or the extra `bulk`.
-            deployment: The prompt deployment to run, for rows that are mappings.
-            variant: Its variant, likewise.
-            inputs: For each variable of the prompt the column that it comes from, likewise. None for all columns.
-            key: What a row is known by: the name of a column, or a function of the row. None for the request itself,
-                so that a request that is there three times is run three times.
-            budget: What the job may use before it stops.
-            max_concurrency: How many calls may be under way at once, at most, in all processes together.
-            processes: How many processes share the work, each with a journal of its own, `<path>.shard-0` and so on,
-                which `Job` reads as one. How many journals there are is fixed by the first run. Requests, rows with
-                `observers` of the client and typed prompts have to be picklable. None for this process alone.
-            rpm: Calls a minute, at most.
-            tpm: Tokens a minute, at most; what is under way comes on top.
-            retry_failed: Whether rows that have failed are sent again.
-            force: Whether a row may have another request than the journal has under its key. The new one is run.
-            wait_for_reset: Whether to wait until tomorrow where the daily cap is reached.
-            progress: Called with a `Progress` now and then, in the thread of the job; False for silence. None shows it
-                on stderr: with rich, if it is installed, on a terminal, and a line every ten seconds elsewhere.
+            client: The client to send with. The job turns off its retries. A client with only a custom `http_client`
+                cannot be used.
+            rows: Requests, such as `InvokeRequest`, or mappings, read lazily; or a table of pandas, polars or pyarrow,
+                whose NaN and NaT become None. Tables of pandas and polars need narwhals, which the extra `bulk`
+                installs.
+            deployment: The prompt deployment, for rows that are mappings.
+            variant: The variant of the deployment, for rows that are mappings.
+            inputs: The column for each variable of the prompt, for rows that are mappings. None means all columns
+                except the key's.
+            key: The name of the column with the row's key, or a function that returns the key of a row. None means
+                that the request itself identifies the row; a request that occurs three times is run three times.
+            budget: The limits at which the job stops. None means no limits.
+            max_concurrency: Most concurrent calls, over all processes together.
+            processes: How many processes share the work. Each has its own journal, `<path>.shard-0` and so on, and
+                `Job` reads them as one. The first run fixes their number. Requests, rows, the client's `observers` and
+                typed prompts must be picklable. None means to use only this process.
+            rpm: Most calls per minute. None means no limit.
+            tpm: Most tokens per minute; the calls under way may exceed it. None means no limit.
+            retry_failed: Whether to send failed rows again.
+            force: Whether a row's request may differ from the one in the journal under the same key. The new request
+                replaces it and is run.
+            wait_for_reset: Whether to wait for the reset when the daily cap is reached, instead of stopping.
+            progress: A function that is called with a `Progress` every half second, in the job's thread. False shows
+                nothing. None shows the progress on stderr: a bar on a terminal if rich is installed, otherwise a line
+                every ten seconds.
 
         Returns:
-            What has been done. `stopped` names the budget that was reached, if one was.
+            The counts of the journal. `stopped` names the budget that was reached, if any.
 
         Raises:
-            BulkError: The job stopped: a wrong key, no such deployment, no credit, the daily cap, no network, a full
-                disk. Its `report` says what has been done.
-            JournalError: The journal cannot be used. A BulkError.
-            RowError: A row cannot be sent as it is, or two have the same key. A BulkError and a ValueError.
+            BulkError: The job stopped on an error: a wrong API key, an unknown deployment, no credit, the daily cap, no
+                network or a full disk. Its `report` has the counts so far.
+            JournalError: The journal cannot be used. A subclass of BulkError.
+            RowError: A row cannot be sent, or two rows have the same key. A subclass of BulkError and ValueError.
             ConfigurationError: The client cannot make asyncio calls, or a table needs a package that is missing.
 
         """
@@ -230,7 +235,7 @@ class Job:
         wait_for_reset: bool = False,
         progress: Union[Callable[[Progress], None], Literal[False], None] = None,
     ) -> BulkReport:
-        """Send the rows in this event loop: the asyncio twin of `run`. Cancelled, it finishes what is under way."""
+        """Send the rows in this event loop: the asyncio twin of `run`. If cancelled, finishes the calls under way."""
         # First: rows that cannot be iterated must leave no processes behind.
         values = rows_of(rows)
         source: Source = AsyncSource(cast("Any", values)) if is_async(values) else PlainSource(cast("Any", values))
@@ -260,7 +265,7 @@ class Job:
                 engine.abandon()
                 await asyncio.wait({task})
             if not task.cancelled():
-                task.exception()  # it is known
+                task.exception()  # mark it as retrieved
             raise
 
     def _plan(
@@ -279,11 +284,11 @@ class Job:
         wait_for_reset: bool,
         progress: Union[Callable[[Progress], None], Literal[False], None],
     ) -> Callable[[Source], Watched]:
-        """Check the arguments; return what makes the engine."""
+        """Check the arguments; return a function that makes the engine."""
         is_async(rows)
         if not runs_asyncio(client):
             raise ConfigurationError(
-                "a job makes asyncio calls, and this client has only an http_client: pass async_http_client, too"
+                "a job makes asyncio calls, and this client has only an http_client: pass async_http_client as well"
             )
         for name, number in (("max_concurrency", max_concurrency), ("processes", processes)):
             if number is not None and (isinstance(cast("object", number), bool) or int(number) < 1):
@@ -312,13 +317,13 @@ class Job:
 
         return make
 
-    # --- Looking ------------------------------------------------------------------------------------------------------
+    # --- Reading ------------------------------------------------------------------------------------------------------
 
     def status(self) -> BulkReport:
-        """Return the counts of the journal, also while another process runs the job.
+        """Return the counts of the journal. Works while another process runs the job.
 
         Raises:
-            JournalError: It cannot be read.
+            JournalError: The journal cannot be read.
 
         """
         with self._reading() as journals:
@@ -336,16 +341,16 @@ class Job:
     ) -> Iterator[Item[OutputT]]: ...
 
     def results(self, states: Optional[Iterable[State]] = None, *, prompt: Any = None) -> Iterator[Item[Any]]:
-        """Go through the rows in the order of the input, also while another process runs the job.
+        """Iterate over the rows in the order of the input. Works while another process runs the job.
 
         Args:
-            states: Only those in one of these states.
-            prompt: The typed prompt that made the requests, or the type that the answers are: the `output` of each
-                item is then of that type.
+            states: Yield only rows in these states. None means all states.
+            prompt: The typed prompt that made the requests, or the output type itself. Sets the type of each item's
+                `output`.
 
         Raises:
             JournalError: The journal cannot be read.
-            ValueError: There is no such state.
+            ValueError: A state is unknown.
 
         """
         read_output = None if prompt is None else _output_reader(prompt)
@@ -355,9 +360,10 @@ class Job:
                 yield Item(stored, read_output)
 
     def doubt(self) -> list[Item[Any]]:
-        """Return the rows that may have been run, and paid for: they are never sent again by themselves.
+        """Return the rows in doubt, which may have been run and paid for. They are never sent again automatically.
 
-        Look them up by what you know of them, then give them back with `retry` or close them with `settle`.
+        Find out whether they were run, for example by their request ids, then send them again with `retry` or close
+        them with `settle`.
 
         Raises:
             JournalError: The journal cannot be read.
@@ -371,39 +377,40 @@ class Job:
         *,
         prompt: Union[_HasOutput[Any], type[Any], TypeAdapter[Any], None] = None,
     ) -> int:
-        """Write the rows to a file in the order of the input, also while another process runs the job.
+        """Write the rows to a file in the order of the input. Works while another process runs the job.
 
         Args:
-            path: JSON Lines, or a table if its name ends with `.csv` or `.parquet`, with a column for each field of the
-                outputs. It is replaced at the end, and not before. Parquet needs pyarrow, or the extra `bulk`.
-            prompt: The typed prompt that made the requests, or the type that the answers are: the outputs are then of
-                that type. A row whose answer does not fit has no output, and `error` says why. None for the JSON that
-                the texts of the answers are, where they are JSON.
+            path: The file. A name that ends with `.csv` or `.parquet` makes a table with a column for each field of the
+                outputs; any other name makes JSON Lines. An existing file is replaced only when the new one is
+                complete. Parquet needs pyarrow, which the extra `bulk` installs.
+            prompt: The typed prompt that made the requests, or the output type itself. A row whose answer does not fit
+                has no output, and its `error` explains why. None means to parse the texts of the answers that are JSON.
 
         Returns:
-            How many rows were written.
+            The number of rows written.
 
         Raises:
-            ConfigurationError: A Parquet file needs pyarrow, which is not installed.
-            JournalError: The journal is damaged, or cannot be read. What can be read has been written.
-            OutputError: The file cannot be written, or is the journal. A JournalError.
+            ConfigurationError: The file is a Parquet file and pyarrow is not installed.
+            JournalError: The journal is damaged or cannot be read. The rows that could be read have been written.
+            OutputError: The file cannot be written, or it is the journal. A subclass of JournalError.
 
         """
         return export(self.path, Path(path), None if prompt is None else _output_reader(prompt))
 
     def report_html(self, path: Union[str, os.PathLike[str]]) -> None:
-        """Write a report for people: one HTML page with plots, also while another process runs the job.
+        """Write a report as one HTML page with plots. Works while another process runs the job.
 
-        It shows rates, latencies, tokens, the rows that failed or are in doubt, and what to do about them. It has the
-        keys of these rows, and neither requests nor answers. It needs matplotlib, or the extra `bulk`.
+        The report shows rates, latencies, tokens, the rows that failed or are in doubt, and what to do about them. It
+        contains the keys of these rows, but no requests and no answers. It needs matplotlib, which the extra `bulk`
+        installs.
 
         Args:
-            path: The HTML file. It is replaced at the end, and not before.
+            path: The HTML file. An existing file is replaced only when the report is complete.
 
         Raises:
             ConfigurationError: matplotlib is not installed.
             JournalError: The journal cannot be read.
-            OutputError: The file cannot be written, or is the journal. A JournalError.
+            OutputError: The file cannot be written, or it is the journal. A subclass of JournalError.
 
         """
         from .html_report import write_report  # noqa: PLC0415 - not needed to run a job
@@ -414,57 +421,57 @@ class Job:
     # --- Settling -----------------------------------------------------------------------------------------------------
 
     def retry(self, keys: Optional[Sequence[str]] = None) -> int:
-        """Give rows in doubt back to the next run, which sends them again, and may pay for them again.
+        """Make rows in doubt pending: the next run sends them again, which may pay for them twice.
 
         Args:
-            keys: Only these; None for all.
+            keys: The keys of the rows. None means all rows in doubt.
 
         Returns:
-            How many rows there were.
+            The number of rows changed.
 
         Raises:
-            KeyError: No row in doubt has one of these keys. Nothing is changed.
-            JournalError: The journal cannot be used, or a run has it.
+            KeyError: A key belongs to no row in doubt. Nothing has been changed.
+            JournalError: The journal cannot be used, or a run is using it.
 
         """
         return self._change_doubt(PENDING, keys)
 
     def settle(self, state: Literal["done", "failed"], keys: Optional[Sequence[str]] = None) -> int:
-        """Close rows in doubt: you know what has become of them.
+        """Close rows in doubt whose outcome you know: they are not sent again.
 
         Args:
-            state: What they are from now on.
-            keys: Only these; None for all.
+            state: The new state of the rows.
+            keys: The keys of the rows. None means all rows in doubt.
 
         Returns:
-            How many rows there were.
+            The number of rows changed.
 
         Raises:
-            KeyError: No row in doubt has one of these keys. Nothing is changed.
-            JournalError: The journal cannot be used, or a run has it.
+            KeyError: A key belongs to no row in doubt. Nothing has been changed.
+            JournalError: The journal cannot be used, or a run is using it.
 
         """
         if state not in {"done", "failed"}:
-            raise ValueError("a row in doubt is settled as done or as failed")
+            raise ValueError("a row in doubt can only be settled as done or as failed")
         return self._change_doubt(DONE if state == "done" else FAILED, keys)
 
     def _change_doubt(self, state: int, keys: Optional[Sequence[str]]) -> int:
         if isinstance(keys, str):
-            raise TypeError("keys is a list of keys")
+            raise TypeError("keys must be a list of keys, not a string")
         with ExitStack() as stack:
             stores = [stack.enter_context(_changing(path)) for path in journals_of(self.path)]
             return change_doubt(stores, state, keys)
 
-    # --- Life ---------------------------------------------------------------------------------------------------------
+    # --- Opening and closing ------------------------------------------------------------------------------------------
 
     @contextmanager
     def _reading(self) -> Generator[list[tuple[sqlite3.Connection, Path]], None, None]:
-        # New connections each time: nothing of ours is open while a job runs, or where a process forks.
+        # New connections each time: the job keeps none open while it runs or when the process forks.
         with ExitStack() as stack:
             yield [(stack.enter_context(_reading(path)), path) for path in journals_of(self.path)]
 
     def close(self) -> None:
-        """Do nothing: files are open only while they are used. For `with`."""
+        """Do nothing: files are open only while they are used. Exists for use in a `with` statement."""
 
     def __enter__(self) -> Self:
         return self
@@ -484,7 +491,7 @@ class Job:
 @contextmanager
 def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
     with closing(open_for_reading(path)) as connection, journal_errors(path):
-        # While a run goes on, its owner has checked the file.
+        # If a run is using the journal, it has already checked the file.
         if not is_owned(path):
             quick_check(connection, path)
         yield connection
@@ -492,7 +499,7 @@ def _reading(path: Path) -> Generator[sqlite3.Connection, None, None]:
 
 @contextmanager
 def _changing(path: Path) -> Generator[Store, None, None]:
-    """Open a journal that no run has, and commit what is changed in the block."""
+    """Open a journal that no run is using; commit the changes made in the block."""
     with journal_errors(path):
         if not path.exists():
             raise JournalError(f"there is no journal {path}")
@@ -503,13 +510,13 @@ def _changing(path: Path) -> Generator[Store, None, None]:
                 store = Store(connection)
                 store.doubt_sent()
                 yield store
-                connection.execute("COMMIT")  # closing it without that changes nothing
+                connection.execute("COMMIT")  # closing the connection without it discards the changes
         finally:
             lock.release()
 
 
 def _output_reader(prompt: object) -> Callable[[Any], Any]:
-    """Return what reads an answer as the output type of a typed prompt, or as a type itself."""
+    """Return a function that reads an answer as a type, or as the output type of a typed prompt."""
     is_type = isinstance(prompt, (type, TypeAdapter))
     output_type: Any = cast("Any", prompt) if is_type else getattr(prompt, "output", prompt)
     return lambda response: response.output_as(output_type)

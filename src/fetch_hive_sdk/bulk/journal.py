@@ -1,6 +1,6 @@
-"""The journal while a job runs: a thread of its own writes down what the job does, many things with each commit.
+"""The journal of a running job: a writer thread that groups the job's changes into commits.
 
-What is given to it is done in order. Its answers come back to the event loop once they are on the disk.
+The thread applies the changes in order. It resolves their futures in the event loop after the commit reaches the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .failures import RowError
     from .store import Row
 
-_SECONDS_BETWEEN_COMMITS = 0.006  # at least: each costs a sync, and what comes meanwhile goes along
+_SECONDS_BETWEEN_COMMITS = 0.006  # at least: each commit costs a sync, and changes made meanwhile share the next one
 
 
 @dataclass
@@ -51,12 +51,12 @@ _Work = Union[_Admit, _Mark, _Unmark, End]
 
 @dataclass
 class Admitted:
-    """What has become of rows of the input.
+    """The result of admitting rows of the input.
 
     Args:
-        rows: Those that have to be sent.
-        marked: How many of them, the first ones, are marked as sent.
-        error: What is wrong with the row at which it stopped.
+        rows: The rows that have to be sent.
+        marked: How many of these, from the first, are marked as sent.
+        error: The error of the row that stopped the admission, if any.
     """
 
     rows: list[Row]
@@ -65,7 +65,7 @@ class Admitted:
 
 
 class _Answers:
-    """What one commit has to say."""
+    """The results of one commit, for the event loop."""
 
     def __init__(self) -> None:
         self.futures: list[tuple[asyncio.Future[Any], object]] = []
@@ -74,13 +74,13 @@ class _Answers:
 
 
 class Journal:
-    """A journal whose lock is held, and its writer.
+    """A locked journal and its writer thread.
 
     Args:
         path: The file.
-        loop: Where the answers go.
+        loop: The event loop that receives the results.
         on_freed: Called in the loop with the number of rows that are no longer marked as sent.
-        on_failure: Called in the loop when the disk refuses to write.
+        on_failure: Called in the loop when a commit fails.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Journal:
     ) -> None:
         self.path = path
         self.counts: Counts = Counts()
-        """Of what is on the disk, as of the last commit."""
+        """The counts on disk, as of the last commit."""
         self.unwritten: list[End] = []
-        """What the disk refused: not lost while the job runs."""
+        """Ends of rows that could not be written, kept in memory while the job runs."""
         self.seconds: float = 0.0
-        """How long the runs before this one took."""
+        """How long all earlier runs took."""
         self._loop = loop
         self._on_freed = on_freed
         self._on_failure = on_failure
@@ -110,10 +110,10 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="fetch-hive-journal", daemon=True)
 
     async def open(self, sendable: frozenset[int], *, may_change_requests: bool) -> None:
-        """Take the lock, open the file and count what is in it.
+        """Take the lock, open the file and count its rows.
 
         Raises:
-            JournalError: Another process has it, it is not a journal, it is damaged, or the disk refuses it.
+            JournalError: Another process is using the file, it is not a journal, it is damaged, or it cannot be opened.
 
         """
         await self._loop.run_in_executor(None, self._open, sendable, may_change_requests)
@@ -140,10 +140,10 @@ class Journal:
                 self._lock.release()
                 raise
 
-    # --- For the loop -------------------------------------------------------------------------------------------------
+    # --- Called in the event loop -------------------------------------------------------------------------------------
 
     def admit(self, rows: Sequence[Row], room: int) -> asyncio.Future[Admitted]:
-        """Take note of rows, and mark the first `room` of those that have to be sent."""
+        """Add rows of the input to the journal, and mark the first `room` of those that have to be sent."""
         answer: asyncio.Future[Admitted] = self._loop.create_future()
         self._do(_Admit(rows, room, answer))
         return answer
@@ -155,11 +155,11 @@ class Journal:
         return answer
 
     def unmark(self, rows: Sequence[Row]) -> None:
-        """Give back rows that were marked and not sent."""
+        """Unmark rows that have not been sent."""
         self._do(_Unmark(rows))
 
     def end(self, end: End) -> None:
-        """Write down what has become of a row that was sent."""
+        """Record the end of a row that was sent."""
         self._do(end)
 
     def _do(self, work: _Work) -> None:
@@ -169,14 +169,14 @@ class Journal:
                 self._changed.notify()
 
     async def close(self, **values: object) -> None:
-        """Write what is left, and values of the journal as a whole; close it and give back the lock."""
+        """Write the remaining changes and the given metadata, close the file and release the lock."""
         with self._changed:
             self._values = values
             self._is_closing = True
             self._changed.notify()
         await self._loop.run_in_executor(None, self._thread.join)
 
-    # --- In the thread ------------------------------------------------------------------------------------------------
+    # --- Called in the writer thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         committed = 0.0
@@ -192,7 +192,7 @@ class Journal:
                 with self._changed:
                     work, self._work = self._work, []
                 if work or self.unwritten:
-                    self._say(self._commit(work))
+                    self._post(self._commit(work))
                     committed = time.monotonic()
                 if is_closing:
                     break
@@ -201,11 +201,11 @@ class Journal:
 
     def _commit(self, work: Sequence[_Work]) -> _Answers:
         answers = _Answers()
-        # What the disk refused before is tried again with what comes after.
+        # Retry the ends that could not be written before.
         ends = [*self.unwritten, *(item for item in work if isinstance(item, End))]
         try:
             connection = self._store.connection
-            # Only what must be there before a row is sent, or has been paid for, is worth a sync.
+            # Sync only marks, which must be on disk before their rows are sent, and ends, which have been paid for.
             is_urgent = bool(ends) or any(isinstance(item, _Mark) or getattr(item, "room", 0) for item in work)
             if is_urgent is not self._syncs:
                 connection.execute(f"PRAGMA synchronous = {'FULL' if is_urgent else 'NORMAL'}")
@@ -213,7 +213,7 @@ class Journal:
             connection.execute("BEGIN IMMEDIATE")
             delta = self._write(work, ends, answers)
             connection.execute("COMMIT")
-        except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+        except Exception as exc:  # noqa: BLE001 - after any error, the calls under way finish first
             self._roll_back()
             self.unwritten = ends
             failure = JournalError(str(exc))
@@ -226,7 +226,7 @@ class Journal:
         return answers
 
     def _write(self, work: Sequence[_Work], ends: Sequence[End], answers: _Answers) -> Counts:
-        """Do the work in an order that changes nothing: a row is given back before it is marked again."""
+        """Write ends first, then the other changes in order: a row is unmarked before it is marked again."""
         delta = Counts()
         store = self._store
         store.end(ends)
@@ -266,11 +266,11 @@ class Journal:
         counts.tokens += delta.tokens
         counts.runs += delta.runs
 
-    def _say(self, answers: _Answers) -> None:
-        with suppress(RuntimeError):  # the loop was closed over our heads
-            self._loop.call_soon_threadsafe(self._hear, answers)
+    def _post(self, answers: _Answers) -> None:
+        with suppress(RuntimeError):  # the caller has closed the loop
+            self._loop.call_soon_threadsafe(self._deliver, answers)
 
-    def _hear(self, answers: _Answers) -> None:
+    def _deliver(self, answers: _Answers) -> None:
         for future, value in answers.futures:
             if not future.done():
                 if isinstance(value, BaseException):
@@ -296,7 +296,7 @@ class Journal:
         except sqlite3.Error:
             self._roll_back()
         finally:
-            # Closing copies the log into the database, which may fail on a full disk: the next owner does it then.
+            # Closing copies the log into the database. If that fails on a full disk, the next owner does it.
             with suppress(sqlite3.Error):
                 connection.close()
             self._lock.release()

@@ -1,4 +1,4 @@
-"""A lock on a file beside the journal, which dies with its process."""
+"""A lock on a file beside the journal. The system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ else:
     import fcntl
 
 _TRIES = 20
-_SECONDS_BETWEEN = 0.02  # a reader that looks holds it for less
-_FIRST_BYTE_LOCKED = 1 << 20  # on Windows, where a locked byte cannot be read: far behind the process id
+_SECONDS_BETWEEN = 0.02  # `is_owned` holds the lock for less
+_FIRST_BYTE_LOCKED = 1 << 20  # Windows cannot read a locked byte: lock one far behind the process id
 
 
 class OwnerLock:
-    """Held by the one process that may write to a journal, from its making to `release`.
+    """The lock of the one process that may write to a journal. Held from its creation until `release`.
 
     Raises:
-        JournalError: Another process, or another job in this one, has it; the message names its process id.
-        OSError: The file cannot be made.
+        JournalError: Another process, or another job in this process, holds the lock. The message has the process id.
+        OSError: The lock file cannot be created.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -48,15 +48,15 @@ class OwnerLock:
         return _lock(cast("IO[bytes]", self._file), shared=False)
 
     def release(self) -> None:
-        """Let others have the journal."""
+        """Release the lock."""
         if self._file is not None:
-            # The file stays: were it deleted, two owners could hold two files of one name.
+            # Keep the file: if it were deleted, two owners could lock two different files with the same name.
             self._file.close()
             self._file = None
 
     def forget(self) -> None:
-        """In a child process, after a fork: the lock is the parent's, and must not live on in here."""
-        # Closing this copy of the file leaves the parent's lock as it is.
+        """Close the child's copy of the file after a fork: the lock belongs to the parent."""
+        # Closing the copy does not release the parent's lock.
         self.release()
 
 
@@ -73,18 +73,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def lock_path(journal: Path) -> Path:
-    """Return the file that stands beside a journal and is locked by its owner."""
+    """Return the file beside a journal that its owner locks."""
     return beside(journal, ".lock")
 
 
 def beside(journal: Path, end: str) -> Path:
-    """Return a file that belongs to a journal: one and the same by whatever link the journal is reached."""
+    """Return a file that belongs to a journal: the same file for every link to the journal."""
     real = Path(os.path.realpath(journal))
     return real.with_name(f"{real.name}{end}")
 
 
 def is_owned(journal: Path) -> bool:
-    """Whether a process has the journal now."""
+    """Return whether a process holds the lock of a journal."""
     try:
         with lock_path(journal).open("rb") as file:
             return not _lock(file, shared=True)

@@ -1,4 +1,4 @@
-"""Journals as files: made, checked, opened by their one owner or by any number of readers."""
+"""Creates, checks and opens journal files, for their one owner or for readers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MAGIC = b"SQLite format 3\0"
 _BUSY_SECONDS = 10.0
 _CACHE_KIB = 8192
 _PIECE = 1 << 20
-_MOST_READ_AHEAD = 4 << 30  # bytes: more may not fit into the system's cache
+_MOST_READ_AHEAD = 4 << 30  # bytes; more may not fit into the system's cache
 _NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs")
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open a journal, or make it. Its lock is held.
+    """Open a journal for writing, or create it. The caller holds its lock.
 
     Raises:
-        JournalError: The file is not a journal, it is damaged, or the disk refuses it.
+        JournalError: The file is not a journal, it is damaged, or it cannot be opened.
 
     """
     with journal_errors(path):
@@ -55,7 +55,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise JournalError(f"{path}: this file system cannot hold a journal (SQLite's WAL mode): use a local disk")
-    # A commit returns when it is on the disk, and not only on its way there.
+    # A commit returns only after its data has reached the disk.
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone does not reach the disk
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
@@ -75,7 +75,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _is_blank(connection: sqlite3.Connection) -> bool:
-    """Whether nothing has been written yet: a process may have died right after it made the file."""
+    """Return whether a database is empty: a process may have died right after it created the file."""
     with closing(connection.execute("SELECT count(*) FROM sqlite_master")) as cursor:
         (tables,) = cursor.fetchone()
     with closing(connection.execute("PRAGMA application_id")) as cursor:
@@ -84,18 +84,18 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a journal without disturbing its owner.
+    """Open a journal for reading, which does not block its owner.
 
     Raises:
-        JournalError: It is not a journal, or it cannot be read.
+        JournalError: The file is not a journal, or it cannot be read.
 
     """
     with journal_errors(path):
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             return open_nothing()
         check_magic(path)
-        # A clean journal has no other files; where SQLite cannot make them, such as in a read-only folder, it can be
-        # read as it is.
+        # A cleanly closed journal has no -wal file. In a read-only directory, where SQLite cannot create one, it can
+        # still be read as immutable.
         is_alone = not beside(path, "-wal").exists()
         is_fixed = is_alone and not os.access(path.parent, os.W_OK)
         url = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
@@ -114,17 +114,17 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def open_nothing(path: Union[str, Path] = ":memory:") -> sqlite3.Connection:
-    """Return a journal without rows: no run has begun."""
+    """Return a journal without rows."""
     connection = sqlite3.connect(path, isolation_level=None)
     _make_tables(connection)
     return connection
 
 
 def check_magic(path: Path) -> None:
-    """Check that a file is there and is a SQLite database.
+    """Check that a file is a SQLite database.
 
     Raises:
-        JournalError: It is not.
+        JournalError: The file is not a SQLite database.
 
     """
     if path.is_dir():
@@ -144,15 +144,15 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         raise JournalError(f"{path} is not a journal: it is a database of another program")
     if version != VERSION:
         raise JournalError(
-            f"{path} has journal version {version}, and this package reads version {VERSION}: use the newer package"
+            f"{path} has journal version {version}, but this package reads version {VERSION}: use a newer package"
         )
 
 
 def quick_check(connection: sqlite3.Connection, path: Path) -> None:
-    """Look through the whole file.
+    """Check the whole file for damage.
 
     Raises:
-        JournalError: It is damaged.
+        JournalError: The journal is damaged.
 
     """
     _read_ahead(path)
@@ -166,7 +166,7 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _read_ahead(path: Path) -> None:
-    """Bring a file into the system's cache by one sequential read: `quick_check` reads its pages in random order."""
+    """Load a file into the system's cache by a sequential read, since `quick_check` reads pages in random order."""
     with suppress(OSError), path.open("rb", buffering=0) as file:
         piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
         while left > 0 and (size := file.readinto(piece)):
@@ -174,16 +174,16 @@ def _read_ahead(path: Path) -> None:
 
 
 def damage_of(path: Path) -> str:
-    """Say that a journal is damaged, and what to do."""
+    """Return the message for a damaged journal, with what to do about it."""
     return (
-        f"{path} is damaged, and is left as it is: `fetch-hive bulk export {path} --output rows.jsonl` writes what can"
-        " be read"
+        f"{path} is damaged, and is left as it is: `fetch-hive bulk export {path} --output rows.jsonl` writes the rows"
+        " that can be read"
     )
 
 
 @contextmanager
 def journal_errors(path: Path) -> Generator[None, None, None]:
-    """Turn what SQLite and the system raise about a journal into errors of ours."""
+    """Convert errors of SQLite and the system into a `JournalError`."""
     try:
         yield
     except sqlite3.Error as exc:
@@ -195,7 +195,7 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a new file in a folder survive a power cut."""
+    """Sync a directory, so that a new file in it survives a power cut."""
     if sys.platform != "win32":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -205,7 +205,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def warn_of_network(path: Path) -> None:
-    """Warn if a journal is about to be made on a network file system, whose locks and syncs are not to be relied on."""
+    """Warn if a new journal would be on a network file system, where locks and syncs are not reliable."""
     kind = file_system_of(path)
     if kind in _NETWORK_TYPES or str(path.absolute()).startswith("\\\\"):
         warnings.warn(
@@ -216,7 +216,7 @@ def warn_of_network(path: Path) -> None:
 
 
 def file_system_of(path: Path, mounts: Path = Path("/proc/mounts")) -> Optional[str]:
-    """Return the type of the file system that a file is on, or None where the system does not say."""
+    """Return the type of the file system of a file; None if the system does not report it."""
     try:
         lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:

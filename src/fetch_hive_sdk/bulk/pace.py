@@ -1,8 +1,8 @@
-"""How fast a job goes: how many calls at once, and how long to wait before the next. Performs no I/O.
+"""The pace of a job: how many calls may be under way, and when the next may start. Performs no I/O.
 
-The first row goes alone. Then eight go at once, and one more for each window of successes (as many answers as may be
-under way). A refusal for being too fast halves that, at most once a window, and all wait together. On the way back
-up to where it was refused, it grows faster, and slows down before it gets there.
+The first row is sent alone. After it, eight calls may be under way, and one more after each window of successes: as
+many answers as the limit. A rate-limit response halves the limit, at most once per window, and pauses all calls.
+Afterwards the limit grows faster until it comes near the value at which the service refused, then slowly again.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from __future__ import annotations
 import random
 from typing import Callable, Optional
 
-_FIRST_LIMIT = 8  # calls at once, after the first row
-_FIRST_PAUSE = 0.25  # seconds, after a refusal without Retry-After
+_FIRST_LIMIT = 8  # concurrent calls after the first row
+_FIRST_PAUSE = 0.25  # seconds, after a rate-limit response without Retry-After
 _LONGEST_PAUSE = 8.0  # seconds
-_DOUBLINGS = 5  # lead from the first to the longest
-_JITTER = 0.1  # of a pause that the service asks for
-_NEAR = 7 / 8  # of the limit that was refused: from here on, one more for each window
-_STEPS_BACK = 8  # a window, until then
+_DOUBLINGS = 5  # from the first pause to the longest
+_JITTER = 0.1  # share of a pause requested by the service
+_NEAR = 7 / 8  # share of the refused limit above which the limit grows by one per window
+_STEPS_BACK = 8  # growth per window below that share
 
 
 class Pace:
-    """Decides how many calls may be under way, and when the next may begin.
+    """Decides how many calls may be under way, and when the next may start.
 
     Args:
-        maximum: Calls at once, at most.
-        rpm: Calls a minute, evenly spaced; None for no limit.
-        tpm: Tokens a minute; exceeded at most by what is under way. None for no limit.
-        jitter: A random number from 0 to 1.
+        maximum: Most concurrent calls.
+        rpm: Most calls per minute, evenly spaced. None means no limit.
+        tpm: Most tokens per minute; the calls under way may exceed it. None means no limit.
+        jitter: Returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -47,29 +47,29 @@ class Pace:
         self._successes = 0
         self._ceiling = 0.0
         self._halved_at = float("-inf")
-        self._throttled = 0  # windows in a row
+        self._throttled = 0  # consecutive windows
         self._paused_until = float("-inf")
         self._spaced_until = float("-inf")
         self._paid_until = float("-inf")
 
     def delay(self, now: float) -> float:
-        """Seconds until the next call may begin; 0 if it may begin now."""
+        """Return the seconds until the next call may start; 0 if it may start now."""
         return max(0.0, max(self._paused_until, self._spaced_until, self._paid_until) - now)
 
     def begin(self, now: float) -> None:
-        """Take note that a call begins."""
+        """Record that a call starts."""
         self._spaced_until = max(self._spaced_until, now) + self._spacing
 
     def settle_first(self) -> None:
-        """Take note that the first row has come to an end: others may follow."""
+        """Record that the first row has ended: others may be sent concurrently."""
         if self.is_first:
             self.is_first = False
             self.limit = min(_FIRST_LIMIT, self._maximum)
 
     def succeed(self, under_way: int) -> None:
-        """Take note of an answer, which came while so many calls were under way."""
+        """Record an answer that arrived while `under_way` calls were under way."""
         self._throttled = 0
-        # Without enough calls to fill it, the limit has not been tried.
+        # Fewer calls than half the limit do not show whether the limit could grow.
         if self.is_first or under_way * 2 < self.limit:
             return
         self._successes += 1
@@ -79,11 +79,18 @@ class Pace:
             self.limit = min(self.limit + 1, self._maximum)
 
     def use(self, tokens: int, now: float) -> None:
-        """Take note of the tokens of an answer."""
+        """Record the tokens of an answer."""
         self._paid_until = max(self._paid_until, now) + tokens * self._per_token
 
     def throttle(self, now: float, begun: float, retry_after: Optional[float] = None) -> None:
-        """Take note of a refusal for being too fast, of a call that was begun at some moment."""
+        """Record a rate-limit response.
+
+        Args:
+            now: The time, in seconds of the monotonic clock.
+            begun: When the call started.
+            retry_after: The pause that the service requests, in seconds. None if it requests none.
+
+        """
         if begun >= self._halved_at:
             self._throttled += 1
             self._ceiling = float(self.limit)
@@ -97,5 +104,5 @@ class Pace:
             self.pause(now + retry_after * (1 + _JITTER * self._jitter()))
 
     def pause(self, until: float) -> None:
-        """Let nothing begin before a moment."""
+        """Let no call start before a point in time."""
         self._paused_until = max(self._paused_until, until)

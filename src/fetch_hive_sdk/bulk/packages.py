@@ -1,4 +1,4 @@
-"""Packages that only parts of jobs need, loaded when they are needed."""
+"""Imports optional packages, such as pyarrow, when they are needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fetch_hive_sdk import ConfigurationError
 
 
 def load(module: str, what: str) -> Any:
-    """Import a module of a package that may be missing.
+    """Import a module of an optional package.
 
     Args:
         module: The module, such as `pyarrow.parquet`.
-        what: What it is needed for, such as `Parquet files`, for the message.
+        what: The feature that needs it, such as `Parquet files`, for the message.
 
     Raises:
         ConfigurationError: The package is not installed.

@@ -1,4 +1,4 @@
-"""Parquet files, read and written a batch at a time by pyarrow."""
+"""Reads and writes Parquet files in batches, with pyarrow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 Kind = Union[str, tuple[str, str], None]
-"""What a column has: `bool`, `int`, `float`, `str`, `json`, a list of one of those, or None if that is not known.
+"""The kind of a column's values: `bool`, `int`, `float`, `str`, `json`, a list of one of these, or None if unknown.
 
 A list without items is `("list", "")`.
 """
@@ -26,7 +26,7 @@ _LARGEST = 2**63
 
 
 def check_parquet() -> None:
-    """Check that Parquet files can be read and written.
+    """Check that pyarrow can be imported.
 
     Raises:
         ConfigurationError: pyarrow is not installed.
@@ -39,11 +39,11 @@ def check_parquet() -> None:
 
 
 class ParquetReader:
-    """The rows of a file, as plain values of Python, in its order.
+    """The rows of a Parquet file in order, as plain Python values.
 
     Args:
-        file: The file, from its begin.
-        name: Its name, for messages.
+        file: The file, at its start.
+        name: The file's name for messages.
 
     Raises:
         ConfigurationError: pyarrow is not installed.
@@ -60,7 +60,7 @@ class ParquetReader:
         """The names of the columns."""
         check_names(self.columns, name)
         self.count: int = self._file.metadata.num_rows
-        """How many rows there are."""
+        """The number of rows."""
 
     def __iter__(self) -> Iterator[dict[str, object]]:
         batches = self._file.iter_batches(batch_size=_ROWS_AT_ONCE)
@@ -84,7 +84,7 @@ class ParquetReader:
 
 
 def kind_of(value: object) -> Kind:
-    """Return what a JSON value is."""
+    """Return the kind of a JSON value."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -102,7 +102,7 @@ def kind_of(value: object) -> Kind:
 
 
 def merged(one: Kind, other: Kind) -> Kind:
-    """Return the kind of a column with values of two kinds."""
+    """Return the kind of a column whose values are of two kinds."""
     if one == other or other is None:
         return one
     if one is None:
@@ -114,12 +114,12 @@ def merged(one: Kind, other: Kind) -> Kind:
 
 
 def write_parquet(file: IO[bytes], kinds: Mapping[str, Kind], rows: Iterable[Mapping[str, object]]) -> int:
-    """Write rows to a file; return how many.
+    """Write rows to a file; return their number.
 
     Args:
         file: The file.
-        kinds: The columns, and what they have.
-        rows: The rows: JSON values by the names of the columns.
+        kinds: The names and kinds of the columns.
+        rows: The rows: JSON values by column name.
 
     """
     pyarrow, parquet = load("pyarrow", _WHAT), load("pyarrow.parquet", _WHAT)
@@ -159,9 +159,9 @@ def _type_of(kind: Kind, pyarrow: Any) -> Any:
 
 
 def _fit(value: object, kind: Kind) -> object:
-    """Return a value as its column has it.
+    """Convert a value to the kind of its column; return None if it does not fit.
 
-    While the job runs, rows come that were not there when the columns were looked at: what does not fit is left out.
+    A running job may add rows after the kinds were determined, so that a value may not fit.
     """
     if value is None:
         return None
@@ -177,5 +177,5 @@ def _fit(value: object, kind: Kind) -> object:
 
 
 def _as_utf8(text: str) -> str:
-    """Return a string that UTF-8 can carry: half of a surrogate pair is written as an escape."""
+    """Return a string that UTF-8 can encode: lone surrogates become escapes."""
     return text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text

@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG to stand in an HTML page. Their colours are variables of the page's style sheet."""
+"""The plots of a report as inline SVG. Their colours are variables of the page's style sheet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .report import State
     from .summary import Summary
 
-# matplotlib knows no variables: each colour stands for one.
+# matplotlib does not support CSS variables: each of these colours is replaced by one.
 _INK, _FAINT, _GOOD, _BAD, _DOUBT, _EXTRA = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _VARIABLES = {
     _INK: "ink",
@@ -47,14 +47,14 @@ _STYLE = {
     "ytick.color": _FAINT,
     "ytick.labelcolor": _INK,
 }
-_WIDTH, _HEIGHT = 4.7, 2.2  # inches: text is legible at the width of a phone
+_WIDTH, _HEIGHT = 4.7, 2.2  # inches; keeps text legible on a phone
 _MOST_BARS = 7
 _LONGEST_LABEL = 26
 _MINUTE, _HOUR = 60, 3600
 
 
 def plots_of(summary: Summary) -> list[tuple[str, str]]:
-    """Return the titles of the plots, and the plots.
+    """Return the plots as pairs of title and SVG.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -119,23 +119,23 @@ def _draw_latencies(axes: Any, summary: Summary) -> None:
     for part, label in ((0.5, "median"), (0.95, "95 %")):
         found = summary.latencies.quantile(part)
         if found is not None:
-            axes.axvline(found, color=_INK, linewidth=0.9, linestyle="--" if part < 0.9 else ":", label=label)  # noqa: PLR2004 - the two
+            axes.axvline(found, color=_INK, linewidth=0.9, linestyle="--" if part < 0.9 else ":", label=label)  # noqa: PLR2004 - 0.5 or 0.95
     axes.set_ylabel("rows")
     _legend(axes)
 
 
 class _Ticks:
-    """Where the ticks of a logarithmic axis are: at round numbers, a few of them."""
+    """Places a few ticks at round numbers of a logarithmic axis."""
 
     @staticmethod
     def of(ticker: Any, low: float, high: float) -> Any:
-        """Return a locator of matplotlib."""
+        """Return a matplotlib locator."""
         digits: list[tuple[int, ...]] = [(1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)]
         places: list[float] = []
         for chosen in digits:
             places = [digit * 10.0**power for power in range(-4, 6) for digit in chosen]
             places = [place for place in places if low <= place <= high]
-            if len(places) <= 6:  # noqa: PLR2004 - labels that have room side by side
+            if len(places) <= 6:  # noqa: PLR2004 - more labels would overlap
                 break
         return ticker.FixedLocator(places if len(places) > 1 else [low, high])
 
@@ -155,7 +155,7 @@ def _draw_kinds(axes: Any, summary: Summary) -> None:
 
 
 def _label(kind: str) -> str:
-    # matplotlib measures with a font that has few characters; the table below the plots has all of them.
+    # matplotlib's font has few characters. The table below the plots shows the full text.
     text = "".join(character if " " <= character <= "~" else "?" for character in kind)
     return text if len(text) <= _LONGEST_LABEL else f"{text[: _LONGEST_LABEL - 3]}..."
 
@@ -168,7 +168,7 @@ def _svg(name: str, draw: Callable[[Any], None], *, thousands: bool = False) -> 
     """Draw a plot; return the SVG element."""
     style, figures = load("matplotlib.style", "plots"), load("matplotlib.figure", "plots")
     ticker = load("matplotlib.ticker", "plots")
-    # Not through pyplot, which would keep the figure, and with no settings of the caller's.
+    # Avoid pyplot, which would keep the figure, and ignore the caller's settings.
     with style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
         figure: Any = figures.Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         axes = figure.subplots()
@@ -183,12 +183,12 @@ def _svg(name: str, draw: Callable[[Any], None], *, thousands: bool = False) -> 
 
 
 def _for_page(text: str, name: str) -> str:
-    """Return the SVG element alone, with the variables of the page for colours and its font."""
+    """Return only the SVG element, with the page's colour variables and font."""
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     head = rf'<svg \1 role="img" aria-label="{escape(name)}">'
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', head, text, count=1)
-    # Several plots stand in one page: an id that nothing refers to would be there several times.
+    # A page has several plots: remove unused ids, which would otherwise be duplicated.
     used = set(re.findall(r"#([\w-]+)[)\"]", text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     text = re.sub(r"(font: [\d.]+px )[^;\"]*", r"\1system-ui, sans-serif", text)
@@ -212,7 +212,7 @@ def _unit_of(seconds: float) -> tuple[str, int]:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a time as it is shown, such as `0.25 s` and `3 min`."""
+    """Format a duration, such as `0.25 s` or `3 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 2 * _MINUTE:
@@ -221,7 +221,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def short(number: float) -> str:
-    """Return a number with three digits, such as `12.5k`."""
+    """Format a number with three digits, such as `12.5k`."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"

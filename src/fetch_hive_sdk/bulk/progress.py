@@ -1,4 +1,4 @@
-"""Shows how a job is doing: on a terminal with rich, elsewhere a line now and then, or by a function of the caller."""
+"""Shows the progress of a job: as a bar on a terminal, as lines elsewhere, or through the caller's function."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ log: logging.Logger = logging.getLogger("fetch_hive_sdk")
 
 _TICK_SECONDS = 0.5
 _LINE_SECONDS = 10.0
-_RATE_SECONDS = 15.0  # over which the rate is measured
+_RATE_SECONDS = 15.0  # the window for the rate
 _MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How a job is doing."""
+    """The progress of a running job."""
 
     report: BulkReport
     """The counts so far."""
     limit: int
     """How many calls may be under way now."""
     under_way: int
-    """How many are."""
+    """How many calls are under way."""
     rows_per_second: float
-    """Rows that came to an end, in the last seconds."""
+    """Rows that ended per second, over the last 15 seconds."""
     total: Optional[int]
-    """How many rows there are, if that is known."""
+    """The number of rows in the input; None if it is unknown."""
     seconds_left: Optional[float]
-    """How long it will take at this rate, if that can be said."""
+    """Estimated seconds until the job ends at this rate; None if they cannot be estimated."""
     paused: float
-    """Seconds until the next call may begin; 0 if it may begin now."""
+    """Seconds until the next call may start; 0 if it may start now."""
 
     def __str__(self) -> str:
         report = self.report
@@ -63,7 +63,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as it is shown."""
+    """Format a duration, such as `1:05` or `2 h 03 min`."""
     whole = int(seconds)
     if whole >= _HOUR:
         return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
@@ -79,25 +79,25 @@ class _Display(Protocol):
 
 
 class Watch:
-    """Looks at a job now and then.
+    """Reports the progress of a job at intervals.
 
     Args:
-        progress: A function, False for nothing, or None for stderr.
-        rows: The input, which may know how many rows it has.
+        progress: A function to call. False reports nothing; None means stderr.
+        rows: The input, whose length is used if it is known.
     """
 
     def __init__(self, progress: Union[Callable[[Progress], None], Literal[False], None], rows: object) -> None:
         self._progress = progress
         hint = -1
-        if progress is not False:  # to count the rows of a file takes time
-            with suppress(Exception):  # what it is worth
+        if progress is not False:  # counting the rows of a file takes time
+            with suppress(Exception):  # the total is optional
                 hint = operator.length_hint(cast("Any", rows), -1)
         self._total = hint if hint >= 0 else None
         self._seen: deque[tuple[float, int]] = deque()
 
     @contextmanager
     def watching(self, look: Callable[[], Snapshot]) -> Generator[None, None, None]:
-        """Look for as long as the block runs, in its event loop, and at the end."""
+        """Report the progress in the event loop while the block runs, and once at its end."""
         display = self._display()
         if display is None:
             yield
@@ -141,7 +141,7 @@ class Watch:
 
 
 class _Function:
-    """A function of the caller. What it raises does no harm to the job."""
+    """Calls the caller's function. The job continues if the function raises."""
 
     seconds = _TICK_SECONDS
 
@@ -154,14 +154,14 @@ class _Function:
             self._function(progress)
         except Exception:
             if not self._has_failed:
-                log.exception("the progress function of a job raised an error; the job goes on")
+                log.exception("the progress function of a job raised an error; the job continues")
             self._has_failed = True
 
     close = show
 
 
 class _Lines:
-    """A line every ten seconds, and one at the end."""
+    """Prints a line every ten seconds and one at the end."""
 
     seconds = _LINE_SECONDS
 
@@ -173,12 +173,12 @@ class _Lines:
 
 
 def _print(line: str) -> None:
-    with suppress(OSError, ValueError):  # it is nobody's fault if stderr is closed
+    with suppress(OSError, ValueError):  # stderr may be closed
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is printed
 
 
 class _Rich:
-    """A bar on a terminal."""
+    """Shows a bar on a terminal."""
 
     seconds = _TICK_SECONDS
 

@@ -1,4 +1,4 @@
-"""Looks into a journal, also while its owner writes: in short reads, so that it is not disturbed. Changes nothing."""
+"""Reads a journal, in short reads that do not block its owner. Changes nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Journals = Sequence[tuple[sqlite3.Connection, Path]]
 
 _ROWS_AT_ONCE = 500
-_FEWEST_BYTES = 60  # that a row takes in all tables together
+_FEWEST_BYTES = 60  # the smallest size of a row, over all tables
 
 _SELECT = """
 SELECT rows.id, rows.key, rows.row, rows.state, rows.kind, rows.attempts, rows.tokens,
@@ -53,27 +53,27 @@ def read_reports(journals: Journals) -> BulkReport:
 
 
 def read_all_items(journals: Journals, states: Optional[frozenset[State]] = None) -> Iterator[Stored]:
-    """Go through the rows of a journal and its shards in the order of the input.
+    """Iterate over the rows of a journal and its shards in the order of the input.
 
     Raises:
-        ValueError: There is no such state.
+        ValueError: A state is unknown.
 
     """
     return in_order([read_items(connection, path, states) for connection, path in journals])
 
 
 def in_order(shards: Sequence[Iterator[Stored]]) -> Iterator[Stored]:
-    """Merge the rows of shards, each of which is in the order of the input."""
+    """Merge the rows of shards that are each in the order of the input."""
     return shards[0] if len(shards) == 1 else heapq.merge(*shards, key=lambda stored: stored.row)
 
 
 def read_items(
     connection: sqlite3.Connection, path: Path, states: Optional[frozenset[State]] = None
 ) -> Iterator[Stored]:
-    """Go through the rows in the order of the input.
+    """Iterate over the rows of one journal in the order of the input.
 
     Raises:
-        ValueError: There is no such state.
+        ValueError: A state is unknown.
 
     """
     unknown = (states or frozenset()) - frozenset(STATES)
@@ -101,30 +101,30 @@ def _read_by_id(connection: sqlite3.Connection, condition: str) -> Iterator[tupl
 
 
 def _read_reordered(connection: sqlite3.Connection, condition: str) -> Iterator[tuple[Any, ...]]:
-    # Rows of an input that has changed: in one read, which is sorted outside of the memory.
+    # The order of the input has changed: read everything at once and let SQLite sort it on disk.
     with closing(connection.execute(f"{_SELECT} WHERE 1{condition} ORDER BY rows.row, rows.id")) as cursor:
         yield from cursor
 
 
 def select_row(connection: sqlite3.Connection, number: int) -> Optional[tuple[Any, ...]]:
-    """Return what is known of one row, by its number in the journal."""
+    """Select a row by its id in the journal."""
     with closing(connection.execute(f"{_SELECT} WHERE rows.id = ?", (number,))) as cursor:
         found: Optional[tuple[Any, ...]] = cursor.fetchone()
     return found
 
 
 def as_stored(values: tuple[Any, ...], *, is_running: bool) -> Stored:
-    """Make a row of what was selected."""
+    """Make a row from the values of a select."""
     _, key, row, code, kind, attempts, tokens, request, *end = values
     if code == SENT:
         code = PENDING if is_running else IN_DOUBT
     if code == PENDING:
-        end = [None] * 4  # of an earlier attempt
+        end = [None] * 4  # the stored end belongs to an earlier attempt
     return Stored(show_key(key), row, NAMES[code], kind, attempts, tokens, request, *end)
 
 
 def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
-    """Read what can be read of a damaged journal, row by row; None for each that cannot."""
+    """Read a damaged journal row by row; yield None for each row that cannot be read."""
     known = [_try(connection, f"SELECT max(id) FROM {table}") for table in ("rows", "requests", "ends")]  # noqa: S608
     largest = max((found[0] or 0 for found in known if found), default=0)
     lost = 0
@@ -141,7 +141,7 @@ def salvage(connection: sqlite3.Connection) -> Iterator[Optional[Stored]]:
 
 
 def _most_rows(connection: sqlite3.Connection) -> int:
-    """Return how many rows may be in a journal whose end cannot be read."""
+    """Return the largest number of rows that a journal of this size can have."""
     with (
         closing(connection.execute("PRAGMA page_count")) as count,
         closing(connection.execute("PRAGMA page_size")) as size,
@@ -156,7 +156,7 @@ def _salvage_row(connection: sqlite3.Connection, number: int) -> Optional[Stored
     if row is None:
         if end is None or end[0] is None:
             return None
-        # The answer is there, and has been paid for; what it is known by is lost.
+        # The key is lost, but the answer can be read and has been paid for.
         row = ("", number, DONE if end[2] is None else FAILED, 0, 0, 0)
     values = (number, *row, request[0] if request else "{}", *(end or [None] * 4))
     return as_stored(values, is_running=False)

@@ -1,4 +1,4 @@
-"""What a job has done: counts, and the rows one by one. Performs no I/O."""
+"""The results of a job: its counts and its rows. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ if TYPE_CHECKING:
 OutputT = TypeVar("OutputT")
 
 State = Literal["pending", "done", "rejected", "failed", "in_doubt"]
-"""What has become of a row.
+"""The state of a row.
 
 * `pending`: not sent yet.
 * `done`: answered.
-* `rejected`: surely not run, such as a wrong key or no connection. The next run sends it again.
-* `failed`: refused for good, or answered with what cannot be read.
-* `in_doubt`: it may have been run, and paid for. It is never sent again by itself.
+* `rejected`: certainly not run, for example because of a wrong API key or no connection. The next run sends it again.
+* `failed`: refused permanently, or the answer could not be read.
+* `in_doubt`: may have been run and paid for. Never sent again automatically.
 """
 
 STATES: tuple[State, ...] = ("pending", "done", "rejected", "failed", "in_doubt")
 
 Stop = Literal["runs", "tokens", "failures", "seconds", "auth", "deployment", "cap", "network", "disk", "signal"]
-"""Why a job stopped before the end of its rows: a budget that was reached, or what went wrong."""
+"""Why a job stopped before the end of its rows: the budget that it reached, or the error."""
 
 
 @dataclass(frozen=True)
 class BulkReport:
-    """What a job has done. The counts are those of the journal, over all its runs."""
+    """The counts of a job's journal, over all its runs."""
 
     done: int = 0
     """Rows that were answered."""
     rejected: int = 0
-    """Rows that were surely not run. The next run sends them again."""
+    """Rows that were certainly not run. The next run sends them again."""
     failed: int = 0
-    """Rows that were refused for good, or answered with what cannot be read."""
+    """Rows that were refused permanently, or whose answer could not be read."""
     in_doubt: int = 0
-    """Rows that may have been run, and paid for: see `Job.doubt`."""
+    """Rows that may have been run and paid for: see `Job.doubt`."""
     pending: int = 0
-    """Rows that the journal knows and that have not been sent."""
+    """Rows in the journal that have not been sent."""
     tokens: int = 0
-    """Tokens that the answers say they used."""
+    """Tokens used, as reported by the answers."""
     seconds: float = 0.0
-    """How long this run took; of `Job.status`, all runs together."""
+    """The duration of this run; from `Job.status`, of all runs together."""
     is_exhausted: bool = False
-    """Whether the rows came to their end."""
+    """Whether all rows of the input have been read."""
     stopped: Optional[Stop] = None
-    """Why the run stopped before the end of the rows; None if it did not."""
+    """Why the run stopped before the end of the rows; None if it did not stop early."""
 
     @property
     def rows(self) -> int:
-        """The rows that the journal knows: the sum of the five counts."""
+        """The number of rows in the journal: the sum of the five counts."""
         return self.done + self.rejected + self.failed + self.in_doubt + self.pending
 
     def as_dict(self) -> dict[str, object]:
-        """Return the report as what JSON can write."""
+        """Return the report as a dict that can be written as JSON."""
         return {"rows": self.rows, **{field.name: getattr(self, field.name) for field in fields(self)}}
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class BulkReport:
 
 
 def sum_of(reports: Sequence[BulkReport]) -> BulkReport:
-    """Return the report of several shards together."""
+    """Return the combined report of several shards."""
     counts = {name: sum(getattr(report, name) for report in reports) for name in (*STATES, "tokens")}
     return BulkReport(
         **counts,
@@ -88,7 +88,7 @@ def sum_of(reports: Sequence[BulkReport]) -> BulkReport:
 
 @dataclass(frozen=True)
 class Stored:
-    """A row as it stands in the journal."""
+    """A row of the journal."""
 
     key: str
     row: int
@@ -97,14 +97,14 @@ class Stored:
     attempts: int
     tokens: int
     request: str
-    body: Union[str, bytes, None] = field(repr=False)  # that of a started workflow has its webhook's secret
+    body: Union[str, bytes, None] = field(repr=False)  # the answer of a started workflow contains its webhook secret
     error_code: Optional[str]
     error: Optional[str]
     request_id: Optional[str]
 
     @property
     def value(self) -> Any:
-        """The answer as a JSON value; what could not be read as a string."""
+        """The answer as a JSON value, or as a string if it is not valid JSON."""
         if self.body is None:
             return None
         try:
@@ -114,7 +114,7 @@ class Stored:
 
 
 class Item(Generic[OutputT]):
-    """A row of a job and what became of it. Read-only; request and response are read when they are asked for."""
+    """A row of a job with its state and answer. Read-only; the request and the response are parsed on first access."""
 
     def __init__(self, stored: Stored, read_output: Optional[Callable[[Any], OutputT]] = None) -> None:
         self._stored = stored
@@ -122,7 +122,7 @@ class Item(Generic[OutputT]):
 
     @property
     def key(self) -> str:
-        """What the journal knows the row by: yours, or 64 hexadecimal digits."""
+        """The key of the row: your key, or the 64 hexadecimal digits of its request's digest."""
         return self._stored.key
 
     @property
@@ -132,44 +132,44 @@ class Item(Generic[OutputT]):
 
     @property
     def state(self) -> State:
-        """What has become of it."""
+        """The state of the row."""
         return self._stored.state
 
     @property
     def attempts(self) -> int:
-        """How often it was sent, refusals included."""
+        """How many times the row was sent, including refused calls."""
         return self._stored.attempts
 
     @property
     def error(self) -> Optional[str]:
-        """What went wrong, in one sentence."""
+        """What went wrong, in one sentence; None if nothing did."""
         return self._stored.error
 
     @property
     def error_code(self) -> Optional[str]:
-        """The service's machine-readable code, if it sent one."""
+        """The machine-readable error code of the service; None if it sent none."""
         return self._stored.error_code
 
     @cached_property
     def request(self) -> BaseModel:
-        """What was asked: an `InvokeRequest`, or another request."""
+        """The request, such as an `InvokeRequest`."""
         return read_request(self._stored.kind, json.loads(self._stored.request))
 
     @cached_property
     def response(self) -> Any:
-        """The answer, an `InvokeResponse` for a prompt; None unless the row is done and has one."""
+        """The answer, such as an `InvokeResponse`; None unless the row is done and has an answer."""
         if self.state != "done" or self._stored.body is None:
             return None
         return read_response(self._stored.kind, self._stored.value)
 
     @property
     def body(self) -> object:
-        """What came of an answer that could not be read: a JSON value or a string. None for all other rows."""
+        """The body of an answer that could not be read, as a JSON value or a string. None for all other rows."""
         return None if self.state == "done" else self._stored.value
 
     @property
     def request_id(self) -> Optional[str]:
-        """The service's id of the run, if one is known."""
+        """The service's id of the request; None if it is unknown."""
         if self._stored.request_id is not None:
             return self._stored.request_id
         value = self._stored.value
@@ -178,11 +178,11 @@ class Item(Generic[OutputT]):
 
     @cached_property
     def output(self) -> OutputT:
-        """The answer as the output type of the prompt that `Job.results` was given.
+        """The answer as the output type passed to `Job.results`.
 
         Raises:
-            OutputValidationError: The text of the answer does not fit.
-            ValueError: The row has no answer, or `Job.results` was not given a prompt.
+            OutputValidationError: The text of the answer does not fit the type.
+            ValueError: The row has no answer, or `Job.results` was called without `prompt`.
 
         """
         if self._read_output is None:

@@ -1,4 +1,4 @@
-"""Opens a copy of a journal that SQLite refuses as it is: one that was cut off, or has lost its first page."""
+"""Opens a repaired copy of a journal that SQLite cannot open: one that is truncated or has lost its first page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .store import APPLICATION_ID
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-# Of the database header: https://www.sqlite.org/fileformat2.html#the_database_header
+# Fields of the database header: https://www.sqlite.org/fileformat2.html#the_database_header
 _PAGE_SIZE = slice(16, 18)
 _FORMATS = slice(18, 20)
 _CHANGES = slice(24, 28)
@@ -30,12 +30,12 @@ _WAL = b"\2\2"
 
 @contextmanager
 def open_copy(path: Path) -> Generator[sqlite3.Connection, None, None]:
-    """Open a copy that has the first page of a new journal, and is filled up with zeros where it was cut off.
+    """Open a copy with the first page of a new journal, padded with zeros if the journal is truncated.
 
-    All journals have the same first page, but for a few numbers: it says where the tables begin.
+    The first page says where the tables begin. Except for a few numbers, it is the same in all journals.
 
     Raises:
-        JournalError: Nothing of it can be read.
+        JournalError: No row can be read.
 
     """
     with tempfile.TemporaryDirectory(prefix="fetch-hive-") as folder, journal_errors(path):

@@ -1,4 +1,4 @@
-"""Rows of the input: requests or mappings, read one after the other, no more of them than are wanted."""
+"""The rows of the input, which are requests or mappings, read only as they are needed."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from fetch_hive_sdk.models.sent import Sent
 
 Key = Union[str, Callable[[Any], object]]
-"""The name of a column, or a function of the row."""
+"""The name of a column, or a function that returns the key of a row."""
 
 RowValue = Union[BaseModel, Mapping[str, Any]]
 """A request, such as `InvokeRequest`, or a mapping of columns to values."""
 
-_PATIENCE = 0.01  # seconds that a batch may take once it has a row
-_NAMES_SHOWN = 12  # of the columns that there are
+_BATCH_SECONDS = 0.01  # how long a batch may take once it has a row
+_NAMES_SHOWN = 12  # column names in a message
 
 
 class RowReader:
-    """Makes a row of the journal of a row of the input.
+    """Converts rows of the input to rows of the journal.
 
     Args:
-        deployment: The prompt deployment that mappings are sent to.
-        variant: Its variant.
-        inputs: For each variable of the prompt, the column that it comes from; None for all columns but the key's.
-        key: The column that has the key, or a function that makes it of the row; None for the request's digest.
+        deployment: The prompt deployment, for rows that are mappings.
+        variant: The variant of the deployment.
+        inputs: The column for each variable of the prompt. None means all columns except the key's.
+        key: The column with the key, or a function that returns the key of a row. None means the request's digest.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RowReader:
         key: Optional[Key] = None,
     ) -> None:
         if deployment is None and (variant is not None or inputs is not None):
-            raise ValueError("variant and inputs are for rows that are mappings: pass deployment=..., too")
+            raise ValueError("variant and inputs are for rows that are mappings: pass deployment=... as well")
         self._deployment = deployment
         self._variant = variant
         self._inputs = inputs
@@ -59,14 +59,14 @@ class RowReader:
 
         Args:
             number: Its number in the input, from 1.
-            value: A request, or a mapping.
+            value: A request or a mapping.
 
         Raises:
-            RowError: A column or the key is missing, or the request is refused.
-            TypeError: It is neither a request nor a mapping.
+            RowError: A column or the key is missing, or the request is invalid.
+            TypeError: The value is neither a request nor a mapping.
 
         """
-        # A request may read like a mapping; it is one to the journal.
+        # A request class may also be a mapping: check for requests first.
         request = value if isinstance(value, BaseModel) else self._request_of(number, value)
         kind = kind_of(type(request))
         return Row(number, self._key_of(number, value), kind, write_request(cast("Sent", request)), request)
@@ -77,7 +77,7 @@ class RowReader:
                 f"row {number} is a {type(value).__name__}: rows are requests, such as InvokeRequest(...), or mappings"
             )
         if self._deployment is None:
-            raise TypeError(f"row {number} is a mapping: pass deployment=... to say what to run with it")
+            raise TypeError(f"row {number} is a mapping: pass deployment=... to name the deployment to run")
         row = cast("Mapping[str, object]", value)
         try:
             inputs = self._variables(number, row)
@@ -108,13 +108,13 @@ class RowReader:
 
 
 def problem_of_key(key: object) -> Optional[str]:
-    """Say what is wrong with the key of a row, if anything."""
+    """Return what is wrong with the key of a row; None if it is valid."""
     if isinstance(key, bool) or not isinstance(key, (str, int)):
         return f"has a key that is a {type(key).__name__}: it must be a string or a whole number"
     if key == "":
         return "has no key: it is empty"
     if isinstance(key, str) and not is_text(key):
-        return "has a key with half of a surrogate pair, which UTF-8 cannot carry"
+        return "has a key with half of a surrogate pair, which UTF-8 cannot encode"
     return None
 
 
@@ -129,7 +129,7 @@ def _column(number: int, row: Mapping[str, object], name: str) -> object:
 
 
 class Reader(Protocol):
-    """Makes rows of the journal."""
+    """Converts rows of the input to rows of the journal."""
 
     def read(self, number: int, value: object) -> Row:
         """Read a row of the input."""
@@ -137,26 +137,26 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """Gives the values of the input, a few at a time."""
+    """Yields the values of the input in batches."""
 
     async def take(self, most: int) -> Optional[list[object]]:
-        """Return the next values, at least one and not more than are wanted; None at the end."""
+        """Return the next values, at least one and at most `most`; None at the end."""
         ...
 
     def close(self) -> None:
-        """Give no more."""
+        """Stop reading the input."""
         ...
 
 
 class PlainSource:
-    """An iterable, read in the event loop itself."""
+    """An iterable, read in the event loop."""
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values: Iterator[object] = iter(values)
         self._error: Optional[Exception] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
-        """Return the next values, at least one and not more than are wanted; None at the end."""
+        """Return the next values, at least one and at most `most`; None at the end."""
         if self._error is not None:
             raise self._error
         taken: list[object] = []
@@ -164,17 +164,17 @@ class PlainSource:
         try:
             for value in self._values:
                 taken.append(value)
-                if len(taken) >= most or time.monotonic() - begun > _PATIENCE:
+                if len(taken) >= most or time.monotonic() - begun > _BATCH_SECONDS:
                     break
         except Exception as exc:
-            # What came before it goes first.
+            # Return the values read before the error first.
             if not taken:
                 raise
             self._error = exc
         return taken or None
 
     def close(self) -> None:
-        """Give no more."""
+        """Stop reading the input."""
 
 
 class AsyncSource:
@@ -185,7 +185,7 @@ class AsyncSource:
         self._next: Optional[asyncio.Task[object]] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
-        """Return the next values, at least one and not more than are wanted; None at the end."""
+        """Return the next values, at least one and at most `most`; None at the end."""
         taken: list[object] = []
         while len(taken) < most:
             if self._next is None:
@@ -193,7 +193,7 @@ class AsyncSource:
             if taken:
                 await asyncio.sleep(0)
                 if not self._next.done() or self._next.exception() is not None:
-                    break  # the rest comes later, and an error after what came before it
+                    break  # return what is there; the next call awaits the rest or raises the error
             value = await asyncio.shield(self._next)
             if value is _END:
                 break
@@ -202,7 +202,7 @@ class AsyncSource:
         return taken or None
 
     def close(self) -> None:
-        """Give no more."""
+        """Stop reading the input."""
         if self._next is not None:
             self._next.cancel()
 
@@ -211,12 +211,12 @@ _END = object()
 
 
 def aiter_of(values: AsyncIterable[object]) -> AsyncIterator[object]:
-    """Return the asynchronous iterator of an iterable."""
+    """Return the iterator of an asynchronous iterable."""
     return values.__aiter__()
 
 
 async def _anext(values: AsyncIterator[object]) -> object:
-    # Not StopAsyncIteration: a future cannot hold it.
+    # A future cannot hold StopAsyncIteration: return a sentinel.
     try:
         return await values.__anext__()
     except StopAsyncIteration:
@@ -224,9 +224,9 @@ async def _anext(values: AsyncIterator[object]) -> object:
 
 
 class ServedSource:
-    """An iterable that belongs to the thread which called `Job.run`: it is read there, and used in the loop.
+    """An iterable that is read in the thread that called `Job.run`, for the event loop in another thread.
 
-    A database cursor, for example, can only be read in its own thread; and reading must not keep answers waiting.
+    For example, a database cursor can only be read in its own thread. A slow iterable does not block the event loop.
     """
 
     def __init__(self, values: Iterable[object], loop: asyncio.AbstractEventLoop) -> None:
@@ -234,7 +234,7 @@ class ServedSource:
         self._loop = loop
         self._changed = threading.Condition()
         self._taken: deque[object] = deque()
-        # How many values have been asked for, which the loop counts, and given, which the thread counts.
+        # The loop counts the values requested, and the thread counts the values read.
         self._asked = 0
         self._given = 0
         self._waiting: Optional[asyncio.Future[None]] = None
@@ -243,12 +243,12 @@ class ServedSource:
         self._is_closed = False
         self._error: Optional[BaseException] = None
         self.is_reading: bool = False
-        """Whether the thread is in the caller's iterable, which may keep it for long."""
+        """Whether the thread is in the caller's iterable, which may block for a long time."""
 
-    # In the loop:
+    # Called in the event loop:
 
     async def take(self, most: int) -> Optional[list[object]]:
-        """Return the next values, at least one and not more than are wanted; None at the end."""
+        """Return the next values, at least one and at most `most`; None at the end."""
         missing = most - len(self._taken) - (self._asked - self._given)
         if missing > 0:
             with self._changed:
@@ -256,8 +256,8 @@ class ServedSource:
                 self._changed.notify_all()
         try:
             while True:
-                # First it says that it waits, then it looks whether there is anything: the thread does it the other
-                # way round. A call that was meant for an earlier wait may wake it for nothing.
+                # Announce the wait before checking for values: the thread adds a value before it checks for a waiter.
+                # A wake-up meant for an earlier wait is harmless.
                 self._waiting = self._loop.create_future()
                 self._is_woken = False
                 if self._taken or self._is_over:
@@ -271,15 +271,15 @@ class ServedSource:
         return taken or None
 
     def close(self) -> None:
-        """Give no more, and let the thread go."""
+        """Stop reading the input, and let `serve` return."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
-    # In the thread of the caller:
+    # Called in the caller's thread:
 
     def serve(self, wait: Callable[[threading.Condition], None]) -> None:
-        """Read the values as they are wanted, until `close`."""
+        """Read values as they are requested, until `close` is called."""
         try:
             values = iter(self._values)
             while self._is_wanted(wait):
@@ -291,7 +291,7 @@ class ServedSource:
                 self._wake()
         except StopIteration:
             self._end(None)
-        except Exception as exc:  # noqa: BLE001 - it is raised again by `take`
+        except Exception as exc:  # noqa: BLE001 - `take` raises it again
             self._end(exc)
         finally:
             self.is_reading = False
@@ -322,10 +322,10 @@ class ServedSource:
 
 
 def is_async(values: object) -> bool:
-    """Whether the input is an asynchronous iterable.
+    """Return whether the input is an asynchronous iterable.
 
     Raises:
-        TypeError: It is not an iterable at all.
+        TypeError: The input is neither an iterable nor an asynchronous iterable.
 
     """
     if isinstance(values, AsyncIterable):

@@ -1,7 +1,7 @@
-"""The journal as a SQLite database: what stands in it, and how it is read and changed. Knows no threads.
+"""The SQLite database of a journal: its tables, and how they are read and changed. Not thread-safe.
 
-Four tables: `rows` is small and changes often; requests, and what came of them, are written once and stand apart.
-Many rows are written with one statement each time: every statement has to wait for Python's lock twice.
+`rows` is small and changes often. Requests and their ends are written once, in tables of their own. One statement
+writes many rows, because each statement has to acquire Python's global lock twice.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ NAMES: dict[int, State] = {CODES[name]: name for name in STATES}
 TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows(
-    id INTEGER PRIMARY KEY,  -- in the order in which they came first
-    hash INTEGER,            -- of the key
-    key,                     -- text: the user's; blob: SHA-256 of the request and its occurrence
-    digest INTEGER,          -- of the request, where the key is the user's
-    row INTEGER,             -- its number in the input that had it last
-    pass INTEGER,            -- the run that read it last
-    kind INTEGER,            -- of the request
+    id INTEGER PRIMARY KEY,  -- in the order in which rows first appeared
+    hash INTEGER,            -- hash of the key
+    key,                     -- text: the user's key; blob: SHA-256 of the request and its occurrence
+    digest INTEGER,          -- digest of the request, if the key is the user's
+    row INTEGER,             -- number of the row in the last input that contained it
+    pass INTEGER,            -- last run that read the row
+    kind INTEGER,            -- kind of the request
     state INTEGER,
-    attempts INTEGER,        -- how often it was sent
-    runs INTEGER,            -- how often it may have been run
+    attempts INTEGER,        -- how many times the row was sent
+    runs INTEGER,            -- how many times the row may have been run
     tokens INTEGER
 );
 CREATE INDEX rows_by_hash ON rows(hash);
 CREATE TABLE requests(id INTEGER PRIMARY KEY, body TEXT);
 CREATE TABLE ends(
     id INTEGER PRIMARY KEY,
-    body,                    -- the answer: text; what could not be decoded: blob
+    body,                    -- the answer as text, or as a blob if it could not be decoded
     error_code TEXT,
     error TEXT,
-    request_id TEXT,         -- unless it stands in the body
+    request_id TEXT,         -- unless the body contains it
     ended INTEGER,           -- milliseconds since 1970
     took INTEGER             -- milliseconds
 );
@@ -63,7 +63,7 @@ CREATE TABLE repeats(hash INTEGER PRIMARY KEY, pass INTEGER, count INTEGER)
 """.strip().split(";\n")
 
 _SELECT_KNOWN = "SELECT key, id, digest, row, pass, state, attempts FROM rows"
-_MOST_VALUES = 64  # rows in one statement
+_MOST_VALUES = 64  # rows per statement
 _MOST_HASHES = 256
 
 
@@ -76,37 +76,37 @@ class Row:
     kind: int
     body: str
     request: Any
-    # What the journal knows of it:
+    # Set by the journal:
     id: int = 0
     attempts: int = 0
-    home: int = PENDING  # the state to which it goes back if it is not sent
-    # What the engine knows of it:
+    home: int = PENDING  # the state to which the row returns if it is not sent
+    # Set by the engine:
     tries: int = 0
     began: float = 0.0
-    is_waiting: bool = False  # for another try: it is not under way
+    is_waiting: bool = False  # waiting for a retry, not under way
     stored_key: Union[str, bytes] = ""
 
 
 @dataclass
 class End:
-    """What has become of a row that was sent."""
+    """The end of a row that was sent."""
 
     id: int
     state: int
     attempts: int
     runs: int = 0
     tokens: int = 0
-    body: Union[str, bytes, None] = field(default=None, repr=False)  # may have a webhook's secret
+    body: Union[str, bytes, None] = field(default=None, repr=False)  # may contain a webhook secret
     error_code: Optional[str] = None
     error: Optional[str] = None
     request_id: Optional[str] = None
     ended: int = 0
     took: int = 0
-    is_back: bool = False  # it was surely not run, and will be sent again
+    is_back: bool = False  # certainly not run: the row goes back into the queue
     row: Optional[Row] = None
 
     def as_stored(self) -> Stored:
-        """Return it as it would stand in the journal."""
+        """Return the row as the journal would store it."""
         row = cast("Row", self.row)
         return Stored(
             show_key(row.stored_key),
@@ -125,7 +125,7 @@ class End:
 
 @dataclass
 class Counts:
-    """How many rows are in which state, and what they used."""
+    """The number of rows in each state, with their tokens and runs."""
 
     states: list[int] = field(default_factory=lambda: [0] * 6)
     tokens: int = 0
@@ -149,7 +149,7 @@ class Store:
     """A journal that is open for writing.
 
     Args:
-        connection: The database, with its tables, in autocommit mode.
+        connection: The database in autocommit mode, with its tables.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -157,73 +157,73 @@ class Store:
         self.sendable: frozenset[int] = frozenset({PENDING, REJECTED})
         self.may_change_requests = False
         self.changes: Counts = Counts()
-        """How rows that came have changed the counts, all in all."""
+        """The sum of all changes of the counts made by admitting rows."""
         self.number_of_pass: int = 0
         self.last_id: int = 0
-        # Rows mostly come as they came before. As long as they do, with none left out, it need not be written down
-        # which ones have come: all those up to this id.
+        # Most inputs repeat the rows of the last run in the same order. While they do, with no row left out, this id is
+        # enough to record which rows have been read: all rows up to it.
         self.in_order: int = 0
         self.is_reordered: bool = bool(self.get("reordered", 0))
         self.next_id: int = 1 + self.one("SELECT coalesce(max(id), 0) FROM rows")
 
-    # --- Values of the journal as a whole -----------------------------------------------------------------------------
+    # --- Metadata -----------------------------------------------------------------------------------------------------
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a value of the journal as a whole."""
+        """Return a value of the journal's metadata."""
         return get_meta(self.connection, name, default)
 
     def set(self, **values: object) -> None:
-        """Write values of the journal as a whole."""
+        """Write values of the journal's metadata."""
         self.connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
     def begin_pass(self) -> None:
-        """Begin to read rows from their first: what is still marked as sent is in doubt from now on."""
+        """Start to read the input from its first row. Rows still marked as sent become in doubt."""
         self.doubt_sent()
         self.number_of_pass = self.get("pass", 0) + 1
         self.last_id = self.in_order = 0
         self.set(**{"pass": self.number_of_pass, "exhausted": 0, "stopped": None})
 
     def doubt_sent(self) -> int:
-        """Put what an owner that died has left marked as sent in doubt; it may have been run."""
+        """Put rows in doubt that a dead owner left marked as sent: they may have been run. Return their number."""
         return self.connection.execute(
             "UPDATE rows SET state = ?, runs = runs + 1, attempts = attempts + 1 WHERE state = ?", (IN_DOUBT, SENT)
         ).rowcount
 
-    # --- Rows that come -----------------------------------------------------------------------------------------------
+    # --- Admitting and ending rows ------------------------------------------------------------------------------------
 
     def admit(self, rows: Sequence[Row], room: int) -> tuple[list[Row], int, Optional[RowError]]:
-        """Take note of rows of the input, and mark the first of those that have to be sent.
+        """Add rows of the input to the journal, and mark the first of those that have to be sent.
 
         Args:
             rows: The next rows of the input.
-            room: How many of them may be marked as sent.
+            room: How many rows may be marked as sent.
 
         Returns:
-            Those that have to be sent, how many of them (the first) are marked, and what is wrong with the row at
-            which it stopped, if anything.
+            The rows that have to be sent, how many of these (from the first) are marked, and the error of the row that
+            stopped the admission, if any.
 
         """
         keys = [key_of(row) for row in rows]
-        known = self.foresee(len(rows))
+        known = self.look_ahead(len(rows))
         known.update(self.look_up({hash_of(key) for key in keys if key not in known}))
         return _Admission(self, rows, keys, known).run(room)
 
-    def foresee(self, number: int) -> dict[_Key, _Known]:
-        """Return what is known of the rows that came next the last time: mostly they come next again.
+    def look_ahead(self, number: int) -> dict[_Key, _Known]:
+        """Return the journal's next rows by id: an unchanged input continues with exactly these rows.
 
-        These rows are stored side by side, but their hashes are spread over the index. With a million rows the index is
-        larger than SQLite's cache, so that each lookup in it would read the file.
+        They are stored side by side, but their hashes are spread over the index. With a million rows the index is
+        larger than SQLite's cache, so that each lookup by hash would read the file.
         """
         sql = f"{_SELECT_KNOWN} WHERE id > ? ORDER BY id LIMIT ?"
         return {key: _Known(*values) for key, *values in self.connection.execute(sql, (self.last_id, number))}
 
     def look_up(self, hashes: Iterable[int]) -> dict[_Key, _Known]:
-        """Return what is known of the keys with these hashes."""
+        """Return the journal's rows whose keys have these hashes."""
         found: dict[_Key, _Known] = {}
         left = list(hashes)
         while left:
             some, left = left[:_MOST_HASHES], left[_MOST_HASHES:]
-            # As few different statements as possible: SQLite's driver keeps those that it knows.
+            # Use few different statements, because the SQLite driver caches prepared statements.
             size = next(n for n in (1, 8, 64, _MOST_HASHES) if n >= len(some))
             some += [some[0]] * (size - len(some))
             sql = f"{_SELECT_KNOWN} WHERE hash IN ({_marks(size)})"
@@ -232,13 +232,13 @@ class Store:
         return found
 
     def set_state(self, ids: Sequence[int], state: int) -> None:
-        """Give rows another state."""
+        """Set the state of rows."""
         for some in _pieces(ids, _MOST_VALUES):
             sql = f"UPDATE rows SET state = ? WHERE id IN ({_marks(len(some))})"  # noqa: S608 - only question marks
             self.connection.execute(sql, (state, *some))
 
     def end(self, ends: Sequence[End]) -> None:
-        """Write down what has become of rows."""
+        """Record the ends of rows."""
         rows = [(end.id, end.state, end.attempts, end.runs, end.tokens) for end in ends]
         self.insert(
             "rows(id, state, attempts, runs, tokens)",
@@ -258,44 +258,44 @@ class Store:
         )
 
     def insert(self, table: str, rows: Sequence[tuple[object, ...]], conflict: str = "") -> None:
-        """Insert rows, many with each statement."""
+        """Insert rows, many per statement."""
         for some in _pieces(rows, _MOST_VALUES):
             values = ", ".join([f"({_marks(len(some[0]))})"] * len(some))
             self.connection.execute(
-                f"INSERT INTO {table} VALUES {values}{conflict}",  # noqa: S608 - only question marks and names of ours
+                f"INSERT INTO {table} VALUES {values}{conflict}",  # noqa: S608 - only question marks and our own names
                 [value for row in some for value in row],
             )
 
-    # --- By hand ------------------------------------------------------------------------------------------------------
+    # --- Settling rows in doubt ---------------------------------------------------------------------------------------
 
     def change_all_doubt(self, state: int) -> int:
-        """Give all rows in doubt another state; return how many there were."""
+        """Set the state of all rows in doubt; return their number."""
         return self.connection.execute("UPDATE rows SET state = ? WHERE state = ?", (state, IN_DOUBT)).rowcount
 
     def change_one_doubt(self, state: int, key: str) -> bool:
-        """Give the row in doubt that has a key another state; return whether there is one."""
+        """Set the state of the row in doubt with a key; return whether there is one."""
         sql = "UPDATE rows SET state = ? WHERE hash = ? AND key = ? AND state = ?"
         return any(
             self.connection.execute(sql, (state, hash_of(form), form, IN_DOUBT)).rowcount for form in _forms(key)
         )
 
     def one(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Return the first value of the first row that is found, or None."""
+        """Return the first value of the first row, or None if there are no rows."""
         with closing(self.connection.execute(sql, values)) as cursor:
             found = cursor.fetchone()
         return found[0] if found else None
 
 
 def change_doubt(stores: Sequence[Store], state: int, keys: Optional[Sequence[str]]) -> int:
-    """Give all rows in doubt, or those with these keys, another state; return how many there were.
+    """Set the state of all rows in doubt, or of those with these keys; return their number.
 
     Args:
-        stores: A journal, or its shards.
-        state: The state.
-        keys: The keys; None for all rows in doubt.
+        stores: A journal or its shards.
+        state: The new state.
+        keys: The keys of the rows. None means all rows in doubt.
 
     Raises:
-        KeyError: No row in doubt has one of these keys.
+        KeyError: A key belongs to no row in doubt.
 
     """
     if keys is None:
@@ -307,7 +307,7 @@ def change_doubt(stores: Sequence[Store], state: int, keys: Optional[Sequence[st
 
 
 class _Admission:
-    """One batch of rows on its way into the journal."""
+    """Adds one batch of rows to the journal."""
 
     def __init__(self, store: Store, rows: Sequence[Row], keys: list[_Key], known: dict[_Key, _Known]) -> None:
         self._store = store
@@ -320,7 +320,7 @@ class _Admission:
         self._seen: list[int] = []
         self._moved: list[tuple[int, int, int]] = []
         self._to_send: list[Row] = []
-        self._old: list[int] = []  # of those to send: those that are in the journal already
+        self._old: list[int] = []  # rows to send that are already in the journal
         self._room = 0
 
     def run(self, room: int) -> tuple[list[Row], int, Optional[RowError]]:
@@ -336,7 +336,7 @@ class _Admission:
 
     def _take(self, row: Row, key: _Key) -> None:
         known = self._known.get(key)
-        if known is not None and self._has_come(known):
+        if known is not None and self._was_read(known):
             if row.key is not None:
                 raise RowError(f"rows {known.row} and {row.number} have the same key, {row.key!r}")
             key = self._next_occurrence(key)
@@ -347,11 +347,11 @@ class _Admission:
         else:
             self._find(row, known)
 
-    def _has_come(self, known: _Known) -> bool:
+    def _was_read(self, known: _Known) -> bool:
         return known.id <= self._store.in_order or known.seen == self._pass
 
     def _next_occurrence(self, key: _Key) -> _Key:
-        """Return the key of a request that has been there in this run already."""
+        """Return the key for another occurrence of a request that this run has already read."""
         store, first = self._store, hash_of(key)
         sql = "SELECT count FROM repeats WHERE hash = ? AND pass = ?"
         count = (store.one(sql, (first, self._pass)) or 0) + 1
@@ -369,7 +369,7 @@ class _Admission:
         self._new.append((row.id, hash_of(key), key, digest, row.number, self._pass, row.kind, state, 0, 0, 0))
         self._bodies.append((row.id, row.body))
         self._known[key] = _Known(row.id, digest, row.number, self._pass, state, 0)
-        self._come_by(row.id)
+        self._track_order(row.id)
         if row.id == store.in_order + 1:
             store.in_order += 1
         self._to_send.append(row)
@@ -387,7 +387,7 @@ class _Admission:
         else:
             self._moved.append((self._pass, row.number, row.id))
         known.row, known.seen = row.number, self._pass
-        self._come_by(row.id)
+        self._track_order(row.id)
         row.home = known.state
         if known.state in self._store.sendable:
             if len(self._to_send) < self._room:
@@ -406,7 +406,7 @@ class _Admission:
                 f" {known.row}): use another key, or pass force=True to run the new one"
             )
         if known.state == IN_DOUBT:
-            return  # what is in doubt is settled first
+            return  # rows in doubt have to be settled first
         self._move(known.state, PENDING)
         known.state = PENDING
         connection = self._store.connection
@@ -415,8 +415,8 @@ class _Admission:
         connection.execute("UPDATE requests SET body = ? WHERE id = ?", (row.body, row.id))
         connection.execute("DELETE FROM ends WHERE id = ?", (row.id,))
 
-    def _come_by(self, number: int) -> None:
-        """Take note whether the ids still grow with the rows: only then are they the order of the input."""
+    def _track_order(self, number: int) -> None:
+        """Record whether the ids are still in the order of the input."""
         store = self._store
         if number < store.last_id and not store.is_reordered:
             store.is_reordered = True
@@ -438,7 +438,7 @@ class _Admission:
 
 
 def get_meta(connection: sqlite3.Connection, name: str, default: Any = None) -> Any:
-    """Return a value of the journal as a whole."""
+    """Return a value of the journal's metadata."""
     with closing(connection.execute("SELECT value FROM meta WHERE name = ?", (name,))) as cursor:
         found = cursor.fetchone()
     return default if found is None else found[0]
@@ -459,7 +459,7 @@ def count(connection: sqlite3.Connection) -> Counts:
 
 
 def key_of(row: Row) -> _Key:
-    """Return what a row is known by: its key, or the digest of its request."""
+    """Return the key of a row, or the digest of its request if it has no key."""
     if row.key is not None:
         return row.key
     return hashlib.sha256(b"%d %s" % (row.kind, row.body.encode())).digest()
@@ -470,7 +470,7 @@ def _digest_of(row: Row) -> int:
 
 
 def hash_of(key: _Key) -> int:
-    """Return the number by which a key is found."""
+    """Return the hash of a key, as stored in the index."""
     return _number(hashlib.sha256(key.encode()).digest() if isinstance(key, str) else key)
 
 
@@ -479,9 +479,9 @@ def _number(digest: bytes) -> int:
 
 
 def _forms(key: str) -> list[_Key]:
-    """Return what a key may be in the journal: as it is, or the digest that it shows."""
+    """Return the forms that a displayed key may have in the journal: a string, or a digest in hexadecimal."""
     if not is_text(key):
-        return []  # no journal has it
+        return []  # no journal contains such a key
     try:
         return [key, bytes.fromhex(key)]
     except ValueError:
@@ -489,7 +489,7 @@ def _forms(key: str) -> list[_Key]:
 
 
 def is_text(key: str) -> bool:
-    """Whether a string can be written as UTF-8: one with half of a surrogate pair cannot."""
+    """Return whether a string can be encoded as UTF-8, which fails for lone surrogates."""
     try:
         key.encode()
     except UnicodeEncodeError:
@@ -498,7 +498,7 @@ def is_text(key: str) -> bool:
 
 
 def show_key(key: _Key) -> str:
-    """Return a key as it is shown."""
+    """Return a key as it is displayed."""
     return key if isinstance(key, str) else key.hex()
 
 
@@ -510,7 +510,7 @@ def _marks(number: int) -> str:
 
 
 def _pieces(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
-    """Cut into pieces whose lengths are powers of two, so that there are few different statements."""
+    """Split values into pieces whose lengths are powers of two, so that there are few different statements."""
     begin = 0
     while begin < len(values):
         size = most

@@ -1,6 +1,6 @@
-"""What a journal says about a job as a whole: rates, latencies, failures, the rows to look at. Holds no rows.
+"""The summary of a job: rates, latencies, failures, and the rows that need attention.
 
-A journal of a million rows is gone through once, in short reads, and added up as it comes.
+The journal is read once, in short reads, and summed up on the way: a million rows are never in memory together.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .reading import Journals
     from .report import BulkReport, State, Stored
 
-MOST_ROWS = 50  # that are shown of those that failed, and of those in doubt
+MOST_ROWS = 50  # rows shown per table of failed rows and of rows in doubt
 _SLOWEST = 10
 _ROWS_AT_ONCE = 5000
-_FIRST_WIDTH = 50  # milliseconds of a bucket
+_FIRST_WIDTH = 50  # milliseconds per bucket
 _MOST_BUCKETS = 160
-_LONGEST_PAUSE = 60_000  # milliseconds that are shown as they are
+_LONGEST_PAUSE = 60_000  # milliseconds; longer pauses are left out
 _PAUSE_IN_BUCKETS = 10
 _STEP = math.log(1.02)  # between two bins of latencies
 _MOST_BARS = 36
@@ -39,47 +39,47 @@ _ENDED = f"{DONE}, {REJECTED}, {FAILED}, {IN_DOUBT}"
 _SELECT_ENDS = f"""
 SELECT rows.id, rows.state, rows.tokens, ends.ended, ends.took FROM rows JOIN ends ON ends.id = rows.id
 WHERE rows.id > ? AND rows.state IN ({_ENDED}) AND ends.ended > 0 ORDER BY rows.id LIMIT {_ROWS_AT_ONCE}
-"""  # noqa: S608 - only numbers of ours
+"""  # noqa: S608 - only our own numbers
 _SELECT_KINDS = f"""
 SELECT rows.state, ends.error_code, substr(ends.error, 1, instr(ends.error || ':', ':') - 1), count(*)
 FROM rows LEFT JOIN ends ON ends.id = rows.id WHERE rows.state IN ({REJECTED}, {FAILED}, {IN_DOUBT})
 GROUP BY 1, 2, 3 ORDER BY 4 DESC
-"""  # noqa: S608 - only numbers of ours
+"""  # noqa: S608 - only our own numbers
 
 
 @dataclass
 class _Bucket:
-    """A piece of time."""
+    """The sums of one interval of time."""
 
     done: int = 0
     others: int = 0
     tokens: int = 0
     change: int = 0
-    """By how much the number of calls under way changes in it."""
+    """The change of the number of calls under way during the interval."""
     area: int = 0
-    """What these changes add to the milliseconds of calls in it."""
+    """What these changes add to the call-milliseconds of the interval."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A piece of the time in which the job worked."""
+    """An interval of the time in which the job worked."""
 
     begin: float
-    """Seconds of work before it."""
+    """Seconds of work before the interval."""
     seconds: float
-    """How long it is."""
+    """Length of the interval."""
     done: float
-    """Rows that were answered in it, a second."""
+    """Rows answered per second."""
     others: float
-    """Rows that came to another end in it, a second."""
+    """Rows per second that ended in another state."""
     under_way: float
     """Calls under way, on average."""
     tokens: float
-    """Tokens of the answers, a minute."""
+    """Tokens per minute, as reported by the answers."""
 
 
 class Timeline:
-    """Adds up when calls began and ended. The more time there is, the wider its buckets become."""
+    """Sums up when calls began and ended. Its buckets widen as the timeline grows."""
 
     def __init__(self) -> None:
         self._width = _FIRST_WIDTH
@@ -87,10 +87,10 @@ class Timeline:
         self.first: Optional[int] = None
         """When the first call began, in milliseconds since 1970."""
         self.last: Optional[int] = None
-        """When the last one ended."""
+        """When the last call ended, in milliseconds since 1970."""
 
     def add(self, ended: int, took: int, tokens: int, *, is_done: bool) -> None:
-        """Take note of a call."""
+        """Add a call."""
         began = ended - took
         self.first = began if self.first is None else min(began, self.first)
         self.last = ended if self.last is None else max(ended, self.last)
@@ -112,7 +112,7 @@ class Timeline:
         return bucket
 
     def _widen(self) -> None:
-        """Join two buckets each."""
+        """Join neighbouring buckets in pairs."""
         joined: dict[int, _Bucket] = {}
         for number, old in self._buckets.items():
             new = joined.setdefault(number // 2, _Bucket())
@@ -125,7 +125,7 @@ class Timeline:
         self._width *= 2
 
     def points(self) -> tuple[list[Point], list[float]]:
-        """Return the pieces of the time, and after how many seconds of work there was a long pause, left out."""
+        """Return the intervals, and the positions in seconds of work at which a long pause is left out."""
         seconds = self._width / 1000
         points: list[Point] = []
         pauses: list[float] = []
@@ -155,17 +155,17 @@ class Timeline:
 
 
 class Latencies:
-    """Adds up how long calls took, in bins that are each 2 % wider than the one before."""
+    """A histogram of the durations of calls, in bins that each are 2 % wider than the one before."""
 
     def __init__(self) -> None:
         self._bins: Counter[int] = Counter()
 
     def add(self, took: int) -> None:
-        """Take note of a call that took so many milliseconds."""
+        """Add a call that took `took` milliseconds."""
         self._bins[int(math.log(max(took, 1)) / _STEP)] += 1
 
     def quantile(self, part: float) -> Optional[float]:
-        """Return the seconds that so large a part of the calls took at most, to 2 %; None if there were no calls."""
+        """Return a quantile in seconds, accurate to 2 %; None if there were no calls."""
         wanted = part * sum(self._bins.values())
         for number in sorted(self._bins):
             wanted -= self._bins[number]
@@ -174,7 +174,7 @@ class Latencies:
         return None
 
     def bars(self) -> list[tuple[float, float, int]]:
-        """Return the bars of a histogram: from and to so many seconds, and how many calls."""
+        """Return the bars of a histogram: lower and upper bound in seconds, and number of calls."""
         if not self._bins:
             return []
         first, last = min(self._bins), max(self._bins)
@@ -191,25 +191,25 @@ class Latencies:
 
 @dataclass
 class Summary:
-    """What is reported of a job."""
+    """The contents of a report."""
 
     report: BulkReport
     is_running: bool
     timeline: Timeline = field(default_factory=Timeline)
     latencies: Latencies = field(default_factory=Latencies)
-    """Of the rows that were answered."""
+    """The latencies of the rows that were answered."""
     kinds: list[tuple[State, str, int]] = field(default_factory=list["tuple[State, str, int]"])
-    """Rows that did not end well: their state, what went wrong, how many; the most frequent first."""
+    """Failures as state, kind of error and number of rows, the most frequent first."""
     slowest: list[tuple[float, Stored]] = field(default_factory=list["tuple[float, Stored]"])
-    """Seconds, and the row."""
+    """The slowest answers: seconds and row."""
     failed: list[Stored] = field(default_factory=list["Stored"])
-    """The first rows that have failed or were rejected."""
+    """The first rows that failed or were rejected."""
     in_doubt: list[Stored] = field(default_factory=list["Stored"])
     """The first rows in doubt."""
 
 
 def summarise(journals: Journals) -> Summary:
-    """Go through a journal and its shards."""
+    """Read a journal and its shards, and sum them up."""
     summary = Summary(read_reports(journals), any(is_owned(path) for _, path in journals))
     slowest: list[tuple[int, int, int]] = []
     for shard, (connection, _) in enumerate(journals):

@@ -1,4 +1,4 @@
-"""Tables of pandas, polars and pyarrow as rows of a job, a batch at a time. Imports none of them by itself."""
+"""Reads rows from tables of pandas, polars and pyarrow in batches. Imports none of these packages at import time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MICROSECONDS_END = len("2025-01-01T00:00:00.000000")
 
 
 class Table(Protocol):
-    """A table of pandas, polars, pyarrow or narwhals, or a `LazyFrame`."""
+    """A table of pandas, polars, pyarrow or narwhals, including a `LazyFrame`."""
 
     @property
     def columns(self) -> object:
@@ -35,20 +35,20 @@ class Table(Protocol):
         ...
 
     def join(self, *args: Any, **kwargs: Any) -> object:
-        """Not used: tables have it, and other iterables with columns do not."""
+        """Not called. Distinguishes tables from other objects with `columns`."""
         ...
 
 
 Rows = Union["Iterable[RowValue]", "AsyncIterable[RowValue]", Table]
-"""What a job can run: an iterable, an asynchronous iterable, or a table."""
+"""The input of a job: an iterable, an asynchronous iterable or a table."""
 
 
 def rows_of(values: Rows) -> Union[Iterable[RowValue], AsyncIterable[RowValue]]:
-    """Return the rows of a table; anything else as it is.
+    """Return the rows of a table. Returns other values unchanged.
 
     Raises:
-        ConfigurationError: It is a table, and a package that reads it is missing.
-        RowError: Two of its columns have the same name.
+        ConfigurationError: The package that reads the table is not installed.
+        RowError: Two columns of the table have the same name.
 
     """
     names = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(values).__mro__}
@@ -60,12 +60,12 @@ def rows_of(values: Rows) -> Union[Iterable[RowValue], AsyncIterable[RowValue]]:
 
 
 class _FrameRows:
-    """The rows of a table that narwhals reads."""
+    """The rows of a table, read with narwhals."""
 
     def __init__(self, native: Any) -> None:
         narwhals = load("narwhals", "tables as rows")
         self._is_lazy = type(native).__name__ == "LazyFrame"
-        if not self._is_lazy:  # the names of its columns may have to be computed
+        if not self._is_lazy:  # a LazyFrame may have to compute its column names
             check_names(list(native.columns), "the table")
         self._frame: Any = narwhals.from_native(native)
 
@@ -76,7 +76,7 @@ class _FrameRows:
 
     def _rows_of(self, batch: Any) -> Iterator[dict[str, object]]:
         rows = [{name: plain(value) for name, value in row.items()} for row in batch.iter_rows(named=True)]
-        # The times of pandas come with their nanoseconds; those of polars without them.
+        # pandas returns times with their nanoseconds, polars without.
         for name, kind in batch.schema.items():
             if getattr(kind, "time_unit", None) == "ns" and hasattr(kind, "time_zone"):
                 for row, nanoseconds in zip(rows, batch[name].dt.nanosecond()):
@@ -84,9 +84,9 @@ class _FrameRows:
         return iter(rows)
 
     def __length_hint__(self) -> int:
-        """Count the rows, unless they are not computed yet."""
+        """Count the rows, unless the table is lazy."""
         if self._is_lazy:
-            raise TypeError("a LazyFrame has to be computed to be counted")  # length_hint() then takes its default
+            raise TypeError("a LazyFrame has to be computed to be counted")  # length_hint() then returns its default
         return len(self._frame)
 
 
@@ -108,7 +108,7 @@ class _ArrowRows:
 
 
 def check_names(names: Sequence[object], what: str) -> None:
-    """Check that the columns of a table have different names.
+    """Check that the column names of a table are unique.
 
     Raises:
         RowError: Two columns have the same name.
@@ -119,7 +119,7 @@ def check_names(names: Sequence[object], what: str) -> None:
 
 
 def rows_of_batch(batch: Any) -> Iterator[dict[str, object]]:
-    """Go through the rows of a pyarrow `RecordBatch` as plain values of Python."""
+    """Iterate over the rows of a pyarrow `RecordBatch` as plain Python values."""
     names: Sequence[str] = batch.schema.names
     columns = [_values_of(column) for column in batch.columns]
     for values in zip(*columns):
@@ -131,7 +131,7 @@ def _values_of(column: Any) -> list[object]:
     kind = column.type
     if getattr(kind, "unit", None) != "ns":
         return [plain(value) for value in column.to_pylist()]
-    # Without pandas, pyarrow turns nanoseconds into no value of Python.
+    # Without pandas, pyarrow cannot convert values with nanoseconds to Python objects.
     if pyarrow.types.is_timestamp(kind):
         rounded = pyarrow.timestamp("us", kind.tz)
     else:
@@ -144,7 +144,7 @@ def _values_of(column: Any) -> list[object]:
 
 
 def _with_nanoseconds(value: object, nanoseconds: object) -> object:
-    """Return a time that Python's `datetime` cannot hold as ISO 8601."""
+    """Return a time with nanoseconds, which `datetime` cannot hold, as an ISO 8601 string; other values unchanged."""
     if not isinstance(value, datetime) or not isinstance(nanoseconds, int) or not nanoseconds % 1000:
         return value
     text = value.isoformat(timespec="microseconds")
@@ -152,9 +152,9 @@ def _with_nanoseconds(value: object, nanoseconds: object) -> object:
 
 
 def plain(value: object) -> object:
-    """Return a value of a table as one of Python: what is missing as None, numpy's as what they are.
+    """Convert a value of a table to a plain Python value. Missing values become None.
 
-    Times with nanoseconds become strings, in ISO 8601: `datetime` would drop the nanoseconds.
+    Times with nanoseconds become ISO 8601 strings: `datetime` would drop the nanoseconds.
     """
     kind = type(value)
     if value is None or kind in {str, int, bool}:
@@ -169,7 +169,7 @@ def plain(value: object) -> object:
 
 
 def _plain_pandas(value: Any) -> object:
-    """Return a `Timestamp` or a `Timedelta` of pandas as what it derives from."""
+    """Convert a pandas `Timestamp` or `Timedelta` to the standard type that it derives from."""
     if type(value).__name__ in {"NaTType", "NAType"}:
         return None
     if hasattr(value, "to_pydatetime"):
@@ -183,6 +183,6 @@ def _plain_numpy(value: Any) -> object:
         item = value.astype(f"{value.dtype.kind}8[us]").item()
         if item is None or name.startswith("timedelta64"):
             return item
-        # With its nanoseconds, if there are any.
+        # A string keeps the nanoseconds, if there are any.
         return item if value == value.astype("M8[us]") else str(value)
     return plain(value.tolist())

@@ -1,4 +1,4 @@
-"""What an error says about a row: whether it was run, and what to do. Performs no I/O."""
+"""Classifies errors of calls: whether the row may have been run, and what the job does next. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .report import Stop
 
 _DAILY_CAP = "api_rate_limit_exceeded"
-_TRY_AGAIN = (408, 425)  # not processed, and not for being too fast
+_TRY_AGAIN = (408, 425)  # not processed, but not rate limited either
 _TOO_FAST = 429
 _UNAVAILABLE = 503
 _NO_SUCH_DEPLOYMENT = 404
 _NOT_ALLOWED = (401, 402, 403)
-_MOST_TOKENS = 10**12  # of one row: the sum of a million rows has to stay below 2**63 in SQLite
+_MOST_TOKENS = 10**12  # per row: the sum of a million rows must stay below 2**63 for SQLite
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Verdict:
     """What to do about a row whose call has failed.
 
     Args:
-        what: `end`: the row has ended. `throttled`: it goes back into the queue, and the job slows down.
-            `unsent`: it has not been run, and is tried again a few times. `cap`: as `throttled`, until tomorrow.
-        state: The state in which it ends.
-        stop: Why the job has to stop, if it has to.
-        retry_after: Seconds that the service wants to be left alone.
+        what: `end`: the row ends. `throttled`: the row goes back into the queue and the job slows down. `unsent`: the
+            row was not run and is retried a few times. `cap`: the row goes back into the queue until the cap resets.
+        state: The state in which the row ends.
+        stop: Why the job has to stop. None means that it continues.
+        retry_after: The pause that the service requests, in seconds. None if it requests none.
     """
 
     what: Literal["end", "throttled", "unsent", "cap"]
@@ -52,11 +52,11 @@ class Verdict:
 
 
 def judge(error: FetchHiveError, *, is_first: bool) -> Verdict:
-    """Say what an error means for its row.
+    """Return what to do about a row whose call raised an error.
 
     Args:
-        error: What the call ended with.
-        is_first: Whether no row of this run has come to an end yet.
+        error: The error.
+        is_first: Whether this is the first row of the run to end.
 
     """
     if isinstance(error, APIStatusError):
@@ -70,7 +70,7 @@ def judge(error: FetchHiveError, *, is_first: bool) -> Verdict:
     return Verdict("end", FAILED)
 
 
-def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:  # noqa: PLR0911 - one for each case
+def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:  # noqa: PLR0911 - one return per case
     status = error.status_code
     if status == _TOO_FAST and error.error_code == _DAILY_CAP:
         return Verdict("cap", REJECTED, "cap")
@@ -88,7 +88,7 @@ def _judge_status(error: APIStatusError, *, is_first: bool) -> Verdict:  # noqa:
 
 
 def body_of(error: FetchHiveError) -> Union[str, bytes, None]:
-    """Return what came of an answer that cannot be read: it has been paid for."""
+    """Return the body of an answer that cannot be read, which has been paid for; None if there is none."""
     if isinstance(error, OutputValidationError):
         return to_json(error.response.raw).decode()
     body: object = getattr(error, "body", None)
@@ -103,7 +103,7 @@ def body_of(error: FetchHiveError) -> Union[str, bytes, None]:
 
 
 def resets_at(error: FetchHiveError, now: Callable[[], float] = time.time) -> datetime:
-    """Return the moment at which the daily cap is lifted: as the service says, else the next midnight in UTC."""
+    """Return when the daily cap resets: the time reported by the service, or else the next midnight in UTC."""
     known: object = getattr(error, "resets_at", None)
     if isinstance(known, datetime):
         return known if known.tzinfo else known.replace(tzinfo=timezone.utc)
@@ -112,7 +112,7 @@ def resets_at(error: FetchHiveError, now: Callable[[], float] = time.time) -> da
 
 
 def tokens_of(answer: object) -> int:
-    """Return the tokens that an answer says it used; 0 if there is no count, or a negative one."""
+    """Return the tokens that an answer reports; 0 if it reports none or a negative number."""
     return min(max(0, _tokens_of(answer)), _MOST_TOKENS)
 
 

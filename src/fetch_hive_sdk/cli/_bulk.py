@@ -1,4 +1,4 @@
-"""`fetch-hive bulk`: run a deployment over the rows of a file, and see what has become of them."""
+"""The arguments of `fetch-hive bulk`, which runs a deployment over the rows of a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fetch_hive_sdk import FetchHiveError
 
 CODES = """\
 exit codes:
-  0  all rows are done             5  no connection for many rows in a row
+  0  all rows are done             5  no connection for many consecutive rows
   1  the output cannot be written  9  rows have failed or are in doubt
-  2  an argument or a row is wrong 10 a budget was reached
+  2  invalid argument or row       10 a budget was reached
   3  no key, URL or package        11 the journal cannot be used, or the disk is full
-  4  refused by the service        130, 143  Ctrl-C, SIGTERM: what was under way has been finished
+  4  refused by the service        130, 143  Ctrl-C, SIGTERM: the calls under way have finished
 """
 
 EPILOG = """\
@@ -27,7 +27,7 @@ examples:
   fetch-hive bulk doubt reviews.db
   fetch-hive bulk doubt reviews.db --settle done 17 23
 
-Each row is run once, whatever dies: the same command goes on where the last one ended.
+No row is run twice, even after a crash: the same command resumes where the last one stopped.
 
 """
 
@@ -38,7 +38,7 @@ examples:
   fetch-hive bulk run reviews.csv --deployment summarise --variant prod --input text=body --key-column id \\
       --journal reviews.db --output out.jsonl --max-runs 10000 --max-concurrency 64
 
-The key comes from FETCH_HIVE_API_KEY; there is no option for it, as commands are kept in histories.
+The API key is read from FETCH_HIVE_API_KEY. There is no option for it, because shells record commands.
 
 """
 
@@ -48,7 +48,7 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = add_parser(
         "bulk",
         help="run a prompt deployment over many rows, each paid for once",
-        description="Run a prompt deployment over the rows of a file, and see what has become of them.",
+        description="Run a prompt deployment over the rows of a file, and manage the results.",
         epilog=EPILOG + CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,7 +81,7 @@ def _add(
 
 
 def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    parser = _add(add_parser, "run", "Send the rows of a file that are not settled yet.", RUN_EPILOG)
+    parser = _add(add_parser, "run", "Send the rows of a file that have not been run yet.", RUN_EPILOG)
     parser.add_argument("rows", metavar="FILE", help="a CSV, JSON Lines or Parquet file; - for stdin")
     parser.add_argument("--deployment", required=True, help="the name of the deployment")
     parser.add_argument("--variant", help="the name of the variant")
@@ -91,69 +91,75 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=COLUMN",
-        help="a variable of the prompt, and the column that it comes from; may be repeated; all columns if not given",
+        help="a variable of the prompt and its column; may be repeated; by default, all columns",
     )
     parser.add_argument(
-        "--key-column", metavar="COLUMN", help="the column by which a row is known; its content if not given"
+        "--key-column", metavar="COLUMN", help="the column with the key of a row; by default, the row's content"
     )
     parser.add_argument(
-        "--journal", required=True, type=Path, metavar="FILE", help="what is known of the rows; made if needed"
+        "--journal", required=True, type=Path, metavar="FILE", help="the journal of the job; created if needed"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write all rows there at the end: .jsonl, .csv or .parquet"
+        "--output", type=Path, metavar="FILE", help="a file to write all rows to at the end: .jsonl, .csv or .parquet"
     )
     parser.add_argument(
-        "--format", choices=["csv", "jsonl", "parquet"], help="of the input, if its name does not say it"
+        "--format", choices=["csv", "jsonl", "parquet"], help="the format of the input; by default, from its name"
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave broken lines out, and count them")
-    parser.add_argument("--max-runs", type=_count, metavar="N", help="stop after so many runs, over all times together")
-    parser.add_argument("--max-tokens", type=_count, metavar="N", help="stop after so many tokens, likewise")
-    parser.add_argument("--max-failures", type=_count, metavar="N", help="stop after so many failures")
-    parser.add_argument("--max-seconds", type=_number, metavar="SECONDS", help="send nothing more after that time")
-    parser.add_argument("--max-concurrency", type=_count, default=64, metavar="N", help="calls at once, at most; 64")
+    parser.add_argument("--skip-bad", action="store_true", help="skip and count broken lines")
+    parser.add_argument("--max-runs", type=_count, metavar="N", help="stop after N runs, over the life of the journal")
+    parser.add_argument(
+        "--max-tokens", type=_count, metavar="N", help="stop after N tokens, over the life of the journal"
+    )
+    parser.add_argument("--max-failures", type=_count, metavar="N", help="stop after N failures")
+    parser.add_argument("--max-seconds", type=_number, metavar="SECONDS", help="stop sending after this time")
+    parser.add_argument("--max-concurrency", type=_count, default=64, metavar="N", help="most concurrent calls; 64")
     parser.add_argument("--processes", type=_count, metavar="N", help="share the work among N processes")
-    parser.add_argument("--rpm", type=_number, metavar="N", help="calls a minute, at most")
-    parser.add_argument("--tpm", type=_number, metavar="N", help="tokens a minute, at most")
-    parser.add_argument("--retry-failed", action="store_true", help="send rows again that have failed")
-    parser.add_argument("--force", action="store_true", help="accept other requests under the keys of the journal")
-    parser.add_argument("--wait-for-reset", action="store_true", help="wait until tomorrow if the daily cap is reached")
+    parser.add_argument("--rpm", type=_number, metavar="N", help="most calls per minute")
+    parser.add_argument("--tpm", type=_number, metavar="N", help="most tokens per minute")
+    parser.add_argument("--retry-failed", action="store_true", help="send failed rows again")
+    parser.add_argument("--force", action="store_true", help="run changed requests under keys of the journal")
+    parser.add_argument(
+        "--wait-for-reset", action="store_true", help="when the daily cap is reached, wait until it resets"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the first request and the number of rows")
-    parser.add_argument("--sample", type=_count, metavar="N", help="run N rows, which are kept, and estimate the rest")
-    parser.add_argument("--base-url", help="where the API is; FETCH_HIVE_BASE_URL if not given")
-    parser.add_argument("--timeout", type=_number, default=120.0, metavar="SECONDS", help="for each call; 120")
+    parser.add_argument("--sample", type=_count, metavar="N", help="run and keep N rows, and estimate the rest")
+    parser.add_argument("--base-url", help="the base URL of the API; by default, FETCH_HIVE_BASE_URL")
+    parser.add_argument("--timeout", type=_number, default=120.0, metavar="SECONDS", help="timeout of each call; 120")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _add_status(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    parser = _add(add_parser, "status", "Show how a job is doing, also while it runs.")
+    parser = _add(add_parser, "status", "Show the status of a job, even while it runs.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _add_export(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    parser = _add(add_parser, "export", "Write the rows to a file, also while the job runs.")
+    parser = _add(add_parser, "export", "Write the rows to a file, even while the job runs.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="where to: .jsonl, .csv or .parquet")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FILE", help="the output file: .jsonl, .csv or .parquet"
+    )
 
 
 def _add_report(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    parser = _add(add_parser, "report", "Write a page with plots of a job, also while it runs.")
+    parser = _add(add_parser, "report", "Write a page with plots of a job, even while it runs.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
-    parser.add_argument("--html", required=True, type=Path, metavar="FILE", help="where to")
+    parser.add_argument("--html", required=True, type=Path, metavar="FILE", help="the output file")
 
 
 def _add_doubt(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
-    parser = _add(add_parser, "doubt", "List or settle the rows that may have been run, and paid for.")
+    parser = _add(add_parser, "doubt", "List or settle the rows that may have been run and paid for.")
     parser.add_argument("journal", type=Path, metavar="FILE", help="the journal")
-    parser.add_argument("keys", nargs="*", metavar="KEY", help="only these rows; all that are in doubt if not given")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="keys of rows; by default, all rows in doubt")
     what = parser.add_mutually_exclusive_group()
-    # Both take keys, too: argparse does not look for arguments behind an option.
+    # Both options take keys as well, because argparse does not look for positional arguments after them.
     what.add_argument(
-        "--retry", nargs="*", metavar="KEY", help="let the next run send them again, and maybe pay for them again"
+        "--retry", nargs="*", metavar="KEY", help="let the next run send the rows again, which may pay for them twice"
     )
-    what.add_argument("--settle", nargs="+", metavar=("done|failed", "KEY"), help="close them: you know what they are")
-    parser.add_argument("--json", action="store_true", help="list them as JSON Lines")
+    what.add_argument("--settle", nargs="+", metavar=("done|failed", "KEY"), help="close rows whose outcome you know")
+    parser.add_argument("--json", action="store_true", help="list the rows as JSON Lines")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What `fetch-hive bulk` does. Loaded for it alone: it needs more of the standard library than the other commands."""
+"""Runs `fetch-hive bulk`. Imported only for this command, because it imports more modules than the others."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def _run(options: argparse.Namespace) -> int:
     except ValueError as exc:
         if isinstance(exc, FetchHiveError):
             raise
-        complain(str(exc))  # such as fewer calls at once than processes
+        complain(str(exc))  # for example, --max-concurrency is below --processes
         return _WRONG
 
 
 def _run_rows(options: argparse.Namespace) -> int:
     rows = _rows(options)
     if options.output is not None:
-        # Before anything is paid for.
+        # Check the output before any call is paid for.
         check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
     if options.dry_run and options.sample is None:
         return _dry_run(rows, options)
     if rows.can_be_read_again and next(iter(rows), None) is None:
-        return _say_no_rows(rows, options)
+        return _report_no_rows(rows, options)
     check_proxies()
     client = FetchHive(base_url=options.base_url, timeout=options.timeout)
     job = Job(options.journal)
@@ -60,12 +60,12 @@ def _run_rows(options: argparse.Namespace) -> int:
         if isinstance(exc.report, BulkReport) and exc.report.rows:
             try:
                 _write_output(job, options)
-            except JournalError as second:  # the first has what the journal lacks
+            except JournalError as second:  # raise the first error, which has the unwritten answers
                 complain(in_one_line(str(second)))
         raise
     _print_report(report, rows, options)
     if not report.rows:
-        return _say_no_rows(rows, options)
+        return _report_no_rows(rows, options)
     _write_output(job, options)
     return _code_of(report)
 
@@ -118,7 +118,7 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
             if row.key is not None:
                 print(f"its key: {in_one_line(row.key)}")
     if not count:
-        return _say_no_rows(rows, options)
+        return _report_no_rows(rows, options)
     print(f"{count:,} rows{_skipped(rows)}; nothing was sent")
     return 0
 
@@ -132,13 +132,13 @@ def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Names
         each = report.tokens / report.done
         print(
             f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
-            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them to come",
+            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them still to come",
             file=sys.stderr if options.json else sys.stdout,
         )
     return _SOME_FAILED if _has_failures(report) else 0
 
 
-def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
+def _report_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
     print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
     if options.json and rows.can_be_read_again and not options.dry_run:
         print(json.dumps({**BulkReport(is_exhausted=True).as_dict(), "skipped": rows.skipped}))
@@ -146,7 +146,7 @@ def _say_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
 
 
 def _skipped(rows: FileRows) -> str:
-    return f", {rows.skipped:,} broken lines left out" if rows.skipped else ""
+    return f", {rows.skipped:,} broken lines skipped" if rows.skipped else ""
 
 
 def _print_report(report: BulkReport, rows: FileRows, options: argparse.Namespace) -> None:
@@ -173,7 +173,7 @@ def _code_of(report: BulkReport) -> int:
     return _SOME_FAILED if _has_failures(report) else 0
 
 
-# --- Looking and settling ---------------------------------------------------------------------------------------------
+# --- Reading and settling ---------------------------------------------------------------------------------------------
 
 
 def _job_of(options: argparse.Namespace) -> Job:
@@ -236,7 +236,7 @@ def _list_doubt(items: list[Item[object]], keys: Optional[list[str]], *, as_json
     return 0
 
 
-# --- What goes wrong --------------------------------------------------------------------------------------------------
+# --- Commands and errors ----------------------------------------------------------------------------------------------
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -249,7 +249,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 
 
 def report_error(error: FetchHiveError) -> int:
-    """Say what went wrong, and return the exit code."""
+    """Print an error and return its exit code."""
     complain(in_one_line(str(error)))
     if isinstance(error, JournalError):
         for item in error.unwritten:

@@ -480,6 +480,12 @@ class AgentReply(_Turn, frozen=True):
         """
         return read_output(self.response, output_type, self)
 
+    def _repr_markdown_(self) -> Optional[str]:
+        """Show the text in a notebook."""
+        from .markdown import safe_markdown  # noqa: PLC0415 - only notebooks need it
+
+        return safe_markdown(self.response)
+
 
 # --- Events ----------------------------------------------------------------------------------------------------------
 

@@ -126,6 +126,12 @@ class InvokeResponse(Received, frozen=True):
         """
         return read_output(self.response, output_type, self)
 
+    def _repr_markdown_(self) -> Optional[str]:
+        """Show the text in a notebook."""
+        from .markdown import safe_markdown  # noqa: PLC0415 - only notebooks need it
+
+        return safe_markdown(self.response)
+
 
 class _Event(Received, frozen=True):
     request_id: Optional[str] = None
