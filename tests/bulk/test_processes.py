@@ -70,6 +70,18 @@ def served():
         yield fake
 
 
+both = pytest.mark.parametrize("how", ["run", "arun"])
+
+
+def skewed(count, shard=0, deployment="d"):
+    """Return requests that all belong to one of two shards."""
+    texts = (f"{shard}-{number}" for number in itertools.count())
+    found = (InvokeRequest(deployment=deployment, inputs={"text": text}) for text in texts)
+    reader = RowReader()
+    ours = (request for request in found if shard_of(reader.read(1, request), 2) == shard)
+    return list(itertools.islice(ours, count))
+
+
 # --- As one job -------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +242,29 @@ def test_a_deployment_that_is_missing_later_is_rejected(served, tmp_path):
     assert (report.done, report.rejected, report.stopped) == (3, 6, None)
 
 
+@both
+@pytest.mark.parametrize("shard", [0, 1])
+def test_the_first_row_of_the_input_is_sent_first(served, tmp_path, how, shard):
+    """Whichever process is ready first, so that a 404 of a later row stops nothing."""
+    served.fails("gone", 404)
+    rows = [*skewed(1, shard), *skewed(5, 1 - shard, deployment="gone")]
+
+    report = run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, served.url), rows)
+
+    assert served.calls[0].inputs == rows[0].inputs
+    assert (report.done, report.rejected, report.stopped) == (1, 5, None)
+
+
+@both
+def test_settled_first_rows_do_not_hold_up_others(served, tmp_path, how):
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
+    run_both(how, job, client, skewed(20))
+
+    report = run_both(how, job, client, [*skewed(20), *skewed(20, 1)])
+
+    assert report.done == len(served.calls) == 40
+
+
 def test_rows_that_raise_are_an_error_after_what_is_under_way(served, tmp_path):
     def rows():
         yield from requests(5)
@@ -246,18 +281,6 @@ def run_both(how, job, *arguments, **options):
     if how == "run":
         return job.run(*arguments, **options)
     return asyncio.run(job.arun(*arguments, **options))
-
-
-both = pytest.mark.parametrize("how", ["run", "arun"])
-
-
-def skewed(count, shard=0, deployment="d"):
-    """Return requests that all belong to one of two shards."""
-    texts = (f"{shard}-{number}" for number in itertools.count())
-    found = (InvokeRequest(deployment=deployment, inputs={"text": text}) for text in texts)
-    reader = RowReader()
-    ours = (request for request in found if shard_of(reader.read(1, request), 2) == shard)
-    return list(itertools.islice(ours, count))
 
 
 @both
@@ -717,7 +740,7 @@ def test_the_end_of_a_program_does_not_wait_for_a_job_in_a_daemon_thread(counted
 
 
 DAEMON = """
-import sys, threading, time
+import multiprocessing, sys, threading, time
 from fetch_hive_sdk import FetchHive, InvokeRequest
 from fetch_hive_sdk.bulk import Job
 
@@ -728,7 +751,8 @@ if __name__ == "__main__":
     client = FetchHive("fhk_0123456789", url)
     options = {"processes": 2, "progress": False}
     threading.Thread(target=job.run, args=(client, rows), kwargs=options, daemon=True).start()
-    while not job.path.with_name("job.db.shard-0").exists() or not job.status().done:
+    # SQLite must not be in use in this thread while the other one forks.
+    while len(multiprocessing.active_children()) < 2 or not job.status().done:
         time.sleep(0.01)
 """
 

@@ -50,6 +50,7 @@ class _Shard:
         self.number = number
         self.worker = worker
         self.snapshot = Snapshot(BulkReport(), 0, 0, 0, 0.0)
+        self.ahead = 0  # rows that were sent to it and that it is not done with
         self.granted = 0
         self.is_asking = False
         self.has_ended = False
@@ -93,7 +94,7 @@ class Fleet:
         self._scout: Optional[_Shard] = None  # sends the first row, before all others
         self._is_first = True
         self._numbered = 0
-        self._ahead = 0  # rows that were sent to shards and that those have not read
+        self._first: Optional[_Shard] = None  # has the first row of the input
         self._changed = asyncio.Event()
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._stop: Optional[Stop] = None
@@ -165,7 +166,7 @@ class Fleet:
     async def _feed(self) -> None:
         most_ahead = _ROWS_AHEAD * len(self._shards)
         while True:
-            await self._wait_until(lambda: self._ahead < most_ahead or self._stopping.done())
+            await self._wait_until(lambda: self._ahead() < most_ahead or self._stopping.done())
             values = await self._take()
             if values is None:
                 break
@@ -178,11 +179,17 @@ class Fleet:
             finally:
                 # Those before a row that is wrong are sent.
                 for number, some in rows.items():
-                    self._ahead += len(some)
-                    self._shards[number].worker.send(Rows(number, pickle_rows(some)))
+                    shard = self._shards[number]
+                    shard.ahead += len(some)
+                    # Dictionaries keep their order: this one has the first row.
+                    self._first = self._first or shard
+                    shard.worker.send(Rows(number, pickle_rows(some)))
         self._is_exhausted = not self._stopping.done()
         if self._is_exhausted:
             self._send_all(End())
+
+    def _ahead(self) -> int:
+        return sum(shard.ahead for shard in self._shards.values())
 
     async def _take(self) -> Optional[list[object]]:
         """Return the next values; None at the end, or when the job stops."""
@@ -209,7 +216,9 @@ class Fleet:
 
     def _hear(self, answer: Answer) -> None:
         if isinstance(answer, Taken):
-            self._ahead -= answer.rows
+            self._shards[answer.shard].ahead -= answer.rows
+            if self._is_first:
+                self._grant()
         elif isinstance(answer, Unable):
             self._errors.append(answer.error.restore())
             self.stop(None)
@@ -304,7 +313,7 @@ class Fleet:
             if not shard.is_asking:
                 continue
             if self._is_first:
-                if self._scout is None and self._left() > 0:
+                if self._scout is None and self._left() > 0 and self._may_scout(shard):
                     self._scout = shard
                     self._grant_to(shard, 1)
                 continue
@@ -319,6 +328,11 @@ class Fleet:
                 is_short = True
         if is_short:
             self._reclaim()
+
+    def _may_scout(self, shard: _Shard) -> bool:
+        """Return whether a shard may send the first row: the others wait until the rows before theirs are settled."""
+        first = self._first
+        return first is None or shard is first or first.has_ended or not first.ahead
 
     def _reclaim(self) -> None:
         """Let shards give back what they were granted and do not need now, such as for a row that was rejected."""

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Callable, Optional, Union, cast
 
 from fetch_hive_sdk import BulkError, ConfigurationError
@@ -97,8 +98,9 @@ class StopSending:
 
 @dataclass(frozen=True)
 class Taken:
-    """A shard has read rows."""
+    """A shard is done with a batch of rows: they are settled, or have been sent."""
 
+    shard: int
     rows: int
 
 
@@ -231,6 +233,7 @@ class _Source:
         self._is_over = False
         self._error: Optional[Exception] = None
         self._on_taken = on_taken
+        self._taken = 0  # rows of the last batch: those that must be sent are sent before the next batch is taken
 
     def put(self, pickled: bytes) -> None:
         try:
@@ -248,6 +251,9 @@ class _Source:
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and not more than are wanted; None at the end."""
+        if self._taken:
+            self._on_taken(self._taken)
+            self._taken = 0
         while not self._rows:
             if self._error is not None:
                 raise self._error
@@ -256,7 +262,7 @@ class _Source:
             self._changed.clear()
             await self._changed.wait()
         taken = [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
-        self._on_taken(len(taken))
+        self._taken = len(taken)
         return taken
 
     def close(self) -> None:
@@ -276,7 +282,7 @@ class _Worker:
     async def run(self) -> None:
         setup, loop = self._setup, asyncio.get_running_loop()
         for shard, path in setup.shards:
-            source = self._sources[shard] = _Source(self._say_taken)
+            source = self._sources[shard] = _Source(partial(self._say_taken, shard))
             lease = self._leases[shard] = Lease(self._ask_for(shard))
             self._engines[shard] = Engine(
                 self._client,
@@ -320,8 +326,8 @@ class _Worker:
     def _ask_for(self, shard: int) -> Callable[[], None]:
         return lambda: self._say(Asked(shard, self._engines[shard].snapshot()))
 
-    def _say_taken(self, rows: int) -> None:
-        self._say(Taken(rows))
+    def _say_taken(self, shard: int, rows: int) -> None:
+        self._say(Taken(shard, rows))
 
     def _say(self, answer: Answer) -> None:
         if not self._is_orphan:
