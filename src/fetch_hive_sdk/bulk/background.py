@@ -52,8 +52,8 @@ class Watched:
     def __init__(self, engine: Runs, watch: Watch, client: FetchHive) -> None:
         self.engine = engine
         self.client = client
-        self.stop = engine.stop
-        self.abandon = engine.abandon
+        self.stop: Callable[[Optional[Stop]], None] = engine.stop
+        self.abandon: Callable[[], None] = engine.abandon
         self._watch = watch
 
     async def run(self) -> BulkReport:

@@ -43,7 +43,7 @@ class Pace:
         self._spacing = 60 / rpm if rpm else 0.0
         self._per_token = 60 / tpm if tpm else 0.0
         self._jitter = jitter
-        self.is_first = True
+        self.is_first: bool = True
         self._successes = 0
         self._ceiling = 0.0
         self._halved_at = float("-inf")

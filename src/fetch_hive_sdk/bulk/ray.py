@@ -44,8 +44,8 @@ __all__ = ["run"]
 try:
     # Ray's types are incomplete.
     ray: Any = import_module("ray")
-except ModuleNotFoundError as exc:
-    raise ModuleNotFoundError("fetch_hive_sdk.bulk.ray needs Ray: pip install ray", name="ray") from exc
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("fetch_hive_sdk.bulk.ray needs Ray: pip install ray", name="ray") from None
 
 log: logging.Logger = logging.getLogger("fetch_hive_sdk")
 

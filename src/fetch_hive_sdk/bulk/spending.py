@@ -17,11 +17,11 @@ class Lease:
     """
 
     def __init__(self, on_ask: Callable[[], None]) -> None:
-        self.runs = 0
+        self.runs: int = 0
         """How many runs it may begin, in total."""
         self.on_change: Callable[[], None] = lambda: None
         self._on_ask = on_ask
-        self.is_asking = False
+        self.is_asking: bool = False
         """Whether it waits for more."""
 
     def ask(self) -> None:
@@ -48,11 +48,11 @@ class Spending:
     def __init__(self, budget: Budget, lease: Optional[Lease]) -> None:
         self.budget = budget
         self.lease = lease
-        self.runs = 0
+        self.runs: int = 0
         """Runs over the life of the journal."""
-        self.tokens = 0
+        self.tokens: int = 0
         """Tokens over the life of the journal."""
-        self.failures = 0
+        self.failures: int = 0
         """Rows of this run of the job that failed, were rejected or are in doubt."""
         self.runs_before: Optional[int] = None
         """Runs of earlier runs of the job; None until the journal is open."""
