@@ -960,7 +960,7 @@ def test_raw_request_rejects_paths_outside_the_api(drive, args, fields, reason):
 
 @pytest.mark.parametrize("path", ["a", "/a", "/a.b/..c/d..", "/@me:x/%C3%A9", "/a%2Fb"])
 def test_raw_request_paths_are_below_the_base_url(drive, path):
-    """The path is sent unchanged."""
+    """The path is sent unchanged. Versions of httpx encode a space in the query differently."""
     service = Service({})
 
     call(
@@ -972,7 +972,7 @@ def test_raw_request_paths_are_below_the_base_url(drive, path):
         query={"a": "b c", "n": 1.5, "u": uuid.UUID(int=2)},
     )
 
-    assert service.place == f"GET /v1/{path.lstrip('/')}?a=b+c&n=1.5&u={TWO[1]}"
+    assert service.place.replace("%20", "+") == f"GET /v1/{path.lstrip('/')}?a=b+c&n=1.5&u={TWO[1]}"
 
 
 def test_resources_are_created_once():
