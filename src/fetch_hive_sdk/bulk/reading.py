@@ -90,12 +90,23 @@ def read_items(
 
 def _read_by_id(connection: sqlite3.Connection, condition: str) -> Iterator[tuple[Any, ...]]:
     sql = f"{_SELECT} WHERE rows.id > ?{condition} ORDER BY rows.id LIMIT {_ROWS_AT_ONCE}"
+    return read_pages(connection, sql, _ROWS_AT_ONCE)
+
+
+def read_pages(connection: sqlite3.Connection, sql: str, size: int) -> Iterator[tuple[Any, ...]]:
+    """Yield what a statement selects, a page at a time, so that no read lasts long.
+
+    Args:
+        connection: The journal.
+        sql: Selects an id and other values of at most `size` rows whose id is greater than its parameter, in order.
+        size: Rows in a page.
+    """
     last = -1
     while True:
         with closing(connection.execute(sql, (last,))) as cursor:
             found = cursor.fetchall()
         yield from found
-        if len(found) < _ROWS_AT_ONCE:
+        if len(found) < size:
             return
         last = found[-1][0]
 

@@ -14,13 +14,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Optional
 
 from .lock import is_owned
-from .reading import as_stored, read_all_items, read_reports, select_row
+from .reading import as_stored, read_all_items, read_pages, read_reports, select_row
 from .store import DONE, FAILED, IN_DOUBT, NAMES, REJECTED
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator
-
     from .reading import Journals
     from .report import BulkReport, State, Stored
 
@@ -213,7 +210,7 @@ def summarise(journals: Journals) -> Summary:
     summary = Summary(read_reports(journals), any(is_owned(path) for _, path in journals))
     slowest: list[tuple[int, int, int]] = []
     for shard, (connection, _) in enumerate(journals):
-        for number, state, tokens, ended, took in _ends(connection):
+        for number, state, tokens, ended, took in read_pages(connection, _SELECT_ENDS, _ROWS_AT_ONCE):
             summary.timeline.add(ended, took, tokens, is_done=state == DONE)
             if state == DONE:
                 summary.latencies.add(took)
@@ -229,17 +226,6 @@ def summarise(journals: Journals) -> Summary:
     summary.failed = list(islice(read_all_items(journals, frozenset({"failed", "rejected"})), MOST_ROWS))
     summary.in_doubt = list(islice(read_all_items(journals, frozenset({"in_doubt"})), MOST_ROWS))
     return summary
-
-
-def _ends(connection: sqlite3.Connection) -> Iterator[tuple[int, int, int, int, int]]:
-    last = -1
-    while True:
-        with closing(connection.execute(_SELECT_ENDS, (last,))) as cursor:
-            found = cursor.fetchall()
-        yield from found
-        if len(found) < _ROWS_AT_ONCE:
-            return
-        last = found[-1][0]
 
 
 def _kinds(journals: Journals) -> list[tuple[State, str, int]]:
