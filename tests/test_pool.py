@@ -371,12 +371,16 @@ def test_client_need_not_be_closed(site, calls):
             async for event in client.ainvoke_prompt_stream(deployment="d"):
                 break
 
+            waiting = asyncio.Queue()
+
             async def wait():
                 async for event in client.ainvoke_prompt_stream(deployment="d"):
+                    waiting.put_nowait(event)
                     await asyncio.sleep(60)
 
             tasks = [asyncio.create_task(wait()) for _ in range({calls})]
-            await asyncio.sleep(0.01)
+            for _ in tasks:
+                await waiting.get()
 
         asyncio.run(main())
         gc.collect()
@@ -397,6 +401,27 @@ def test_client_need_not_be_closed(site, calls):
     # In debug mode asyncio also reports slow callbacks, which this test ignores.
     warned = [line for line in done.stderr.decode().splitlines() if not line.startswith("Executing <")]
     assert (done.returncode, warned) == (0, [])
+
+
+def test_program_can_end_at_any_moment_of_a_call(site):
+    """Whenever `asyncio.run` ends, and cancels all tasks at once, no socket stays open: not while connecting either."""
+
+    async def main(steps: int) -> bool:
+        call = asyncio.create_task(site.client().ainvoke_prompt(deployment="d"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        return call.done()
+
+    steps = 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        # anyio 4.16 may have created the coroutine that connects, and not started it.
+        warnings.filterwarnings("ignore", "coroutine '.*try_connect' was never awaited", RuntimeWarning)
+        while not asyncio.run(main(steps)):
+            gc.collect()
+            steps += 1
+    assert steps > 5
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_http_and_https_do_not_share_a_connection(site, monkeypatch):
