@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -186,17 +185,18 @@ def test_second_recorder_is_rejected(capfd):
 
 def test_ignored_signals_stay_ignored():
     """With nohup, a hangup ends neither the recorder nor the command."""
-    code = f"import time\ntime.sleep(1)\n{CALL}"
+    code = f"input('Ready.')\n{CALL}"
     recorder = subprocess.Popen(
         ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PROGRAM, "record", "--out", "c.json", *python(code)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
-    time.sleep(0.3)
+    assert recorder.stdout.read(6) == b"Ready."
 
     os.killpg(recorder.pid, signal.SIGHUP)
 
-    assert recorder.communicate(timeout=30)[0] == b"Short.\n"
+    assert recorder.communicate(b"\n", timeout=30)[0] == b"Short.\n"
     assert recorder.returncode == 0
 
 

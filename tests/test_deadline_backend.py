@@ -156,26 +156,28 @@ async def test_refused_connection_is_a_connect_error(drive):
 async def test_connecting_is_cancelled_on_timeout(monkeypatch):
     """The attempt to connect is cancelled when it times out, and when the call is cancelled."""
     loop = asyncio.get_running_loop()
-    given_up = []
+    begun, given_up = asyncio.Queue(), asyncio.Queue()
 
     async def hang(*_args: object, **_options: object):
+        begun.put_nowait(True)
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            given_up.append(True)
+            given_up.put_nowait(True)
             raise
 
     monkeypatch.setattr(loop, "create_connection", hang)
     with pytest.raises(httpcore.ConnectTimeout):
-        await AsyncBackend().connect_tcp(HOST, 1, timeout=0.05)
+        await AsyncBackend().connect_tcp(HOST, 1, timeout=0.3)
+    assert await begun.get()
+    assert await asyncio.wait_for(given_up.get(), 5)
+
     connecting = asyncio.ensure_future(AsyncBackend().connect_tcp(HOST, 1, timeout=60))
-    await asyncio.sleep(0.05)
+    assert await begun.get()
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await connecting
-    await asyncio.sleep(0.05)
-
-    assert given_up == [True, True]
+    assert await asyncio.wait_for(given_up.get(), 5)
 
 
 @pytest.mark.parametrize("cancelled", [False, True], ids=["too late", "cancelled"])
