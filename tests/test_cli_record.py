@@ -31,8 +31,9 @@ def fake(monkeypatch, tmp_path):
 
 
 def signals(*names):
-    """The signals that this system has."""
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+    """The signals that this system has, and that are not ignored here, as with nohup."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def python(code):

@@ -418,8 +418,8 @@ def test_program_can_end_at_any_moment_of_a_call(site):
         # anyio 4.16 may have created the coroutine that connects, and not started it.
         warnings.filterwarnings("ignore", "coroutine '.*try_connect' was never awaited", RuntimeWarning)
         while not asyncio.run(main(steps)):
-            gc.collect()
             steps += 1
+        gc.collect()
     assert steps > 5
     assert [str(warning.message) for warning in caught] == []
 
