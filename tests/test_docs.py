@@ -142,6 +142,16 @@ def test_test_blocks_pass(page, tmp_path):
     succeed("pytest", *options, str(tmp_path))
 
 
+@every_page
+def test_code_fits_the_site(page):
+    """Code in the docs has at most 88 characters in a line, which fit into a block of the site at 1280 pixels."""
+    if page.parent == ROOT:
+        return
+    code = [line for block in blocks_of(page) if block.language != "text" for line in block.text.splitlines()]
+
+    assert [line for line in code if len(line) > 88] == []
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """A folder with one program for each page: its Python blocks, in order."""

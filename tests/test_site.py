@@ -180,6 +180,16 @@ def test_no_page_is_wider_than_the_screen(tab, pages):
             assert width <= room, path
 
 
+@on([WIDE], ids=["wide"])
+def test_code_blocks_are_as_wide_as_their_boxes(tab, pages):
+    """No line of a code block, or of a signature in the reference, has to be scrolled sideways."""
+    wide = "blocks => blocks.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
+    for path in pages:
+        if path != "404.html":
+            tab.goto(f"/{path}")
+            assert tab.locator("pre > code").evaluate_all(wide) == [], path
+
+
 @on([PHONE], ids=["phone"])
 def test_drawer_on_a_phone_leads_to_pages(tab):
     """On a phone, the menu opens as a drawer and its links lead to the pages."""
