@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -142,6 +143,16 @@ def test_test_blocks_pass(page, tmp_path):
     succeed("pytest", *options, str(tmp_path))
 
 
+@every_page
+def test_code_fits_the_site(page):
+    """Code in the docs has at most 88 characters in a line, which fit into a block of the site at 1280 pixels."""
+    if page.parent == ROOT:
+        return
+    code = [line for block in blocks_of(page) if block.language != "text" for line in block.text.splitlines()]
+
+    assert [line for line in code if len(line) > 88] == []
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """A folder with one program for each page: its Python blocks, in order."""
@@ -223,6 +234,22 @@ def test_links_work(page):
         other = (page.parent / name) if name else page
         assert other.exists(), target
         assert not anchor or anchor in anchors_of(other), target
+
+
+def test_plots_match_the_measurements():
+    """The plots and the tables of the page on performance are those that `benchmarks/plots.py` makes."""
+    made = runpy.run_path(str(ROOT / "benchmarks" / "plots.py"))["made"]()
+
+    assert [path.name for path, text in made.items() if path.read_text("utf-8") != text] == []
+
+
+def test_the_time_of_a_call_is_the_measured_one():
+    """The README and the first page of the docs have the CPU time of a call that was measured."""
+    data = json.loads((ROOT / "benchmarks" / "performance.json").read_text("utf-8"))
+    ours, vendor = data["clients"]["rows"]["a call"][:2]
+
+    for page, joined in (("README.md", " | "), ("docs/index.md", " of CPU time instead of ")):
+        assert f"{ours / 1000:.1f} ms{joined}{vendor / 1000:.0f} ms" in (ROOT / page).read_text("utf-8")
 
 
 def test_reference_is_complete():

@@ -64,6 +64,14 @@ def test_pages_load_nothing_from_other_hosts(pages):
     assert [url for page in pages.values() for url in page.loaded if urlsplit(url).netloc] == []
 
 
+def test_every_page_shows_the_version(site, pages):
+    """The bottom of every page has the version of the package."""
+    for path in pages:
+        file = site / path / "index.html" if path.endswith("/") or not path else site / path
+        _, _, footer = file.read_text("utf-8").rpartition("<footer")
+        assert f"fetch-hive-sdk {fetch_hive_sdk.__version__}" in footer, path
+
+
 def test_links_work(site, pages):
     """Every link inside the site leads to an existing file and anchor."""
     broken = []
@@ -134,25 +142,38 @@ def tab(request, browser, address):
 
 @on([WIDE], ids=["wide"])
 def test_first_screen_says_what_why_and_how(tab):
-    """The first screen says, without scrolling, what the package is, why to use it, and how to start."""
-    for text in ("A typed Python client for the whole Fetch Hive API", "Why this package?", "fetch-hive demo"):
-        box = tab.locator(f"article :text({text!r})").first.bounding_box()
-        assert box["y"] + box["height"] <= 800, text
+    """The first screen says, without scrolling, what the package is, shows what is special, and how to start."""
+    examples = ("client.invoke(extract_ticket(", "invoke_prompt_stream(", "except FetchHiveError as exc")
+    for text in ("A typed Python client for the whole Fetch Hive API", *examples, "fetch-hive demo", "five minutes"):
+        shown = tab.locator("article :is(p, a, pre)").filter(has_text=text).first.bounding_box()
+        assert shown["y"] + shown["height"] <= 800, text
+
+
+def paths_found(tab, words):
+    """Search for words, and return the paths of the results, the best first."""
+    tab.wait_for_selector(".md-search-result__meta:text('Type to start searching')", state="attached")
+    tab.get_by_role("textbox", name="Search").click()
+    tab.keyboard.type(words)
+    tab.wait_for_selector(".md-search-result__link")
+    return tab.locator(".md-search-result__link").evaluate_all("links => links.map((link) => link.pathname)")
 
 
 @on([WIDE], ids=["wide"])
 def test_search_finds_names(tab):
     """The search finds a name in the reference and in the how-tos, and its first result opens a page with the name."""
-    tab.wait_for_selector(".md-search-result__meta:text('Type to start searching')", state="attached")
-    tab.get_by_role("textbox", name="Search").click()
-    tab.keyboard.type("maybe_processed")
-    tab.wait_for_selector(".md-search-result__link")
-    found = tab.locator(".md-search-result__link").evaluate_all("links => links.map((link) => link.pathname)")
-    assert {"/reference/errors/", "/what-happens-when/"} <= set(found)
+    assert {"/reference/errors/", "/what-happens-when/"} <= set(paths_found(tab, "maybe_processed"))
 
     tab.click(".md-search-result__link >> nth=0")
 
     tab.wait_for_function("document.querySelector('article').innerText.includes('maybe_processed')")
+
+
+@on([WIDE], ids=["wide"])
+@pytest.mark.parametrize("words", ["retry", "retries", "retrying"])
+def test_search_finds_other_forms_of_a_word(tab, words):
+    """The search for "retry" and its other forms has the page "Retries and timeouts" first."""
+    assert paths_found(tab, words)[0] == "/retries-and-timeouts/"
+    assert tab.locator(".md-search-result__link h1").first.inner_text() == "Retries and timeouts"
 
 
 @on([WIDE, DARK], ids=["light", "dark"])
@@ -171,13 +192,16 @@ def test_colours_follow_the_system_until_changed(tab):
 
 
 @on([PHONE, WIDE], ids=["phone", "wide"])
-def test_no_page_is_wider_than_the_screen(tab, pages):
-    """Only code blocks and tables scroll sideways, never a whole page."""
+def test_pages_and_code_fit_the_screen(tab, pages):
+    """A page never scrolls sideways, and on a wide screen its code blocks and signatures do not either."""
+    too_wide = "blocks => blocks.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)"
     for path in pages:
         if path != "404.html":
             tab.goto(f"/{path}")
             width, room = tab.evaluate("[document.documentElement.scrollWidth, innerWidth]")
             assert width <= room, path
+            if room == WIDE["viewport"]["width"]:
+                assert tab.locator("pre > code").evaluate_all(too_wide) == [], path
 
 
 @on([PHONE], ids=["phone"])

@@ -27,7 +27,7 @@ def test_the_commands_of_the_how_to(tmp_path, monkeypatch, capsys):
         (content,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
         assert f"`{name}`" in text
         Path(name).write_text(content, "utf-8")
-    commands = re.findall(r"^fetch-hive (bulk .*)$", text, re.MULTILINE)
+    commands = re.findall(r"^fetch-hive (bulk .*)$", text.replace("\\\n", ""), re.MULTILINE)
 
     with Emulator.from_file("fetch-hive.toml").serve() as url:
         monkeypatch.setenv("FETCH_HIVE_API_KEY", "fhk_local")
