@@ -130,29 +130,6 @@ def test_python_blocks_run(page):
     gc.collect()  # warnings about unclosed resources belong to this test, not to the next one
 
 
-@every_page
-def test_test_blocks_pass(page, tmp_path):
-    """A block that defines tests is a complete test module, and its tests pass."""
-    blocks = [block for block in blocks_of(page) if is_test_module(block)]
-    if not blocks:
-        return
-    for number, block in enumerate(blocks):
-        (tmp_path / f"test_block_{number}.py").write_text(block.text, "utf-8")
-
-    options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
-    succeed("pytest", *options, str(tmp_path))
-
-
-@every_page
-def test_code_fits_the_site(page):
-    """Code in the docs has at most 88 characters in a line, which fit into a block of the site at 1280 pixels."""
-    if page.parent == ROOT:
-        return
-    code = [line for block in blocks_of(page) if block.language != "text" for line in block.text.splitlines()]
-
-    assert [line for line in code if len(line) > 88] == []
-
-
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory):
     """A folder with one program for each page: its Python blocks, in order."""
@@ -164,6 +141,12 @@ def programs(tmp_path_factory):
         for number, block in enumerate(filter(is_test_module, blocks)):
             (folder / f"test_{module_name(page)}_{number}.py").write_text(block.text, "utf-8")
     return folder
+
+
+def test_test_blocks_pass(programs):
+    """A block that defines tests is a complete test module, and its tests pass."""
+    options = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(programs), "-p", "no:cacheprovider"]
+    succeed("pytest", *options, *map(str, sorted(programs.glob("test_*.py"))))
 
 
 def test_blocks_pass_mypy(programs):
