@@ -20,6 +20,7 @@ PROXIES = [
     "test_calls_share_a_tunnel",
     "test_fault_behind_a_proxy_is_an_unknown_outcome",
     "test_timeout_limits_a_call_through_a_proxy",
+    "test_proxy_does_not_limit_concurrent_calls",
 ]
 INJECTED = {
     "slow headers": BOUNDED,
