@@ -891,6 +891,7 @@ def failed_status(library):
             "PoolTimeout",
             lambda library: library.PoolTimeout("full", request=library.Request("POST", "http://log.test")),
         ),
+        ("ReadTimeout", lambda library: library.ReadTimeout("late")),
         ("InvalidURL", lambda library: library.InvalidURL("no host")),
         ("UnicodeDecodeError", lambda library: UnicodeDecodeError("ascii", b"", 0, 1, "no")),
         ("HTTPStatusError", failed_status),

@@ -10,8 +10,6 @@ import httpx
 
 from fetch_hive_sdk._extensions import HOOK_RAISED
 
-from .sending import BEFORE_SENDING
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
 # The clients raise some errors of httpcore and h2 as they are, such as those of closing a response.
 _OTHER_PACKAGES = {"httpx2", "httpcore", "httpcore2"}
-# Raised for this request before it was sent, and for its status. In an event hook, they are about another request.
-_ABOUT_THE_REQUEST = (*BEFORE_SENDING, httpx.PoolTimeout, httpx.InvalidURL, httpx.HTTPStatusError, UnicodeError)
 _BODY_HEADERS = {b"content-encoding", b"content-length", b"transfer-encoding"}
 
 
@@ -47,9 +43,9 @@ def httpx_errors() -> Generator[None, None, None]:
 
 @contextmanager
 def hook_errors(client: Any, request: Any) -> Generator[None, None, None]:
-    """Replace errors that would mean that the request was not sent, if an event hook raised them after the response.
+    """Replace network errors that an event hook raised after the response, such as those of another request.
 
-    A hook may send another request, which fails. The run would be repeated, and paid twice.
+    Otherwise a `ConnectError` would mean that the run was not sent, and it would be repeated and paid twice.
     """
     handled_by_caller = sys.exc_info()[1]
     try:
@@ -59,7 +55,7 @@ def hook_errors(client: Any, request: Any) -> Generator[None, None, None]:
         if not client.event_hooks["response"] or _request_of(exc) is request:
             raise
         error = _httpx_error_of(exc, handled_by_caller) or exc
-        if not isinstance(error, _ABOUT_THE_REQUEST):
+        if not isinstance(error, (httpx.HTTPError, httpx.InvalidURL, UnicodeError)):
             raise
         raise httpx.ReadError(f"{HOOK_RAISED} {type(error).__name__}: {error}") from exc
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .deadline_backend import AsyncBackend, Backend
     from .proxies import Route
 
-BEFORE_SENDING = (
+_BEFORE_SENDING = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.ProxyError,
@@ -31,7 +31,7 @@ def prepare(request: httpx.Request, route: Route) -> None:
 
 def explain(exc: BaseException, backend: Union[Backend, AsyncBackend], route: Route) -> BaseException:
     """Return the error to raise in place of `exc`: a connection error if no byte of the request was sent."""
-    if backend.has_sent or not backend.is_used or isinstance(exc, BEFORE_SENDING):
+    if backend.has_sent or not backend.is_used or isinstance(exc, _BEFORE_SENDING):
         return exc
     if isinstance(exc, httpx.TimeoutException):
         return httpx.ConnectTimeout(str(exc))
