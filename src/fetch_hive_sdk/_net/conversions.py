@@ -126,7 +126,7 @@ def _twin_of(exc: Any, twin: Any) -> Exception:
         # The session sets the request when it removes secrets from the error.
         answer = converted(exc.response, httpx.Request("POST", ""))
         return httpx.HTTPStatusError(str(exc), request=answer.request, response=answer)
-    has_fixed_message = issubclass(twin, httpx.StreamError) and twin is not httpx.StreamError
+    has_fixed_message = httpx.StreamError in twin.__bases__
     error: Exception = twin() if has_fixed_message else twin(str(exc))
     return error
 
