@@ -241,7 +241,7 @@ def page(session):
 
 
 @nox.session(tags=["nightly"])
-@nox.parametrize("sender", ["https", "proxy", "uvloop", "injected"])
+@nox.parametrize("sender", ["https", "proxy", "uvloop", "injected", "httpx2"])
 def faults(session, sender):
     """Run the fault suite over a sender that the daily tests do not use. Takes minutes."""
     session.install(".", *TEST_TOOLS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import pickle
 import subprocess
 import sys
@@ -21,9 +23,11 @@ from fetch_hive_sdk import (
     RateLimitError,
     StreamInterruptedError,
 )
+from fetch_hive_sdk._net.conversions import converted, httpx_errors
 from fetch_hive_sdk.testing import FakeServer, StreamScript, record, replay
 
 httpx2 = pytest.importorskip("httpx2", reason="httpx2 needs Python 3.11")
+httpcore2 = pytest.importorskip("httpcore2")
 
 
 class Blocking:
@@ -169,6 +173,31 @@ def test_raise_for_status_in_a_hook_raises_the_status_error(drive2):
     assert caught.value.maybe_processed is False
 
 
+@pytest.mark.parametrize("status", [200, 401])
+def test_body_that_a_hook_has_iterated_over_is_lost(drive2, status):
+    """As with httpx, the status is kept, and the error of an accepted run states that it may have been processed."""
+
+    class Body(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+        def __iter__(self):
+            yield json.dumps(ANSWER).encode()
+
+        async def __aiter__(self):
+            yield json.dumps(ANSWER).encode()
+
+    async def aiterate(response):
+        async for _ in response.aiter_raw():
+            pass
+
+    client = drive2.client(lambda _: httpx2.Response(status, stream=Body()))
+    blocking = isinstance(drive2, Blocking)
+    drive2.injected.event_hooks = {"response": [lambda response: list(response.iter_raw())] if blocking else [aiterate]}
+
+    with pytest.raises(AuthenticationError if status == 401 else APIConnectionError) as caught:
+        drive2.call(client, "invoke_prompt", deployment="d")
+
+    assert caught.value.maybe_processed is (status == 200)
+
+
 def test_refused_connection_cannot_have_been_processed(drive2):
     client = drive2.client(base_url="http://127.0.0.1:9/v1", max_retries=0)
 
@@ -216,6 +245,77 @@ def test_error_is_treated_as_its_httpx_equivalent(drive2, name, maybe_processed,
     assert len(calls) == calls_made
 
 
+ERRORS = [cls for cls in {**vars(httpx2), **vars(httpcore2)}.values() if isinstance(cls, type)]
+ERRORS = [cls for cls in ERRORS if issubclass(cls, Exception)]
+WITHOUT_TWIN = {"SSEError": httpx.TransportError, "ConnectionNotAvailable": httpx.RemoteProtocolError}
+
+
+def error_of(cls):
+    if cls is httpx2.HTTPStatusError:
+        request = httpx2.Request("POST", "https://hive.test", headers={"Authorization": f"Bearer {KEY}"})
+        return cls("it went wrong", request=request, response=httpx2.Response(500, request=request))
+    with contextlib.suppress(TypeError):
+        return cls("it went wrong")
+    return cls()
+
+
+@pytest.mark.parametrize("cls", ERRORS, ids=[f"{cls.__module__}.{cls.__name__}" for cls in ERRORS])
+def test_every_error_is_replaced(cls):
+    """Every error of httpx2 and httpcore2 becomes the httpx error of the same name, or of a base class."""
+    with pytest.raises(WITHOUT_TWIN.get(cls.__name__) or getattr(httpx, cls.__name__)) as caught, httpx_errors():
+        raise error_of(cls)
+
+    assert type(caught.value).__name__ in {cls.__name__, "TransportError", "RemoteProtocolError"}
+    assert isinstance(caught.value.__cause__, cls)
+    assert getattr(caught.value.__cause__, "_request", None) is None
+
+
+class BrokenBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """Raises an error after the first bytes, or when it is closed."""
+
+    def __init__(self, error, *, closing):
+        self.error = error
+        self.closing = closing
+
+    def __iter__(self):
+        yield b'data: {"type": "response", "response": "Once "}\n\n'
+        if not self.closing:
+            raise self.error
+        yield b'data: {"type": "usage", "usage": {}}\n\ndata: [DONE]\n\n'
+
+    async def __aiter__(self):
+        for piece in self:
+            yield piece
+
+    def close(self):
+        if self.closing:
+            raise self.error
+
+    async def aclose(self):
+        self.close()
+
+
+@pytest.mark.parametrize("cls", [httpx2.ReadError, httpx2.StreamClosed, httpcore2.ReadError, httpcore2.WriteError])
+@pytest.mark.parametrize("closing", [False, True], ids=["read", "closed"])
+def test_error_of_the_body_is_replaced(cls, closing):
+    """Including errors that httpx2 does not translate, such as that of closing the body."""
+    answer = httpx2.Response(200, stream=BrokenBody(error_of(cls), closing=closing))
+    response = converted(answer, httpx.Request("POST", "https://hive.test"))
+
+    async def read():
+        try:
+            async for _ in response.stream:
+                pass
+        finally:
+            await response.stream.aclose()
+
+    with pytest.raises(getattr(httpx, cls.__name__)), contextlib.closing(response.stream):
+        for _ in response.stream:
+            pass
+    with pytest.raises(getattr(httpx, cls.__name__)):
+        asyncio.run(read())
+
+
 def test_broken_stream_is_interrupted(drive2, served):
     served.streams("d", StreamScript().text("Once ").breaks())
 
@@ -235,10 +335,10 @@ def test_silence_is_a_timeout(drive2, served):
 
 
 def test_errors_do_not_contain_the_key(drive2):
-    """Neither the error, nor its cause, nor the request attached to it."""
+    """Neither the error, nor its causes, nor the requests attached to them."""
 
     def fail(request):
-        raise httpx2.ReadError("it went wrong", request=request)
+        raise httpx2.ReadError("it went wrong again") from httpx2.ReadError("it went wrong", request=request)
 
     with pytest.raises(APIConnectionError) as caught:
         drive2.call(drive2.client(fail), "invoke_prompt", deployment="d")
@@ -273,6 +373,7 @@ def test_httpx2_is_not_imported_by_the_package():
     """Neither on import nor during a call."""
     program = f"""
 import sys
+from fetch_hive_sdk._net.conversions import converted, httpx_errors
 from fetch_hive_sdk.testing import FakeServer
 from fetch_hive_sdk import FetchHive
 with FakeServer("Short.").serve() as url:

@@ -1,4 +1,4 @@
-"""What the network and the protocol share: the keys of `httpx.Request.extensions`, and an error message."""
+"""What the network and the protocol share: the keys of `httpx.Request.extensions`, and error messages."""
 
 PROXY = "fetch_hive_sdk.proxy"
 """The host and port of the proxy of the request, if there is one."""
@@ -8,3 +8,6 @@ STOP = "fetch_hive_sdk.stop"
 
 CLOSED = "the client was closed"
 """The message of the network error of a call that ended because its client was closed."""
+
+HOOK_RAISED = "an event hook raised"
+"""How the message of a network error begins that replaces the error of an injected client's event hook."""

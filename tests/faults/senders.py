@@ -6,26 +6,26 @@ import asyncio
 import contextlib
 import ssl
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 import trustme
 
 from faults.proxy import Proxy
 from faults.server import LOOPBACK, FaultServer
 from fetch_hive_sdk._net import tls as tls_module
-from fetch_hive_sdk._net.injected import AsyncInjectedSender, InjectedSender
+from fetch_hive_sdk._net.httpx2_adapter import async_sender_of, sender_of
 from fetch_hive_sdk._net.senders import Senders
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
-
-    import pytest
+    from types import ModuleType
 
     from fetch_hive_sdk._net.senders import AsyncSender, Sender
 
-SENDERS = ("default", "https", "proxy", "uvloop", "injected")
+SENDERS = ("default", "https", "proxy", "uvloop", "injected", "httpx2")
 
 
 @contextlib.contextmanager
@@ -46,7 +46,10 @@ def sending(sender: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Gener
         if sender == "uvloop":
             stack.enter_context(use_uvloop())
         if sender == "injected":
-            stack.enter_context(_injected(monkeypatch))
+            stack.enter_context(_injected(httpx, monkeypatch))
+        if sender == "httpx2":
+            library = pytest.importorskip("httpx2", reason="httpx2 needs Python 3.11")
+            stack.enter_context(_injected(library, monkeypatch))
         yield
 
 
@@ -82,19 +85,19 @@ def _set_policy(policy: asyncio.AbstractEventLoopPolicy) -> None:
 
 
 @contextlib.contextmanager
-def _injected(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
-    """Inject an httpx client into all clients that are created without one."""
+def _injected(library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
+    """Inject a client of httpx or httpx2 into all clients that are created without one."""
     opened: list[ReopenedSender] = []
     make, make_async = Senders._make_sender, Senders._make_async_sender
 
     def make_sender(senders: Senders) -> Sender:
         if senders.http_client is not None:
             return make(senders)
-        opened.append(ReopenedSender())
+        opened.append(ReopenedSender(library))
         return opened[-1]
 
     def make_async_sender(senders: Senders) -> AsyncSender:
-        return AsyncReopenedSender() if senders.async_http_client is None else make_async(senders)
+        return AsyncReopenedSender(library) if senders.async_http_client is None else make_async(senders)
 
     monkeypatch.setattr(Senders, "_make_sender", make_sender)
     monkeypatch.setattr(Senders, "_make_async_sender", make_async_sender)
@@ -103,15 +106,24 @@ def _injected(monkeypatch: pytest.MonkeyPatch) -> Generator[None, None, None]:
         sender.close()
 
 
-class ReopenedSender(InjectedSender):
+class ReopenedSender:
     """An injected client that is closed and reopened with the SDK client, as the tests expect."""
 
-    def __init__(self) -> None:
-        super().__init__(httpx.Client(verify=tls_module.tls_context()))
+    owns_sockets = False
+
+    def __init__(self, library: ModuleType) -> None:
+        self._library = library
+        self._client = self._open()
+
+    def _open(self) -> Any:
+        return self._library.Client(verify=tls_module.tls_context())
+
+    def send(self, request: httpx.Request) -> httpx.Response:
+        return sender_of(self._client).send(request)
 
     def close(self) -> None:
         self._client.close()
-        self._client = httpx.Client(verify=tls_module.tls_context())
+        self._client = self._open()
 
 
 class AsyncReopenedSender:
@@ -119,14 +131,15 @@ class AsyncReopenedSender:
 
     owns_sockets = False
 
-    def __init__(self) -> None:
-        self._loops: dict[asyncio.AbstractEventLoop, tuple[AsyncInjectedSender, AsyncGenerator[None, None]]] = {}
+    def __init__(self, library: ModuleType) -> None:
+        self._library = library
+        self._loops: dict[asyncio.AbstractEventLoop, tuple[AsyncSender, AsyncGenerator[None, None]]] = {}
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            client = httpx.AsyncClient(verify=tls_module.tls_context())
-            self._loops[loop] = AsyncInjectedSender(client), _close_at_end(client)
+            client = self._library.AsyncClient(verify=tls_module.tls_context())
+            self._loops[loop] = async_sender_of(client), _close_at_end(client)
             await self._loops[loop][1].__anext__()
         return await self._loops[loop][0].send(request)
 
@@ -136,7 +149,7 @@ class AsyncReopenedSender:
             await guard.aclose()
 
 
-async def _close_at_end(client: httpx.AsyncClient) -> AsyncGenerator[None, None]:
+async def _close_at_end(client: Any) -> AsyncGenerator[None, None]:
     """Close the client when the event loop shuts down, as loops close the async generators started in them."""
     try:
         yield

@@ -173,7 +173,7 @@ def settings(kind: str, seed: int) -> tuple[FaultServer, list[Plan]]:
     return server, plans
 
 
-ALL_SENDERS = pytest.mark.parametrize("sender", ["default", "https", "proxy", "injected"])
+ALL_SENDERS = pytest.mark.parametrize("sender", ["default", "https", "proxy", "injected", "httpx2"])
 
 
 @pytest.fixture(autouse=True)

@@ -768,16 +768,16 @@ async def test_stream_can_be_closed_by_another_task(fault):
 # --- Injected clients ------------------------------------------------------------------------------------------------
 
 
-def with_injected(drive, server, stream=False, **options):
+def with_injected(drive, server, stream=False, library=httpx, **options):
     """Make a call with an injected client created with these options."""
     if isinstance(drive, Blocking):
-        with httpx.Client(**options) as injected:
+        with library.Client(**options) as injected:
             client = FetchHive(KEY, server.url, timeout=5, max_retries=1, http_client=injected)
             return attempt(drive, client, stream=stream)
 
     async def main():
         outcome = Outcome()
-        async with httpx.AsyncClient(**options) as injected:
+        async with library.AsyncClient(**options) as injected:
             client = FetchHive(KEY, server.url, timeout=5, max_retries=1, async_http_client=injected)
             try:
                 if stream:
@@ -873,6 +873,70 @@ def test_event_hook_that_raises_for_the_status_raises_our_error(drive, status, e
     assert ("overloaded" in str(outcome.error)) is reads
     assert outcome.error.maybe_processed is (status[0] == "5")
     assert_keeps_the_key(outcome.error)
+
+
+def failed_status(library):
+    """The status of another request, which means that it can be retried."""
+    request = library.Request("POST", "http://log.test")
+    response = library.Response(503, headers={"Retry-After": "0"}, request=request)
+    return library.HTTPStatusError("busy", request=request, response=response)
+
+
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        ("ConnectError", lambda library: library.ConnectError("refused")),
+        (
+            "PoolTimeout",
+            lambda library: library.PoolTimeout("full", request=library.Request("POST", "http://log.test")),
+        ),
+        ("ReadTimeout", lambda library: library.ReadTimeout("late")),
+        ("InvalidURL", lambda library: library.InvalidURL("no host")),
+        ("UnicodeDecodeError", lambda library: UnicodeDecodeError("ascii", b"", 0, 1, "no")),
+        ("HTTPStatusError", failed_status),
+    ],
+)
+def test_error_of_a_response_hook_does_not_repeat_the_run(drive, package, kind, made):
+    """The hook may have sent another request. Its error says nothing about the run, which has been answered."""
+    library = pytest.importorskip(package)
+
+    def hook(response):
+        raise made(library)
+
+    hooks = {"response": [hook if isinstance(drive, Blocking) else in_asyncio(hook)]}
+    with FaultServer(GOOD) as server:
+        outcome = with_injected(drive, server, library=library, event_hooks=hooks)
+
+    assert type(outcome.error) is APIConnectionError
+    assert outcome.error.maybe_processed
+    assert f"an event hook raised {kind}: " in str(outcome.error)
+    assert server.total_posts == 1
+    assert_keeps_the_key(outcome.error)
+
+
+def in_asyncio(hook):
+    async def call(message):
+        hook(message)
+
+    return call
+
+
+@pytest.mark.parametrize("package", ["httpx", "httpx2"])
+def test_connection_error_of_a_request_hook_is_retried(drive, package):
+    """It is raised before the run is sent."""
+    library = pytest.importorskip(package)
+    failures = [library.ConnectError("refused")]
+
+    def hook(request):
+        if failures:
+            raise failures.pop()
+
+    hooks = {"request": [hook if isinstance(drive, Blocking) else in_asyncio(hook)]}
+    with FaultServer(GOOD) as server:
+        outcome = with_injected(drive, server, library=library, event_hooks=hooks)
+
+    assert (outcome.text, outcome.result.response, server.total_posts) == (ANSWER_TEXT, ANSWER_TEXT, 1)
 
 
 # --- Event loops -----------------------------------------------------------------------------------------------------

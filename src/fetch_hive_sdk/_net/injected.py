@@ -11,31 +11,32 @@ import httpx
 
 from fetch_hive_sdk._extensions import STOP
 
+from .conversions import Body, hook_errors, httpx_errors, without_body_headers
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
 
-    Body = Union[bytes, Iterable[bytes], AsyncIterable[bytes]]
-    HeaderList = list[tuple[bytes, bytes]]
+    Content = Union[bytes, Iterable[bytes], AsyncIterable[bytes]]
 
 
 class _BuildsRequests(Protocol):
     def build_request(self, method: str, url: Any, *, content: Any, headers: Any, extensions: Any) -> Any: ...
 
 
-def rebuild(client: _BuildsRequests, request: httpx.Request, url: Union[httpx.URL, str], body: Body) -> Any:
+def rebuild(client: _BuildsRequests, request: httpx.Request, url: Union[httpx.URL, str], body: Content) -> Any:
     """Build the request with the injected client, so that the client's headers, cookies and parameters apply."""
     return client.build_request(
         request.method, url, headers=request.headers.raw, content=body, extensions=request.extensions
     )
 
 
-def body_of(request: httpx.Request) -> Body:
+def body_of(request: httpx.Request) -> Content:
     """Return the body of a request for a blocking client. Uploads are streamed."""
     stream = request.stream
     return request.content if isinstance(stream, httpx.ByteStream) else iter(cast("httpx.SyncByteStream", stream))
 
 
-def async_body_of(request: httpx.Request) -> Body:
+def async_body_of(request: httpx.Request) -> Content:
     """Return the body of a request for an asyncio client."""
     stream = request.stream
     return (
@@ -55,12 +56,9 @@ def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
     return httpx.Response(answer.status_code, headers=headers, extensions=answer.extensions, request=answer.request)
 
 
-def without_body_headers(headers: HeaderList) -> HeaderList:
-    """Return the headers without those that describe the encoding and length of the body."""
-    return [(name, value) for name, value in headers if name.lower() not in _BODY_HEADERS]
-
-
-_BODY_HEADERS = {b"content-encoding", b"content-length", b"transfer-encoding"}
+def is_http2(response: Any) -> bool:
+    """Return whether a response was received over HTTP/2."""
+    return bool(response.extensions.get("http_version") == b"HTTP/2")
 
 
 def note_stop(request: httpx.Request, response: Any) -> None:
@@ -79,8 +77,7 @@ def note_async_stop(request: httpx.Request, response: Any) -> None:
 
 def _network_stream(response: Any) -> Any:
     # Other calls share an HTTP/2 connection.
-    is_shared = response.extensions.get("http_version") == b"HTTP/2"
-    return None if is_shared else response.extensions.get("network_stream")
+    return None if is_http2(response) else response.extensions.get("network_stream")
 
 
 def _shut_down(stream: Any) -> None:
@@ -101,13 +98,17 @@ class InjectedSender:
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response with its body unread."""
-        rebuilt = rebuild(self._client, request, request.url, body_of(request))
         try:
-            # Without the client's auth, which would replace the key.
-            response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            with httpx_errors():
+                rebuilt = rebuild(self._client, request, request.url, body_of(request))
+                with hook_errors(self._client, rebuilt):
+                    # Without the client's auth, which would replace the key.
+                    response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
         note_stop(request, response)
+        if is_http2(response):
+            response.stream = Body(response.stream)  # raises errors of h2
         return response
 
     def close(self) -> None:
@@ -124,12 +125,16 @@ class AsyncInjectedSender:
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response with its body unread."""
-        rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
         try:
-            response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+            with httpx_errors():
+                rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
+                with hook_errors(self._client, rebuilt):
+                    response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
         note_async_stop(request, response)
+        if is_http2(response):
+            response.stream = Body(response.stream)  # raises errors of h2
         return response
 
     async def aclose(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Optional, cast
 
-from fetch_hive_sdk._extensions import CLOSED, PROXY
+from fetch_hive_sdk._extensions import CLOSED, HOOK_RAISED, PROXY
 
 from .retry import causes, is_permanent
 
@@ -27,6 +27,8 @@ def place_of(request: httpx.Request) -> str:
 
 def reason_of(exc: Exception) -> str:
     """Return the message of the system or OpenSSL for a network error, or else the message of the error itself."""
+    if str(exc).startswith(HOOK_RAISED):
+        return str(exc)  # its causes concern another connection
     for link in _links(exc):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"the certificate is not trusted ({link.verify_message})"
@@ -80,7 +82,7 @@ def check_connection(request: httpx.Request, cause: Optional[Exception] = None) 
 
 
 def cut_frames(exc: BaseException) -> None:
-    """Remove the frames of httpcore, and those below, from the tracebacks of an exception and its causes."""
+    """Remove the frames of httpcore(2), and those below, from the tracebacks of an exception and its causes."""
     link: Optional[BaseException] = exc
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
@@ -92,6 +94,6 @@ def cut_frames(exc: BaseException) -> None:
 def _cut(traceback: Optional[TracebackType]) -> None:
     while traceback is not None and traceback.tb_next is not None:
         module = str(traceback.tb_next.tb_frame.f_globals.get("__name__"))
-        if module.partition(".")[0] == "httpcore":
+        if module.partition(".")[0] in {"httpcore", "httpcore2"}:
             traceback.tb_next = None
         traceback = traceback.tb_next
