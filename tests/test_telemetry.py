@@ -30,6 +30,7 @@ from fetch_hive_sdk import (
     InternalServerError,
     OutputValidationError,
     PromptRequest,
+    StreamFailedError,
     StreamInterruptedError,
     telemetry,
 )
@@ -196,6 +197,23 @@ def test_observer_receives_the_end_of_interrupted_and_closed_streams(drive):
 
     assert interrupted.end.error is caught.value
     assert (closed.end.error, closed.end.usage) == (None, None)
+
+
+FAILURE = {"type": "error", "error": "cannot read 'private'", "error_code": "model_failed"}
+
+
+@pytest.mark.parametrize("how", ["events", "collect", "text"])
+def test_observer_receives_the_failure_of_a_stream(drive, how):
+    """An `error` event is the error of the call, however the stream is read."""
+    recorder = Recorder()
+    handle = answering(streamed(*sse(EVENTS[0], FAILURE)))
+
+    with contextlib.suppress(StreamFailedError):
+        getattr(drive, how)(drive.client(handle, observers=[recorder]), **CALL)
+
+    assert isinstance(recorder.end.error, StreamFailedError)
+    assert recorder.end.error.error_code == "model_failed"
+    assert recorder.end.model == "m-1"
 
 
 def test_observer_receives_a_cancellation():
@@ -443,6 +461,19 @@ def test_call_has_a_client_span(drive):
     }
 
 
+def test_span_of_a_raw_request_does_not_contain_its_path():
+    """A name for each id would be a time series of its own."""
+    collected = Collected()
+    client = FakeServer().client(observers=[collected.observer])
+
+    for number in range(2):
+        with contextlib.suppress(FetchHiveError):
+            client.raw_request("GET", f"/new/{number}")
+
+    assert {span.name for span in collected.spans} == {"raw_request"}
+    assert {span.attributes["gen_ai.operation.name"] for span in collected.spans} == {"raw_request"}
+
+
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="this version of the conventions requires Python 3.10")
 def test_attribute_names_are_from_the_conventions():
     """Every name in `telemetry.py` is in the package opentelemetry-semantic-conventions."""
@@ -503,6 +534,28 @@ def test_interrupted_and_closed_streams_end_their_spans(drive):
     assert interrupted.attributes["error.type"] == "StreamInterruptedError"
     assert interrupted.attributes["fetchhive.maybe_processed"] is True
     assert "error.type" not in closed.attributes
+
+
+@pytest.mark.parametrize("captures", [False, True])
+def test_status_of_a_span_quotes_the_service_only_with_the_content(drive, captures):
+    """The service's own message may quote inputs. Without `capture_content`, the span has the codes only."""
+    collected = Collected(capture_content=captures)
+    refusal = httpx.Response(422, json={"error": "cannot read 'private'", "error_code": "bad_input"})
+    client = drive.client(
+        answering(refusal, streamed(*sse(EVENTS[0], FAILURE)), httpx.Response(200, text="private")),
+        observers=[collected.observer],
+    )
+
+    for method in (drive.invoke, drive.collect, drive.invoke):
+        with pytest.raises(FetchHiveError):
+            method(client, **CALL)
+
+    refused, failed, unreadable = collected.spans
+    assert failed.attributes["error.type"] == "StreamFailedError"
+    assert ("bad_input" in refused.status.description, "422" in refused.status.description) == (True, True)
+    assert "model_failed" in failed.status.description
+    assert [("private" in span.status.description) for span in (refused, failed)] == [captures, captures]
+    assert "private" not in unreadable.status.description
 
 
 def test_cancelled_call_ends_its_span():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 from urllib.parse import urlsplit
 
 from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent, Observer
-from .errors import ConfigurationError, FetchHiveError
+from .errors import APIStatusError, ConfigurationError, FetchHiveError, StreamFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,8 +179,18 @@ class OpenTelemetry(Observer):
         for name, value in _results_of(event).items():
             span.set_attribute(name, value)
         if event.error is not None:
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, _describe(event.error)))
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, self._describe(event.error)))
         span.end()
+
+    def _describe(self, error: BaseException) -> str:
+        # Messages of this package quote neither inputs nor answers. The service's own message, and those of other
+        # packages, may.
+        if not isinstance(error, FetchHiveError):
+            return type(error).__name__
+        if self.wants_content or not isinstance(error, (APIStatusError, StreamFailedError)):
+            return str(error)
+        what = f"status {error.status_code}" if isinstance(error, APIStatusError) else "the run failed"
+        return f"{what}, {error.error_code}" if error.error_code else what
 
     def _measure(self, event: CallEnded, attributes: Mapping[str, Any]) -> None:
         self._duration.record(event.seconds, attributes)
@@ -202,7 +212,9 @@ def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries:
 
 
 def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
-    operation, name_attribute = _OPERATIONS.get(event.operation, (event.operation or "call", None))
+    # The name of a raw request has its path, which would make a metric of its own for each id.
+    other = "raw_request" if " " in event.operation else event.operation or "call"
+    operation, name_attribute = _OPERATIONS.get(event.operation, (other, None))
     url = urlsplit(event.endpoint)
     attributes: dict[str, Any] = {
         OPERATION: operation,
@@ -234,11 +246,6 @@ def _results_of(event: CallEnded) -> dict[str, Any]:
         MAYBE_PROCESSED: error.maybe_processed if isinstance(error, FetchHiveError) else None,
     }
     return {name: value for name, value in results.items() if value is not None}
-
-
-def _describe(error: BaseException) -> str:
-    # Messages of this package quote neither inputs nor answers; messages of other packages may.
-    return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
 
 
 # Messages in the format of the conventions: gen-ai-input-messages.json and gen-ai-output-messages.json.
