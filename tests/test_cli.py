@@ -379,7 +379,7 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["completion"], "shell"),
         (["completion", "powershell"], "invalid choice"),
         (["doctor", "now"], "unrecognized"),
-        (["invoke", "d", "--api-key", "k"], "unrecognized"),
+        (["invoke", "d", "--api-key", "k"], "there is no option for the API key"),
         (["serve", "--port", "70000"], "0 to 65535"),
         (["serve", "--port", "http"], "invalid port value"),
         (["serve", "--delay", "long"], "invalid seconds value"),
@@ -757,14 +757,48 @@ def test_serve_reports_a_port_in_use(capsys):
         (["bulk", "statsu", "jobs.db"], "did you mean status?"),
         (["bulk", "run", "a.csv", "--deployment=d", "--journal=a.db", "--max-concurency=4"], "--max-concurrency?"),
         (["serve", "--prot", "80"], "did you mean --port?"),
+        (["serve", "-p", "80"], "did you mean --port?"),
+        (["serve", "-port", "80"], "did you mean --port?"),
+        (["serve", "extra", "--prot=80"], "did you mean --port?"),
+        (["--verison"], "did you mean --version?"),
+        (["compare", "d", "--inputs", "-", "--varaint=a"], "--varaint is unknown: did you mean --variant?"),
+        (["requests", "wait", "--max-wiat", "3"], "did you mean --max-wait?"),
+        (["INVOKE", "d"], "did you mean invoke?"),
+        (["invoke", "d", "--STREAM"], "did you mean --stream?"),
+        (["requests", "WAIT", "r"], "did you mean wait?"),
     ],
 )
-def test_mistyped_options_and_commands_are_suggested(capsys, arguments, suggestion):
+def test_mistyped_options_and_commands_are_suggested(capsys, monkeypatch, arguments, suggestion):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
+
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 
     assert caught.value.code == 2
     assert capsys.readouterr().err.rstrip().endswith(suggestion)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["invoke", "d", "--api-key", "fhk_secret"], ["doctor", "--API-KEY=fhk_secret"], ["--token", "fhk_secret"]],
+)
+def test_key_as_an_option_is_not_repeated(capsys, arguments):
+    """The message names the environment variable instead."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    shown = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert "there is no option for the API key: set FETCH_HIVE_API_KEY" in shown
+    assert "fhk_secret" not in shown
+
+
+def test_words_after_two_hyphens_are_no_options(capsys):
+    """Their spelling is not corrected."""
+    with pytest.raises(SystemExit):
+        main(["requests", "--", "wait", "r", "--jsn"])
+
+    assert "did you mean" not in capsys.readouterr().err
 
 
 def test_unlike_words_are_not_suggested(capsys):
@@ -801,6 +835,9 @@ def test_inputs_come_from_files_and_stdin(fake, tmp_path, monkeypatch, value, te
     [
         (["--input", "text=@missing.txt"], "cannot read missing.txt: No such file or directory"),
         (["--input", "text=@image.png"], "image.png is not text in UTF-8"),
+        (["--input", "text=@"], "must be NAME=@FILE"),
+        (["--input", "a=-", "--input-json", "image.png"], "image.png is not valid JSON"),
+        (["--input-json", "-"], "standard input is not valid JSON"),
         (["--input", "a=-", "--input", "b=-"], "standard input is empty; it can be read only once"),
         (["--input", "a=-", "--input-json", "-"], "standard input is empty; it can be read only once"),
     ],

@@ -6,6 +6,7 @@ import argparse
 import codecs
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NoReturn, Optional, TextIO, cast
@@ -72,6 +73,8 @@ def variable(text: str) -> tuple[str, str]:
         return name, "-"
     if value.startswith("@@"):
         return name, value[1:]
+    if value == "@":
+        raise argparse.ArgumentTypeError("must be NAME=@FILE; @@ stands for a literal @")
     if value.startswith("@"):
         return name, read_text(value[1:])
     return name, value
@@ -83,11 +86,13 @@ def read_text(path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise argparse.ArgumentTypeError(f"{path} is not text in UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{_name_of(path)} is not text in UTF-8") from None
 
 
 def read_bytes(path: str) -> bytes:
     """Read a file, or stdin for `-`. Can be used by the `type` of an option, because it raises argparse's error."""
+    if path == "-" and "_ARGCOMPLETE" in os.environ:
+        return b""  # the shell asks for completions: standard input is the terminal
     if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
         raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
     try:
@@ -115,7 +120,11 @@ def read_json(path: str) -> object:
         # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
         return cast("object", json.loads(data))
     except (ValueError, RecursionError):
-        raise argparse.ArgumentTypeError(f"{path} is not valid JSON") from None
+        raise argparse.ArgumentTypeError(f"{_name_of(path)} is not valid JSON") from None
+
+
+def _name_of(path: str) -> str:
+    return "standard input" if path == "-" else path
 
 
 def _refuse_constant(name: str) -> object:
