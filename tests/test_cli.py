@@ -13,8 +13,9 @@ import sys
 
 import pytest
 
-from fetch_hive_sdk import FetchHive, __version__
+from fetch_hive_sdk import FetchHive, Usage, __version__
 from fetch_hive_sdk.cli import main
+from fetch_hive_sdk.cli._clock import Clock
 from fetch_hive_sdk.testing import TEST_KEY, FakeServer
 
 PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
@@ -166,10 +167,24 @@ def test_invoke_dims_reasoning_and_usage(fake, terminal, form):
     plain = re.sub(r"\033\[2m([^\033]*)\033\[0m", r"<\1>", err)
     reasoning, usage, *speed = plain.replace("\n>", ">\n").splitlines()
     assert (reasoning, usage) == ("<Hm.>", "<3 tokens (prompt 1, completion 2)>")
-    # A call without a stream has no first token.
-    assert [bool(re.fullmatch(r"<first token after \d+\.\d\d s(, [\d,]+ tokens/s)?>", line)) for line in speed] == (
-        [True] if form else []
-    )
+    # A call without a stream has no first token, and one that is answered at once no speed.
+    assert [bool(re.fullmatch(r"<first token after \d+\.\d\d s>", line)) for line in speed] == [True] * len(form)
+
+
+def test_speed_is_measured_from_the_first_token(monkeypatch):
+    """Not if all tokens arrive at once, which says nothing about the model."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    usage = Usage.model_validate({"completion_tokens": {"total_tokens": 20}})
+    slow, sudden = Clock(), Clock()
+
+    for now[0] in (2.0, 4.0):
+        slow.tick()
+    for now[0] in (4.0, 4.001):
+        sudden.tick()
+
+    assert slow.speed(usage) == "first token after 2.00 s, 10 tokens/s"
+    assert sudden.speed(usage) == "first token after 4.00 s"
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -687,6 +687,23 @@ def test_meter_sums_the_tokens_of_runs(drive):
     assert meter.snapshot() == []
 
 
+def test_columns_of_the_table_are_aligned(drive):
+    """Also with wide letters. Control characters of a user's id do not reach the terminal."""
+    meter = UsageMeter(prices={"m-1": (1000.0, 200_000.0)})
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(2)]), observers=[meter])
+
+    for user in ("漢字", "a\x1b[2J\nb"):
+        drive.invoke(client, deployment="d", user=user)
+
+    header, first, second = meter.table().splitlines()
+    assert (first.split()[3:], second.split()[3:]) == (
+        ["a", "[2J", "b", "1", "10", "2", "20", "5", "30", "4.0100"],
+        ["漢字", "1", "10", "2", "20", "5", "30", "4.0100"],
+    )
+    assert len(header) == len(first) == len(second) + 2  # two letters are two cells wide
+    assert (header[-4:], first[-4:], second[-4:]) == ("cost", "0100", "0100")
+
+
 def test_invalid_prices_are_errors():
     """The error is raised when the meter is created, not when it is read."""
     for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 from urllib.parse import urlsplit
 
+from ._columns import pad, width_of
 from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent, Observer
 from .errors import APIStatusError, ConfigurationError, FetchHiveError, StreamFailedError
 
@@ -366,8 +367,12 @@ class UsageMeter(Observer):
     def table(self) -> str:
         """Return the sums as a plain text table."""
         lines = [list(UsageRow._fields), *([_cell(value) for value in row] for row in self.snapshot())]
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        widths = [max(map(width_of, column)) for column in zip(*lines)]
+        names = UsageRow._fields.index("runs")  # numbers follow
+        return "\n".join(
+            "  ".join(pad(cell, width, right=at >= names) for at, (cell, width) in enumerate(zip(line, widths)))
+            for line in lines
+        )
 
     def _cost(self, model: Optional[str], tokens: _Tokens) -> Optional[float]:
         price = self._prices.get(model or "")
@@ -377,7 +382,10 @@ class UsageMeter(Observer):
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, (int, float)):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+    # Users may choose their own ids: a line break or a control code must not reach the terminal.
+    return "".join(char if char.isprintable() else " " for char in str(value))
 
 
 def _may_have_run(event: CallEnded) -> bool:

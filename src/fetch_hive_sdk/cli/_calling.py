@@ -86,7 +86,7 @@ def read_text(path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise argparse.ArgumentTypeError(f"{_name_of(path)} is not text in UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{name_of(path)} is not text in UTF-8") from None
 
 
 def read_bytes(path: str) -> bytes:
@@ -120,10 +120,11 @@ def read_json(path: str) -> object:
         # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
         return cast("object", json.loads(data))
     except (ValueError, RecursionError):
-        raise argparse.ArgumentTypeError(f"{_name_of(path)} is not valid JSON") from None
+        raise argparse.ArgumentTypeError(f"{name_of(path)} is not valid JSON") from None
 
 
-def _name_of(path: str) -> str:
+def name_of(path: str) -> str:
+    """Return how messages name a file, which may be stdin."""
     return "standard input" if path == "-" else path
 
 
@@ -144,13 +145,13 @@ def call(options: argparse.Namespace, work: Callable[[FetchHive], int], *, as_js
         return exit_code(exc)
 
 
-def refuse(options: argparse.Namespace, error: ValueError) -> NoReturn:
+def refuse(options: argparse.Namespace, error: ValueError, where: str = "") -> NoReturn:
     """Report invalid arguments and exit."""
     parser: argparse.ArgumentParser = options.parser
     if not isinstance(error, ValidationError):
-        parser.error(str(error))
+        parser.error(f"{where}{error}")
     problem = error.errors(include_url=False, include_input=False)[0]
-    parser.error(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+    parser.error(f"{where}{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
 
 
 def print_json(value: object) -> None:
