@@ -193,14 +193,37 @@ def test_paid_answers_are_kept_after_an_interruption(fake, tmp_path, capsys, mon
     assert "<b>b</b>: 1 cases" in page
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_part_of_an_answer_is_kept_after_an_interruption(fake, tmp_path, capsys, monkeypatch, as_json):
+    """It is marked as interrupted, also in the page."""
+    monkeypatch.setattr("fetch_hive_sdk.cli._compare.Clock.tick", interrupt_at_the_third_piece())
+
+    assert main([*COMPARE, "--html", "out.html", *["--json"] * as_json]) == 130
+
+    shown, page = capsys.readouterr().out, (tmp_path / "out.html").read_text("utf-8")
+    assert "Short" in shown
+    assert "interrupted" in shown
+    assert '<p class="error">interrupted</p>' in page
+
+
+def interrupt_at_the_third_piece():
+    pieces = iter(range(3))
+
+    def tick(clock) -> None:
+        if next(pieces) == 1:
+            raise KeyboardInterrupt
+
+    return tick
+
+
 def measure_until(variant: str, text: str):
     """Interrupt the run of one variant and case."""
     measure = _compare._measure
 
-    def measure_or_interrupt(client, request):
+    def measure_or_interrupt(client, request, results):
         if (request.variant, request.inputs["text"]) == (variant, text):
             raise KeyboardInterrupt
-        return measure(client, request)
+        measure(client, request, results)
 
     return measure_or_interrupt
 

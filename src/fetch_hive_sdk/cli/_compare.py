@@ -59,6 +59,14 @@ class Result:
     to_first: Optional[float]
     usage: Optional[Usage]
     error: Optional[FetchHiveError] = None
+    is_interrupted: bool = False
+
+    @property
+    def failure(self) -> Optional[str]:
+        """Why the answer is missing or not complete; None if it is complete."""
+        if self.is_interrupted:
+            return "interrupted"
+        return None if self.error is None else f"{type(self.error).__name__}: {self.error}"
 
     @property
     def facts(self) -> str:
@@ -178,39 +186,30 @@ def _why_not_writable(path: Path) -> Optional[str]:
 def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], options: argparse.Namespace) -> int:
     rows: list[Row] = []
     first_error: Optional[FetchHiveError] = None
+    results: list[Result] = []
     try:
         for inputs, of_case in zip(options.inputs, requests):
-            results = _run_case(client, inputs, of_case, rows)
+            results = []
+            rows.append(Row(inputs, results))
+            for request in of_case:
+                _measure(client, request, results)
             _print(rows[-1], len(rows), options)
             first_error = first_error or next((result.error for result in results if result.error), None)
             if _is_hopeless(results):
                 complain("stopped: the other cases would be refused, too")
                 break
     except KeyboardInterrupt:
-        if rows and len(rows[-1].results) < len(options.variant):
+        if results and (len(results) < len(options.variant) or results[-1].is_interrupted):
             _print(rows[-1], len(rows), options)
         raise
     finally:
         # Also after Ctrl-C: these answers were paid for.
+        rows = [row for row in rows if row.results]
         if options.html is not None and rows:
             _write_page(rows, options)
     if not options.json:
         _print_totals(rows, options.variant)
     return 0 if first_error is None else exit_code(first_error)
-
-
-def _run_case(
-    client: FetchHive, inputs: dict[str, object], requests: Sequence[InvokeRequest], rows: list[Row]
-) -> list[Result]:
-    """Run a case, and add its row: after Ctrl-C, with the answers so far."""
-    results: list[Result] = []
-    try:
-        for request in requests:
-            results.append(_measure(client, request))  # noqa: PERF401 - an interrupted comprehension has no results
-    finally:
-        if results:
-            rows.append(Row(inputs, results))
-    return results
 
 
 def _is_hopeless(results: Sequence[Result]) -> bool:
@@ -221,20 +220,25 @@ def _is_hopeless(results: Sequence[Result]) -> bool:
     return len(errors) == len(results) and all(isinstance(error, NotFoundError) for error in errors)
 
 
-def _measure(client: FetchHive, request: InvokeRequest) -> Result:
+def _measure(client: FetchHive, request: InvokeRequest, results: list[Result]) -> None:
+    """Run a case through a variant, and add its result: after Ctrl-C, the part of the answer so far."""
     clock = Clock()
     stream = client.stream(request)
     error: Optional[FetchHiveError] = None
+    is_interrupted = True
     try:
         with stream:
             for event in stream:
                 if isinstance(event, (ReasoningEvent, ResponseEvent)):
                     clock.tick()
             stream.collect()
+        is_interrupted = False
     except FetchHiveError as exc:
-        error = exc
-    partial = stream.partial
-    return Result(partial.text, clock.total(), clock.to_first, partial.usage, error)
+        error, is_interrupted = exc, False
+    finally:
+        partial = stream.partial
+        if partial.text or not is_interrupted:
+            results.append(Result(partial.text, clock.total(), clock.to_first, partial.usage, error, is_interrupted))
 
 
 def _print(row: Row, number: int, options: argparse.Namespace) -> None:
@@ -257,7 +261,7 @@ def _print(row: Row, number: int, options: argparse.Namespace) -> None:
 
 
 def _column(variant: str, result: Result, width: int) -> list[str]:
-    text = result.text if result.error is None else f"{result.text}\n[{type(result.error).__name__}: {result.error}]"
+    text = result.text if result.failure is None else f"{result.text}\n[{result.failure}]"
     facts = wrap(result.facts, width)
     lines = [*wrap(in_one_line(variant), width), *facts, "-" * max(map(len, facts))]
     for line in text.strip("\n").splitlines():
@@ -271,7 +275,7 @@ def _fields_of(result: Result) -> dict[str, object]:
         "seconds": round(result.seconds, 3),
         "seconds_to_first_token": None if result.to_first is None else round(result.to_first, 3),
         "usage": None if result.usage is None else result.usage.raw,
-        "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+        "error": result.failure,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -281,7 +285,7 @@ def totals(rows: Sequence[Row], at: int) -> str:
     results = [row.results[at] for row in rows if at < len(row.results)]
     if not results:
         return "no cases"
-    errors = sum(result.error is not None for result in results)
+    errors = sum(result.failure is not None for result in results)
     tokens = sum(result.usage.total_tokens or 0 for result in results if result.usage is not None)
     seconds = sum(result.seconds for result in results) / len(results)
     failed = f", {errors} failed" if errors else ""
