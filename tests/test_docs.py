@@ -35,6 +35,7 @@ RECIPES |= {
     "Celery",
     "Celery pickle",
     "Celery test",
+    "Sentry",
     "IPython",
     "pandas",
     "polars",
