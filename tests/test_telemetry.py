@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import json
 import logging
@@ -265,6 +266,19 @@ def test_exception_of_an_observer_does_not_affect_the_call(drive, caplog):
         "the observer Faulty raised an exception (further ones are not logged)"
     ]
     assert recorder.names.count("CallEnded") == 2
+
+
+def test_faulty_observers_are_not_kept_alive(drive, caplog):
+    """A program may create an observer for each call."""
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(3)]))
+
+    caplog.set_level(logging.CRITICAL, "fetch_hive_sdk")  # pytest keeps the records, which refer to the observers
+
+    for _ in range(3):
+        drive.invoke(client.with_options(observers=[Faulty()]), **CALL)
+    gc.collect()
+
+    assert not [known for known in gc.get_objects() if isinstance(known, Faulty)]
 
 
 class FaultyProperty(Observer):
