@@ -779,6 +779,8 @@ def test_serve_reports_a_port_in_use(capsys):
         (["compare", "d", "--inputs", "-", "--varaint=a"], "--varaint is unknown: did you mean --variant?"),
         (["requests", "wait", "--max-wiat", "3"], "did you mean --max-wait?"),
         (["INVOKE", "d"], "did you mean invoke?"),
+        (["invoke", "d", "text=a b"], "did you mean --input text=...?"),
+        (["api", "GET", "/error_codes", "locale=es"], "did you mean -f locale=...?"),
         (["invoke", "d", "--STREAM"], "did you mean --stream?"),
         (["requests", "WAIT", "r"], "did you mean wait?"),
     ],

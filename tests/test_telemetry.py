@@ -711,17 +711,17 @@ def test_columns_of_the_table_are_aligned(drive):
 
     header, first, second = meter.table().splitlines()
     assert (first.split()[3:], second.split()[3:]) == (
-        ["a", "[2J", "b", "1", "10", "2", "20", "5", "30", "4.0100"],
-        ["漢字", "1", "10", "2", "20", "5", "30", "4.0100"],
+        ["a", "[2J", "b", "1", "10", "2", "20", "5", "30", "4.010000"],
+        ["漢字", "1", "10", "2", "20", "5", "30", "4.010000"],
     )
     assert len(header) == len(first) == len(second) + 2  # two letters are two cells wide
-    assert (header[-4:], first[-4:], second[-4:]) == ("cost", "0100", "0100")
+    assert (header[-4:], first[-4:], second[-4:]) == ("cost", "0000", "0000")
 
 
 def test_invalid_prices_are_errors():
     """The error is raised when the meter is created, not when it is read."""
-    for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):
-        with pytest.raises((TypeError, ValueError)):
+    for wrong in (0.05, (0.05,), (0.05, 0.4, 1), "12", ("1", "2"), (-1, 1), (1, float("nan")), (1, True), None):
+        with pytest.raises(ConfigurationError, match="the price of m must be a pair of numbers"):
             UsageMeter(prices={"m": wrong})
 
 

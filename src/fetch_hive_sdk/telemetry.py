@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from dataclasses import dataclass
@@ -313,8 +314,11 @@ class UsageMeter(Observer):
     """Counts the tokens of runs by deployment, variant, model and user. Thread-safe.
 
     Args:
-        prices: For each model, the price of a million prompt tokens and of a million completion tokens. Other models
-            have no cost, because prices are never guessed.
+        prices: For each model, the price of a million prompt tokens and of a million completion tokens. Cached prompt
+            tokens cost as much as others. Other models have no cost, because prices are never guessed.
+
+    Raises:
+        ConfigurationError: A price is not a pair of numbers.
 
     Example:
         ```python
@@ -328,8 +332,7 @@ class UsageMeter(Observer):
     """
 
     def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
-        # Unpacked here, so that an invalid price raises an error when the meter is created.
-        self._prices = {model: (sent, received) for model, (sent, received) in (prices or {}).items()}
+        self._prices = {model: _read_price(model, price) for model, price in (prices or {}).items()}
         self._lock = threading.Lock()
         self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
 
@@ -379,11 +382,24 @@ class UsageMeter(Observer):
         return None if price is None else (tokens[0] * price[0] + tokens[2] * price[1]) / 1e6
 
 
+def _read_price(model: str, price: object) -> tuple[float, float]:
+    values = tuple(cast("Sequence[object]", price)) if isinstance(price, (tuple, list)) else ()
+    if len(values) != len(("prompt", "completion")) or not all(map(_is_price, values)):
+        raise ConfigurationError(
+            f"the price of {model} must be a pair of numbers: for a million prompt and a million completion tokens"
+        )
+    return cast("tuple[float, float]", values)
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, (int, float)):
-        return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}"
     # Users may choose their own ids: a line break or a control code must not reach the terminal.
     return "".join(char if char.isprintable() else " " for char in str(value))
 

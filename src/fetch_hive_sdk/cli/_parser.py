@@ -46,6 +46,7 @@ class Parser(argparse.ArgumentParser):
             option, suggestion = next((pair for pair in found if pair[1]), (None, None))
             if message.startswith(_MISSING) and suggestion:
                 message += f"; {option} is unknown"
+            suggestion = suggestion or self._option_before(message)
         super().error(f"{message}: did you mean {suggestion}?" if suggestion else message)
 
     def _unknown_options(self) -> list[str]:
@@ -62,6 +63,12 @@ class Parser(argparse.ArgumentParser):
         if len(option) == len("-x"):
             return next((known for known in self._known_options if known.startswith(f"-{option}")), None)
         return _closest(option, self._known_options)
+
+    def _option_before(self, message: str) -> Optional[str]:
+        """Return the option that was left out before NAME=VALUE."""
+        found = re.match(rf"{_UNKNOWN}(\w+=)", message)
+        options = [action.option_strings[0] for action in self._actions if str(action.metavar).startswith("NAME=")]
+        return f"{options[0]} {found[1]}..." if found and options else None
 
     def _similar_choice(self, message: str) -> Optional[str]:
         found = _INVALID.search(message)
