@@ -190,7 +190,7 @@ def test_paid_answers_are_kept_after_an_interruption(fake, tmp_path, capsys, mon
     shown, page = capsys.readouterr().out, (tmp_path / "out.html").read_text("utf-8")
     assert "Short Two." in shown
     assert "Short Two." in page
-    assert "<b>b</b>: 1 cases" in page
+    assert "<b>b</b>: 1 case," in page
 
 
 @pytest.mark.parametrize("as_json", [False, True])

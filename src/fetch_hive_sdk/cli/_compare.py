@@ -146,11 +146,8 @@ def run(options: argparse.Namespace) -> int:
     def work(client: FetchHive) -> int:
         if options.file is None and not options.json:
             cases, variants = len(requests), len(options.variant)
-            runs = f"{cases * variants} paid run{'s' * (cases * variants > 1)}"
-            print(
-                f"{runs}: {cases} case{'s' * (cases > 1)} through {variants} variant{'s' * (variants > 1)}",
-                file=sys.stderr,
-            )
+            sizes = f"{_count(cases, 'case')} through {_count(variants, 'variant')}"
+            print(f"{_count(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
         return _compare(client, requests, options)
 
     if options.file is None:
@@ -289,7 +286,11 @@ def totals(rows: Sequence[Row], at: int) -> str:
     tokens = sum(result.usage.total_tokens or 0 for result in results if result.usage is not None)
     seconds = sum(result.seconds for result in results) / len(results)
     failed = f", {errors} failed" if errors else ""
-    return f"{len(results)} cases{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
+    return f"{_count(len(results), 'case')}{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:
