@@ -847,6 +847,18 @@ def test_inputs_come_from_files_and_stdin(fake, tmp_path, monkeypatch, value, te
     assert fake.calls[0].inputs == {"text": text}
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_reading_from_a_terminal_is_announced(fake, monkeypatch, capsys, is_terminal):
+    """Otherwise the command would seem to hang."""
+    stdin = io.TextIOWrapper(io.BytesIO(b"Typed."))
+    monkeypatch.setattr(stdin, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    main(["invoke", "d", "--input", "text=-"])
+
+    assert ("fetch-hive: reading from standard input; end it with Ctrl-" in capsys.readouterr().err) == is_terminal
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -95,6 +95,9 @@ def read_bytes(path: str) -> bytes:
         return b""  # the shell asks for completions: standard input is the terminal
     if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
         raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    if path == "-" and sys.stdin.isatty():
+        keys = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        complain(f"reading from standard input; end it with {keys}")
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except (OSError, ValueError) as exc:
