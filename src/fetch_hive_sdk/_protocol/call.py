@@ -241,7 +241,8 @@ class Call(Generic[AnswerT]):
             failure = exc
             raise
         finally:
-            self._watch.end(status=self._status, error=failure or self._reported_failure(), answer=self._outcome())
+            error = self._reported_failure() if failure is None else failure
+            self._watch.end(status=self._status, error=error, answer=self._outcome())
 
     def _make_watch(self) -> Watch:
         from .watch import Watch  # noqa: PLC0415 - only for clients with observers
