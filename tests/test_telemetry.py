@@ -620,6 +620,47 @@ def test_spans_of_threads_are_separate():
     assert all(names[span.parent.span_id] == span.name for span in children)
 
 
+def test_spans_of_tasks_are_separate():
+    """Each stream of a task is a child of the current span of the task that reads it."""
+    collected = Collected()
+    transport = httpx.MockTransport(lambda _: streamed(*sse(*EVENTS, "[DONE]")))
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=transport), observers=[collected.observer])
+    tracer = collected.provider.get_tracer("app")
+
+    async def work(number: int) -> None:
+        with tracer.start_as_current_span(f"chat d{number}"):
+            for _ in range(3):
+                async for _ in client.ainvoke_prompt_stream(deployment=f"d{number}"):
+                    await asyncio.sleep(0)
+
+    async def main() -> None:
+        await asyncio.gather(*map(work, range(5)))
+
+    asyncio.run(main())
+
+    names = {span.context.span_id: span.name for span in collected.spans}
+    children = [span for span in collected.spans if span.parent is not None]
+    assert len(children) == 15
+    assert all(names[span.parent.span_id] == span.name for span in children)
+
+
+def test_span_of_an_abandoned_stream_ends():
+    """Without `close()`, it ends when the garbage collector finds the stream. Nothing failed."""
+    collected = Collected()
+    transport = httpx.MockTransport(lambda _: streamed(*sse(*EVENTS, "[DONE]")))
+    client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[collected.observer])
+
+    stream = client.invoke_prompt_stream(**CALL)
+    next(stream)
+    assert not collected.spans
+    del stream
+    gc.collect()
+
+    (span,) = collected.spans
+    assert span.status.status_code.name == "UNSET"
+    assert not collected.observer._spans
+
+
 def test_stream_has_metrics(drive):
     """Metrics for duration, tokens and the time to the first event."""
     collected = Collected(capture_content=True)
