@@ -13,8 +13,9 @@ import sys
 
 import pytest
 
-from fetch_hive_sdk import FetchHive, __version__
+from fetch_hive_sdk import FetchHive, Usage, __version__
 from fetch_hive_sdk.cli import main
+from fetch_hive_sdk.cli._clock import Clock
 from fetch_hive_sdk.testing import TEST_KEY, FakeServer
 
 PROGRAM = [sys.executable, "-m", "fetch_hive_sdk"]
@@ -166,10 +167,24 @@ def test_invoke_dims_reasoning_and_usage(fake, terminal, form):
     plain = re.sub(r"\033\[2m([^\033]*)\033\[0m", r"<\1>", err)
     reasoning, usage, *speed = plain.replace("\n>", ">\n").splitlines()
     assert (reasoning, usage) == ("<Hm.>", "<3 tokens (prompt 1, completion 2)>")
-    # A call without a stream has no first token.
-    assert [bool(re.fullmatch(r"<first token after \d+\.\d\d s(, [\d,]+ tokens/s)?>", line)) for line in speed] == (
-        [True] if form else []
-    )
+    # A call without a stream has no first token, and one that is answered at once no speed.
+    assert [bool(re.fullmatch(r"<first token after \d+\.\d\d s>", line)) for line in speed] == [True] * len(form)
+
+
+def test_speed_is_measured_from_the_first_token(monkeypatch):
+    """Not if all tokens arrive at once, which says nothing about the model."""
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    usage = Usage.model_validate({"completion_tokens": {"total_tokens": 20}})
+    slow, sudden = Clock(), Clock()
+
+    for now[0] in (2.0, 4.0):
+        slow.tick()
+    for now[0] in (4.0, 4.001):
+        sudden.tick()
+
+    assert slow.speed(usage) == "first token after 2.00 s, 10 tokens/s"
+    assert sudden.speed(usage) == "first token after 4.00 s"
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -379,7 +394,7 @@ def test_invoke_reads_metadata_as_json_scalars(fake, text, value):
         (["completion"], "shell"),
         (["completion", "powershell"], "invalid choice"),
         (["doctor", "now"], "unrecognized"),
-        (["invoke", "d", "--api-key", "k"], "unrecognized"),
+        (["invoke", "d", "--api-key", "k"], "there is no option for the API key"),
         (["serve", "--port", "70000"], "0 to 65535"),
         (["serve", "--port", "http"], "invalid port value"),
         (["serve", "--delay", "long"], "invalid seconds value"),
@@ -757,14 +772,50 @@ def test_serve_reports_a_port_in_use(capsys):
         (["bulk", "statsu", "jobs.db"], "did you mean status?"),
         (["bulk", "run", "a.csv", "--deployment=d", "--journal=a.db", "--max-concurency=4"], "--max-concurrency?"),
         (["serve", "--prot", "80"], "did you mean --port?"),
+        (["serve", "-p", "80"], "did you mean --port?"),
+        (["serve", "-port", "80"], "did you mean --port?"),
+        (["serve", "extra", "--prot=80"], "did you mean --port?"),
+        (["--verison"], "did you mean --version?"),
+        (["compare", "d", "--inputs", "-", "--varaint=a"], "--varaint is unknown: did you mean --variant?"),
+        (["requests", "wait", "--max-wiat", "3"], "did you mean --max-wait?"),
+        (["INVOKE", "d"], "did you mean invoke?"),
+        (["invoke", "d", "text=a b"], "did you mean --input text=...?"),
+        (["api", "GET", "/error_codes", "locale=es"], "did you mean -f locale=...?"),
+        (["invoke", "d", "--STREAM"], "did you mean --stream?"),
+        (["requests", "WAIT", "r"], "did you mean wait?"),
     ],
 )
-def test_mistyped_options_and_commands_are_suggested(capsys, arguments, suggestion):
+def test_mistyped_options_and_commands_are_suggested(capsys, monkeypatch, arguments, suggestion):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
+
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 
     assert caught.value.code == 2
     assert capsys.readouterr().err.rstrip().endswith(suggestion)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["invoke", "d", "--api-key", "fhk_secret"], ["doctor", "--API-KEY=fhk_secret"], ["--token", "fhk_secret"]],
+)
+def test_key_as_an_option_is_not_repeated(capsys, arguments):
+    """The message names the environment variable instead."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    shown = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert "there is no option for the API key: set FETCH_HIVE_API_KEY" in shown
+    assert "fhk_secret" not in shown
+
+
+def test_words_after_two_hyphens_are_no_options(capsys):
+    """Their spelling is not corrected."""
+    with pytest.raises(SystemExit):
+        main(["requests", "--", "wait", "r", "--jsn"])
+
+    assert "did you mean" not in capsys.readouterr().err
 
 
 def test_unlike_words_are_not_suggested(capsys):
@@ -796,11 +847,26 @@ def test_inputs_come_from_files_and_stdin(fake, tmp_path, monkeypatch, value, te
     assert fake.calls[0].inputs == {"text": text}
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_reading_from_a_terminal_is_announced(fake, monkeypatch, capsys, is_terminal):
+    """Otherwise the command would seem to hang."""
+    stdin = io.TextIOWrapper(io.BytesIO(b"Typed."))
+    monkeypatch.setattr(stdin, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    main(["invoke", "d", "--input", "text=-"])
+
+    assert ("fetch-hive: reading from standard input; end it with Ctrl-" in capsys.readouterr().err) == is_terminal
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--input", "text=@missing.txt"], "cannot read missing.txt: No such file or directory"),
         (["--input", "text=@image.png"], "image.png is not text in UTF-8"),
+        (["--input", "text=@"], "must be NAME=@FILE"),
+        (["--input", "a=-", "--input-json", "image.png"], "image.png is not valid JSON"),
+        (["--input-json", "-"], "standard input is not valid JSON"),
         (["--input", "a=-", "--input", "b=-"], "standard input is empty; it can be read only once"),
         (["--input", "a=-", "--input-json", "-"], "standard input is empty; it can be read only once"),
     ],

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fetch_hive_sdk.cli import main
-from fetch_hive_sdk.testing import TEST_KEY, FakeServer, StreamScript
+from fetch_hive_sdk.cli import _compare, main
+from fetch_hive_sdk.testing import TEST_KEY, FakeServer, Refusal, StreamScript
 
 TOML = """
 [deployments.summarise]
@@ -116,6 +116,7 @@ def test_a_wrong_key_stops(fake, capsys):
         (b'{"a": 1}\n[1]\n', "line 2 is not a JSON object of variables"),
         (b"\n", "has no cases"),
         (b"\xff", "is not text in UTF-8"),
+        (b'{"a": 1}\n{"a": NaN}', "case 2: inputs: inputs.a is nan"),
     ],
 )
 def test_invalid_cases_are_invalid_arguments(fake, tmp_path, capsys, content, message):
@@ -127,3 +128,140 @@ def test_invalid_cases_are_invalid_arguments(fake, tmp_path, capsys, content, me
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not fake.calls
+
+
+def test_line_separators_in_a_string_do_not_end_its_line(fake, tmp_path, capsys):
+    """JSON allows them in strings. Windows line ends are not part of a case."""
+    (tmp_path / "cases.jsonl").write_bytes('{"text": "One\u2028line."}\r\n{"text": "Two\x85."}\r\n'.encode())
+
+    assert main([*COMPARE, "--json"]) == 0
+
+    assert [call.inputs["text"] for call in fake.calls][::2] == ["One\u2028line.", "Two\x85."]
+
+
+def test_number_of_paid_runs_is_printed_first(fake, tmp_path, capsys):
+    """Not for runs of a file of deployments, which are not paid for."""
+    (tmp_path / "hive.toml").write_text(TOML, "utf-8")
+
+    main(COMPARE)
+    paid = capsys.readouterr().err
+    main(["compare", "summarise", "--variant", "long", "--inputs", "cases.jsonl", "--file", "hive.toml"])
+
+    assert paid == "4 paid runs: 2 cases through 2 variants\n"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--html", "missing/out.html"], "argument --html: cannot write missing/out.html: No such file or directory"),
+        (["--html", "."], "argument --html: cannot write .: Is a directory"),
+        (["--variant", "a"], "--variant a is given twice"),
+    ],
+)
+def test_invalid_arguments_are_refused_before_anything_is_paid_for(fake, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        main([*COMPARE, *arguments])
+
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not fake.calls
+
+
+def test_check_of_the_page_leaves_no_file(fake, tmp_path, monkeypatch):
+    """If no answer arrives, there is no page, and an older page is kept."""
+    (tmp_path / "old.html").write_text("old", "utf-8")
+    monkeypatch.setattr("fetch_hive_sdk.cli._compare._measure", measure_until("a", "One."))
+
+    assert main([*COMPARE, "--html", "new.html"]) == 130
+    assert main([*COMPARE, "--html", "old.html"]) == 130
+
+    assert not (tmp_path / "new.html").exists()
+    assert (tmp_path / "old.html").read_text("utf-8") == "old"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_paid_answers_are_kept_after_an_interruption(fake, tmp_path, capsys, monkeypatch, as_json):
+    """The answers of the interrupted case are printed and in the page, too."""
+    monkeypatch.setattr("fetch_hive_sdk.cli._compare._measure", measure_until("b", "Two."))
+
+    assert main([*COMPARE, "--html", "out.html", *["--json"] * as_json]) == 130
+
+    shown, page = capsys.readouterr().out, (tmp_path / "out.html").read_text("utf-8")
+    assert "Short Two." in shown
+    assert "Short Two." in page
+    assert "<b>b</b>: 1 case," in page
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_part_of_an_answer_is_kept_after_an_interruption(fake, tmp_path, capsys, monkeypatch, as_json):
+    """It is marked as interrupted, also in the page."""
+    monkeypatch.setattr("fetch_hive_sdk.cli._compare.Clock.tick", interrupt_at_the_third_piece())
+
+    assert main([*COMPARE, "--html", "out.html", *["--json"] * as_json]) == 130
+
+    shown, page = capsys.readouterr().out, (tmp_path / "out.html").read_text("utf-8")
+    assert "Short" in shown
+    assert "interrupted" in shown
+    assert '<p class="error">interrupted</p>' in page
+
+
+def interrupt_at_the_third_piece():
+    pieces = iter(range(3))
+
+    def tick(clock) -> None:
+        if next(pieces) == 1:
+            raise KeyboardInterrupt
+
+    return tick
+
+
+def measure_until(variant: str, text: str):
+    """Interrupt the run of one variant and case."""
+    measure = _compare._measure
+
+    def measure_or_interrupt(client, request, results):
+        if (request.variant, request.inputs["text"]) == (variant, text):
+            raise KeyboardInterrupt
+        measure(client, request, results)
+
+    return measure_or_interrupt
+
+
+def test_answers_are_below_each_other_on_a_narrow_terminal(fake, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "35")
+
+    assert main(COMPARE) == 0
+
+    shown = capsys.readouterr().out.splitlines()
+    assert "|" not in "".join(shown)
+    assert shown.index("Short One.") < shown.index("A long answer with <b>tags</b>.")
+
+
+def test_wide_letters_keep_the_columns_aligned(fake, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    fake.answers("d", "漢字", variant="a")
+
+    main(COMPARE)
+
+    assert "\n漢字" + " " * 34 + " | A long answer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("refusals", "calls"),
+    [
+        ({"a": Refusal(429, error_code="api_rate_limit_exceeded")}, 2),
+        ({"a": Refusal(404), "b": Refusal(404)}, 2),
+        ({"a": Refusal(404)}, 4),
+        ({"a": Refusal(422), "b": Refusal(422)}, 4),
+    ],
+)
+def test_hopeless_comparison_stops(fake, capsys, refusals, calls):
+    """At the daily cap, and if no variant exists. Other refusals may concern one case or one variant only."""
+    for variant, refusal in refusals.items():
+        fake.answers("d", [refusal] * 2, variant=variant)
+
+    assert main(COMPARE) == 4
+
+    assert len(fake.calls) == calls
+    assert ("stopped" in capsys.readouterr().err) == (calls == 2)

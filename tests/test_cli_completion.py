@@ -71,7 +71,12 @@ printf "%s\\n" "${{COMPREPLY[@]}}"
         ("fetch-hive --v", ["--version"]),
         ("fetch-hive invoke --in", ["--input", "--input-json"]),
         ("fetch-hive invoke d --st", ["--stream"]),
+        ("fetch-hive invoke d --input text=- --st", ["--stream"]),  # without waiting for standard input
+        ("fetch-hive invoke d --input-json - --st", ["--stream"]),
+        ("fetch-hive invoke d --input text=@c.", ["c.json"]),
         ("fetch-hive invoke --variant ", []),
+        ("fetch-hive compare d --ht", ["--html"]),
+        ("fetch-hive compare d --inputs c.", ["c.json"]),
         ("fetch-hive invoke --input-json c.", ["c.json"]),
         ("fetch-hive completion ", ["bash", "fish", "zsh"]),
         ("fetch-hive replay c.", ["c.json"]),

@@ -36,6 +36,7 @@ RECIPES |= {
     "Celery",
     "Celery pickle",
     "Celery test",
+    "Sentry",
     "IPython",
     "pandas",
     "polars",

@@ -156,3 +156,20 @@ def test_wrong_base_url_is_reported_at_once(tmp_path, wrong):
 
     assert reported.startswith("fetch-hive: There is no endpoint POST")
     assert reported.rstrip().endswith(f"the base URL of this service is {url}")
+
+
+def test_each_wrong_path_is_reported_once(tmp_path):
+    """A program may repeat its calls. Files that a browser asks for are not calls."""
+    with serving(folder=tmp_path) as (server, url):
+        root = url[: -len("/v1")]
+        httpx.get(f"{root}/favicon.ico", trust_env=False)
+        first, second = FetchHive(TEST_KEY, root), FetchHive(TEST_KEY, f"{root}/api")
+        reported = []
+        for client in (first, second):
+            for _ in range(2):
+                with pytest.raises(NotFoundError):
+                    client.invoke_prompt(deployment="d")
+            reported.append(server.stderr.readline())
+            client.close()
+
+    assert ["POST /prompt/invoke:" in reported[0], "POST /api/prompt/invoke:" in reported[1]] == [True, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
 import json
 import logging
@@ -30,6 +31,7 @@ from fetch_hive_sdk import (
     InternalServerError,
     OutputValidationError,
     PromptRequest,
+    StreamFailedError,
     StreamInterruptedError,
     telemetry,
 )
@@ -198,6 +200,23 @@ def test_observer_receives_the_end_of_interrupted_and_closed_streams(drive):
     assert (closed.end.error, closed.end.usage) == (None, None)
 
 
+FAILURE = {"type": "error", "error": "cannot read 'private'", "error_code": "model_failed"}
+
+
+@pytest.mark.parametrize("how", ["events", "collect", "text"])
+def test_observer_receives_the_failure_of_a_stream(drive, how):
+    """An `error` event is the error of the call, however the stream is read."""
+    recorder = Recorder()
+    handle = answering(streamed(*sse(EVENTS[0], FAILURE)))
+
+    with contextlib.suppress(StreamFailedError):
+        getattr(drive, how)(drive.client(handle, observers=[recorder]), **CALL)
+
+    assert isinstance(recorder.end.error, StreamFailedError)
+    assert recorder.end.error.error_code == "model_failed"
+    assert recorder.end.model == "m-1"
+
+
 def test_observer_receives_a_cancellation():
     """Cancelling a task ends its call with `CancelledError`."""
     recorder = Recorder()
@@ -247,6 +266,19 @@ def test_exception_of_an_observer_does_not_affect_the_call(drive, caplog):
         "the observer Faulty raised an exception (further ones are not logged)"
     ]
     assert recorder.names.count("CallEnded") == 2
+
+
+def test_faulty_observers_are_not_kept_alive(drive, caplog):
+    """A program may create an observer for each call."""
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(3)]))
+
+    caplog.set_level(logging.CRITICAL, "fetch_hive_sdk")  # pytest keeps the records, which refer to the observers
+
+    for _ in range(3):
+        drive.invoke(client.with_options(observers=[Faulty()]), **CALL)
+    gc.collect()
+
+    assert not [known for known in gc.get_objects() if isinstance(known, Faulty)]
 
 
 class FaultyProperty(Observer):
@@ -443,6 +475,19 @@ def test_call_has_a_client_span(drive):
     }
 
 
+def test_span_of_a_raw_request_does_not_contain_its_path():
+    """A name for each id would be a time series of its own."""
+    collected = Collected()
+    client = FakeServer().client(observers=[collected.observer])
+
+    for number in range(2):
+        with contextlib.suppress(FetchHiveError):
+            client.raw_request("GET", f"/new/{number}")
+
+    assert {span.name for span in collected.spans} == {"raw_request"}
+    assert {span.attributes["gen_ai.operation.name"] for span in collected.spans} == {"raw_request"}
+
+
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="this version of the conventions requires Python 3.10")
 def test_attribute_names_are_from_the_conventions():
     """Every name in `telemetry.py` is in the package opentelemetry-semantic-conventions."""
@@ -505,6 +550,28 @@ def test_interrupted_and_closed_streams_end_their_spans(drive):
     assert "error.type" not in closed.attributes
 
 
+@pytest.mark.parametrize("captures", [False, True])
+def test_status_of_a_span_quotes_the_service_only_with_the_content(drive, captures):
+    """The service's own message may quote inputs. Without `capture_content`, the span has the codes only."""
+    collected = Collected(capture_content=captures)
+    refusal = httpx.Response(422, json={"error": "cannot read 'private'", "error_code": "bad_input"})
+    client = drive.client(
+        answering(refusal, streamed(*sse(EVENTS[0], FAILURE)), httpx.Response(200, text="private")),
+        observers=[collected.observer],
+    )
+
+    for method in (drive.invoke, drive.collect, drive.invoke):
+        with pytest.raises(FetchHiveError):
+            method(client, **CALL)
+
+    refused, failed, unreadable = collected.spans
+    assert failed.attributes["error.type"] == "StreamFailedError"
+    assert ("bad_input" in refused.status.description, "422" in refused.status.description) == (True, True)
+    assert "model_failed" in failed.status.description
+    assert [("private" in span.status.description) for span in (refused, failed)] == [captures, captures]
+    assert "private" not in unreadable.status.description
+
+
 def test_cancelled_call_ends_its_span():
     """The error of the span is `CancelledError`."""
     collected = Collected()
@@ -551,6 +618,47 @@ def test_spans_of_threads_are_separate():
     children = [span for span in collected.spans if span.parent is not None]
     assert len(children) == 40
     assert all(names[span.parent.span_id] == span.name for span in children)
+
+
+def test_spans_of_tasks_are_separate():
+    """Each stream of a task is a child of the current span of the task that reads it."""
+    collected = Collected()
+    transport = httpx.MockTransport(lambda _: streamed(*sse(*EVENTS, "[DONE]")))
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=transport), observers=[collected.observer])
+    tracer = collected.provider.get_tracer("app")
+
+    async def work(number: int) -> None:
+        with tracer.start_as_current_span(f"chat d{number}"):
+            for _ in range(3):
+                async for _ in client.ainvoke_prompt_stream(deployment=f"d{number}"):
+                    await asyncio.sleep(0)
+
+    async def main() -> None:
+        await asyncio.gather(*map(work, range(5)))
+
+    asyncio.run(main())
+
+    names = {span.context.span_id: span.name for span in collected.spans}
+    children = [span for span in collected.spans if span.parent is not None]
+    assert len(children) == 15
+    assert all(names[span.parent.span_id] == span.name for span in children)
+
+
+def test_span_of_an_abandoned_stream_ends():
+    """Without `close()`, it ends when the garbage collector finds the stream. Nothing failed."""
+    collected = Collected()
+    transport = httpx.MockTransport(lambda _: streamed(*sse(*EVENTS, "[DONE]")))
+    client = FetchHive(KEY, http_client=httpx.Client(transport=transport), observers=[collected.observer])
+
+    stream = client.invoke_prompt_stream(**CALL)
+    next(stream)
+    assert not collected.spans
+    del stream
+    gc.collect()
+
+    (span,) = collected.spans
+    assert span.status.status_code.name == "UNSET"
+    assert not collected.observer._spans
 
 
 def test_stream_has_metrics(drive):
@@ -634,10 +742,27 @@ def test_meter_sums_the_tokens_of_runs(drive):
     assert meter.snapshot() == []
 
 
+def test_columns_of_the_table_are_aligned(drive):
+    """Also with wide letters. Control characters of a user's id do not reach the terminal."""
+    meter = UsageMeter(prices={"m-1": (1000.0, 200_000.0)})
+    client = drive.client(answering(*[httpx.Response(200, json=ANSWER) for _ in range(2)]), observers=[meter])
+
+    for user in ("漢字", "a\x1b[2J\nb"):
+        drive.invoke(client, deployment="d", user=user)
+
+    header, first, second = meter.table().splitlines()
+    assert (first.split()[3:], second.split()[3:]) == (
+        ["a", "[2J", "b", "1", "10", "2", "20", "5", "30", "4.010000"],
+        ["漢字", "1", "10", "2", "20", "5", "30", "4.010000"],
+    )
+    assert len(header) == len(first) == len(second) + 2  # two letters are two cells wide
+    assert (header[-4:], first[-4:], second[-4:]) == ("cost", "0000", "0000")
+
+
 def test_invalid_prices_are_errors():
     """The error is raised when the meter is created, not when it is read."""
-    for wrong in (0.05, (0.05,), (0.05, 0.4, 1)):
-        with pytest.raises((TypeError, ValueError)):
+    for wrong in (0.05, (0.05,), (0.05, 0.4, 1), "12", ("1", "2"), (-1, 1), (1, float("nan")), (1, True), None):
+        with pytest.raises(ConfigurationError, match="the price of m must be a pair of numbers"):
             UsageMeter(prices={"m": wrong})
 
 

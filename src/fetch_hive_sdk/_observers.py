@@ -98,7 +98,10 @@ class CallEnded:
     correlation_id: Optional[str]
     """The id that `correlate` added to the metadata, if it is enabled."""
     error: Optional[BaseException]
-    """The exception that the call raised, including a cancellation; None if it succeeded or its stream was closed."""
+    """The exception that the call raised, including a cancellation; None if it succeeded or its stream was closed.
+
+    If the service sent an `error` event, this is the `StreamFailedError` of `collect()`, however the stream was read.
+    """
     attempts: int
     """The number of attempts."""
     seconds: float

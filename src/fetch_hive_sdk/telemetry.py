@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 from urllib.parse import urlsplit
 
+from ._columns import pad, width_of
 from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent, Observer
-from .errors import ConfigurationError, FetchHiveError
+from .errors import APIStatusError, ConfigurationError, FetchHiveError, StreamFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,8 +181,18 @@ class OpenTelemetry(Observer):
         for name, value in _results_of(event).items():
             span.set_attribute(name, value)
         if event.error is not None:
-            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, _describe(event.error)))
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, self._describe(event.error)))
         span.end()
+
+    def _describe(self, error: BaseException) -> str:
+        # Messages of this package quote neither inputs nor answers. The service's own message, and those of other
+        # packages, may.
+        if not isinstance(error, FetchHiveError):
+            return type(error).__name__
+        if self.wants_content or not isinstance(error, (APIStatusError, StreamFailedError)):
+            return str(error)
+        what = f"status {error.status_code}" if isinstance(error, APIStatusError) else "the run failed"
+        return f"{what}, {error.error_code}" if error.error_code else what
 
     def _measure(self, event: CallEnded, attributes: Mapping[str, Any]) -> None:
         self._duration.record(event.seconds, attributes)
@@ -202,7 +214,9 @@ def _histogram(meter: Meter, name: str, unit: str, description: str, boundaries:
 
 
 def _attributes_of(event: CallStarted | CallEnded) -> dict[str, Any]:
-    operation, name_attribute = _OPERATIONS.get(event.operation, (event.operation or "call", None))
+    # The name of a raw request has its path, which would make a metric of its own for each id.
+    other = "raw_request" if " " in event.operation else event.operation or "call"
+    operation, name_attribute = _OPERATIONS.get(event.operation, (other, None))
     url = urlsplit(event.endpoint)
     attributes: dict[str, Any] = {
         OPERATION: operation,
@@ -234,11 +248,6 @@ def _results_of(event: CallEnded) -> dict[str, Any]:
         MAYBE_PROCESSED: error.maybe_processed if isinstance(error, FetchHiveError) else None,
     }
     return {name: value for name, value in results.items() if value is not None}
-
-
-def _describe(error: BaseException) -> str:
-    # Messages of this package quote neither inputs nor answers; messages of other packages may.
-    return str(error) if isinstance(error, FetchHiveError) else type(error).__name__
 
 
 # Messages in the format of the conventions: gen-ai-input-messages.json and gen-ai-output-messages.json.
@@ -305,8 +314,11 @@ class UsageMeter(Observer):
     """Counts the tokens of runs by deployment, variant, model and user. Thread-safe.
 
     Args:
-        prices: For each model, the price of a million prompt tokens and of a million completion tokens. Other models
-            have no cost, because prices are never guessed.
+        prices: For each model, the price of a million prompt tokens and of a million completion tokens. Cached prompt
+            tokens cost as much as others. Other models have no cost, because prices are never guessed.
+
+    Raises:
+        ConfigurationError: A price is not a pair of numbers.
 
     Example:
         ```python
@@ -320,8 +332,7 @@ class UsageMeter(Observer):
     """
 
     def __init__(self, prices: Optional[Mapping[str, tuple[float, float]]] = None) -> None:
-        # Unpacked here, so that an invalid price raises an error when the meter is created.
-        self._prices = {model: (sent, received) for model, (sent, received) in (prices or {}).items()}
+        self._prices = {model: _read_price(model, price) for model, price in (prices or {}).items()}
         self._lock = threading.Lock()
         self._sums: dict[tuple[Optional[str], Optional[str], Optional[str], Optional[str]], _Sums] = {}
 
@@ -359,18 +370,38 @@ class UsageMeter(Observer):
     def table(self) -> str:
         """Return the sums as a plain text table."""
         lines = [list(UsageRow._fields), *([_cell(value) for value in row] for row in self.snapshot())]
-        widths = [max(map(len, column)) for column in zip(*lines)]
-        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+        widths = [max(map(width_of, column)) for column in zip(*lines)]
+        names = UsageRow._fields.index("runs")  # numbers follow
+        return "\n".join(
+            "  ".join(pad(cell, width, right=at >= names) for at, (cell, width) in enumerate(zip(line, widths)))
+            for line in lines
+        )
 
     def _cost(self, model: Optional[str], tokens: _Tokens) -> Optional[float]:
         price = self._prices.get(model or "")
         return None if price is None else (tokens[0] * price[0] + tokens[2] * price[1]) / 1e6
 
 
+def _read_price(model: str, price: object) -> tuple[float, float]:
+    values = tuple(cast("Sequence[object]", price)) if isinstance(price, (tuple, list)) else ()
+    if len(values) != len(("prompt", "completion")) or not all(map(_is_price, values)):
+        raise ConfigurationError(
+            f"the price of {model} must be a pair of numbers: for a million prompt and a million completion tokens"
+        )
+    return cast("tuple[float, float]", values)
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, (int, float)):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}"
+    # Users may choose their own ids: a line break or a control code must not reach the terminal.
+    return "".join(char if char.isprintable() else " " for char in str(value))
 
 
 def _may_have_run(event: CallEnded) -> bool:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextvars import ContextVar
 
 import httpx
 import pytest
@@ -27,6 +28,7 @@ from fetch_hive_sdk import (
     prompt,
 )
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError
+from fetch_hive_sdk.telemetry import Observer
 
 OK = {"response": "Short.", "request_id": "req_1", "usage": {"total_tokens": 10}}
 
@@ -116,6 +118,30 @@ def check_sum(report):
 
 
 # --- What is sent -----------------------------------------------------------------------------------------------------
+
+
+_span = ContextVar("span", default="none")
+
+
+class Parents(Observer):
+    """Records the current span of each call, as `OpenTelemetry` does."""
+
+    def __init__(self):
+        self.seen = []
+
+    def call_started(self, event):
+        self.seen.append(_span.get())
+
+
+def test_calls_belong_to_the_context_of_the_caller(start, job):
+    """So their spans are children of the caller's span."""
+    parents = Parents()
+    token = _span.set("job")
+
+    start(job, Service().client(observers=[parents]), numbered(3))
+    _span.reset(token)
+
+    assert parents.seen == ["job"] * 3
 
 
 def test_each_row_is_run_once(start, job):

@@ -63,6 +63,24 @@ def test_retried_task_succeeds(module, fetch_hive):
     assert [call.metadata for call in fetch_hive.calls] == [{"task_id": result.id}] * 2
 
 
+def test_long_wait_is_cut(module, fetch_hive, monkeypatch):
+    """A countdown longer than the visibility timeout of the broker would deliver the task twice."""
+    countdowns = []
+
+    def retry(exc, countdown):
+        countdowns.append(countdown)
+        return exc
+
+    monkeypatch.setattr(module, "client", fetch_hive.client.with_options(max_retries=0))
+    monkeypatch.setattr(module.summarise, "retry", retry)
+    fetch_hive.answers("summarise", [Refusal(429, headers={"Retry-After": "7200"})])
+
+    with pytest.raises(module.SummaryError):
+        module.summarise("A long text.")
+
+    assert countdowns == [900]
+
+
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("failure", [Fault.BREAK, Refusal(500)], ids=["lost answer", "server error"])
 def test_run_that_may_have_happened_is_not_repeated(module, fetch_hive, failure):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fetch_hive_sdk.testing import Answer
-from recipes import recipe, skip_unless_installed
+from recipes import DOCS, recipe, skip_unless_installed
 
 PAGE = "frameworks/tables.md"
 LIBRARIES = ["pandas", "polars"]
@@ -64,3 +66,20 @@ def test_single_answers_are_a_table(module, capsys):
 
     assert "ONE." in printed
     assert f"{total} tokens" in printed
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_table_without_answers_has_an_empty_column(fetch_hive, monkeypatch, tmp_path, library):
+    """If every row fails, the rows are kept."""
+    skip_unless_installed("narwhals")
+    skip_unless_installed(library)
+    monkeypatch.chdir(tmp_path)
+    fetch_hive.fails("summarise", 422)
+    text = (DOCS / PAGE).read_text("utf-8")
+    first, answers = re.findall(rf'^```python title="{library}"\n(.*?)^```$', text, re.DOTALL | re.MULTILINE)[:2]
+    names: dict[str, object] = {}
+
+    exec(first, names)
+    exec(answers, names)
+
+    assert len(names["reviews"]) == 3

@@ -241,7 +241,8 @@ class Call(Generic[AnswerT]):
             failure = exc
             raise
         finally:
-            self._watch.end(status=self._status, error=failure, answer=self._outcome())
+            error = self._reported_failure() if failure is None else failure
+            self._watch.end(status=self._status, error=error, answer=self._outcome())
 
     def _make_watch(self) -> Watch:
         from .watch import Watch  # noqa: PLC0415 - only for clients with observers
@@ -257,6 +258,10 @@ class Call(Generic[AnswerT]):
     def _outcome(self) -> object:
         """The answer, or the part of it that was received."""
         return self._answer
+
+    def _reported_failure(self) -> Optional[FetchHiveError]:
+        """The failure that the service reported in its answer, which no exception inside of the call shows."""
+        return None
 
     @property
     def _correlation_id(self) -> Optional[str]:

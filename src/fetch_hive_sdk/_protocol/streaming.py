@@ -389,6 +389,10 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
     def _outcome(self) -> object:
         return self.transcript.partial()
 
+    def _reported_failure(self) -> Optional[FetchHiveError]:
+        # `text()` and `collect()` raise it outside of the call, and iterating does not raise it.
+        return self.transcript.failure()
+
     @contextlib.contextmanager
     def stream_errors(self) -> Generator[None, None, None]:
         """Translate network errors to errors that contain the events received so far."""

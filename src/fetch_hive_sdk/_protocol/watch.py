@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import time
 import uuid
+import weakref
 from typing import TYPE_CHECKING, Optional, TypedDict
 
 from fetch_hive_sdk._config import is_valid_extra_header
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fetch_hive_sdk")
 
-# Observers that have raised an exception, which is logged once per observer. A list, as observers may be unhashable.
-_logged_observers: list[Observer] = []
+# Observers that have raised an exception, which is logged once per observer. By id, as observers may be unhashable, and
+# with weak references, as a program may create an observer for each call.
+_logged_observers: dict[int, weakref.ref[Observer]] = {}
 
 
 class _CommonFields(TypedDict):
@@ -152,8 +154,9 @@ def _suppress_errors(observer: Observer) -> Generator[None, None, None]:
     try:
         yield
     except Exception:
-        if not any(known is observer for known in _logged_observers):
-            _logged_observers.append(observer)
+        key = id(observer)
+        if key not in _logged_observers:
+            _logged_observers[key] = weakref.ref(observer, lambda _: _logged_observers.pop(key, None))
             log.warning(
                 "the observer %s raised an exception (further ones are not logged)",
                 type(observer).__name__,

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, cast
 
 from .rows import ServedSource
@@ -73,7 +74,9 @@ class Background:
         self._loop = asyncio.new_event_loop()
         self._source = make_source(self._loop)
         self._watched: Optional[Watched] = None
-        self._thread = threading.Thread(target=self._work, name="fetch-hive-job", daemon=True)
+        # In the context of the caller, as with `arun`, so that the spans of calls are children of the caller's span.
+        context = copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._work,), name="fetch-hive-job", daemon=True)
         self._report: Optional[BulkReport] = None
         self._error: Optional[BaseException] = None
         self._signals: list[int] = []

@@ -6,6 +6,7 @@ import argparse
 import codecs
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NoReturn, Optional, TextIO, cast
@@ -72,6 +73,8 @@ def variable(text: str) -> tuple[str, str]:
         return name, "-"
     if value.startswith("@@"):
         return name, value[1:]
+    if value == "@":
+        raise argparse.ArgumentTypeError("must be NAME=@FILE; @@ stands for a literal @")
     if value.startswith("@"):
         return name, read_text(value[1:])
     return name, value
@@ -83,13 +86,18 @@ def read_text(path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise argparse.ArgumentTypeError(f"{path} is not text in UTF-8") from None
+        raise argparse.ArgumentTypeError(f"{name_of(path)} is not text in UTF-8") from None
 
 
 def read_bytes(path: str) -> bytes:
     """Read a file, or stdin for `-`. Can be used by the `type` of an option, because it raises argparse's error."""
+    if path == "-" and "_ARGCOMPLETE" in os.environ:
+        return b""  # the shell asks for completions: standard input is the terminal
     if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
         raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    if path == "-" and sys.stdin.isatty():
+        keys = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        complain(f"reading from standard input; end it with {keys}")
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except (OSError, ValueError) as exc:
@@ -115,7 +123,12 @@ def read_json(path: str) -> object:
         # Bytes: json detects UTF-8 and UTF-16, with and without a byte order mark, better than the locale does.
         return cast("object", json.loads(data))
     except (ValueError, RecursionError):
-        raise argparse.ArgumentTypeError(f"{path} is not valid JSON") from None
+        raise argparse.ArgumentTypeError(f"{name_of(path)} is not valid JSON") from None
+
+
+def name_of(path: str) -> str:
+    """Return how messages name a file, which may be stdin."""
+    return "standard input" if path == "-" else path
 
 
 def _refuse_constant(name: str) -> object:
@@ -135,13 +148,13 @@ def call(options: argparse.Namespace, work: Callable[[FetchHive], int], *, as_js
         return exit_code(exc)
 
 
-def refuse(options: argparse.Namespace, error: ValueError) -> NoReturn:
+def refuse(options: argparse.Namespace, error: ValueError, where: str = "") -> NoReturn:
     """Report invalid arguments and exit."""
     parser: argparse.ArgumentParser = options.parser
     if not isinstance(error, ValidationError):
-        parser.error(str(error))
+        parser.error(f"{where}{error}")
     problem = error.errors(include_url=False, include_input=False)[0]
-    parser.error(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+    parser.error(f"{where}{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
 
 
 def print_json(value: object) -> None:

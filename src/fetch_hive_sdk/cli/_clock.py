@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import Usage
 
 
+_LEAST_SECONDS = 0.1  # an answer that arrives at once says nothing about the speed of the model
+
+
 class Clock:
     """Measures the time to the first token, and the tokens per second after it. Starts when it is made."""
 
@@ -34,7 +37,7 @@ class Clock:
     def rate(self, usage: Usage) -> Optional[float]:
         """Return the tokens per second after the first piece; None if it cannot be measured."""
         tokens = usage.completion_tokens.total_tokens
-        if not tokens or self._first is None or self._last <= self._first:
+        if not tokens or self._first is None or self._last - self._first < _LEAST_SECONDS:
             return None
         return tokens / (self._last - self._first)
 

@@ -6,18 +6,27 @@ import argparse
 import json
 import shutil
 import sys
-import textwrap
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional, cast
 
 from pydantic import ValidationError
 
-from fetch_hive_sdk import ConfigurationError, FetchHiveError, InvokeRequest, ReasoningEvent, ResponseEvent
+from fetch_hive_sdk import (
+    APIStatusError,
+    ConfigurationError,
+    FetchHiveError,
+    InvokeRequest,
+    NotFoundError,
+    ReasoningEvent,
+    ResponseEvent,
+)
+from fetch_hive_sdk._columns import pad, wrap
 
-from ._calling import EXIT_CODES, add_options, call, exit_code, prints_utf8, read_text, refuse
+from ._calling import EXIT_CODES, add_options, call, exit_code, name_of, prints_utf8, read_text, refuse
 from ._clock import Clock
-from ._terminal import complain, in_one_line, paint, show
+from ._terminal import complain, in_one_line, paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +45,9 @@ answers from a file of deployments, as fetch-hive serve does.
 {EXIT_CODES}"""
 
 _STOPPING = {401, 402, 403}  # further calls would be refused, too
+_DAILY_CAP = "api_rate_limit_exceeded"
+_BAR = " | "
+_LEAST_WIDTH = 20  # of a column; on a narrower terminal, the answers are below each other
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,14 @@ class Result:
     to_first: Optional[float]
     usage: Optional[Usage]
     error: Optional[FetchHiveError] = None
+    is_interrupted: bool = False
+
+    @property
+    def failure(self) -> Optional[str]:
+        """Why the answer is missing or not complete; None if it is complete."""
+        if self.is_interrupted:
+            return "interrupted"
+        return None if self.error is None else f"{type(self.error).__name__}: {self.error}"
 
     @property
     def facts(self) -> str:
@@ -61,7 +81,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """A case, and the answer of each variant to it."""
+    """A case, and the answers to it: of all variants, or of the first ones if the command was interrupted."""
 
     inputs: dict[str, object]
     results: Sequence[Result]
@@ -93,26 +113,41 @@ def add_to(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _cases(path: str) -> list[dict[str, object]]:
     cases: list[dict[str, object]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    # Not splitlines(): it also breaks lines at characters that JSON allows in strings.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
             case: object = json.loads(line)
         except (ValueError, RecursionError):
-            raise argparse.ArgumentTypeError(f"{path}, line {number} is not valid JSON") from None
+            raise argparse.ArgumentTypeError(f"{name_of(path)}, line {number} is not valid JSON") from None
         if not isinstance(case, dict):
-            raise argparse.ArgumentTypeError(f"{path}, line {number} is not a JSON object of variables")
+            raise argparse.ArgumentTypeError(f"{name_of(path)}, line {number} is not a JSON object of variables")
         cases.append(cast("dict[str, object]", case))
     if not cases:
-        raise argparse.ArgumentTypeError(f"{path} has no cases")
+        raise argparse.ArgumentTypeError(f"{name_of(path)} has no cases")
     return cases
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the cases; return the exit code."""
-    requests = [[_request_of(options, variant, inputs) for variant in options.variant] for inputs in options.inputs]
+    parser: argparse.ArgumentParser = options.parser
+    twice = [variant for variant in options.variant if options.variant.count(variant) > 1]
+    if twice:
+        parser.error(f"--variant {twice[0]} is given twice")
+    requests = [
+        [_request_of(options, variant, inputs, number) for variant in options.variant]
+        for number, inputs in enumerate(options.inputs, 1)
+    ]
+    # Before anything is paid for.
+    if options.html is not None and (problem := _why_not_writable(options.html)):
+        parser.error(f"argument --html: cannot write {options.html}: {problem}")
 
     def work(client: FetchHive) -> int:
+        if options.file is None and not options.json:
+            cases, variants = len(requests), len(options.variant)
+            sizes = f"{_count(cases, 'case')} through {_count(variants, 'variant')}"
+            print(f"{_count(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
         return _compare(client, requests, options)
 
     if options.file is None:
@@ -126,27 +161,47 @@ def run(options: argparse.Namespace) -> int:
         return 2
 
 
-def _request_of(options: argparse.Namespace, variant: str, inputs: dict[str, object]) -> InvokeRequest:
+def _request_of(options: argparse.Namespace, variant: str, inputs: dict[str, object], number: int) -> InvokeRequest:
     try:
         return InvokeRequest(deployment=options.deployment, variant=variant, inputs=inputs or None)
     except ValidationError as exc:
-        refuse(options, exc)
+        refuse(options, exc, f"case {number}: ")
+
+
+def _why_not_writable(path: Path) -> Optional[str]:
+    try:
+        is_new = not path.exists()
+        with path.open("ab"):
+            pass
+        if is_new:
+            path.unlink()
+    except (OSError, ValueError) as exc:
+        return str(getattr(exc, "strerror", exc))
+    return None
 
 
 def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], options: argparse.Namespace) -> int:
     rows: list[Row] = []
     first_error: Optional[FetchHiveError] = None
+    results: list[Result] = []
     try:
         for inputs, of_case in zip(options.inputs, requests):
-            results = [_measure(client, request) for request in of_case]
+            results = []
             rows.append(Row(inputs, results))
+            for request in of_case:
+                _measure(client, request, results)
             _print(rows[-1], len(rows), options)
             first_error = first_error or next((result.error for result in results if result.error), None)
-            if any(getattr(result.error, "status_code", None) in _STOPPING for result in results):
+            if _is_hopeless(results):
                 complain("stopped: the other cases would be refused, too")
                 break
+    except KeyboardInterrupt:
+        if results and (len(results) < len(options.variant) or results[-1].is_interrupted):
+            _print(rows[-1], len(rows), options)
+        raise
     finally:
         # Also after Ctrl-C: these answers were paid for.
+        rows = [row for row in rows if row.results]
         if options.html is not None and rows:
             _write_page(rows, options)
     if not options.json:
@@ -154,20 +209,33 @@ def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], opt
     return 0 if first_error is None else exit_code(first_error)
 
 
-def _measure(client: FetchHive, request: InvokeRequest) -> Result:
+def _is_hopeless(results: Sequence[Result]) -> bool:
+    """Whether the service would refuse the other cases, too."""
+    errors = [result.error for result in results if isinstance(result.error, APIStatusError)]
+    if any(error.status_code in _STOPPING or error.error_code == _DAILY_CAP for error in errors):
+        return True
+    return len(errors) == len(results) and all(isinstance(error, NotFoundError) for error in errors)
+
+
+def _measure(client: FetchHive, request: InvokeRequest, results: list[Result]) -> None:
+    """Run a case through a variant, and add its result: after Ctrl-C, the part of the answer so far."""
     clock = Clock()
     stream = client.stream(request)
     error: Optional[FetchHiveError] = None
+    is_interrupted = True
     try:
         with stream:
             for event in stream:
                 if isinstance(event, (ReasoningEvent, ResponseEvent)):
                     clock.tick()
             stream.collect()
+        is_interrupted = False
     except FetchHiveError as exc:
-        error = exc
-    partial = stream.partial
-    return Result(partial.text, clock.total(), clock.to_first, partial.usage, error)
+        error, is_interrupted = exc, False
+    finally:
+        partial = stream.partial
+        if partial.text or not is_interrupted:
+            results.append(Result(partial.text, clock.total(), clock.to_first, partial.usage, error, is_interrupted))
 
 
 def _print(row: Row, number: int, options: argparse.Namespace) -> None:
@@ -177,20 +245,25 @@ def _print(row: Row, number: int, options: argparse.Namespace) -> None:
         print(line, flush=True)
         return
     print(paint(f"case {number}: {in_one_line(json.dumps(row.inputs, ensure_ascii=False))}", "dim", sys.stdout))
-    width = max(20, (shutil.get_terminal_size().columns - 3 * (len(row.results) - 1)) // len(row.results))
+    count = len(row.results)
+    width = (shutil.get_terminal_size().columns - len(_BAR) * (count - 1)) // count
+    if width < _LEAST_WIDTH:
+        for variant, result in zip(options.variant, row.results):
+            print(*_column(variant, result, max(_LEAST_WIDTH, shutil.get_terminal_size().columns)), "", sep="\n")
+        return
     columns = [_column(variant, result, width) for variant, result in zip(options.variant, row.results)]
-    for at in range(max(map(len, columns))):
-        cells = [column[at] if at < len(column) else "" for column in columns]
-        print(" | ".join(cell.ljust(width) for cell in cells).rstrip())
+    for cells in zip_longest(*columns, fillvalue=""):
+        print(_BAR.join(pad(cell, width) for cell in cells).rstrip())
     print(flush=True)
 
 
 def _column(variant: str, result: Result, width: int) -> list[str]:
-    text = result.text if result.error is None else f"{result.text}\n[{type(result.error).__name__}: {result.error}]"
-    lines = [in_one_line(variant), result.facts, "-" * min(width, len(result.facts))]
-    for line in text.splitlines():
-        lines += textwrap.wrap(in_one_line(show(line, sys.stdout)), width) or [""]
-    return [line[:width] for line in lines]
+    text = result.text if result.failure is None else f"{result.text}\n[{result.failure}]"
+    facts = wrap(result.facts, width)
+    lines = [*wrap(in_one_line(variant), width), *facts, "-" * max(map(len, facts))]
+    for line in text.strip("\n").splitlines():
+        lines += wrap(in_one_line(line), width)
+    return lines
 
 
 def _fields_of(result: Result) -> dict[str, object]:
@@ -199,19 +272,25 @@ def _fields_of(result: Result) -> dict[str, object]:
         "seconds": round(result.seconds, 3),
         "seconds_to_first_token": None if result.to_first is None else round(result.to_first, 3),
         "usage": None if result.usage is None else result.usage.raw,
-        "error": None if result.error is None else f"{type(result.error).__name__}: {result.error}",
+        "error": result.failure,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def totals(rows: Sequence[Row], at: int) -> str:
     """Return the sums of a variant, in one line."""
-    results = [row.results[at] for row in rows]
-    errors = sum(result.error is not None for result in results)
+    results = [row.results[at] for row in rows if at < len(row.results)]
+    if not results:
+        return "no cases"
+    errors = sum(result.failure is not None for result in results)
     tokens = sum(result.usage.total_tokens or 0 for result in results if result.usage is not None)
     seconds = sum(result.seconds for result in results) / len(results)
     failed = f", {errors} failed" if errors else ""
-    return f"{len(results)} cases{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
+    return f"{_count(len(results), 'case')}{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:
@@ -223,5 +302,5 @@ def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> None:
     from ._compare_page import page_of  # noqa: PLC0415 - only for this option
 
     page = page_of(options.deployment, options.variant, rows)
-    options.html.write_text(page, "utf-8")
+    options.html.write_text(page, "utf-8", errors="backslashreplace")
     print(f"written to {options.html}", file=sys.stderr)

@@ -55,7 +55,7 @@ def _section(number: int, row: Row, variants: Sequence[str]) -> str:
 
 def _cell(variant: str, result: Result) -> str:
     error = ""
-    if result.error is not None:
-        error = f'<p class="error">{escape(type(result.error).__name__)}: {escape(str(result.error))}</p>'
+    if result.failure is not None:
+        error = f'<p class="error">{escape(result.failure)}</p>'
     text = f'<div class="answer">{escape(result.text)}</div>'
     return f'<div><h2>{escape(variant)}</h2>{text}{error}<p class="facts">{escape(result.facts)}</p></div>\n'

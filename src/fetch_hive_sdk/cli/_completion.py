@@ -65,6 +65,9 @@ def _complete_value(*, prefix: str, action: argparse.Action, **_: object) -> Ite
     from argcomplete.completers import FilesCompleter  # noqa: PLC0415 - an optional dependency
 
     is_command = action.dest == "misplaced" and " -- " in os.environ.get("COMP_LINE", "")
+    if action.metavar == "NAME=TEXT":
+        name, is_file, path = prefix.partition("=@")
+        return [f"{name}=@{file}" for file in FilesCompleter()(path)] if is_file else []
     if not is_command and action.metavar not in {"FILE", "PATH"}:
         return []
     files = FilesCompleter()(prefix)

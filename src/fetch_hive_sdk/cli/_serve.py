@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fetch_hive_sdk import InvokeRequest
 
 DEFAULT_FILE = "fetch-hive.toml"
+_MOST_REPORTS = 100
 
 EPILOG = """\
 examples:
@@ -97,12 +98,13 @@ def run(options: argparse.Namespace) -> int:
             complain(f"cannot serve on port {options.port}: {exc.strerror}")
             return 1
         _welcome(url, options.file)
+        reported: set[str] = set()
         # With a timeout, to reload the file, and because waiting without one blocks signals on some systems.
         while not stopped.wait(0.3):
             _reload(emulator, options.file)
             # Nothing here reads the recorded calls, and a server may run for weeks.
             emulator.calls.clear()
-            _report_wrong_urls(emulator)
+            _report_wrong_urls(emulator, reported)
     return 0
 
 
@@ -130,11 +132,13 @@ def _reload(emulator: Emulator, file: Optional[Path]) -> None:
         complain(f"{exc} (still serving its previous content)")
 
 
-def _report_wrong_urls(emulator: Emulator) -> None:
-    """Report requests to unknown paths: the client's base URL is probably wrong."""
+def _report_wrong_urls(emulator: Emulator, reported: set[str]) -> None:
+    """Report calls of unknown paths, each path once: the client's base URL is probably wrong."""
     wrong, emulator.wrong_urls = emulator.wrong_urls, []
     for message in dict.fromkeys(wrong):
-        complain(in_one_line(message))
+        if message not in reported and len(reported) < _MOST_REPORTS:
+            reported.add(message)
+            complain(in_one_line(message))
 
 
 @contextmanager

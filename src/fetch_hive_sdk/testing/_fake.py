@@ -58,7 +58,7 @@ class Service(Platform):
     """Apparent mistakes in the test: calls after the last answer of a list."""
 
     wrong_urls: list[str]
-    """A message for each request whose path is not an endpoint, with the right base URL."""
+    """A message for each call whose path is not an endpoint, with the right base URL."""
 
     default: Optional[Behaviour]
     """The answer of deployments without a scripted one; None means 404. Can be changed at any time."""
@@ -233,7 +233,10 @@ class Service(Platform):
             reply = route.answer(Incoming(request, names, self.delay if delay is None else delay))
         except RefusedError as exc:
             reply = exc.reply
-            if isinstance(exc, UnknownEndpointError):
+            # Browsers ask for files such as /favicon.ico, without a key.
+            if isinstance(exc, UnknownEndpointError) and (
+                request.method != "GET" or "authorization" in request.headers
+            ):
                 self.wrong_urls.append(str(exc))
         return reply.respond(request)
 

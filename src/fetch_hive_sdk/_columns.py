@@ -1,0 +1,51 @@
+"""Columns of plain text on a terminal, where Chinese, Japanese and Korean letters and emojis are two cells wide."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_MARKS = {"Mn", "Me", "Cf"}  # drawn on the letter before, or invisible
+
+
+def width_of(text: str) -> int:
+    """Return the number of cells of a line."""
+    return len(text) if text.isascii() else sum(map(_width_of_character, text))
+
+
+def pad(text: str, width: int, *, right: bool = False) -> str:
+    """Fill a line with blanks, after the text or, with `right`, before it."""
+    blanks = " " * (width - width_of(text))
+    return blanks + text if right else text + blanks
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a line into lines of at most `width` cells, at blanks where possible. An empty line is one line."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        joined = f"{line} {word}" if line else word
+        if width_of(joined) > width and line:
+            lines.append(line)
+            joined = word
+        line = joined
+        while width_of(line) > width:
+            piece = _fitting(line, width)
+            lines.append(piece)
+            line = line[len(piece) :]
+    return [*lines, line]
+
+
+def _width_of_character(character: str) -> int:
+    if unicodedata.category(character) in _MARKS:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _fitting(line: str, width: int) -> str:
+    """The longest beginning of a line that is at most `width` cells wide, and at least one character."""
+    used = 0
+    for index, character in enumerate(line):
+        used += _width_of_character(character)
+        if used > width:
+            return line[: max(index, 1)]
+    return line
