@@ -9,13 +9,15 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Optional, Union, cast
+from typing import TYPE_CHECKING, Optional, Union, cast
 
 import httpx
 
-from ._observers import Observer
 from ._secret import Secret
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ._observers import Observer
 
 Timeout = Union[float, httpx.Timeout]
 """Seconds for the whole call, or an `httpx.Timeout` with a limit per step and no limit for the whole call."""
@@ -208,6 +210,10 @@ def _read_headers(given: Optional[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _read_observers(given: Iterable[Observer]) -> tuple[Observer, ...]:
+    if given == ():
+        return ()
+    from ._observers import Observer  # noqa: PLC0415 - slow to import, and few clients have observers
+
     observers = tuple(given) if isinstance(cast("object", given), Iterable) else (None,)
     if not all(isinstance(cast("object", observer), Observer) for observer in observers):
         raise ConfigurationError("observers must be a list of instances of Observer")

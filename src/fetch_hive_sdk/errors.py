@@ -34,7 +34,6 @@ Invalid arguments raise `pydantic.ValidationError`, a ValueError, before anythin
 
 from __future__ import annotations
 
-import pickle
 from datetime import datetime  # noqa: TC003 - typing.get_type_hints needs it
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union
 
@@ -123,6 +122,8 @@ def _picklable_or_none(cause: Optional[BaseException]) -> Optional[BaseException
     """Return a cause if it can be pickled, else None."""
     if isinstance(cause, FetchHiveError):
         return cause
+    import pickle  # noqa: PLC0415 - slow to import, and errors are rarely pickled
+
     try:
         pickle.loads(pickle.dumps(cause))  # noqa: S301 - bytes that were just created
     except Exception:  # noqa: BLE001 - a third-party class may raise anything if it cannot be pickled
