@@ -558,6 +558,8 @@ def test_wait_times_out(drive):
 
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.last.status == "processing"
+    assert caught.value.request_id == "req_1"
+    assert "req_1" in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).last == caught.value.last
 
 
@@ -612,6 +614,7 @@ def test_closing_the_client_ends_a_wait(drive, name, answer):
     assert time.monotonic() - started < 20
     assert len(service.requests) == 1
     assert caught.value.maybe_processed is False
+    assert caught.value.request_id == ("x" if name == "requests" else None)
 
 
 def test_wait_interval_doubles():
