@@ -660,6 +660,22 @@ def test_iterate_reads_all_pages(drive):
     assert [request.url.params.get("cursor") for request in service.requests] == [None, "x", "y"]
 
 
+@pytest.mark.parametrize("method", ["iterate", "aiterate"])
+def test_iterate_checks_its_arguments_at_the_call(method):
+    """Not when the first page is read."""
+    service = Service({"approvals": []})
+    client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(service)))
+
+    with pytest.raises(ConfigurationError, match="workspace_id is required"):
+        getattr(client.approvals, method)()
+    with pytest.raises(ValueError, match="agent_id must be a string"):
+        getattr(client.with_options(workspace_id="w").approvals, method)(agent_id=[])
+    with pytest.raises(ConfigurationError, match="timeout must be a positive number"):
+        getattr(client.with_options(workspace_id="w").approvals, method)(timeout=0)
+
+    assert service.requests == []
+
+
 PENDING = [
     {"approval_id": "1", "tool_name": "search"},
     {"approval_id": "2", "tool_name": "raise"},
