@@ -263,6 +263,18 @@ def test_status_error_has_the_received_part_of_the_body():
     assert "400 Bad Request: nope" in str(call.refusal())
 
 
+def test_status_error_has_the_request_id_of_a_truncated_body():
+    """It is searched in the part that was received, as for other errors."""
+    call = begun_call()
+    call.accept(httpx.Response(500, request=REQUEST))
+    call.read(b'{"error": "boom", "request_id": "req_1"')
+
+    error = call.refusal()
+
+    assert error.request_id == "req_1"
+    assert str(error).endswith("(request_id: req_1)")
+
+
 def test_body_of_an_error_response_is_limited():
     """To 1 MiB."""
     call = begun_call()

@@ -25,7 +25,7 @@ from fetch_hive_sdk.errors import (
 )
 from fetch_hive_sdk.models.usage import PromptTokens
 
-from .answers import as_object, read_json, text_or_none
+from .answers import as_object, find_request_id, read_json, text_or_none
 from .retry import DAILY_CAP, is_unprocessed
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def refuse(response: httpx.Response, body: bytes, *, mask: Secret, now: Clock = 
     evidence = detach(response, body, mask)
     value = _json_or_text(evidence, body)
     details = read_error(value)
+    if details.request_id is None:
+        details = details._replace(request_id=find_request_id(body))  # the body may be cut off
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
     message = details.message or _excerpt(value)
     status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
