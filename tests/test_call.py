@@ -400,7 +400,7 @@ def test_pool_timeout_has_its_own_message():
     """It is the one that the caller can fix."""
     error = raised_in(begun_call().errors(), httpx.PoolTimeout(""))
 
-    assert "no connection became free in time" in str(error)
+    assert "no connection to api.test:443 became free in time" in str(error)
 
 
 @pytest.mark.parametrize("accepted", [False, True])
@@ -515,6 +515,7 @@ def test_broken_stream_keeps_its_events():
 
     assert type(error) is StreamInterruptedError
     assert error.partial.text == "Hello"
+    assert str(error) == "the connection to api.test:443 broke in the middle of the stream: reset (request_id: req_1)"
     assert error.request_id == "req_1"
     assert error.attempts == 1
     assert isinstance(error.__cause__, httpx.ReadError)
@@ -523,7 +524,11 @@ def test_broken_stream_keeps_its_events():
 
 @pytest.mark.parametrize(
     ("idle_timeout", "phase", "message"),
-    [(None, "read", "sent no data"), (60.0, "read", "sent no data"), (NO_TIME, "idle", "no event")],
+    [
+        (None, "read", "stream from api.test:443 sent no data"),
+        (60.0, "read", "sent no data"),
+        (NO_TIME, "idle", "no event"),
+    ],
 )
 def test_stream_timeout_has_its_phase(idle_timeout, phase, message):
     """`read` for bytes, `idle` for events."""
@@ -790,7 +795,7 @@ def test_truncated_json_answer_to_a_stream_is_kept():
 
     error = raised_in(call.stream_errors(), httpx.ReadError("reset"))
 
-    assert str(error).startswith("the connection broke in the middle of the stream")
+    assert str(error).startswith("the connection to api.test:443 broke in the middle of the stream: reset")
     assert (error.body, error.request_id) == (b'{"request_id": "req_1", "resp', "req_1")
 
 

@@ -71,7 +71,7 @@ _WAITING_FOR: dict[Phase, str] = {
     "connect": "could not connect to {place} in time ({seconds}): {advice}",
     "write": "could not send the request to {place} in time ({seconds})",
     "read": "{place} did not answer in time ({seconds})",
-    "pool": "no connection became free in time: the http_client's connections are all in use ({seconds})",
+    "pool": "no connection to {place} became free in time: the http_client's connections are all in use ({seconds})",
     "total": "the answer from {place} was not complete in time ({seconds})",
 }
 
