@@ -76,7 +76,7 @@ def test_request_in_an_error_has_neither_key_nor_body():
     """It still has the method, the URL and the other headers."""
     request = build_request(config(), ENDPOINT, Body(b'{"inputs": "private"}'), streaming=False, limits={})
 
-    shown = without_secrets(request)
+    shown = without_secrets(request, config().api_key)
 
     assert "authorization" not in shown.headers
     assert shown.content == b""

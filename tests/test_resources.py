@@ -873,6 +873,21 @@ def test_errors_do_not_show_the_secret_of_a_trigger(drive, name, answer, given):
     assert "whsec_123456" not in shown_by(caught.value)
 
 
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(401, text="not whsec_123456/2"), httpx.Response(200, text="{"), httpx.ReadError("reset")]
+)
+def test_errors_and_logs_do_not_show_a_secret_in_the_query(drive, caplog, answer):
+    """Services that cannot set headers send the webhook secret in the query."""
+    caplog.set_level("DEBUG", logger="fetch_hive_sdk")
+    client = client_of(drive, Service(answer))
+
+    with pytest.raises(FetchHiveError) as caught:
+        call(drive, client, "raw_request", "POST", "/agent/webhooks/a", query={"secret": "whsec_123456/2", "x": "y"})
+
+    assert "whsec_123456" not in f"{caught.value} {vars(caught.value)} {caplog.text}"
+    assert b"whsec_123456" not in pickle.dumps(caught.value)
+
+
 @pytest.mark.parametrize("secret", ["whsec_123456\n", "whsec_123456é", "", b"whsec_123456", None])
 def test_secret_with_invalid_characters_is_rejected(drive, secret):
     """The error does not quote it, and nothing is sent."""

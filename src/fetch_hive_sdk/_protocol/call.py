@@ -122,7 +122,7 @@ class Call(Generic[AnswerT]):
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
-        self._mask = config.api_key.combined_with(endpoint.secret)
+        self._mask = config.api_key.combined_with(endpoint.secret_sent)
         self._timeout = timeout
         self._read = read
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
@@ -358,7 +358,7 @@ class Call(Generic[AnswerT]):
 
     @property
     def _safe_request(self) -> httpx.Request:
-        return without_secrets(self._sent)
+        return without_secrets(self._sent, self._mask)
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
@@ -400,7 +400,7 @@ class Call(Generic[AnswerT]):
             ids = f"request id {request_id or 'unknown'}"
             if self._correlation_id:
                 ids += f", correlation id {self._correlation_id}"
-            facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, ids)
+            facts = (self._sent.method, self._mask.hide_in(str(self._sent.url)), outcome, self._attempts, seconds, ids)
             log.debug("%s %s: %s (attempt %d, %.3f s, %s)", *facts)
 
 
