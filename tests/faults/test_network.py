@@ -248,9 +248,12 @@ def test_very_long_timeouts_are_accepted(drive, tls):
             assert attempt(drive, client).text == ANSWER_TEXT
 
 
-@pytest.mark.parametrize("trouble", ["missing", "empty", "folder"])
-def test_unusable_certificate_file_is_named(drive, tmp_path, monkeypatch, trouble):
-    """Nothing is sent or retried, and the message names the variable."""
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [("missing", "no such file"), ("empty", "does not name trusted certificates"), ("folder", "it is not a file")],
+)
+def test_unusable_certificate_file_is_named(drive, tmp_path, monkeypatch, trouble, reason):
+    """Nothing is sent or retried, and the message names the variable and the reason."""
     path = tmp_path / "certificates.pem"
     if trouble == "empty":
         path.touch()
@@ -262,6 +265,7 @@ def test_unusable_certificate_file_is_named(drive, tmp_path, monkeypatch, troubl
 
     assert type(outcome.error) is APIConnectionError
     assert "SSL_CERT_FILE" in str(outcome.error)
+    assert reason in str(outcome.error)
     assert (outcome.error.maybe_processed, outcome.error.attempts) == (False, 1)
 
 
