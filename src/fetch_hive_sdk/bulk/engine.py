@@ -108,6 +108,7 @@ class Engine:
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
+        self._was_answered = False  # whether rows were done before this run
         self._ended = 0
         self._unreached = 0  # consecutive rows without a connection
         # Why the job stops:
@@ -127,6 +128,7 @@ class Engine:
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
         self._is_open = True
+        self._was_answered = self._journal.counts.states[DONE] > 0
         self._spending.begin(self._journal.counts.runs, self._journal.counts.tokens)
         seconds = None
         if self._spending.budget.seconds is not None:
@@ -411,7 +413,9 @@ class Engine:
         self._pace.succeed(self._active)
 
     async def _take_error(self, row: Row, error: FetchHiveError) -> None:
-        verdict = judge(error, is_first=self._is_first)
+        # A row that was rejected while others were done says nothing about the rows after it.
+        is_known = self._was_answered and row.home == REJECTED
+        verdict = judge(error, is_first=self._is_first and not is_known)
         if verdict.what == "unsent":
             await self._try_again(row, error, verdict)
         elif verdict.what == "throttled":
