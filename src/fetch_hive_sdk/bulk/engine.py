@@ -108,7 +108,6 @@ class Engine:
         self._is_exhausted = False
         self._is_open = False
         self._is_first = True
-        self._was_answered = False  # whether rows were done before this run
         self._ended = 0
         self._unreached = 0  # consecutive rows without a connection
         # Why the job stops:
@@ -128,7 +127,6 @@ class Engine:
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
         self._is_open = True
-        self._was_answered = self._journal.counts.states[DONE] > 0
         self._spending.begin(self._journal.counts.runs, self._journal.counts.tokens)
         seconds = None
         if self._spending.budget.seconds is not None:
@@ -413,9 +411,8 @@ class Engine:
         self._pace.succeed(self._active)
 
     async def _take_error(self, row: Row, error: FetchHiveError) -> None:
-        # A row that was rejected while others were done says nothing about the rows after it.
-        is_known = self._was_answered and row.home == REJECTED
-        verdict = judge(error, is_first=self._is_first and not is_known)
+        # A row that was rejected before, while others were run, says nothing about the rows after it.
+        verdict = judge(error, is_first=self._is_first and not (row.home == REJECTED and self._spending.runs_before))
         if verdict.what == "unsent":
             await self._try_again(row, error, verdict)
         elif verdict.what == "throttled":
