@@ -634,6 +634,22 @@ def test_wait_interval_doubles():
         wait.after_failure(error)
 
 
+# --- Answers that do not match ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("agents.get", ["a"]), ("agents.list", []), ("agents.chats.get", ["a", "c"])]
+)
+def test_answer_without_its_object_keeps_the_request_id(drive, name, args):
+    """The message has it, too."""
+    client = client_of(drive, Service({"message": "ok", "request_id": "req_1"}))
+
+    with pytest.raises(ResponseValidationError, match="req_1") as caught:
+        call(drive, client, name, *args)
+
+    assert caught.value.request_id == "req_1"
+
+
 # --- Approvals -------------------------------------------------------------------------------------------------------
 
 

@@ -376,8 +376,11 @@ class Call(Generic[AnswerT]):
 
     def _complete_body(self, error: ResponseError) -> None:
         error.body = self._mask.hide_in_value(error.body)
-        if error.request_id is None and isinstance(error.body, bytes):
-            error.request_id = find_request_id(error.body)
+        if error.request_id is None:
+            body = error.body
+            error.request_id = (
+                find_request_id(body) if isinstance(body, bytes) else text_or_none(as_object(body).get("request_id"))
+            )
 
     def _clean(self, exc: Exception, handled_by_caller: Optional[BaseException] = None) -> Exception:
         """Remove the API key from a cause: from its request, its messages, and the frames that sent the headers."""
