@@ -24,6 +24,7 @@ from fetch_hive_sdk import (
     StreamTimeoutError,
     Usage,
 )
+from fetch_hive_sdk._extensions import CLOSED
 from fetch_hive_sdk._protocol.answers import one
 from fetch_hive_sdk._protocol.call import NETWORK_ERRORS, Call
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
@@ -520,6 +521,13 @@ def test_broken_stream_keeps_its_events():
     assert error.attempts == 1
     assert isinstance(error.__cause__, httpx.ReadError)
     assert "authorization" not in error.request.headers
+
+
+def test_stream_closed_by_another_thread_is_not_blamed_on_the_client():
+    """Closing the stream and closing its client end the connection in the same way."""
+    error = raised_in(stream_with(HELLO).stream_errors(), httpx.ReadError(CLOSED))
+
+    assert str(error).endswith("broke in the middle of the stream: the stream or its client was closed")
 
 
 @pytest.mark.parametrize(

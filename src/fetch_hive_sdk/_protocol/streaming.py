@@ -10,6 +10,7 @@ from io import StringIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
+from fetch_hive_sdk._extensions import CLOSED
 from fetch_hive_sdk.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -429,5 +430,7 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
             message = f"the stream from {place} sent no data within the timeout"
             return self.transcript.interruption(message, phase="read", request=request)
         reason = reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else ""
+        if reason == CLOSED:
+            reason = "the stream or its client was closed"
         message = f"the connection to {place} broke in the middle of the stream" + (f": {reason}" if reason else "")
         return self.transcript.interruption(self._mask.hide_in(message), request=request)
