@@ -745,6 +745,13 @@ def test_broken_call_has_its_request(exc):
     assert error.request.url.path.endswith("/prompt/invoke")
 
 
+def test_message_about_an_invalid_host_name_says_what_to_check():
+    """Python's codec for host names raises a UnicodeError."""
+    error = raised_in(begun_call().errors(), UnicodeError("label empty or too long"))
+
+    assert str(error) == "could not connect to api.test:443: label empty or too long: check the host name of base_url"
+
+
 def test_message_has_the_duration_of_the_call():
     """A call that timed out immediately took 0.0 seconds."""
     error = raised_in(begun_call().errors(), httpx.ReadTimeout("slow"))
