@@ -685,7 +685,14 @@ def test_error_responses_are_logged_by_their_class(debug_log):
     assert KEY not in debug_log.text
 
 
-@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream complete"), ([HELLO], "stream incomplete")])
+@pytest.mark.parametrize(
+    ("events", "outcome"),
+    [
+        ([HELLO, USAGE], "stream complete"),
+        ([HELLO], "stream incomplete"),
+        ([HELLO, {"type": "error"}], "stream failed"),
+    ],
+)
 def test_end_of_a_stream_is_logged(debug_log, events, outcome):
     """Whether it was complete."""
     call = stream_with(*events)

@@ -417,9 +417,9 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
             interruption.request_id = interruption.request_id or error.request_id
             raise interruption from error.__cause__
         finally:
-            self._log(
-                "stream complete" if self.transcript.is_complete else "stream incomplete", self.transcript.request_id
-            )
+            state = self.transcript.state
+            outcome = state if state in {"complete", "failed"} else "incomplete"
+            self._log(f"stream {outcome}", self.transcript.request_id)
 
     def _interruption(self, error: APIConnectionError) -> StreamInterruptedError:
         request, place = self._safe_request, place_of(self._sent)
