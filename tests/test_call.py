@@ -24,6 +24,7 @@ from fetch_hive_sdk import (
     StreamTimeoutError,
     Usage,
 )
+from fetch_hive_sdk._extensions import CLOSED
 from fetch_hive_sdk._protocol.answers import one
 from fetch_hive_sdk._protocol.call import NETWORK_ERRORS, Call
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
@@ -76,7 +77,7 @@ def test_request_in_an_error_has_neither_key_nor_body():
     """It still has the method, the URL and the other headers."""
     request = build_request(config(), ENDPOINT, Body(b'{"inputs": "private"}'), streaming=False, limits={})
 
-    shown = without_secrets(request)
+    shown = without_secrets(request, config().api_key)
 
     assert "authorization" not in shown.headers
     assert shown.content == b""
@@ -263,6 +264,18 @@ def test_status_error_has_the_received_part_of_the_body():
     assert "400 Bad Request: nope" in str(call.refusal())
 
 
+def test_status_error_has_the_request_id_of_a_truncated_body():
+    """It is searched in the part that was received, as for other errors."""
+    call = begun_call()
+    call.accept(httpx.Response(500, request=REQUEST))
+    call.read(b'{"error": "boom", "request_id": "req_1"')
+
+    error = call.refusal()
+
+    assert error.request_id == "req_1"
+    assert str(error).endswith("(request_id: req_1)")
+
+
 def test_body_of_an_error_response_is_limited():
     """To 1 MiB."""
     call = begun_call()
@@ -388,7 +401,7 @@ def test_pool_timeout_has_its_own_message():
     """It is the one that the caller can fix."""
     error = raised_in(begun_call().errors(), httpx.PoolTimeout(""))
 
-    assert "no connection became free in time" in str(error)
+    assert "no connection to api.test:443 became free in time" in str(error)
 
 
 @pytest.mark.parametrize("accepted", [False, True])
@@ -503,15 +516,27 @@ def test_broken_stream_keeps_its_events():
 
     assert type(error) is StreamInterruptedError
     assert error.partial.text == "Hello"
+    assert str(error) == "the connection to api.test:443 broke in the middle of the stream: reset (request_id: req_1)"
     assert error.request_id == "req_1"
     assert error.attempts == 1
     assert isinstance(error.__cause__, httpx.ReadError)
     assert "authorization" not in error.request.headers
 
 
+def test_stream_closed_by_another_thread_is_not_blamed_on_the_client():
+    """Closing the stream and closing its client end the connection in the same way."""
+    error = raised_in(stream_with(HELLO).stream_errors(), httpx.ReadError(CLOSED))
+
+    assert str(error).endswith("broke in the middle of the stream: the stream or its client was closed")
+
+
 @pytest.mark.parametrize(
     ("idle_timeout", "phase", "message"),
-    [(None, "read", "sent no data"), (60.0, "read", "sent no data"), (NO_TIME, "idle", "no event")],
+    [
+        (None, "read", "stream from api.test:443 sent no data"),
+        (60.0, "read", "sent no data"),
+        (NO_TIME, "idle", "no event"),
+    ],
 )
 def test_stream_timeout_has_its_phase(idle_timeout, phase, message):
     """`read` for bytes, `idle` for events."""
@@ -660,7 +685,14 @@ def test_error_responses_are_logged_by_their_class(debug_log):
     assert KEY not in debug_log.text
 
 
-@pytest.mark.parametrize(("events", "outcome"), [([HELLO, USAGE], "stream complete"), ([HELLO], "stream incomplete")])
+@pytest.mark.parametrize(
+    ("events", "outcome"),
+    [
+        ([HELLO, USAGE], "stream complete"),
+        ([HELLO], "stream incomplete"),
+        ([HELLO, {"type": "error"}], "stream failed"),
+    ],
+)
 def test_end_of_a_stream_is_logged(debug_log, events, outcome):
     """Whether it was complete."""
     call = stream_with(*events)
@@ -718,6 +750,13 @@ def test_broken_call_has_its_request(exc):
     error = raised_in(begun_call().errors(), exc)
 
     assert error.request.url.path.endswith("/prompt/invoke")
+
+
+def test_message_about_an_invalid_host_name_says_what_to_check():
+    """Python's codec for host names raises a UnicodeError."""
+    error = raised_in(begun_call().errors(), UnicodeError("label empty or too long"))
+
+    assert str(error) == "could not connect to api.test:443: label empty or too long: check the host name of base_url"
 
 
 def test_message_has_the_duration_of_the_call():
@@ -778,7 +817,7 @@ def test_truncated_json_answer_to_a_stream_is_kept():
 
     error = raised_in(call.stream_errors(), httpx.ReadError("reset"))
 
-    assert str(error).startswith("the connection broke in the middle of the stream")
+    assert str(error).startswith("the connection to api.test:443 broke in the middle of the stream: reset")
     assert (error.body, error.request_id) == (b'{"request_id": "req_1", "resp', "req_1")
 
 

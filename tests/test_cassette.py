@@ -311,10 +311,13 @@ def test_masks_webhook_secrets():
     assert asked.path == "/v1/agent/webhooks/a?secret=***&b=1"
 
 
-def test_masks_the_secret_of_a_trigger():
-    """The secret is in a header, which is not recorded; the body and the answer may repeat it."""
-    headers = {"X-Fetch-Hive-Webhook-Secret": "whsec_5"}
-    sent = httpx.Request("POST", "https://x.test/v1/agent/webhooks/a", headers=headers, json={"message": "whsec_5"})
+@pytest.mark.parametrize(
+    ("headers", "params"), [({"X-Fetch-Hive-Webhook-Secret": "whsec_5"}, {}), ({}, {"secret": "whsec_5"})]
+)
+def test_masks_the_secret_of_a_trigger(headers, params):
+    """It is in a header, which is not recorded, or in the query; the body and the answer may repeat it."""
+    url = httpx.URL("https://x.test/v1/agent/webhooks/a", params=params)
+    sent = httpx.Request("POST", url, headers=headers, json={"message": "whsec_5"})
 
     answer = record_answer(401, JSON, [(0.0, b'{"error": "whsec_5 is wrong"}')], secrets_of(sent))
 

@@ -558,6 +558,8 @@ def test_wait_times_out(drive):
 
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.last.status == "processing"
+    assert caught.value.request_id == "req_1"
+    assert "req_1" in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).last == caught.value.last
 
 
@@ -612,6 +614,7 @@ def test_closing_the_client_ends_a_wait(drive, name, answer):
     assert time.monotonic() - started < 20
     assert len(service.requests) == 1
     assert caught.value.maybe_processed is False
+    assert caught.value.request_id == ("x" if name == "requests" else None)
 
 
 def test_wait_interval_doubles():
@@ -629,6 +632,22 @@ def test_wait_interval_doubles():
     assert wait.after_answer(0) == 5
     with pytest.raises(WaitTimeoutError):
         wait.after_failure(error)
+
+
+# --- Answers that do not match ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("agents.get", ["a"]), ("agents.list", []), ("agents.chats.get", ["a", "c"])]
+)
+def test_answer_without_its_object_keeps_the_request_id(drive, name, args):
+    """The message has it, too."""
+    client = client_of(drive, Service({"message": "ok", "request_id": "req_1"}))
+
+    with pytest.raises(ResponseValidationError, match="req_1") as caught:
+        call(drive, client, name, *args)
+
+    assert caught.value.request_id == "req_1"
 
 
 # --- Approvals -------------------------------------------------------------------------------------------------------
@@ -655,6 +674,22 @@ def test_iterate_reads_all_pages(drive):
 
     assert iterate(drive, client_of(drive, service), status="pending") == ["1", "2", "3"]
     assert [request.url.params.get("cursor") for request in service.requests] == [None, "x", "y"]
+
+
+@pytest.mark.parametrize("method", ["iterate", "aiterate"])
+def test_iterate_checks_its_arguments_at_the_call(method):
+    """Not when the first page is read."""
+    service = Service({"approvals": []})
+    client = FetchHive(KEY, http_client=httpx.Client(transport=httpx.MockTransport(service)))
+
+    with pytest.raises(ConfigurationError, match="workspace_id is required"):
+        getattr(client.approvals, method)()
+    with pytest.raises(ValueError, match="agent_id must be a string"):
+        getattr(client.with_options(workspace_id="w").approvals, method)(agent_id=[])
+    with pytest.raises(ConfigurationError, match="timeout must be a positive number"):
+        getattr(client.with_options(workspace_id="w").approvals, method)(timeout=0)
+
+    assert service.requests == []
 
 
 PENDING = [
@@ -852,6 +887,21 @@ def test_errors_do_not_show_the_secret_of_a_trigger(drive, name, answer, given):
         call(drive, client_of(drive, Service(answer)), name, *ids, **fields)
 
     assert "whsec_123456" not in shown_by(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(401, text="not whsec_123456/2"), httpx.Response(200, text="{"), httpx.ReadError("reset")]
+)
+def test_errors_and_logs_do_not_show_a_secret_in_the_query(drive, caplog, answer):
+    """Services that cannot set headers send the webhook secret in the query."""
+    caplog.set_level("DEBUG", logger="fetch_hive_sdk")
+    client = client_of(drive, Service(answer))
+
+    with pytest.raises(FetchHiveError) as caught:
+        call(drive, client, "raw_request", "POST", "/agent/webhooks/a", query={"secret": "whsec_123456/2", "x": "y"})
+
+    assert "whsec_123456" not in f"{caught.value} {vars(caught.value)} {caplog.text}"
+    assert b"whsec_123456" not in pickle.dumps(caught.value)
 
 
 @pytest.mark.parametrize("secret", ["whsec_123456\n", "whsec_123456é", "", b"whsec_123456", None])

@@ -577,6 +577,31 @@ def test_no_such_deployment_stops_at_the_first_row_only(start, job):
     assert service.total == 1
 
 
+def test_row_with_an_unknown_deployment_does_not_stop_later_runs(start, job):
+    """It is sent first in the next run. If other rows were done, its 404 does not prevent the rows after it."""
+    service = Service(typo=[refusal(404)])
+    rows = requests("a", "typo", "b")
+
+    first = start(job, service.client(), rows)
+    again = start(job, service.client(), [*rows, *requests("c", "d")])
+
+    assert (first.done, first.rejected, first.stopped) == (2, 1, None)
+    assert (again.done, again.rejected, again.stopped) == (4, 1, None)
+    assert service.calls["typo"] == 2
+
+
+def test_unknown_deployment_costs_one_call_in_every_run(start, job):
+    """As long as no row was done, the refusal of the first row stops the job."""
+    service = Service()
+    service.default = refusal(404)
+
+    for _ in range(2):
+        with pytest.raises(BulkError):
+            start(job, service.client(), numbered(10))
+
+    assert service.total == 2
+
+
 def test_the_daily_cap_stops_the_job(start, job):
     """The error reports when the cap resets, and the row is rejected."""
     service = Service(a=[refusal(429, "api_rate_limit_exceeded")])

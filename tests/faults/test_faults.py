@@ -363,7 +363,7 @@ def test_exhausted_pool_is_a_pool_timeout(drive):
             outcome = drive_exhausted(server, limits)
 
     assert type(outcome.error) is APITimeoutError
-    assert "no connection became free" in str(outcome.error)
+    assert "became free in time" in str(outcome.error)
     assert (outcome.error.phase, outcome.error.maybe_processed) == ("pool", False)
     assert server.posts == {"holds": 1}
     assert outcome.seconds < SOON

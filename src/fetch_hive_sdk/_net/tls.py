@@ -40,7 +40,8 @@ def _check_environment() -> None:
     # Some versions of httpx ignore a missing file.
     path = os.environ.get("SSL_CERT_FILE")
     if path and not os.path.isfile(path):  # noqa: PTH113 - the same check as in httpx
-        raise FileNotFoundError(errno.ENOENT, "no such file")
+        reason = "it is not a file" if os.path.exists(path) else "no such file"  # noqa: PTH110 - as above
+        raise FileNotFoundError(errno.ENOENT, reason)
 
 
 def _unreadable(exc: OSError) -> httpx.ConnectError:

@@ -71,7 +71,7 @@ _WAITING_FOR: dict[Phase, str] = {
     "connect": "could not connect to {place} in time ({seconds}): {advice}",
     "write": "could not send the request to {place} in time ({seconds})",
     "read": "{place} did not answer in time ({seconds})",
-    "pool": "no connection became free in time: the http_client's connections are all in use ({seconds})",
+    "pool": "no connection to {place} became free in time: the http_client's connections are all in use ({seconds})",
     "total": "the answer from {place} was not complete in time ({seconds})",
 }
 
@@ -122,7 +122,7 @@ class Call(Generic[AnswerT]):
         self._config = config
         self._endpoint = endpoint
         self._request_body = body
-        self._mask = config.api_key.combined_with(endpoint.secret)
+        self._mask = config.api_key.combined_with(endpoint.secret_sent)
         self._timeout = timeout
         self._read = read
         self._retry = RetryPolicy(config.max_retries, config.retry_unknown_outcome, endpoint.effect)
@@ -358,7 +358,7 @@ class Call(Generic[AnswerT]):
 
     @property
     def _safe_request(self) -> httpx.Request:
-        return without_secrets(self._sent)
+        return without_secrets(self._sent, self._mask)
 
     def _complete(self, error: FetchHiveError) -> None:
         error.attempts = self._attempts
@@ -376,8 +376,11 @@ class Call(Generic[AnswerT]):
 
     def _complete_body(self, error: ResponseError) -> None:
         error.body = self._mask.hide_in_value(error.body)
-        if error.request_id is None and isinstance(error.body, bytes):
-            error.request_id = find_request_id(error.body)
+        if error.request_id is None:
+            body = error.body
+            error.request_id = (
+                find_request_id(body) if isinstance(body, bytes) else text_or_none(as_object(body).get("request_id"))
+            )
 
     def _clean(self, exc: Exception, handled_by_caller: Optional[BaseException] = None) -> Exception:
         """Remove the API key from a cause: from its request, its messages, and the frames that sent the headers."""
@@ -400,7 +403,7 @@ class Call(Generic[AnswerT]):
             ids = f"request id {request_id or 'unknown'}"
             if self._correlation_id:
                 ids += f", correlation id {self._correlation_id}"
-            facts = (self._sent.method, self._sent.url, outcome, self._attempts, seconds, ids)
+            facts = (self._sent.method, self._mask.hide_in(str(self._sent.url)), outcome, self._attempts, seconds, ids)
             log.debug("%s %s: %s (attempt %d, %.3f s, %s)", *facts)
 
 

@@ -6,10 +6,10 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, Optional, TypeVar
 
+from fetch_hive_sdk._secret import Secret
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from fetch_hive_sdk._secret import Secret
 
     from .answers import Answer
 
@@ -59,3 +59,9 @@ class Endpoint(Generic[AnswerT]):
     operation: str = ""
     is_open: bool = False
     secret: Optional[Secret] = None
+
+    @property
+    def secret_sent(self) -> Optional[Secret]:
+        """The webhook secret that is sent in a header or in the query; None if there is none."""
+        in_query = (self.query or {}).get("secret")
+        return Secret(in_query) if self.secret is None and in_query else self.secret

@@ -25,7 +25,7 @@ from fetch_hive_sdk.errors import (
 )
 from fetch_hive_sdk.models.usage import PromptTokens
 
-from .answers import as_object, read_json, text_or_none
+from .answers import as_object, find_request_id, read_json, text_or_none
 from .retry import DAILY_CAP, is_unprocessed
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def refuse(response: httpx.Response, body: bytes, *, mask: Secret, now: Clock = 
     evidence = detach(response, body, mask)
     value = _json_or_text(evidence, body)
     details = read_error(value)
+    if details.request_id is None:
+        details = details._replace(request_id=find_request_id(body))  # the body may be cut off
     retry_after = read_retry_after(response.headers.get("retry-after"), now)
     message = details.message or _excerpt(value)
     status = f"{evidence.status_code} {evidence.reason_phrase}".strip()
@@ -156,7 +158,7 @@ def detach(response: httpx.Response, body: bytes, mask: Secret) -> httpx.Respons
         headers=headers,
         content=body,
         extensions=kept,
-        request=without_secrets(response.request),
+        request=without_secrets(response.request, mask),
     )
     _make_readable(detached)
     return detached
@@ -221,7 +223,8 @@ def with_ids(message: str, error_code: Optional[str], request_id: Optional[str])
 _SHOWN_HEADERS = {"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"}
 
 
-def without_secrets(request: httpx.Request) -> httpx.Request:
-    """Return a copy of a request for errors: without the API key, the body and the caller's headers."""
+def without_secrets(request: httpx.Request, mask: Secret) -> httpx.Request:
+    """Return a copy of a request for errors: without the body, the caller's headers, the API key and other secrets."""
     headers = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _SHOWN_HEADERS]
-    return httpx.Request(request.method, request.url, headers=headers)
+    url = httpx.URL(mask.hide_in(str(request.url))) if request.url.query else request.url
+    return httpx.Request(request.method, url, headers=headers)

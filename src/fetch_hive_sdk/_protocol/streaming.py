@@ -10,6 +10,7 @@ from io import StringIO
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
 
+from fetch_hive_sdk._extensions import CLOSED
 from fetch_hive_sdk.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -28,6 +29,7 @@ from .bodies import BodyReader, Inflater, content_encoding
 from .call import Call
 from .refusals import MESSAGE_CHARACTERS, with_ids
 from .sse import EventDecoder
+from .troubles import place_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -415,15 +417,20 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
             interruption.request_id = interruption.request_id or error.request_id
             raise interruption from error.__cause__
         finally:
-            self._log(
-                "stream complete" if self.transcript.is_complete else "stream incomplete", self.transcript.request_id
-            )
+            state = self.transcript.state
+            outcome = state if state in {"complete", "failed"} else "incomplete"
+            self._log(f"stream {outcome}", self.transcript.request_id)
 
     def _interruption(self, error: APIConnectionError) -> StreamInterruptedError:
-        request = self._safe_request
-        if not isinstance(error, APITimeoutError):
-            return self.transcript.interruption("the connection broke in the middle of the stream", request=request)
-        if self._deadlines.reading.is_over():
-            message = "the stream sent no event within idle_timeout"
-            return self.transcript.interruption(message, phase="idle", request=request)
-        return self.transcript.interruption("the stream sent no data within the timeout", phase="read", request=request)
+        request, place = self._safe_request, place_of(self._sent)
+        if isinstance(error, APITimeoutError):
+            if self._deadlines.reading.is_over():
+                message = "the stream sent no event within idle_timeout"
+                return self.transcript.interruption(message, phase="idle", request=request)
+            message = f"the stream from {place} sent no data within the timeout"
+            return self.transcript.interruption(message, phase="read", request=request)
+        reason = reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else ""
+        if reason == CLOSED:
+            reason = "the stream or its client was closed"
+        message = f"the connection to {place} broke in the middle of the stream" + (f": {reason}" if reason else "")
+        return self.transcript.interruption(self._mask.hide_in(message), request=request)

@@ -73,7 +73,8 @@ def check_connection(request: httpx.Request, cause: Optional[Exception] = None) 
     if any(isinstance(link, ssl.SSLError) and _is_not_tls(link) for link in links):
         return "check the port of base_url, or use http:// for a server without TLS"
     if any(is_permanent(link) or str(link) == CLOSED for link in links):
-        return ""
+        is_bad_name = any(isinstance(link, UnicodeError) for link in links)
+        return "check the host name of base_url" if is_bad_name else ""
     if request.extensions.get(PROXY):
         return "check HTTPS_PROXY, ALL_PROXY and NO_PROXY, and whether the proxy allows this host"
     if any(map(_is_unknown_host, links)):

@@ -34,6 +34,7 @@ class Wait(Generic[T]):
         max_wait: Maximum seconds to wait in all.
         first_wait: Seconds between the first two polls; doubled after each poll.
         longest_wait: Maximum seconds between two polls.
+        request_id: The id of the polled run, for errors; None if it is not known.
         clock: Returns the time in seconds.
         jitter: Returns a random number from 0 to 1.
     """
@@ -46,6 +47,7 @@ class Wait(Generic[T]):
         max_wait: float,
         first_wait: float,
         longest_wait: float,
+        request_id: Optional[str] = None,
         clock: Clock = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -58,6 +60,7 @@ class Wait(Generic[T]):
         self._max_wait = max_wait
         self._next = first_wait
         self._longest = longest_wait
+        self._request_id = request_id
         self._clock = clock
         self._jitter = jitter
         self._started = clock()
@@ -92,14 +95,13 @@ class Wait(Generic[T]):
     def closed(self) -> APIConnectionError:
         """Return the error for a client that was closed while it waited."""
         message = f"the client was closed while it waited for {self._what} to end"
-        return APIConnectionError(message, maybe_processed=False)
+        return APIConnectionError(message, request_id=self._request_id, maybe_processed=False)
 
     def _pause(self, at_least: float, error: Optional[FetchHiveError]) -> float:
         left = self._max_wait - (self._clock() - self._started)
         if left <= 0 or at_least > left:
-            raise WaitTimeoutError(
-                f"{self._what} did not end within {self._max_wait:g} seconds", last=self.last
-            ) from error
+            message = f"{self._what} did not end within {self._max_wait:g} seconds"
+            raise WaitTimeoutError(message, last=self.last, request_id=self._request_id) from error
         # At least half of the wait: every poll counts against the daily cap.
         seconds = max(at_least, self._next * (0.5 + self._jitter() / 2))
         self._next = min(self._next * 2, self._longest)

@@ -411,7 +411,8 @@ class Engine:
         self._pace.succeed(self._active)
 
     async def _take_error(self, row: Row, error: FetchHiveError) -> None:
-        verdict = judge(error, is_first=self._is_first)
+        # A row that was rejected before, while others were run, says nothing about the rows after it.
+        verdict = judge(error, is_first=self._is_first and not (row.home == REJECTED and self._spending.runs_before))
         if verdict.what == "unsent":
             await self._try_again(row, error, verdict)
         elif verdict.what == "throttled":

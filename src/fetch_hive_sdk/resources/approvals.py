@@ -6,6 +6,7 @@ import contextlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, Optional, Union
 
+from fetch_hive_sdk._config import read_timeout
 from fetch_hive_sdk._protocol.answers import Answer, as_object, one, parse_object
 from fetch_hive_sdk._protocol.endpoint import Effect, Endpoint
 from fetch_hive_sdk._protocol.paths import query_of, segment
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from fetch_hive_sdk.models.agents import AgentReply, AgentUsageEvent, PendingToolApproval
     from fetch_hive_sdk.models.approvals import DecisionWord
     from fetch_hive_sdk.models.sent import Id
+
+    _Pages = Callable[[Optional[str]], Endpoint[ApprovalPage]]
 
 
 class Approvals(Resource):
@@ -202,7 +205,7 @@ class Approvals(Resource):
         limit: Optional[int] = None,
         timeout: Optional[Timeout] = None,
     ) -> Iterator[ToolActionApproval]:
-        """Iterate over approvals, following `next_cursor` from page to page.
+        """Iterate over approvals, following `next_cursor` from page to page. The arguments are checked at the call.
 
         Args:
             status: Only approvals with this status, such as `pending`.
@@ -212,31 +215,30 @@ class Approvals(Resource):
             limit: The maximum number of approvals in a page, up to 50.
             timeout: Timeout for each page, in seconds or as an `httpx.Timeout`; None uses the client's.
 
-        Yields:
-            The approvals.
+        Returns:
+            An iterator over the approvals.
 
         Raises:
+            ValueError: An argument is invalid. Nothing has been sent.
             FetchHiveError: A page could not be read: see `list`.
 
         """
+        page_at = self._pages(
+            status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, limit=limit, timeout=timeout
+        )
+        return self._iterate(page_at, timeout)
+
+    def _iterate(self, page_at: _Pages, timeout: Optional[Timeout]) -> Iterator[ToolActionApproval]:
         cursor: Optional[str] = None
         seen: set[str] = set()
         while True:
-            page = self.list(
-                status=status,
-                agent_id=agent_id,
-                run_id=run_id,
-                request_id=request_id,
-                cursor=cursor,
-                limit=limit,
-                timeout=timeout,
-            )
+            page = self._session.run(page_at(cursor), timeout=timeout)
             yield from page.approvals
             cursor = _next_cursor(page, seen)
             if cursor is None:
                 return
 
-    async def aiterate(
+    def aiterate(
         self,
         *,
         status: Optional[str] = None,
@@ -247,23 +249,42 @@ class Approvals(Resource):
         timeout: Optional[Timeout] = None,
     ) -> AsyncIterator[ToolActionApproval]:
         """Iterate over approvals: the asyncio twin of `Approvals.iterate`. Called without `await`."""
+        page_at = self._pages(
+            status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, limit=limit, timeout=timeout
+        )
+        return self._aiterate(page_at, timeout)
+
+    async def _aiterate(self, page_at: _Pages, timeout: Optional[Timeout]) -> AsyncIterator[ToolActionApproval]:
         cursor: Optional[str] = None
         seen: set[str] = set()
         while True:
-            page = await self.alist(
-                status=status,
-                agent_id=agent_id,
-                run_id=run_id,
-                request_id=request_id,
-                cursor=cursor,
-                limit=limit,
-                timeout=timeout,
-            )
+            page = await self._session.arun(page_at(cursor), timeout=timeout)
             for approval in page.approvals:
                 yield approval
             cursor = _next_cursor(page, seen)
             if cursor is None:
                 return
+
+    def _pages(
+        self,
+        *,
+        status: Optional[str],
+        agent_id: Optional[Id],
+        run_id: Optional[Id],
+        request_id: Optional[Id],
+        limit: Optional[int],
+        timeout: Optional[Timeout],
+    ) -> _Pages:
+        """Check the arguments, and return a function that returns the endpoint of the page at a cursor."""
+
+        def page_at(cursor: Optional[str]) -> Endpoint[ApprovalPage]:
+            return self._list(
+                status=status, agent_id=agent_id, run_id=run_id, request_id=request_id, cursor=cursor, limit=limit
+            )
+
+        page_at(None)
+        read_timeout(timeout)
+        return page_at
 
     def allow(self, id: Id, *, timeout: Optional[Timeout] = None) -> Decision:
         """Allow a tool call once: `decide(id, "allow_once")`."""

@@ -132,7 +132,7 @@ class Delegations(Resource):
 
         Args:
             id: The id of the delegation.
-            max_wait: Maximum wait, in seconds.
+            max_wait: Maximum wait, in seconds. The last poll may take longer, up to its `timeout`.
             first_wait: Seconds between the first two polls. The interval doubles after each poll.
             longest_wait: Maximum interval between two polls, in seconds.
             timeout: Timeout for each poll, in seconds or as an `httpx.Timeout`; None uses the client's.

@@ -57,7 +57,7 @@ class Requests(Resource):
 
         Args:
             id: The request id of the call.
-            max_wait: Maximum wait, in seconds.
+            max_wait: Maximum wait, in seconds. The last poll may take longer, up to its `timeout`.
             first_wait: Seconds between the first two polls. The interval doubles after each poll.
             longest_wait: Maximum interval between two polls, in seconds.
             timeout: Timeout for each poll, in seconds or as an `httpx.Timeout`; None uses the client's.
@@ -71,7 +71,7 @@ class Requests(Resource):
             FetchHiveError: A poll failed: see `FetchHive.invoke_prompt`. Transient errors do not end the wait.
 
         """
-        waits = _wait(max_wait, first_wait, longest_wait)
+        waits = _wait(id, max_wait, first_wait, longest_wait)
         return self._session.wait(lambda: self.get(id, timeout=timeout), waits)
 
     async def await_(
@@ -84,7 +84,7 @@ class Requests(Resource):
         timeout: Optional[Timeout] = None,
     ) -> RequestRecord:
         """Wait until a call has ended: the asyncio twin of `Requests.wait`."""
-        waits = _wait(max_wait, first_wait, longest_wait)
+        waits = _wait(id, max_wait, first_wait, longest_wait)
         return await self._session.await_(lambda: self.aget(id, timeout=timeout), waits)
 
 
@@ -97,5 +97,12 @@ def _read_record(value: object) -> RequestRecord:
 _RECORD = Answer(_read_record)
 
 
-def _wait(max_wait: float, first_wait: float, longest_wait: float) -> Wait[RequestRecord]:
-    return Wait("the call", is_over, max_wait=max_wait, first_wait=first_wait, longest_wait=longest_wait)
+def _wait(id: Id, max_wait: float, first_wait: float, longest_wait: float) -> Wait[RequestRecord]:
+    return Wait(
+        "the call",
+        is_over,
+        max_wait=max_wait,
+        first_wait=first_wait,
+        longest_wait=longest_wait,
+        request_id=str(id),
+    )

@@ -218,7 +218,8 @@ _SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
 def secrets_of(request: httpx.Request) -> Secret:
     """Return the mask of the API key of a request, and of the secret of a trigger."""
     key = request.headers.get("authorization", "").partition(" ")[2].strip()
-    return Secret(key, request.headers.get("x-fetch-hive-webhook-secret", "").strip())
+    in_header = request.headers.get("x-fetch-hive-webhook-secret", "").strip()
+    return Secret(key, in_header, request.url.params.get("secret", ""))
 
 
 def record_answer(
