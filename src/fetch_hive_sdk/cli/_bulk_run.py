@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
-from fetch_hive_sdk.bulk.export import check_output
+from fetch_hive_sdk.bulk.export import check_rows_output
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
@@ -44,7 +44,7 @@ def _run_rows(options: argparse.Namespace) -> int:
     rows = _rows(options)
     if options.output is not None:
         # Check the output before any call is paid for.
-        check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
+        check_rows_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
     if options.dry_run and options.sample is None:
         return _dry_run(rows, options)
     if rows.can_be_read_again and next(iter(rows), None) is None:
