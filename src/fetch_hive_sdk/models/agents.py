@@ -84,7 +84,11 @@ def _read_attachment(value: object, index: int) -> object:
         part = read_part(value, Attachment, f"[{index}]")
         url = part.get("file_url")
     if not is_secure(url):
-        raise PydanticCustomError("attachment_url", "number {index} must have an https:// URL", {"index": index + 1})
+        raise PydanticCustomError(
+            "attachment_url",
+            "number {index} must have an https:// URL: to send a local file, pass the result of client.assets.upload()",
+            {"index": index + 1},
+        )
     return part
 
 
