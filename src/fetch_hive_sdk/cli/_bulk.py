@@ -121,7 +121,9 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--wait-for-reset", action="store_true", help="when the daily cap is reached, wait until it resets"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the first request and the number of rows")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the first request and the number of rows; send nothing"
+    )
     parser.add_argument("--sample", type=_count, metavar="N", help="run and keep N rows, and estimate the rest")
     parser.add_argument("--base-url", help="the base URL of the API; by default, FETCH_HIVE_BASE_URL")
     parser.add_argument("--timeout", type=_number, default=120.0, metavar="SECONDS", help="timeout of each call; 120")

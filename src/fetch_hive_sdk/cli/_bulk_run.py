@@ -33,6 +33,10 @@ _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 def _run(options: argparse.Namespace) -> int:
     try:
         return _run_rows(options)
+    except KeyboardInterrupt:
+        if not options.dry_run:
+            complain("interrupted: run the same command again to continue")
+        raise
     except ValueError as exc:
         if isinstance(exc, FetchHiveError):
             raise
@@ -45,7 +49,7 @@ def _run_rows(options: argparse.Namespace) -> int:
     if options.output is not None:
         # Check the output before any call is paid for.
         check_rows_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
-    if options.dry_run and options.sample is None:
+    if options.dry_run:
         return _dry_run(rows, options)
     if rows.can_be_read_again and next(iter(rows), None) is None:
         return _report_no_rows(rows, options)
@@ -252,6 +256,8 @@ def report_error(error: FetchHiveError) -> int:
     """Print an error and return its exit code."""
     complain(in_one_line(str(error)))
     if isinstance(error, JournalError):
+        if error.unwritten:
+            complain("the answers that are not in the journal:")
         for item in error.unwritten:
             response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
