@@ -344,6 +344,38 @@ def test_a_row_that_cannot_be_sent(start, job, row, options, message):
         start(job, Service().client(), [row], deployment="d", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"deployment": "d", "inputs": ["text"]}, "inputs must be a mapping of variables to columns, .* not a list"),
+        ({"deployment": "d", "inputs": "text"}, "inputs must be a mapping of variables to columns, .* not a str"),
+        ({"deployment": "d", "budget": 5}, r"budget must be a Budget, such as Budget\(runs=100\), not a int"),
+        ({"deployment": "other"}, "row 1 is a request, which has its own deployment"),
+    ],
+)
+def test_arguments_of_the_wrong_type(start, job, options, message):
+    """Nothing is sent, and the message says what to pass."""
+    service = Service()
+
+    with pytest.raises(TypeError, match=message):
+        start(job, service.client(), numbered(2), **options)
+
+    assert not service.calls
+
+
+def test_file_name_is_not_read_as_rows(start, job, tmp_path):
+    """The message says to read the file first."""
+    for rows in ("rows.csv", tmp_path / "rows.csv"):
+        with pytest.raises(TypeError, match=r"not a \w+: read the file first, such as with csv\.DictReader"):
+            start(job, Service().client(), rows, deployment="d")
+
+
+def test_states_must_be_a_list(job):
+    """A string would be read as a list of its letters."""
+    with pytest.raises(TypeError, match="states must be a list of states, not a string"):
+        list(job.results("done"))
+
+
 @pytest.mark.parametrize("rows", [[1], ["a"], "text", 5, [{"a": 1}]])
 def test_rows_of_the_wrong_kind(start, job, rows):
     """A row that is neither a request nor a mapping is a TypeError."""

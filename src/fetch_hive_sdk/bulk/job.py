@@ -286,6 +286,8 @@ class Job:
     ) -> Callable[[Source], Watched]:
         """Check the arguments; return a function that makes the engine."""
         is_async(rows)
+        if not isinstance(cast("object", budget), (Budget, type(None))):
+            raise TypeError(f"budget must be a Budget, such as Budget(runs=100), not a {type(budget).__name__}")
         if not runs_asyncio(client):
             raise ConfigurationError(
                 "a job makes asyncio calls, and this client has only an http_client: pass async_http_client as well"
@@ -350,9 +352,12 @@ class Job:
 
         Raises:
             JournalError: The journal cannot be read.
+            TypeError: `states` is a string, not a list of states.
             ValueError: A state is unknown.
 
         """
+        if isinstance(states, str):
+            raise TypeError("states must be a list of states, not a string")
         read_output = None if prompt is None else _output_reader(prompt)
         wanted = None if states is None else frozenset(states)
         with self._reading() as journals:
