@@ -343,7 +343,7 @@ def is_async(values: object) -> bool:
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping, BaseModel)):
         return False
     hint = ": read the file first, such as with csv.DictReader" if isinstance(values, (str, os.PathLike)) else ""
-    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {_name_of(values)}{hint}")
+    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {_name_of(cast('Any', values))}{hint}")
 
 
 def _name_of(value: object) -> str:
