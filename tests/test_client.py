@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import inspect
@@ -351,6 +352,16 @@ def test_asyncio_twins_are_coroutine_functions(name):
 
     assert inspect.iscoroutinefunction(method)
     assert inspect.iscoroutinefunction(getattr(mock.create_autospec(FetchHive, instance=True), name))
+
+
+def test_autospec_of_a_client_includes_its_resources():
+    """Also without a workspace: reading the attributes of a client sends and checks nothing."""
+    client = mock.create_autospec(FetchHive(KEY))
+    client.agents.chats.amessages.return_value = ["hi"]
+
+    assert asyncio.run(client.agents.chats.amessages("a", "c")) == ["hi"]
+    with pytest.raises(TypeError, match="missing a required argument"):
+        client.knowledge_bases.items.get("kb")
 
 
 def _call_without_await():

@@ -57,6 +57,29 @@ def test_arguments_take_precedence_over_the_environment():
     assert found.base_url == "https://a.test"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FETCH_HIVE_API_KEY", "Bearer fhk_0123456789"),
+        ("FETCH_HIVE_API_KEY", "fhk_0123456789 x"),
+        ("FETCH_HIVE_BASE_URL", "a.test/v1"),
+        ("FETCH_HIVE_BASE_URL", "http://a.test/v1"),
+        ("FETCH_HIVE_WORKSPACE_ID", ".."),
+    ],
+)
+def test_error_names_the_environment_variable(variable, value):
+    """Unless the setting is an argument. The program that fails may not be the one that set the variable."""
+    setting = variable[len("FETCH_HIVE_") :].lower()
+    environ = {"FETCH_HIVE_API_KEY": KEY, variable: value}
+
+    with pytest.raises(ConfigurationError, match=f"^{setting} .* from the environment variable {variable}") as caught:
+        read_config(environ=environ)
+    assert "0123456789" not in str(caught.value)
+    with pytest.raises(ConfigurationError) as caught:
+        read_config(**{"environ": environ, setting: value})
+    assert "environment" not in str(caught.value)
+
+
 def test_whitespace_around_a_key_is_stripped():
     """A key that was read from a file often ends with a line break."""
     found = config(api_key=f" \t{KEY}\r\n")

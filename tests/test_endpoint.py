@@ -71,6 +71,7 @@ def run(drive, monkeypatch):
         (one(Usage, under="usage"), {"usage": USAGE, "message": "ok"}, Usage(total_tokens=3)),
         (many(Usage), [USAGE, USAGE], [Usage(total_tokens=3)] * 2),
         (many(Usage, under="usages"), {"usages": []}, []),
+        (many(Usage, under="usages"), [USAGE], [Usage(total_tokens=3)]),
         (nothing(), {"message": "Agent deleted"}, None),
     ],
 )

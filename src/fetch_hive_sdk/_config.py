@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Optional, Union, cast
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar, Union, cast
 
 import httpx
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Timeout = Union[float, httpx.Timeout]
 """Seconds for the whole call, or an `httpx.Timeout` with a limit per step and no limit for the whole call."""
+
+SettingT = TypeVar("SettingT")
 
 DEFAULT_BASE_URL = "https://api.fetchhive.com/v1"
 DEFAULT_TIMEOUT = 120.0  # seconds, as in the vendor's SDK
@@ -71,8 +73,13 @@ def read_config(
 
     """
     return Config(
-        api_key=_read_key(api_key or environ.get("FETCH_HIVE_API_KEY")),
-        base_url=_read_base_url(base_url or environ.get("FETCH_HIVE_BASE_URL") or DEFAULT_BASE_URL, allow_http),
+        api_key=_read(_read_key, api_key, "FETCH_HIVE_API_KEY", environ),
+        base_url=_read(
+            lambda given: _read_base_url(given or DEFAULT_BASE_URL, allow_http),
+            base_url,
+            "FETCH_HIVE_BASE_URL",
+            environ,
+        ),
         timeout=read_timeout(timeout),
         idle_timeout=_read_idle_timeout(idle_timeout),
         max_retries=_read_max_retries(max_retries),
@@ -81,9 +88,27 @@ def read_config(
         allow_http=_read_switch("allow_http", allow_http),
         default_headers=_read_headers(default_headers),
         observers=_read_observers(observers),
-        workspace_id=_read_workspace(workspace_id or environ.get("FETCH_HIVE_WORKSPACE_ID")),
+        workspace_id=_read(
+            _read_workspace,
+            str(workspace_id) if isinstance(workspace_id, uuid.UUID) else workspace_id,
+            "FETCH_HIVE_WORKSPACE_ID",
+            environ,
+        ),
         correlate=_read_switch("correlate", correlate),
     )
+
+
+def _read(
+    read: Callable[[Optional[str]], SettingT], given: Optional[str], variable: str, environ: Mapping[str, str]
+) -> SettingT:
+    """Read a setting from its argument or else from an environment variable, which an error then names."""
+    if given or not environ.get(variable):
+        return read(given)
+    try:
+        return read(environ[variable])
+    except ConfigurationError as exc:
+        reason = str(exc)
+    raise ConfigurationError(f"{reason} (it comes from the environment variable {variable})")
 
 
 def _read_key(given: Optional[str]) -> Secret:
@@ -125,10 +150,10 @@ def _read_base_url(given: str, allow_http: bool) -> str:
     return str(url).rstrip("/")
 
 
-def _read_workspace(given: Union[str, uuid.UUID, None]) -> Optional[str]:
-    if not isinstance(cast("object", given), (str, uuid.UUID, type(None))):
+def _read_workspace(given: Optional[str]) -> Optional[str]:
+    if not isinstance(cast("object", given), (str, type(None))):
         raise ConfigurationError("workspace_id must be a string or a UUID")
-    workspace_id = str(given or "").strip()
+    workspace_id = (given or "").strip()
     if workspace_id in {".", ".."}:
         raise ConfigurationError("workspace_id must be the id of a workspace, not '.' or '..'")
     return workspace_id or None

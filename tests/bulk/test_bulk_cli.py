@@ -202,9 +202,10 @@ def test_a_dry_run_sends_nothing(place, capsys):
     assert not (place / "rows.db").exists()
 
 
-def test_a_sample_is_kept(fake, place, capsys):
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_sample_is_kept(fake, place, capsys, options):
     """Two rows are run and kept, and the estimate covers all rows."""
-    assert main([*RUN, *COLUMNS, "--dry-run", "--sample", "2"]) == 0
+    assert main([*RUN, *COLUMNS, *options, "--sample", "2"]) == 0
 
     assert "2 of 3 rows are done and kept" in capsys.readouterr().out
     assert main([*RUN, *COLUMNS]) == 0
@@ -227,6 +228,14 @@ def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
     assert "1 of 3 rows are done and kept" in err
 
 
+def test_interrupted_job_says_how_to_continue(fake, place, capsys, monkeypatch):
+    """On Ctrl-C, after the calls in progress have finished."""
+    monkeypatch.setattr(Job, "run", lambda *_args, **_options: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    assert main([*RUN, *COLUMNS]) == 130
+    assert complaint(capsys) == "fetch-hive: interrupted: run the same command again to continue"
+
+
 def test_unwritten_answers_are_printed_on_stderr(fake, place, capsys, monkeypatch):
     """Paid answers are not lost, even if neither the journal nor the output can be written."""
     item = Item(Stored("k", 7, "failed", 0, 1, 0, "{}", '{"answer": 1}', None, "unreadable", None))
@@ -241,9 +250,10 @@ def test_unwritten_answers_are_printed_on_stderr(fake, place, capsys, monkeypatc
 
     assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == 11
 
-    no_output, no_journal, answer = capsys.readouterr().err.splitlines()
+    no_output, no_journal, announcement, answer = capsys.readouterr().err.splitlines()
     assert "cannot write out.jsonl" in no_output
     assert "the disk is full" in no_journal
+    assert announcement == "fetch-hive: the answers that are not in the journal:"
     assert json.loads(answer) == {"key": "k", "row": 7, "state": "failed", "response": {"answer": 1}}
 
 
@@ -252,6 +262,7 @@ def test_unwritten_answers_are_printed_on_stderr(fake, place, capsys, monkeypatc
     [
         (None, [], "there is no file rows.csv"),
         ("id,body\n1,a\n", ["--input", "text=nowhere"], "rows.csv: there is no column 'nowhere': there are id, body"),
+        ("id;body\n1;a\n", ["--input", "text=body"], "there are id;body; the fields must be separated by commas"),
         ("id,body\n1,a\n", ["--key-column", "key"], "rows.csv: there is no column 'key': there are id, body"),
         ("id,body\n1,a\n2,b,c\n", [], "rows.csv, line 3: it has 3 fields, and the header has 2"),
         ('id,body\n1,a\n2,"b\n', [], "rows.csv, line 3: it is not CSV"),
@@ -309,7 +320,7 @@ def test_no_rows(fake, place, capsys, content):
     assert json.loads(capsys.readouterr().out)["rows"] == 0
 
 
-@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv"])
+@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv", "out.xlsx", "out"])
 def test_an_output_that_cannot_be_written(fake, place, capsys, output):
     """The exit code is 1 before any call is paid for. The input and the journal are not overwritten."""
     (place / "folder").mkdir()

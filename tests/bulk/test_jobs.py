@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from contextvars import ContextVar
 
 import httpx
@@ -367,6 +368,38 @@ def test_a_row_that_cannot_be_sent(start, job, row, options, message):
     """The message has the number of the row and the columns that exist."""
     with pytest.raises(RowError, match=message):
         start(job, Service().client(), [row], deployment="d", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"deployment": "d", "inputs": ["text"]}, "inputs must be a mapping of variables to columns, .* not a list"),
+        ({"deployment": "d", "inputs": "text"}, "inputs must be a mapping of variables to columns, .* not a str"),
+        ({"deployment": "d", "budget": 5}, r"budget must be a Budget, such as Budget\(runs=100\), not a int"),
+        ({"deployment": "other"}, "row 1 is a request, which has its own deployment"),
+    ],
+)
+def test_arguments_of_the_wrong_type(start, job, options, message):
+    """Nothing is sent, and the message says what to pass."""
+    service = Service()
+
+    with pytest.raises(TypeError, match=message):
+        start(job, service.client(), numbered(2), **options)
+
+    assert not service.calls
+
+
+def test_file_name_is_not_read_as_rows(start, job, tmp_path):
+    """The message says to read the file first."""
+    for rows in ("rows.csv", tmp_path / "rows.csv"):
+        with pytest.raises(TypeError, match=r"not a \w+: read the file first, such as with csv\.DictReader"):
+            start(job, Service().client(), rows, deployment="d")
+
+
+def test_states_must_be_a_list(job):
+    """A string would be read as a list of its letters."""
+    with pytest.raises(TypeError, match="states must be a list of states, not a string"):
+        list(job.results("done"))
 
 
 @pytest.mark.parametrize("rows", [[1], ["a"], "text", 5, [{"a": 1}]])
@@ -944,6 +977,22 @@ def test_settling_checks_its_arguments(start, job):
         job.retry("a")
 
     assert len(job.doubt()) == 1
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_changed_request_is_accepted_until_a_row_has_run(start, job, status):
+    """A refused first row can be corrected: no answer of the old request can be mixed with those of the new one."""
+    service = Service(a=[refusal(status)])
+    rows = [{"id": "x", "text": "a"}]
+    with suppress(BulkError):
+        start(job, service.client(), rows, deployment="d", key="id")
+
+    corrected = [{"id": "x", "text": "b"}, {"id": "y", "text": "c"}]
+    report = start(job, service.client(), corrected, deployment="d", key="id")
+
+    assert (report.done, service.calls) == (2, {"a": 1, "b": 1, "c": 1})
+    with pytest.raises(RowError, match="the request of 'x' is not the one"):
+        start(job, service.client(), rows, deployment="d", key="id")
 
 
 def test_force_leaves_rows_in_doubt_as_they_are(start, job):

@@ -62,15 +62,19 @@ def one(
 
 
 def many(model: type[ReceivedT], under: Optional[str] = None) -> Answer[list[ReceivedT]]:
-    """Expect a list of objects, which may be wrapped under a key."""
+    """Expect a list of objects, wrapped under a key or not."""
 
     def read(value: object) -> list[ReceivedT]:
-        items = _unwrap(value, under)
+        items = value if _is_list(value) else _unwrap(value, under)
         if not isinstance(items, list):
             raise ResponseValidationError("the answer is JSON, but not a list", body=value)
         return [parse_object(model, item) for item in cast("list[object]", items)]
 
     return Answer(read)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def maybe_one(model: type[ReceivedT], under: Optional[str] = None) -> Answer[Optional[ReceivedT]]:

@@ -64,10 +64,11 @@ def export(journal: Path, path: Path, read_output: Optional[ReadOutput] = None) 
         OutputError: The file cannot be written.
 
     """
-    path = check_output(path, journal)
+    target = check_rows_output(path, journal)
+    write = _WRITERS[path.suffix.lower()]
     with ExitStack() as stack:
         shards = [stack.enter_context(_open(shard)) for shard in journals_of(journal)]
-        return _export(shards, journal, path, read_output)
+        return _export(shards, journal, target, lambda file: write(file, _Records(shards, read_output)))
 
 
 @contextmanager
@@ -82,11 +83,10 @@ def _open(journal: Path) -> Generator[_Reading, None, None]:
         yield _Reading(connection, journal)
 
 
-def _export(shards: Sequence[_Reading], journal: Path, path: Path, read_output: Optional[ReadOutput]) -> int:
-    write = _WRITERS.get(path.suffix.lower(), _write_jsonl)
+def _export(shards: Sequence[_Reading], journal: Path, path: Path, write: Callable[[IO[bytes]], int]) -> int:
     try:
         with replacing(path) as file:
-            count = write(file, _Records(shards, read_output))
+            count = write(file)
     except OSError as exc:
         raise OutputError(f"cannot write {path}: {exc.strerror or exc}") from exc
     if any(shard.is_damaged for shard in shards):
@@ -98,8 +98,8 @@ def _export(shards: Sequence[_Reading], journal: Path, path: Path, read_output: 
     return count
 
 
-def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
-    """Return the file that an export will replace, with links resolved.
+def check_rows_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
+    """Return the file that an export of rows will replace, with links resolved.
 
     Args:
         path: The output file.
@@ -108,11 +108,31 @@ def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path
 
     Raises:
         ConfigurationError: The output is a Parquet file and pyarrow is not installed.
+        OutputError: The output has an unknown suffix, or see `check_output`.
+
+    """
+    target = check_output(path, journal, rows)
+    if path.suffix.lower() not in _WRITERS:
+        raise OutputError(
+            f"cannot write {path}: not recognised as CSV, JSON Lines or Parquet: name it .csv, .jsonl or .parquet"
+        )
+    if path.suffix.lower() == ".parquet":
+        check_parquet()
+    return target
+
+
+def check_output(path: Path, journal: Path, rows: Optional[Path] = None) -> Path:
+    """Return the file that will be replaced, with links resolved.
+
+    Args:
+        path: The output file.
+        journal: The journal.
+        rows: The job's input file; None if the input is not a file.
+
+    Raises:
         OutputError: The output is the journal or the input, is not a regular file, or its directory does not exist.
 
     """
-    if path.suffix.lower() == ".parquet":
-        check_parquet()
     target = Path(os.path.realpath(path))
     ends = ("", "-wal", "-shm", "-journal", ".lock")
     if any(_is_same(target, beside(file, end)) for file in journals_of(journal) for end in ends):
@@ -261,7 +281,12 @@ def _write_parquet(file: IO[bytes], records: Iterable[Record]) -> int:
     return write_parquet(file, _columns_of(records), map(_flat, records))
 
 
-_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {".csv": _write_csv, ".parquet": _write_parquet}
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".ndjson": _write_jsonl,
+    ".parquet": _write_parquet,
+}
 
 
 def _columns_of(records: Iterable[Record]) -> dict[str, Kind]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, cast
@@ -118,7 +119,10 @@ class FileRows:
         missing = [name for name in self._needed if name not in row]
         if not missing:
             return None
-        return f"there is no column {missing[0]!r}: there are {', '.join(row) or 'none'}"
+        found = ", ".join(row) or "none"
+        # Spreadsheets in many countries write semicolons.
+        hint = "; the fields must be separated by commas" if len(row) == 1 and re.search(r"[;\t|]", found) else ""
+        return f"there is no column {missing[0]!r}: there are {found}{hint}"
 
     def _problem_of_key(self, row: Mapping[str, object]) -> Optional[str]:
         problem = None if self._key is None else problem_of_key(row[self._key])

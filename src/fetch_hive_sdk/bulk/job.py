@@ -177,7 +177,7 @@ class Job:
             tpm: Most tokens per minute; the calls under way may exceed it. None means no limit.
             retry_failed: Whether to send failed rows again.
             force: Whether a row's request may differ from the one in the journal under the same key. The new request
-                replaces it and is run.
+                replaces it and is run. Not needed as long as no row has run.
             wait_for_reset: Whether to wait for the reset when the daily cap is reached, instead of stopping.
             progress: A function that is called with a `Progress` every half second, in the job's thread. False shows
                 nothing. None shows the progress on stderr: a bar on a terminal if rich is installed, otherwise a line
@@ -286,6 +286,8 @@ class Job:
     ) -> Callable[[Source], Watched]:
         """Check the arguments; return a function that makes the engine."""
         is_async(rows)
+        if not isinstance(cast("object", budget), (Budget, type(None))):
+            raise TypeError(f"budget must be a Budget, such as Budget(runs=100), not a {type(budget).__name__}")
         if not runs_asyncio(client):
             raise ConfigurationError(
                 "a job makes asyncio calls, and this client has only an http_client: pass async_http_client as well"
@@ -350,9 +352,12 @@ class Job:
 
         Raises:
             JournalError: The journal cannot be read.
+            TypeError: `states` is a string, not a list of states.
             ValueError: A state is unknown.
 
         """
+        if isinstance(states, str):
+            raise TypeError("states must be a list of states, not a string")
         read_output = None if prompt is None else _output_reader(prompt)
         wanted = None if states is None else frozenset(states)
         with self._reading() as journals:
@@ -381,7 +386,7 @@ class Job:
 
         Args:
             path: The file. A name that ends with `.csv` or `.parquet` makes a table with a column for each field of the
-                outputs; any other name makes JSON Lines. An existing file is replaced only when the new one is
+                outputs; `.jsonl` or `.ndjson` makes JSON Lines. An existing file is replaced only when the new one is
                 complete. Parquet needs pyarrow, which the extra `bulk` installs.
             prompt: The typed prompt that made the requests, or the output type itself. A row whose answer does not fit
                 has no output, and its `error` explains why. None means to parse the texts of the answers that are JSON.
@@ -392,7 +397,7 @@ class Job:
         Raises:
             ConfigurationError: The file is a Parquet file and pyarrow is not installed.
             JournalError: The journal is damaged or cannot be read. The rows that could be read have been written.
-            OutputError: The file cannot be written, or it is the journal. A subclass of JournalError.
+            OutputError: The file cannot be written, has another suffix, or is the journal. A subclass of JournalError.
 
         """
         return export(self.path, Path(path), None if prompt is None else _output_reader(prompt))

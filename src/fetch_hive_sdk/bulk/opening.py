@@ -191,7 +191,10 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
             raise DamageError(damage_of(path)) from exc
         raise JournalError(f"{path}: {exc}") from exc
     except OSError as exc:
-        raise JournalError(f"cannot open the journal {path}: {exc.strerror or exc}") from exc
+        reason = exc.strerror or exc
+        if isinstance(exc, FileNotFoundError) and not path.parent.is_dir():
+            reason = f"there is no directory {path.parent.absolute()}"
+        raise JournalError(f"cannot open the journal {path}: {reason}") from exc
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
@@ -49,6 +50,11 @@ class RowReader:
     ) -> None:
         if deployment is None and (variant is not None or inputs is not None):
             raise ValueError("variant and inputs are for rows that are mappings: pass deployment=... as well")
+        if not isinstance(cast("object", inputs), (Mapping, type(None))):
+            example = '{"text": "body"}'
+            raise TypeError(
+                f"inputs must be a mapping of variables to columns, such as {example}, not a {_name_of(inputs)}"
+            )
         self._deployment = deployment
         self._variant = variant
         self._inputs = inputs
@@ -67,6 +73,10 @@ class RowReader:
 
         """
         # A request class may also be a mapping: check for requests first.
+        if isinstance(value, BaseModel) and self._deployment is not None:
+            raise TypeError(
+                f"row {number} is a request, which has its own deployment: deployment=... is for rows that are mappings"
+            )
         request = value if isinstance(value, BaseModel) else self._request_of(number, value)
         kind = kind_of(type(request))
         return Row(number, self._key_of(number, value), kind, write_request(cast("Sent", request)), request)
@@ -74,7 +84,7 @@ class RowReader:
     def _request_of(self, number: int, value: object) -> InvokeRequest:
         if not isinstance(value, Mapping):
             raise TypeError(
-                f"row {number} is a {type(value).__name__}: rows are requests, such as InvokeRequest(...), or mappings"
+                f"row {number} is a {_name_of(value)}: rows are requests, such as InvokeRequest(...), or mappings"
             )
         if self._deployment is None:
             raise TypeError(f"row {number} is a mapping: pass deployment=... to name the deployment to run")
@@ -332,4 +342,9 @@ def is_async(values: object) -> bool:
         return True
     if isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping, BaseModel)):
         return False
-    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {type(cast('Any', values)).__name__}")
+    hint = ": read the file first, such as with csv.DictReader" if isinstance(values, (str, os.PathLike)) else ""
+    raise TypeError(f"rows must be an iterable of requests or of mappings, not a {_name_of(cast('Any', values))}{hint}")
+
+
+def _name_of(value: object) -> str:
+    return type(value).__name__

@@ -403,7 +403,7 @@ class _Admission:
         if not self._store.may_change_requests:
             raise RowError(
                 f"row {row.number}: the request of {row.key!r} is not the one that the journal has (then in row"
-                f" {known.row}): use another key, or pass force=True to run the new one"
+                f" {known.row}): use another key or journal, or run the new one with force=True (--force)"
             )
         if known.state == IN_DOUBT:
             return  # rows in doubt have to be settled first

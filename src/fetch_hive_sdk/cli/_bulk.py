@@ -121,8 +121,12 @@ def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--wait-for-reset", action="store_true", help="when the daily cap is reached, wait until it resets"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show the first request and the number of rows")
-    parser.add_argument("--sample", type=_count, metavar="N", help="run and keep N rows, and estimate the rest")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show the first request and the number of rows, and send nothing but the rows of --sample",
+    )
+    parser.add_argument("--sample", type=_count, metavar="N", help="run, pay and keep N rows, and estimate the rest")
     parser.add_argument("--base-url", help="the base URL of the API; by default, FETCH_HIVE_BASE_URL")
     parser.add_argument("--timeout", type=_number, default=120.0, metavar="SECONDS", help="timeout of each call; 120")
     parser.add_argument("--quiet", action="store_true", help="show no progress")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
-from fetch_hive_sdk.bulk.export import check_output
+from fetch_hive_sdk.bulk.export import check_rows_output
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
@@ -33,6 +33,10 @@ _BUDGETS = {"runs", "tokens", "failures", "seconds"}
 def _run(options: argparse.Namespace) -> int:
     try:
         return _run_rows(options)
+    except KeyboardInterrupt:
+        if not _sends_nothing(options):
+            complain("interrupted: run the same command again to continue")
+        raise
     except ValueError as exc:
         if isinstance(exc, FetchHiveError):
             raise
@@ -40,12 +44,17 @@ def _run(options: argparse.Namespace) -> int:
         return _WRONG
 
 
+def _sends_nothing(options: argparse.Namespace) -> bool:
+    """Whether this only shows what would be sent. With a sample, a dry run pays for the rows of the sample."""
+    return bool(options.dry_run) and options.sample is None
+
+
 def _run_rows(options: argparse.Namespace) -> int:
     rows = _rows(options)
     if options.output is not None:
         # Check the output before any call is paid for.
-        check_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
-    if options.dry_run and options.sample is None:
+        check_rows_output(options.output, options.journal, None if options.rows == "-" else Path(options.rows))
+    if _sends_nothing(options):
         return _dry_run(rows, options)
     if rows.can_be_read_again and next(iter(rows), None) is None:
         return _report_no_rows(rows, options)
@@ -252,6 +261,8 @@ def report_error(error: FetchHiveError) -> int:
     """Print an error and return its exit code."""
     complain(in_one_line(str(error)))
     if isinstance(error, JournalError):
+        if error.unwritten:
+            complain("the answers that are not in the journal:")
         for item in error.unwritten:
             response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}

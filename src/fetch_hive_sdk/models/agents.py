@@ -84,7 +84,11 @@ def _read_attachment(value: object, index: int) -> object:
         part = read_part(value, Attachment, f"[{index}]")
         url = part.get("file_url")
     if not is_secure(url):
-        raise PydanticCustomError("attachment_url", "number {index} must have an https:// URL", {"index": index + 1})
+        raise PydanticCustomError(
+            "attachment_url",
+            "number {index} must have an https:// URL: to send a local file, pass the result of client.assets.upload()",
+            {"index": index + 1},
+        )
     return part
 
 
@@ -254,14 +258,6 @@ class ConversationOptions(TypedDict, total=False):
 # --- What we receive -------------------------------------------------------------------------------------------------
 
 
-def read_text_id(value: object) -> object:
-    """Convert an id that is a number to a string."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-ReceivedId = Annotated[str, BeforeValidator(read_text_id)]
-
-
 def _parsed(text: object) -> Any:
     """Decode a JSON string; return other values unchanged."""
     if not isinstance(text, str):
@@ -275,7 +271,7 @@ def _parsed(text: object) -> Any:
 class Asset(Received, frozen=True):
     """An uploaded file."""
 
-    id: ReceivedId
+    id: str
     """The id of the file."""
     file_name: Optional[str] = None
     """The name of the file."""
@@ -304,7 +300,7 @@ class Asset(Received, frozen=True):
 class GeneratedArtifact(Received, frozen=True):
     """A file that an agent created."""
 
-    id: Optional[ReceivedId] = None
+    id: Optional[str] = None
     """The id of the file: pass it in `artifact_refs`."""
     file_url: Optional[str] = None
     """The download URL, which needs no API key."""
@@ -348,7 +344,7 @@ class ToolCall(Received, frozen=True):
 class PendingDelegation(Received, frozen=True):
     """Background work of an agent that has not ended."""
 
-    id: Optional[ReceivedId] = None
+    id: Optional[str] = None
     """The id of the delegation: `client.delegations.wait(id)` waits for its end."""
     kind: Optional[str] = None
     """The kind of work, such as `workflow`."""
@@ -361,7 +357,7 @@ class PendingDelegation(Received, frozen=True):
 class PendingToolApproval(Received, frozen=True):
     """A tool call that waits for approval."""
 
-    approval_id: Optional[ReceivedId] = None
+    approval_id: Optional[str] = None
     """The id of the approval: pass it to `client.approvals.decide`."""
     tool_name: Optional[str] = None
     """The name of the tool."""
@@ -595,7 +591,7 @@ AgentEvent = Union[
 class AgentDelegation(Received, frozen=True):
     """Work that an agent delegated, such as to a workflow."""
 
-    id: ReceivedId
+    id: str
     """The id of the delegation."""
     status: Optional[str] = None
     """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; the service may add values."""

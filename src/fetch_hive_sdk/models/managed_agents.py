@@ -6,7 +6,6 @@ from typing import Any, Literal, Optional
 
 from typing_extensions import TypedDict
 
-from .agents import ReceivedId
 from .base import Received
 
 # --- What we send ----------------------------------------------------------------------------------------------------
@@ -76,7 +75,7 @@ class ChatFields(TypedDict):
 class Agent(Received, frozen=True):
     """An agent of a workspace. The API does not document its fields: all except the id may be missing."""
 
-    id: ReceivedId
+    id: str
     """The id of the agent: pass it to `client.invoke_agent`."""
     name: Optional[str] = None
     """The name of the agent."""
@@ -109,7 +108,7 @@ class Agent(Received, frozen=True):
 class AgentChat(Received, frozen=True):
     """A chat of an agent."""
 
-    id: ReceivedId
+    id: str
     """The id of the chat."""
     name: Optional[str] = None
     """The name of the chat."""
@@ -130,7 +129,7 @@ class AgentChat(Received, frozen=True):
 class AgentChatMessage(Received, frozen=True):
     """A message of a chat."""
 
-    id: ReceivedId
+    id: str
     """The id of the message."""
     content: Optional[str] = None
     """The text of the message."""

@@ -20,9 +20,9 @@ class Resource:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._session.config.base_url}>"
 
-    @property
-    def _workspace(self) -> str:
-        """The path of the workspace.
+    # Not a property: inspection, such as by mock.create_autospec, reads all properties.
+    def _workspace_path(self) -> str:
+        """Return the path of the workspace.
 
         Raises:
             ConfigurationError: The client has no `workspace_id`.

@@ -61,7 +61,7 @@ class Agents(Resource):
 
     def _list(self) -> Endpoint[builtins.list[Agent]]:
         return Endpoint(
-            f"{self._workspace}/agents", many(Agent, under="agents"), "GET", Effect.READ, operation="agents.list"
+            f"{self._workspace_path()}/agents", many(Agent, under="agents"), "GET", Effect.READ, operation="agents.list"
         )
 
     def get(self, id: Id, *, timeout: Optional[Timeout] = None) -> Agent:
@@ -87,7 +87,7 @@ class Agents(Resource):
 
     def _get(self, id: Id) -> Endpoint[Agent]:
         return Endpoint(
-            f"{self._workspace}/agents/{segment(id)}",
+            f"{self._workspace_path()}/agents/{segment(id)}",
             one(Agent, under="agent"),
             "GET",
             Effect.READ,
@@ -133,7 +133,7 @@ class Agents(Resource):
         self, fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
     ) -> tuple[Endpoint[Agent], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/agents",
+            f"{self._workspace_path()}/agents",
             one(Agent, under="agent"),
             "POST",
             Effect.CREATE,
@@ -184,7 +184,7 @@ class Agents(Resource):
         self, id: Id, fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
     ) -> tuple[Endpoint[Agent], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/agents/{segment(id)}",
+            f"{self._workspace_path()}/agents/{segment(id)}",
             one(Agent, under="agent"),
             "PATCH",
             Effect.SETTLE,
@@ -213,7 +213,11 @@ class Agents(Resource):
 
     def _delete(self, id: Id) -> Endpoint[None]:
         return Endpoint(
-            f"{self._workspace}/agents/{segment(id)}", nothing(), "DELETE", Effect.SETTLE, operation="agents.delete"
+            f"{self._workspace_path()}/agents/{segment(id)}",
+            nothing(),
+            "DELETE",
+            Effect.SETTLE,
+            operation="agents.delete",
         )
 
 
@@ -464,7 +468,7 @@ class AgentChats(Resource):
         )
 
     def _chats(self, agent_id: Id) -> str:
-        return f"{self._workspace}/agents/{segment(agent_id, 'agent_id')}/chats"
+        return f"{self._workspace_path()}/agents/{segment(agent_id, 'agent_id')}/chats"
 
     def _chat(self, agent_id: Id, chat_id: Id) -> str:
         return f"{self._chats(agent_id)}/{segment(chat_id, 'chat_id')}"

@@ -99,7 +99,7 @@ class Approvals(Resource):
         limit: Optional[int],
     ) -> Endpoint[ApprovalPage]:
         return Endpoint(
-            f"{self._workspace}/tool_action_approvals",
+            f"{self._workspace_path()}/tool_action_approvals",
             one(ApprovalPage),
             "GET",
             Effect.READ,
@@ -139,7 +139,7 @@ class Approvals(Resource):
 
     def _get(self, id: Id) -> Endpoint[ToolActionApproval]:
         return Endpoint(
-            f"{self._workspace}/tool_action_approvals/{segment(id)}",
+            f"{self._workspace_path()}/tool_action_approvals/{segment(id)}",
             one(ToolActionApproval, under="approval"),
             "GET",
             Effect.READ,
@@ -187,7 +187,7 @@ class Approvals(Resource):
         self, id: Id, decision: DecisionWord, extra_body: Optional[Mapping[str, object]]
     ) -> tuple[Endpoint[Decision], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/tool_action_approvals/{segment(id)}/decide",
+            f"{self._workspace_path()}/tool_action_approvals/{segment(id)}/decide",
             _DECISION,
             "POST",
             Effect.RUN,

@@ -44,7 +44,7 @@ class Assets(Resource):
         return await self._session.arun(self._list(), timeout=timeout)
 
     def _list(self) -> Endpoint[builtins.list[Asset]]:
-        path = f"{self._workspace}/assets"
+        path = f"{self._workspace_path()}/assets"
         return Endpoint(path, many(Asset, under="assets"), "GET", Effect.READ, operation="assets.list")
 
     def upload(
@@ -104,6 +104,6 @@ class Assets(Resource):
         part_name: str,
         progress: Optional[Progress],
     ) -> tuple[Endpoint[Asset], Body]:
-        path = f"{self._workspace}/assets"
+        path = f"{self._workspace_path()}/assets"
         endpoint = Endpoint(path, one(Asset, under="asset"), "POST", Effect.CREATE, operation="assets.upload")
         return endpoint, multipart(file, file_name, content_type, part_name, progress)

@@ -65,7 +65,7 @@ class KnowledgeBases(Resource):
 
     def _list(self) -> Endpoint[builtins.list[KnowledgeBase]]:
         return Endpoint(
-            f"{self._workspace}/knowledge_bases",
+            f"{self._workspace_path()}/knowledge_bases",
             many(KnowledgeBase, under="knowledge_bases"),
             "GET",
             Effect.READ,
@@ -95,7 +95,7 @@ class KnowledgeBases(Resource):
 
     def _get(self, id: Id) -> Endpoint[KnowledgeBase]:
         return Endpoint(
-            f"{self._workspace}/knowledge_bases/{segment(id)}",
+            f"{self._workspace_path()}/knowledge_bases/{segment(id)}",
             one(KnowledgeBase, under="knowledge_base"),
             "GET",
             Effect.READ,
@@ -141,7 +141,7 @@ class KnowledgeBases(Resource):
         self, fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
     ) -> tuple[Endpoint[KnowledgeBase], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/knowledge_bases",
+            f"{self._workspace_path()}/knowledge_bases",
             one(KnowledgeBase, under="knowledge_base"),
             "POST",
             Effect.CREATE,
@@ -192,7 +192,7 @@ class KnowledgeBases(Resource):
         self, id: Id, fields: Mapping[str, object], extra_body: Optional[Mapping[str, object]]
     ) -> tuple[Endpoint[KnowledgeBase], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/knowledge_bases/{segment(id)}",
+            f"{self._workspace_path()}/knowledge_bases/{segment(id)}",
             one(KnowledgeBase, under="knowledge_base"),
             "PATCH",
             Effect.SETTLE,
@@ -221,7 +221,7 @@ class KnowledgeBases(Resource):
 
     def _delete(self, id: Id) -> Endpoint[None]:
         return Endpoint(
-            f"{self._workspace}/knowledge_bases/{segment(id)}",
+            f"{self._workspace_path()}/knowledge_bases/{segment(id)}",
             nothing(),
             "DELETE",
             Effect.SETTLE,
@@ -295,7 +295,7 @@ class KnowledgeBases(Resource):
         score_threshold: float,
     ) -> tuple[Endpoint[KnowledgeBaseSearch], Body]:
         endpoint = Endpoint(
-            f"{self._workspace}/knowledge_bases/{segment(id)}/search",
+            f"{self._workspace_path()}/knowledge_bases/{segment(id)}/search",
             one(KnowledgeBaseSearch),
             "POST",
             Effect.RUN,
@@ -563,7 +563,7 @@ class KnowledgeBaseItems(Resource):
         return endpoint, json_body(endpoint, {}, (), extra_body)
 
     def _items(self, knowledge_base_id: Id) -> str:
-        return f"{self._workspace}/knowledge_bases/{segment(knowledge_base_id, 'knowledge_base_id')}/items"
+        return f"{self._workspace_path()}/knowledge_bases/{segment(knowledge_base_id, 'knowledge_base_id')}/items"
 
     def _item(self, knowledge_base_id: Id, id: Id) -> str:
         return f"{self._items(knowledge_base_id)}/{segment(id)}"
