@@ -43,7 +43,6 @@ from fetch_hive_sdk._protocol.refusals import read_retry_after, refuse
 from fetch_hive_sdk._protocol.retry import RetryPolicy
 from fetch_hive_sdk._secret import Secret
 from fetch_hive_sdk.models.base import Received
-from fetch_hive_sdk.models.hive_agents import HiveAgentAccepted
 from wire import (
     ANSWER,
     BOM,
@@ -301,7 +300,7 @@ def test_json_that_is_not_an_object_is_reported(body):
     ("changed", "field"),
     [
         ({"response": None}, "response"),
-        ({"response": True}, "response"),
+        ({"response": 7}, "response"),
         ({"response": ["secret"]}, "response"),
     ],
 )
@@ -326,11 +325,10 @@ PROMPT, COMPLETION = USAGE.prompt_tokens, USAGE.completion_tokens
 @pytest.mark.parametrize(
     ("changed", "readable"),
     [
-        ({"request_id": 7}, {"request_id": "7"}),
-        ({"request_id": [7]}, {"request_id": None}),
+        ({"request_id": 7}, {"request_id": None}),
         ({"model": ["x"]}, {"model": None}),
         ({"duration": "x"}, {"duration": None}),
-        ({"reasoning": {"x": 1}, "stop_reason": True}, {"reasoning": None, "stop_reason": None}),
+        ({"reasoning": {"x": 1}, "stop_reason": 0}, {"reasoning": None, "stop_reason": None}),
         ({"usage": "x"}, {"usage": Usage()}),
         ({"usage": [1]}, {"usage": Usage()}),
         ({"usage": {"total_tokens": "x", "duration": 2}}, {"usage": Usage(duration=2)}),
@@ -355,15 +353,6 @@ def test_invalid_optional_field_does_not_lose_the_answer(changed, readable):
     for name in InvokeResponse.model_fields:
         assert getattr(answer, name) == getattr(expected, name), name
     assert answer.raw == body
-
-
-@pytest.mark.parametrize(("sent", "text"), [(7, "7"), (7.5, "7.5"), (10**30, str(10**30))])
-def test_number_is_read_as_text(sent, text):
-    """A required id or text may be a number, as ids of older versions of the API were."""
-    answer = parse_answer(one(HiveAgentAccepted), "", as_json({"run_id": sent}))
-
-    assert answer.run_id == text
-    assert answer.raw == {"run_id": sent}
 
 
 def test_missing_response_is_reported():
@@ -851,12 +840,12 @@ def test_gzip_bomb_of_many_members_is_limited():
 @pytest.mark.parametrize(
     ("sent", "attribute", "value"),
     [
-        ({"request_id": 7}, "request_id", "7"),
+        ({"request_id": 7}, "request_id", None),
         ({"model": ["x"]}, "model", None),
         ({"duration": "x"}, "duration", None),
         ({"duration": "1.5"}, "duration", 1.5),
         ({"reasoning": {"x": 1}}, "reasoning", None),
-        ({"stop_reason": {}}, "stop_reason", None),
+        ({"stop_reason": 0}, "stop_reason", None),
         ({"usage": "x"}, "usage", Usage()),
         ({"usage": [1]}, "usage", Usage()),
         ({"usage": 12}, "usage", Usage()),
@@ -903,7 +892,7 @@ def test_invalid_items_of_lists_are_left_out():
         return parse_answer(one(Box), "", as_json({"things": things}))
 
     assert [item.size for item in read({"id": "a", "size": "x"}, {"id": "b", "size": "2"}).things] == [None, 2]
-    rest = read({"size": 2}, {"id": "b", "size": "x"}, None, {"id": [7]}, {"id": "e"}).things
+    rest = read({"size": 2}, {"id": "b", "size": "x"}, None, {"id": 7}, {"id": "e"}).things
     assert [item.raw for item in rest] == [{"id": "b", "size": "x"}, {"id": "e"}]
     assert read({"size": 2}).things == []
     assert read({"id": "a", "new": 1}).things[0].raw == {"id": "a", "new": 1}

@@ -258,6 +258,14 @@ class ConversationOptions(TypedDict, total=False):
 # --- What we receive -------------------------------------------------------------------------------------------------
 
 
+def read_text_id(value: object) -> object:
+    """Convert an id that is a number to a string."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+ReceivedId = Annotated[str, BeforeValidator(read_text_id)]
+
+
 def _parsed(text: object) -> Any:
     """Decode a JSON string; return other values unchanged."""
     if not isinstance(text, str):
@@ -271,7 +279,7 @@ def _parsed(text: object) -> Any:
 class Asset(Received, frozen=True):
     """An uploaded file."""
 
-    id: str
+    id: ReceivedId
     """The id of the file."""
     file_name: Optional[str] = None
     """The name of the file."""
@@ -300,7 +308,7 @@ class Asset(Received, frozen=True):
 class GeneratedArtifact(Received, frozen=True):
     """A file that an agent created."""
 
-    id: Optional[str] = None
+    id: Optional[ReceivedId] = None
     """The id of the file: pass it in `artifact_refs`."""
     file_url: Optional[str] = None
     """The download URL, which needs no API key."""
@@ -344,7 +352,7 @@ class ToolCall(Received, frozen=True):
 class PendingDelegation(Received, frozen=True):
     """Background work of an agent that has not ended."""
 
-    id: Optional[str] = None
+    id: Optional[ReceivedId] = None
     """The id of the delegation: `client.delegations.wait(id)` waits for its end."""
     kind: Optional[str] = None
     """The kind of work, such as `workflow`."""
@@ -357,7 +365,7 @@ class PendingDelegation(Received, frozen=True):
 class PendingToolApproval(Received, frozen=True):
     """A tool call that waits for approval."""
 
-    approval_id: Optional[str] = None
+    approval_id: Optional[ReceivedId] = None
     """The id of the approval: pass it to `client.approvals.decide`."""
     tool_name: Optional[str] = None
     """The name of the tool."""
@@ -591,7 +599,7 @@ AgentEvent = Union[
 class AgentDelegation(Received, frozen=True):
     """Work that an agent delegated, such as to a workflow."""
 
-    id: str
+    id: ReceivedId
     """The id of the delegation."""
     status: Optional[str] = None
     """`pending`, `running`, `completed`, `failed`, `cancelled` or `expired`; the service may add values."""

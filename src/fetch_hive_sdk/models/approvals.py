@@ -7,6 +7,7 @@ from typing import Any, Literal, Optional
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from .agents import ReceivedId
 from .base import Received
 
 DecisionWord = Literal["allow_once", "deny"]
@@ -23,7 +24,7 @@ class DecisionFields(TypedDict):
 class ToolActionApproval(Received, frozen=True):
     """A tool call that requires or required approval. All fields except the id may be missing."""
 
-    id: str
+    id: ReceivedId
     """The id of the approval."""
     status: Optional[str] = None
     """`pending` until the decision; the service may add values."""

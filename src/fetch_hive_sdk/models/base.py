@@ -44,10 +44,7 @@ class Received(BaseModel, frozen=True):  # noqa: PLW1641 - Pydantic makes the ha
 
     # Pydantic before 2.10 warns about all fields that begin with `model_`.
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="allow",
-        coerce_numbers_to_str=True,  # ids of older versions of the API are numbers
-        hide_input_in_errors=True,
-        protected_namespaces=("model_dump", "model_validate"),
+        extra="allow", hide_input_in_errors=True, protected_namespaces=("model_dump", "model_validate")
     )
 
     @classmethod

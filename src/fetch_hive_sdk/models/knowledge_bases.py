@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Optional
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+from .agents import ReceivedId
 from .base import Received
 from .sent import Id
 
@@ -126,7 +127,7 @@ class SearchFields(TypedDict):
 class KnowledgeBase(Received, frozen=True):
     """A knowledge base of a workspace."""
 
-    id: str
+    id: ReceivedId
     """The id of the knowledge base."""
     name: Optional[str] = None
     """The name."""
@@ -159,7 +160,7 @@ class KnowledgeBase(Received, frozen=True):
 class KnowledgeBaseItem(Received, frozen=True):
     """An item of a knowledge base. The API documents few of its fields: all except the id may be missing."""
 
-    id: str
+    id: ReceivedId
     """The id of the item."""
     name: Optional[str] = None
     """The name."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, Optional
 
 from typing_extensions import TypedDict
 
+from .agents import ReceivedId
 from .base import Received
 
 # --- What we send ----------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ class ChatFields(TypedDict):
 class Agent(Received, frozen=True):
     """An agent of a workspace. The API does not document its fields: all except the id may be missing."""
 
-    id: str
+    id: ReceivedId
     """The id of the agent: pass it to `client.invoke_agent`."""
     name: Optional[str] = None
     """The name of the agent."""
@@ -108,7 +109,7 @@ class Agent(Received, frozen=True):
 class AgentChat(Received, frozen=True):
     """A chat of an agent."""
 
-    id: str
+    id: ReceivedId
     """The id of the chat."""
     name: Optional[str] = None
     """The name of the chat."""
@@ -129,7 +130,7 @@ class AgentChat(Received, frozen=True):
 class AgentChatMessage(Received, frozen=True):
     """A message of a chat."""
 
-    id: str
+    id: ReceivedId
     """The id of the message."""
     content: Optional[str] = None
     """The text of the message."""
