@@ -30,7 +30,6 @@ from fetch_hive_sdk import (
     UsageEvent,
 )
 from fetch_hive_sdk._deadline import Deadlines
-from fetch_hive_sdk._protocol.agent_events import parse_event as parse_agent_event
 from fetch_hive_sdk._protocol.answers import one, parse_answer
 from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
 from fetch_hive_sdk._protocol.sse import ErrorPayload
@@ -103,8 +102,9 @@ def test_unusual_json_is_parsed(payload, raw):
 @pytest.mark.parametrize(
     ("payload", "field"),
     [
-        ({"type": "response", "response": ["secret"]}, "response"),
-        ({"type": "response", "response": {"secret": 1}}, "response"),
+        ({"type": "response"}, "response"),
+        ({"type": "response", "response": None, "x": "secret"}, "response"),
+        ({"type": "reasoning", "response": ["secret"]}, "response"),
     ],
 )
 def test_invalid_event_is_reported(payload, field):
@@ -118,25 +118,6 @@ def test_invalid_event_is_reported(payload, field):
     assert "secret" not in str(caught.value)
     assert caught.value.body == body
     assert caught.value.request_id == "req_1"
-
-
-@pytest.mark.parametrize("parse", [parse_event, parse_agent_event])
-@pytest.mark.parametrize(
-    "payload",
-    [
-        {"type": "response", "done": True},
-        {"type": "response", "response": None, "model": "m"},
-        {"type": "reasoning"},
-        {"type": "reasoning", "response": None},
-        {"type": "reasoning", "response": ["x"]},
-    ],
-)
-def test_piece_without_text_does_not_lose_the_stream(parse, payload):
-    """The API promises only `type`: such a piece is empty. So is reasoning that is not text: it is not the answer."""
-    event = parse(as_json(payload))
-
-    assert (event.type, event.response) == (payload["type"], "")
-    assert event.raw == payload
 
 
 @pytest.mark.parametrize(
@@ -218,9 +199,9 @@ def test_error_event_does_not_contain_the_key():
 @pytest.mark.parametrize(
     ("payload", "field"),
     [
-        ({"type": "response", "response": "a", "model": ["x"]}, "model"),
+        ({"type": "response", "response": "a", "model": 7}, "model"),
         ({"type": "usage", "usage": "x"}, "usage"),
-        ({"type": "usage", "usage": {"total_tokens": "x"}, "stop_reason": []}, "stop_reason"),
+        ({"type": "usage", "usage": {"total_tokens": "x"}, "stop_reason": 7}, "stop_reason"),
     ],
 )
 def test_invalid_optional_field_does_not_lose_the_event(payload, field):
@@ -549,8 +530,8 @@ def test_incomplete_event_after_the_answer_is_ignored():
     ("bad", "kind"),
     [
         (b"data: {broken\n\n", ResponseDecodeError),
-        (b'data: {"type": "response", "response": []}\n\n', ResponseValidationError),
-        (b'data: {"type": "response", "response": []}', ResponseValidationError),
+        (b'data: {"type": "response"}\n\n', ResponseValidationError),
+        (b'data: {"type": "response"}', ResponseValidationError),
         (b"data: []\n\n", ResponseValidationError),
     ],
 )
@@ -909,7 +890,7 @@ def test_interruption_has_the_request_id_and_masks_the_key():
 
 def test_collected_answer_keeps_an_invalid_usage():
     """The attribute has the default, and `raw` the value that was sent."""
-    answer = transcript_of(HELLO, {"type": "usage", "usage": "many", "stop_reason": []}).answer()
+    answer = transcript_of(HELLO, {"type": "usage", "usage": "many", "stop_reason": 7}).answer()
 
     assert answer.usage.total_tokens is None
     assert answer.raw == {"response": "Hello", "usage": "many"}

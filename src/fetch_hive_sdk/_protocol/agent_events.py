@@ -23,7 +23,7 @@ from fetch_hive_sdk.models.prompts import ErrorEvent, ReasoningEvent, ResponseEv
 from .answers import as_object, one, parse_answer, parse_object
 from .endpoint import Endpoint
 from .kinds import Kind
-from .prompt_events import is_error, parse_error_event, parse_known_event, pass_on, read_event_object, without_key
+from .prompt_events import is_error, parse_error_event, pass_on, read_event_object, without_key
 from .streaming import Transcript
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _parse_uncommon_event(data: bytes) -> AgentEvent:
     if kind == "error" or (not isinstance(kind, str) and is_error(raw, data)):
         return parse_error_event(raw)
     model = _MODELS.get(kind) if isinstance(kind, str) else None
-    return parse_known_event(model, raw) if model is not None else pass_on(raw)
+    return parse_object(model, raw, "an event of the stream") if model is not None else pass_on(raw)
 
 
 class AgentTranscript(Transcript[AgentEvent, AgentReply]):

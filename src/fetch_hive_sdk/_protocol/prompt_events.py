@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import ResponseValidationError
-from fetch_hive_sdk.models.base import ReceivedT, keep_raw, keep_raw_json
+from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
 from fetch_hive_sdk.models.prompts import (
     ErrorEvent,
     InvokeResponse,
@@ -71,22 +71,8 @@ def _parse_uncommon_event(data: bytes) -> StreamEvent:
     kind = raw.get("type")
     model = _MODELS.get(kind) if isinstance(kind, str) else None
     if model is not None:
-        return parse_known_event(model, raw)
+        return parse_object(model, raw, "an event of the stream")
     return parse_error_event(raw) if kind == "error" or is_error(raw, data) else pass_on(raw)
-
-
-def parse_known_event(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
-    """Parse an event of a known type. A piece without text is empty, and so is reasoning that is not text.
-
-    Raises:
-        ResponseValidationError: The event does not match the API.
-
-    """
-    text: object = raw.get("response")
-    is_empty = model is ResponseEvent and text is None
-    is_unreadable = model is ReasoningEvent and not isinstance(text, str)
-    fields = {**raw, "response": ""} if is_empty or is_unreadable else raw
-    return keep_raw(parse_object(model, fields, "an event of the stream"), raw)
 
 
 def read_event_object(data: bytes) -> dict[str, Any]:
