@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
 from contextvars import ContextVar
 
 import httpx
@@ -977,22 +976,6 @@ def test_settling_checks_its_arguments(start, job):
         job.retry("a")
 
     assert len(job.doubt()) == 1
-
-
-@pytest.mark.parametrize("status", [401, 404])
-def test_changed_request_is_accepted_until_a_row_has_run(start, job, status):
-    """A refused first row can be corrected: no answer of the old request can be mixed with those of the new one."""
-    service = Service(a=[refusal(status)])
-    rows = [{"id": "x", "text": "a"}]
-    with suppress(BulkError):
-        start(job, service.client(), rows, deployment="d", key="id")
-
-    corrected = [{"id": "x", "text": "b"}, {"id": "y", "text": "c"}]
-    report = start(job, service.client(), corrected, deployment="d", key="id")
-
-    assert (report.done, service.calls) == (2, {"a": 1, "b": 1, "c": 1})
-    with pytest.raises(RowError, match="the request of 'x' is not the one"):
-        start(job, service.client(), rows, deployment="d", key="id")
 
 
 def test_force_leaves_rows_in_doubt_as_they_are(start, job):

@@ -177,7 +177,7 @@ class Job:
             tpm: Most tokens per minute; the calls under way may exceed it. None means no limit.
             retry_failed: Whether to send failed rows again.
             force: Whether a row's request may differ from the one in the journal under the same key. The new request
-                replaces it and is run. Not needed as long as no row has run.
+                replaces it and is run.
             wait_for_reset: Whether to wait for the reset when the daily cap is reached, instead of stopping.
             progress: A function that is called with a `Progress` every half second, in the job's thread. False shows
                 nothing. None shows the progress on stderr: a bar on a terminal if rich is installed, otherwise a line

@@ -128,11 +128,10 @@ class Journal:
                     connection.execute("BEGIN IMMEDIATE")
                     self._store = Store(connection)
                     self._store.sendable = sendable
+                    self._store.may_change_requests = may_change_requests
                     self._store.begin_pass()
                     connection.execute("COMMIT")
                     self.counts = count(connection)
-                    # As long as nothing has run, such as after a misspelled deployment, no answer can get mixed up.
-                    self._store.may_change_requests = may_change_requests or not self.counts.runs
                     self.seconds = float(self._store.get("seconds", 0.0))
                 except BaseException:
                     connection.close()
