@@ -516,7 +516,7 @@ def test_broken_stream_keeps_its_events():
 
     assert type(error) is StreamInterruptedError
     assert error.partial.text == "Hello"
-    assert str(error) == "the connection to api.test:443 broke in the middle of the stream: reset (request_id: req_1)"
+    assert str(error) == "the connection broke in the middle of the stream from api.test:443: reset (request_id: req_1)"
     assert error.request_id == "req_1"
     assert error.attempts == 1
     assert isinstance(error.__cause__, httpx.ReadError)
@@ -527,7 +527,9 @@ def test_stream_closed_by_another_thread_is_not_blamed_on_the_client():
     """Closing the stream and closing its client end the connection in the same way."""
     error = raised_in(stream_with(HELLO).stream_errors(), httpx.ReadError(CLOSED))
 
-    assert str(error).endswith("broke in the middle of the stream: the stream or its client was closed")
+    assert str(error).endswith(
+        "broke in the middle of the stream from api.test:443: the stream or its client was closed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -817,7 +819,7 @@ def test_truncated_json_answer_to_a_stream_is_kept():
 
     error = raised_in(call.stream_errors(), httpx.ReadError("reset"))
 
-    assert str(error).startswith("the connection to api.test:443 broke in the middle of the stream: reset")
+    assert str(error).startswith("the connection broke in the middle of the stream from api.test:443: reset")
     assert (error.body, error.request_id) == (b'{"request_id": "req_1", "resp', "req_1")
 
 

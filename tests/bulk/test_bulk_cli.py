@@ -320,7 +320,7 @@ def test_no_rows(fake, place, capsys, content):
     assert json.loads(capsys.readouterr().out)["rows"] == 0
 
 
-@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv", "out.xlsx", "out"])
+@pytest.mark.parametrize("output", ["rows.db", "rows.csv", "folder", "nowhere/out.csv", "out.xlsx", "out.csv.gz"])
 def test_an_output_that_cannot_be_written(fake, place, capsys, output):
     """The exit code is 1 before any call is paid for. The input and the journal are not overwritten."""
     (place / "folder").mkdir()

@@ -432,5 +432,5 @@ class StreamCall(Call[AnswerT], Generic[EventT, AnswerT]):
         reason = reason_of(error.__cause__) if isinstance(error.__cause__, Exception) else ""
         if reason == CLOSED:
             reason = "the stream or its client was closed"
-        message = f"the connection to {place} broke in the middle of the stream" + (f": {reason}" if reason else "")
+        message = f"the connection broke in the middle of the stream from {place}" + (f": {reason}" if reason else "")
         return self.transcript.interruption(self._mask.hide_in(message), request=request)

@@ -65,7 +65,7 @@ def export(journal: Path, path: Path, read_output: Optional[ReadOutput] = None) 
 
     """
     target = check_rows_output(path, journal)
-    write = _WRITERS[path.suffix.lower()]
+    write = _WRITERS.get(path.suffix.lower(), _write_jsonl)
     with ExitStack() as stack:
         shards = [stack.enter_context(_open(shard)) for shard in journals_of(journal)]
         return _export(shards, journal, target, lambda file: write(file, _Records(shards, read_output)))
@@ -108,13 +108,13 @@ def check_rows_output(path: Path, journal: Path, rows: Optional[Path] = None) ->
 
     Raises:
         ConfigurationError: The output is a Parquet file and pyarrow is not installed.
-        OutputError: The output has an unknown suffix, or see `check_output`.
+        OutputError: The suffix is that of another format, or see `check_output`.
 
     """
     target = check_output(path, journal, rows)
-    if path.suffix.lower() not in _WRITERS:
+    if path.suffix.lower() in _OTHER_FORMATS:
         raise OutputError(
-            f"cannot write {path}: not recognised as CSV, JSON Lines or Parquet: name it .csv, .jsonl or .parquet"
+            f"cannot write {path}: an export is CSV, JSON Lines or Parquet: name it .csv, .jsonl or .parquet"
         )
     if path.suffix.lower() == ".parquet":
         check_parquet()
@@ -281,12 +281,9 @@ def _write_parquet(file: IO[bytes], records: Iterable[Record]) -> int:
     return write_parquet(file, _columns_of(records), map(_flat, records))
 
 
-_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {
-    ".csv": _write_csv,
-    ".jsonl": _write_jsonl,
-    ".ndjson": _write_jsonl,
-    ".parquet": _write_parquet,
-}
+# Files with other names are JSON Lines, unless the name promises another format.
+_WRITERS: dict[str, Callable[[IO[bytes], Iterable[Record]], int]] = {".csv": _write_csv, ".parquet": _write_parquet}
+_OTHER_FORMATS = {".arrow", ".feather", ".gz", ".ods", ".tsv", ".xls", ".xlsx", ".zip"}
 
 
 def _columns_of(records: Iterable[Record]) -> dict[str, Kind]:

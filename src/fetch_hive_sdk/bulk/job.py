@@ -386,7 +386,7 @@ class Job:
 
         Args:
             path: The file. A name that ends with `.csv` or `.parquet` makes a table with a column for each field of the
-                outputs; `.jsonl` or `.ndjson` makes JSON Lines. An existing file is replaced only when the new one is
+                outputs; any other name makes JSON Lines. An existing file is replaced only when the new one is
                 complete. Parquet needs pyarrow, which the extra `bulk` installs.
             prompt: The typed prompt that made the requests, or the output type itself. A row whose answer does not fit
                 has no output, and its `error` explains why. None means to parse the texts of the answers that are JSON.
@@ -397,7 +397,8 @@ class Job:
         Raises:
             ConfigurationError: The file is a Parquet file and pyarrow is not installed.
             JournalError: The journal is damaged or cannot be read. The rows that could be read have been written.
-            OutputError: The file cannot be written, has another suffix, or is the journal. A subclass of JournalError.
+            OutputError: The file cannot be written, is the journal, or has the suffix of another format, such as
+                `.xlsx`. A subclass of JournalError.
 
         """
         return export(self.path, Path(path), None if prompt is None else _output_reader(prompt))
