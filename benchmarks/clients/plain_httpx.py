@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["httpx"]
+# dependencies = ["httpx", "sniffio"]  # sniffio: without it, httpx is slower in asyncio
 # ///
 """One httpx client and `json.loads`, as one would write without a package. Returns dicts and validates nothing."""
 

@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["httpx"]
+# dependencies = ["httpx", "sniffio"]
 # ///
 """httpx, discarding the bytes that it reads: the lower bound for every client built on it."""
 

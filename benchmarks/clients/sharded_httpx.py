@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["httpx"]
+# dependencies = ["httpx", "sniffio"]
 # ///
 """Several httpx clients with four connections each, used in turn, as one would write for many simultaneous calls."""
 
