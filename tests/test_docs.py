@@ -150,6 +150,16 @@ def test_test_blocks_pass(programs):
     succeed("pytest", *options, *map(str, sorted(programs.glob("test_*.py"))))
 
 
+@every_page
+def test_code_fits_the_site(page):
+    """Code in the docs has at most 88 characters in a line, which fit into a block of the site at 1280 pixels."""
+    if page.parent == ROOT:
+        return
+    code = [line for block in blocks_of(page) if block.language != "text" for line in block.text.splitlines()]
+
+    assert [line for line in code if len(line) > 88] == []
+
+
 def test_blocks_pass_mypy(programs):
     """The Python blocks of each page pass mypy in strict mode."""
     pytest.importorskip("mypy", reason="needs mypy")
