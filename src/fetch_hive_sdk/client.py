@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 import httpx
 
 from ._config import DEFAULT_BASE_URL, Timeout, read_config
-from ._net.httpx2_adapter import Httpx2AsyncClient, Httpx2Client, is_httpx2
+from ._net.httpx2_clients import Httpx2AsyncClient, Httpx2Client, is_httpx2
 from ._net.senders import Senders
 from ._session import Session
 from ._vendor import VendorNames

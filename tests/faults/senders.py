@@ -15,7 +15,7 @@ import trustme
 from faults.proxy import Proxy
 from faults.server import LOOPBACK, FaultServer
 from fetch_hive_sdk._net import tls as tls_module
-from fetch_hive_sdk._net.httpx2_adapter import async_sender_of, sender_of
+from fetch_hive_sdk._net.injected import AsyncInjectedSender, InjectedSender
 from fetch_hive_sdk._net.senders import Senders
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ReopenedSender:
         return self._library.Client(verify=tls_module.tls_context())
 
     def send(self, request: httpx.Request) -> httpx.Response:
-        return sender_of(self._client).send(request)
+        return InjectedSender(self._client).send(request)
 
     def close(self) -> None:
         self._client.close()
@@ -139,7 +139,7 @@ class AsyncReopenedSender:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
             client = self._library.AsyncClient(verify=tls_module.tls_context())
-            self._loops[loop] = async_sender_of(client), _close_at_end(client)
+            self._loops[loop] = AsyncInjectedSender(client), _close_at_end(client)
             await self._loops[loop][1].__anext__()
         return await self._loops[loop][0].send(request)
 

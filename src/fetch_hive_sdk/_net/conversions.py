@@ -84,6 +84,20 @@ class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
             await self._stream.aclose()
 
 
+def is_http2(response: Any) -> bool:
+    """Return whether a response was received over HTTP/2."""
+    return bool(response.extensions.get("http_version") == b"HTTP/2")
+
+
+def received(answer: Any, request: httpx.Request) -> httpx.Response:
+    """Return the response of an injected client as one of httpx that raises only errors of httpx."""
+    if not isinstance(answer, httpx.Response):
+        return converted(answer, request)
+    if is_http2(answer):
+        answer.stream = Body(answer.stream)  # would raise errors of h2
+    return answer
+
+
 def converted(answer: Any, request: httpx.Request) -> httpx.Response:
     """Convert a response of httpx2 to one of httpx."""
     status, headers, extensions = answer.status_code, answer.headers.raw, answer.extensions

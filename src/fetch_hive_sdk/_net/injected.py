@@ -1,30 +1,29 @@
-"""Senders that use an httpx client of the caller. They neither configure nor close it."""
+"""Senders that use an httpx or httpx2 client of the caller. They neither configure nor close it."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Union, cast
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import httpx
 
 from fetch_hive_sdk._extensions import STOP
 
-from .conversions import Body, hook_errors, httpx_errors, without_body_headers
+from .conversions import hook_errors, httpx_errors, is_http2, received, without_body_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable
 
+    from .httpx2_clients import Httpx2AsyncClient, Httpx2Client
+
     Content = Union[bytes, Iterable[bytes], AsyncIterable[bytes]]
 
 
-class _BuildsRequests(Protocol):
-    def build_request(self, method: str, url: Any, *, content: Any, headers: Any, extensions: Any) -> Any: ...
-
-
-def rebuild(client: _BuildsRequests, request: httpx.Request, url: Union[httpx.URL, str], body: Content) -> Any:
+def rebuild(client: Any, request: httpx.Request, body: Content) -> Any:
     """Build the request with the injected client, so that the client's headers, cookies and parameters apply."""
+    url = request.url if isinstance(client, (httpx.Client, httpx.AsyncClient)) else str(request.url)
     return client.build_request(
         request.method, url, headers=request.headers.raw, content=body, extensions=request.extensions
     )
@@ -56,11 +55,6 @@ def answer_of(error: httpx.HTTPStatusError) -> httpx.Response:
     return httpx.Response(answer.status_code, headers=headers, extensions=answer.extensions, request=answer.request)
 
 
-def is_http2(response: Any) -> bool:
-    """Return whether a response was received over HTTP/2."""
-    return bool(response.extensions.get("http_version") == b"HTTP/2")
-
-
 def note_stop(request: httpx.Request, response: Any) -> None:
     """Store in the request a function with which another thread can stop reading the response."""
     stream = _network_stream(response)
@@ -89,53 +83,49 @@ def _shut_down(stream: Any) -> None:
 
 
 class InjectedSender:
-    """Sends with an `httpx.Client`."""
+    """Sends with an `httpx.Client` or `httpx2.Client`."""
 
     owns_sockets = False
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: Union[httpx.Client, Httpx2Client]) -> None:
         self._client = client
 
     def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response with its body unread."""
         try:
             with httpx_errors():
-                rebuilt = rebuild(self._client, request, request.url, body_of(request))
+                rebuilt = rebuild(self._client, request, body_of(request))
                 with hook_errors(self._client, rebuilt):
                     # Without the client's auth, which would replace the key.
-                    response = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+                    answer = self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
-        note_stop(request, response)
-        if is_http2(response):
-            response.stream = Body(response.stream)  # raises errors of h2
-        return response
+        note_stop(request, answer)
+        return received(answer, request)
 
     def close(self) -> None:
         """Do nothing: the caller owns the client."""
 
 
 class AsyncInjectedSender:
-    """Sends with an `httpx.AsyncClient`."""
+    """Sends with an `httpx.AsyncClient` or `httpx2.AsyncClient`."""
 
     owns_sockets = False
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: Union[httpx.AsyncClient, Httpx2AsyncClient]) -> None:
         self._client = client
 
     async def send(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the response with its body unread."""
         try:
             with httpx_errors():
-                rebuilt = rebuild(self._client, request, request.url, async_body_of(request))
+                rebuilt = rebuild(self._client, request, async_body_of(request))
                 with hook_errors(self._client, rebuilt):
-                    response = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
+                    answer = await self._client.send(rebuilt, stream=True, auth=None, follow_redirects=False)
         except httpx.HTTPStatusError as exc:
             return answer_of(exc)
-        note_async_stop(request, response)
-        if is_http2(response):
-            response.stream = Body(response.stream)  # raises errors of h2
-        return response
+        note_async_stop(request, answer)
+        return received(answer, request)
 
     async def aclose(self) -> None:
         """Do nothing: the caller owns the client."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
     from .async_connections import AsyncConnections
-    from .httpx2_adapter import Httpx2AsyncClient, Httpx2Client
+    from .httpx2_clients import Httpx2AsyncClient, Httpx2Client
 
     Send = Callable[[httpx.Request], httpx.Response]
     AsyncSend = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -117,18 +117,18 @@ class Senders:
 
     def _make_sender(self) -> Sender:
         if self.http_client is not None:
-            from .httpx2_adapter import sender_of  # noqa: PLC0415 - needed only for an injected client
+            from .injected import InjectedSender  # noqa: PLC0415 - needed only for an injected client
 
-            return sender_of(self.http_client)
+            return InjectedSender(self.http_client)
         from .connections import Connections  # noqa: PLC0415 - httpcore is slow to import
 
         return Connections()
 
     def _make_async_sender(self) -> AsyncSender:
         if self.async_http_client is not None:
-            from .httpx2_adapter import async_sender_of  # noqa: PLC0415 - needed only for an injected client
+            from .injected import AsyncInjectedSender  # noqa: PLC0415 - needed only for an injected client
 
-            return async_sender_of(self.async_http_client)
+            return AsyncInjectedSender(self.async_http_client)
         return _LoadedAsyncSender()
 
     def load(self) -> None:
