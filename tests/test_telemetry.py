@@ -614,9 +614,13 @@ def test_spans_of_threads_are_separate():
     for thread in threads:
         thread.join()
 
-    names = {span.context.span_id: span.name for span in collected.spans}
-    children = [span for span in collected.spans if span.parent is not None]
-    assert len(children) == 40
+    assert_children_of_their_own(collected.spans, 40)
+
+
+def assert_children_of_their_own(spans, count):
+    names = {span.context.span_id: span.name for span in spans}
+    children = [span for span in spans if span.parent is not None]
+    assert len(children) == count
     assert all(names[span.parent.span_id] == span.name for span in children)
 
 
@@ -638,10 +642,7 @@ def test_spans_of_tasks_are_separate():
 
     asyncio.run(main())
 
-    names = {span.context.span_id: span.name for span in collected.spans}
-    children = [span for span in collected.spans if span.parent is not None]
-    assert len(children) == 15
-    assert all(names[span.parent.span_id] == span.name for span in children)
+    assert_children_of_their_own(collected.spans, 15)
 
 
 def test_span_of_an_abandoned_stream_ends():

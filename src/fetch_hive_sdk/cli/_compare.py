@@ -26,7 +26,7 @@ from fetch_hive_sdk._columns import pad, wrap
 
 from ._calling import EXIT_CODES, add_options, call, exit_code, name_of, prints_utf8, read_text, refuse
 from ._clock import Clock
-from ._terminal import complain, in_one_line, paint
+from ._terminal import complain, count_of, in_one_line, paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,8 +146,8 @@ def run(options: argparse.Namespace) -> int:
     def work(client: FetchHive) -> int:
         if options.file is None and not options.json:
             cases, variants = len(requests), len(options.variant)
-            sizes = f"{_count(cases, 'case')} through {_count(variants, 'variant')}"
-            print(f"{_count(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
+            sizes = f"{count_of(cases, 'case')} through {count_of(variants, 'variant')}"
+            print(f"{count_of(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
         return _compare(client, requests, options)
 
     if options.file is None:
@@ -286,11 +286,7 @@ def totals(rows: Sequence[Row], at: int) -> str:
     tokens = sum(result.usage.total_tokens or 0 for result in results if result.usage is not None)
     seconds = sum(result.seconds for result in results) / len(results)
     failed = f", {errors} failed" if errors else ""
-    return f"{_count(len(results), 'case')}{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{count_of(len(results), 'case')}{failed}, {seconds:.2f} s on average, {tokens:,} tokens"
 
 
 def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk.testing import recording_proxy
 
 from ._running import add_command_to, check_command, run_command
-from ._terminal import complain
+from ._terminal import complain, count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -102,6 +102,6 @@ def file_for(out: Path, command: Sequence[str]) -> Path:
 
 def _report(file: Path, calls: int) -> None:
     if calls:
-        complain(f"{calls} {'call' if calls == 1 else 'calls'} recorded in {file}")
+        complain(f"{count_of(calls, 'call')} recorded in {file}")
     else:
         complain("no answer was recorded: does the command call FETCH_HIVE_BASE_URL?")

@@ -46,6 +46,11 @@ def in_one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
+def count_of(number: int, what: str) -> str:
+    """Return a number with its noun, such as `1 call` and `2 calls`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def complain(text: str) -> None:
     """Print a message to stderr."""
     print(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}", file=sys.stderr, flush=True)
