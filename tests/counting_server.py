@@ -2,8 +2,8 @@
 
     python counting_server.py --delay 0.05 --at-once 64
 
-prints the port. `GET /stats` returns how often each text was run, and `GET /reset` sets the counts to zero. Does not
-import the package.
+prints the port. `GET /stats` returns how often each text was run, and `GET /reset` sets the counts to zero. A text that
+begins with "held" is answered after `GET /release`. Does not import the package.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Service:
     def reset(self):
         self.runs = Counter()
         self.posts = self.refused = self.under_way = self.peak = 0
+        self.released = asyncio.Event()
 
     def stats(self):
         return {"runs": self.runs, "posts": self.posts, "refused": self.refused, "peak": self.peak}
@@ -63,6 +64,8 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"GET"):
             if b"/reset" in head.split(b"\r\n")[0]:
                 service.reset()
+            if b"/release" in head.split(b"\r\n")[0]:
+                service.released.set()
             self.send(200, service.stats())
             return
         service.posts += 1
@@ -74,7 +77,10 @@ class Connection(asyncio.Protocol):
         service.runs[text] += 1
         service.under_way += 1
         service.peak = max(service.peak, service.under_way)
-        if options.delay:
+        if text.startswith("held") and not service.released.is_set():
+            task = asyncio.ensure_future(service.released.wait())
+            task.add_done_callback(lambda _: self.answer(text))
+        elif options.delay:
             asyncio.get_running_loop().call_later(options.delay, self.answer, text)
         else:
             self.answer(text)
@@ -118,6 +124,9 @@ class Served:
 
     def reset(self):
         self.ask("/reset")
+
+    def release(self):
+        self.ask("/release")
 
 
 @contextmanager

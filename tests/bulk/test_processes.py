@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ from counting_server import counting
 from driving import KEY
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHive, InvokeRequest, prompt
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError, run_shard
-from fetch_hive_sdk.bulk.endings import error_of
+from fetch_hive_sdk.bulk.endings import disk_error, error_of
 from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned, lock_path
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import shard_of, shard_path
@@ -338,12 +339,15 @@ def test_answers_that_no_journal_could_take_are_in_the_error(counted, tmp_path, 
     """Those of all shards: they were paid for."""
 
     async def rows():
-        for request in requests(60):
+        for request in requests(20):
             yield request
-        await until_run(counted, 40)
+        for number in range(40):
+            yield InvokeRequest(deployment="d", inputs={"text": f"held {number}"})
+        await until_run(counted, 21)
         for worker in multiprocessing.active_children():
             # No file can grow beyond this: what comes to the disk from now on is refused.
             resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        counted.release()
         for number in range(1000):
             yield InvokeRequest(deployment="d", inputs={"text": f"later {number}"})
 
@@ -369,6 +373,15 @@ def test_errors_that_do_not_survive_pickling_keep_their_text():
     error = Failure.of(DemandingError("this", "that")).restore()
     assert isinstance(error, BulkError)
     assert str(error) == "DemandingError: this and that"
+
+
+def test_a_full_disk_that_cost_no_answer_speaks_of_none():
+    journal = SimpleNamespace(path=Path("job.db"), unwritten=[])
+
+    error = disk_error(journal, BulkReport(), OSError("disk full"))
+
+    assert str(error).startswith("the journal job.db cannot be written: disk full. Nothing more was sent. 0 rows")
+    assert error.unwritten == []
 
 
 def test_the_report_replaces_nothing_else_in_a_message():

@@ -67,9 +67,9 @@ def message_of(stop: Optional[Stop], reason: Optional[BaseException], maximum: i
 def disk_error(journal: Journal, report: BulkReport, reason: Optional[BaseException]) -> JournalError:
     """Return the error for a journal that cannot be written, with the answers missing from it."""
     items: list[Item[Any]] = [Item(end.as_stored()) for end in journal.unwritten if end.row is not None]
+    missing = " The answers that are not in it are in the `unwritten` attribute of this error." if items else ""
     error = JournalError(
-        f"the journal {journal.path} cannot be written: {reason}. Nothing more was sent."
-        f" The answers that are not in it are in the `unwritten` attribute of this error. {report}",
+        f"the journal {journal.path} cannot be written: {reason}. Nothing more was sent.{missing} {report}",
         report=report,
     )
     error.unwritten = items
