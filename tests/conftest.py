@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -16,6 +17,12 @@ hypothesis.settings.load_profile("no deadline")
 
 # With no loop set, pytest-asyncio would create one, which the next `asyncio.run` would drop without closing it.
 asyncio.set_event_loop(None)
+
+# Signals that a shell ignores for what it starts in the background (`&`, `nohup`) are ignored here, too, but not in the
+# programs that the tests start: those do not inherit a handler.
+for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 
 def pytest_addoption(parser):
