@@ -22,7 +22,7 @@ SOURCE = Path(fetch_hive_sdk.__file__).parent
 
 # From the bottom up. A module may import from its own layer and the layers below it.
 LAYERS = [
-    {"_version", "_deprecation", "_columns"},
+    {"_version", "_deprecation", "_text"},
     {"models", "errors", "_config", "_secret", "_deadline", "_extensions", "_observers"},
     {"_protocol", "_net"},
     {"_blocking", "_asyncio"},
@@ -40,9 +40,11 @@ LAYERS = [
 EDGE = {"bulk", "cli", "testing", "emulator", "telemetry", "pytest_plugin"}
 SHARED_WITH_THE_EDGE = {
     "_version.__version__",
-    "_columns.pad",
-    "_columns.width_of",
-    "_columns.wrap",
+    "_text.count_of",
+    "_text.in_one_line",
+    "_text.pad",
+    "_text.width_of",
+    "_text.wrap",
     "_session.api_key_of",
     "_session.runs_asyncio",
     "_session.wrap_sender",

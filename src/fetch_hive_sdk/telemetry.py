@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, cast
 from urllib.parse import urlsplit
 
-from ._columns import pad, width_of
 from ._observers import AttemptEnded, AttemptStarted, CallEnded, CallStarted, FirstEvent, Observer
+from ._text import in_one_line, pad, width_of
 from .errors import APIStatusError, ConfigurationError, FetchHiveError, StreamFailedError
 
 if TYPE_CHECKING:
@@ -401,7 +401,7 @@ def _cell(value: object) -> str:
     if isinstance(value, (int, float)):
         return f"{value:,}" if isinstance(value, int) else f"{value:,.6f}"
     # Users may choose their own ids: a line break or a control code must not reach the terminal.
-    return "".join(char if char.isprintable() else " " for char in str(value))
+    return in_one_line(str(value))
 
 
 def _may_have_run(event: CallEnded) -> bool:

@@ -993,6 +993,18 @@ def test_force_leaves_rows_in_doubt_as_they_are(start, job):
     assert [item.request.inputs["text"] for item in job.results()] == ["ok", "b"]
 
 
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        (BulkReport(done=1, tokens=1), "1 row: 1 done; 1 token, 0.0 s"),
+        (BulkReport(done=2000, in_doubt=1, tokens=50_000), "2,001 rows: 2,000 done, 1 in doubt; 50,000 tokens, 0.0 s"),
+        (BulkReport(pending=3, stopped="auth"), "3 rows: 0 done, 3 pending; 0 tokens, 0.0 s; stopped: auth"),
+    ],
+)
+def test_a_report_is_one_line(report, text):
+    assert str(report) == text
+
+
 def test_progress_is_reported(start, job):
     """The function is called while the job runs and at its end."""
     seen = []

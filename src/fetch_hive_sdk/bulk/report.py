@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, Optional, TypeVar, Union, cast
 
+from fetch_hive_sdk._text import count_of
+
 from .kinds import read_request, read_response
 
 if TYPE_CHECKING:
@@ -69,7 +71,9 @@ class BulkReport:
             f"{count:,} {state.replace('_', ' ')}" for state, count in self._counts() if count or state == "done"
         )
         stopped = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"{self.rows:,} rows: {counts}; {self.tokens:,} tokens, {self.seconds:.1f} s{stopped}"
+        return (
+            f"{count_of(self.rows, 'row')}: {counts}; {count_of(self.tokens, 'token')}, {self.seconds:.1f} s{stopped}"
+        )
 
     def _counts(self) -> list[tuple[State, int]]:
         return [(state, getattr(self, state)) for state in ("done", "rejected", "failed", "in_doubt", "pending")]

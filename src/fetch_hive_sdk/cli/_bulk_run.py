@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
 from fetch_hive_sdk import APIConnectionError, APIStatusError, BulkError, ConfigurationError, FetchHive, FetchHiveError
 from fetch_hive_sdk._net.proxies import check_proxies
+from fetch_hive_sdk._text import count_of, in_one_line
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, OutputError, RowError
 from fetch_hive_sdk.bulk.export import check_rows_output
 from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
 
-from ._terminal import complain, in_one_line, show
+from ._terminal import complain, show
 
 if TYPE_CHECKING:
     import argparse
@@ -128,7 +129,7 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
                 print(f"its key: {in_one_line(row.key)}")
     if not count:
         return _report_no_rows(rows, options)
-    print(f"{count:,} rows{_skipped(rows)}; nothing was sent")
+    print(f"{count_of(count, 'row')}{_skipped(rows)}; nothing was sent")
     return 0
 
 
@@ -155,7 +156,7 @@ def _report_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
 
 
 def _skipped(rows: FileRows) -> str:
-    return f", {rows.skipped:,} broken lines skipped" if rows.skipped else ""
+    return f", {count_of(rows.skipped, 'broken line')} skipped" if rows.skipped else ""
 
 
 def _print_report(report: BulkReport, rows: FileRows, options: argparse.Namespace) -> None:
@@ -164,7 +165,7 @@ def _print_report(report: BulkReport, rows: FileRows, options: argparse.Namespac
     else:
         print(f"{report}{_skipped(rows)}")
     if report.in_doubt:
-        complain(f"{report.in_doubt:,} rows are in doubt: see fetch-hive bulk doubt {options.journal}")
+        complain(f"{count_of(report.in_doubt, 'row')} in doubt: see fetch-hive bulk doubt {options.journal}")
 
 
 def _write_output(job: Job, options: argparse.Namespace) -> None:
@@ -200,7 +201,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     count = _job_of(options).export(options.output)
-    print(f"{count:,} rows", file=sys.stderr)
+    print(count_of(count, "row"), file=sys.stderr)
     return 0
 
 
@@ -228,7 +229,7 @@ def _doubt(options: argparse.Namespace) -> int:
         complain(str(exc.args[0]))
         return _WRONG
     what = f"settled as {settled}" if settled else "will be sent again by the next run"
-    print(f"{count:,} rows: {what}", file=sys.stderr)
+    print(f"{count_of(count, 'row')}: {what}", file=sys.stderr)
     return 0
 
 

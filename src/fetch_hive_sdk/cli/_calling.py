@@ -22,8 +22,9 @@ from fetch_hive_sdk import (
     StreamError,
 )
 from fetch_hive_sdk._net.proxies import check_proxies
+from fetch_hive_sdk._text import in_one_line
 
-from ._terminal import complain, in_one_line
+from ._terminal import complain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

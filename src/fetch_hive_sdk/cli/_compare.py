@@ -22,11 +22,11 @@ from fetch_hive_sdk import (
     ReasoningEvent,
     ResponseEvent,
 )
-from fetch_hive_sdk._columns import pad, wrap
+from fetch_hive_sdk._text import count_of, in_one_line, pad, wrap
 
 from ._calling import EXIT_CODES, add_options, call, exit_code, name_of, prints_utf8, read_text, refuse
 from ._clock import Clock
-from ._terminal import complain, count_of, in_one_line, paint
+from ._terminal import complain, paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,10 @@ import httpx
 
 from fetch_hive_sdk import ConfigurationError, FetchHive, __version__
 from fetch_hive_sdk._net.proxies import Routes, check_proxies, loopback_mounts
+from fetch_hive_sdk._text import in_one_line
 
 from ._record import SERVICE
-from ._terminal import Style, in_one_line, paint
+from ._terminal import Style, paint
 
 if TYPE_CHECKING:
     import argparse

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Callable, Union, cast
 from pydantic import ValidationError
 
 from fetch_hive_sdk import AgentReply, AgentRequest, InvokeRequest, ReasoningEvent, ResponseEvent, WorkflowRequest
+from fetch_hive_sdk._text import in_one_line
 
 from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar, variable
 from ._clock import Clock
-from ._terminal import complain, in_one_line, is_terminal, paint, show
+from ._terminal import complain, is_terminal, paint, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

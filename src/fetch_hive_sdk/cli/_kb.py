@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Callable
 
+from fetch_hive_sdk._text import in_one_line
+
 from ._calling import EXIT_CODES, add_options, call, print_json, refuse
-from ._terminal import in_one_line, show
+from ._terminal import show
 
 if TYPE_CHECKING:
     import argparse

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk import ConfigurationError, FetchHive
 from fetch_hive_sdk._net.proxies import check_proxies
+from fetch_hive_sdk._text import count_of
 from fetch_hive_sdk.testing import recording_proxy
 
 from ._running import add_command_to, check_command, run_command
-from ._terminal import complain, count_of
+from ._terminal import complain
 
 if TYPE_CHECKING:
     import argparse

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Optional
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._text import in_one_line
 from fetch_hive_sdk.emulator import Emulator
 from fetch_hive_sdk.testing import TEST_KEY, Answer
 
-from ._terminal import complain, in_one_line
+from ._terminal import complain
 
 if TYPE_CHECKING:
     from collections.abc import Generator

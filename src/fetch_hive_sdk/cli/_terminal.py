@@ -41,16 +41,6 @@ def show(text: str, output: Optional[TextIO]) -> str:
     return _CONTROLS.sub("", text)
 
 
-def in_one_line(text: str) -> str:
-    """Return text on one line, without control characters. For messages of the service or a proxy."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
-def count_of(number: int, what: str) -> str:
-    """Return a number with its noun, such as `1 call` and `2 calls`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def complain(text: str) -> None:
     """Print a message to stderr."""
     print(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}", file=sys.stderr, flush=True)

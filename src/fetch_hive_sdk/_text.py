@@ -1,10 +1,23 @@
-"""Columns of plain text on a terminal, where Chinese, Japanese and Korean letters and emojis are two cells wide."""
+"""Plain text on a terminal: one line, counts, and columns.
+
+In columns, Chinese, Japanese and Korean letters and emojis are two cells wide.
+"""
 
 from __future__ import annotations
 
 import unicodedata
 
 _MARKS = {"Mn", "Me", "Cf"}  # drawn on the letter before, or invisible
+
+
+def in_one_line(text: str) -> str:
+    """Return text on one line, without control characters. For messages of the service or a proxy."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def count_of(number: int, what: str) -> str:
+    """Return a number with its noun, such as `1 call` and `2,000 calls`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def width_of(text: str) -> int:
