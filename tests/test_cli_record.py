@@ -158,6 +158,24 @@ time.sleep(60)
     assert Path("c.json").exists()
 
 
+@pytest.mark.parametrize("number", signals("SIGTERM", "SIGHUP"))
+def test_signal_while_the_command_is_started_reaches_it(number, monkeypatch):
+    """Otherwise the recorder would end, and leave the command running."""
+
+    def start(*arguments, **options):
+        process = Popen(*arguments, **options)
+        os.kill(os.getpid(), number)
+        return process
+
+    Popen = subprocess.Popen  # noqa: N806 - the name of the class
+    before = signal.signal(number, lambda *_: pytest.fail("the signal was not forwarded"))
+    monkeypatch.setattr(subprocess, "Popen", start)
+    try:
+        assert main(["record", "--out", "c.json", *python("import time; time.sleep(60)")]) == 128 + number
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.mark.parametrize("number", signals("SIGKILL", "SIGQUIT", "SIGHUP"))
 def test_killed_process_group_loses_only_open_calls(number):
     """A closed terminal, or a kill of both programs, loses only open calls."""

@@ -130,7 +130,7 @@ def test_fifty_kills(server, tmp_path, seed):
 def test_a_signal_lets_the_calls_under_way_finish(server, tmp_path, how, number):
     """After Ctrl-C or SIGTERM, no row is in doubt, and the exit code tells the signals apart."""
     server.reset()
-    place = Place(server, tmp_path, how)
+    place = Place(server, tmp_path, how, rows=1000)  # a second or more after 50 rows
     process = place.start()
     place.wait_until_sent(50)
 
@@ -142,7 +142,7 @@ def test_a_signal_lets_the_calls_under_way_finish(server, tmp_path, how, number)
     assert (how == "run" and number == signal.SIGINT) == ("KeyboardInterrupt" in errors)
     report = place.job.status()
     assert report.in_doubt == 0
-    assert report.done == len(server.stats()["runs"]) < ROWS
+    assert report.done == len(server.stats()["runs"]) < place.rows
     assert report.stopped == "signal"
     place.finish()
     place.check(kills=0)

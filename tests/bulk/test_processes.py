@@ -39,7 +39,7 @@ if sys.platform != "win32":
     import resource
 
 AT_ONCE = 16
-ROWS = 300
+ROWS = 1000  # so many that a job runs for a second or more after a test has seen it send
 
 
 @prompt("d")

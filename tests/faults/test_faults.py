@@ -1137,11 +1137,12 @@ def test_active_stream_does_not_time_out(case, kind, drive):
 @pytest.mark.parametrize("entered", [False, True], ids=["iterated", "entered"])
 def test_slow_consumer_does_not_cause_a_timeout(drive, entered):
     """The timeouts exclude the time that the caller spends on an event or before reading the first one."""
-    late = Fault(begin(), *(step for item in (HELLO, WORLD, USAGE) for step in (0.5, PINGS, 0.2, event(item))), END)
+    # The caller sleeps for most of the time before an event, or longer than before all of them.
+    pause, seconds = (1.0, 1.0) if entered else (0.1, 1.2)
+    late = Fault(begin(), *(step for item in (HELLO, WORLD, USAGE) for step in (pause, PINGS, 0.2, event(item))), END)
     with FaultServer(late) as server:
-        client = FetchHive(KEY, server.url, timeout=5, idle_timeout=0.4 if entered else 1.0)
-        # Each event takes 0.7 seconds. The caller sleeps for 0.6 of them, or longer than all of them.
-        seen = slow_reading(drive, client, entered, 0.6 if entered else 1.2)
+        client = FetchHive(KEY, server.url, timeout=5, idle_timeout=0.8 if entered else 1.0)
+        seen = slow_reading(drive, client, entered, seconds)
 
     assert seen == ["response", "response", "usage"]
 

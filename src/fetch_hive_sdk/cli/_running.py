@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from fetch_hive_sdk._config import no_proxy_for_loopback
 
@@ -50,26 +50,43 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
 
     """
     environment = {**os.environ, **changed, "FETCH_HIVE_BASE_URL": url, **no_proxy_for_loopback()}
-    try:
-        # The user's own command, without a shell.
-        process = subprocess.Popen(command, env=environment)  # noqa: S603
-    except OSError as exc:
-        complain(f"cannot run {command[0]}: {exc.strerror}")
-        return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
-    with _forward_signals(process):
+    with _forward_signals() as forward_to:
+        try:
+            # The user's own command, without a shell.
+            process = subprocess.Popen(command, env=environment)  # noqa: S603
+        except OSError as exc:
+            complain(f"cannot run {command[0]}: {exc.strerror}")
+            return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
+        forward_to(process)
         code = process.wait()
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _forward_signals(process: subprocess.Popen[bytes]) -> Generator[None, None, None]:
-    """Ignore Ctrl-C, which a terminal also sends to the command, and forward other signals to the command."""
+def _forward_signals() -> Generator[Callable[[subprocess.Popen[bytes]], None], None, None]:
+    """Ignore Ctrl-C, which a terminal also sends to the command, and forward other signals to the command.
+
+    Yields:
+        A function that takes the command once it runs. It gets the signals that arrived while it was started.
+
+    """
+    process: Optional[subprocess.Popen[bytes]] = None
+    early: list[int] = []
 
     def ignore(number: int, frame: FrameType | None) -> None:
         """Not SIG_IGN, which the command would inherit."""
 
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
-        process.send_signal(number)
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    def forward_to(started: subprocess.Popen[bytes]) -> None:
+        nonlocal process
+        process = started
+        for number in early:
+            started.send_signal(number)
 
     handlers = {"SIGINT": ignore, "SIGQUIT": ignore, "SIGTERM": forward, "SIGHUP": forward}
     previous: dict[signal.Signals, Any] = {}
@@ -79,7 +96,7 @@ def _forward_signals(process: subprocess.Popen[bytes]) -> Generator[None, None, 
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             previous[number] = signal.signal(number, handler)
     try:
-        yield
+        yield forward_to
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
