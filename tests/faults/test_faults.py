@@ -943,8 +943,8 @@ def test_invalid_response_is_an_error_with_its_body(case, kind, drive):
     Case(
         "slow body, httpx.Timeout",
         (Fault(Drip(answer(ANSWER), 0.005)),),
-        options={"timeout": httpx.Timeout(5, read=LIMIT)},
-        at_least=LIMIT,
+        options={"timeout": httpx.Timeout(5, read=0.9)},
+        at_least=0.9,
         within=10,
     ),
 )
@@ -1102,10 +1102,10 @@ def test_silent_stream_times_out(case, kind, drive):
 @cases(
     Case(
         "only comments",
-        (Fault(*STARTED, *[0.1, PINGS] * 8, *ALL[3:], END),),
-        options=QUICK,
+        (Fault(*STARTED, *[0.1, PINGS] * 10, *ALL[3:], END),),
+        options={"timeout": 0.9},
         kinds=STREAM,
-        at_least=0.8,
+        at_least=0.9,
     ),
     Case(
         "slow events",
@@ -1116,17 +1116,17 @@ def test_silent_stream_times_out(case, kind, drive):
     ),
     Case(
         "a slow event",
-        (Fault(*STARTED, Drip(event(WORLD), 0.01), *ALL[4:], END),),
-        options=QUICK,
+        (Fault(*STARTED, Drip(event(WORLD), 0.02), *ALL[4:], END),),
+        options={"timeout": 0.9},
         kinds=STREAM,
-        at_least=0.5,
+        at_least=0.9,
     ),
     Case(
         "unknown events, idle_timeout",
-        (Fault(*STARTED, *[0.1, event({"type": "ping"})] * 8, *ALL[3:], END),),
-        options={"idle_timeout": LIMIT},
+        (Fault(*STARTED, *[0.1, event({"type": "ping"})] * 10, *ALL[3:], END),),
+        options={"idle_timeout": 0.9},
         kinds=STREAM,
-        at_least=0.8,
+        at_least=0.9,
     ),
 )
 def test_active_stream_does_not_time_out(case, kind, drive):

@@ -1,4 +1,4 @@
-"""Columns of plain text: widths of letters, padding and line breaks."""
+"""Plain text on a terminal: widths of letters, padding and line breaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetch_hive_sdk._columns import pad, width_of, wrap
+from fetch_hive_sdk._text import pad, width_of, wrap
 
 
 @pytest.mark.parametrize(
