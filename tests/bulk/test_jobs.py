@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from contextvars import ContextVar
 
 import httpx
@@ -267,11 +268,11 @@ def test_rows_read_in_another_thread_are_all_sent(job):
 
 def test_rows_are_read_in_the_thread_that_called(job):
     """For example, an SQLite cursor works only in its own thread."""
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE t AS SELECT 'a' AS text UNION SELECT 'b'")
-    connection.row_factory = lambda cursor, row: {"text": row[0]}
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 'a' AS text UNION SELECT 'b'")
+        connection.row_factory = lambda cursor, row: {"text": row[0]}
 
-    report = job.run(Service().client(), connection.execute("SELECT text FROM t"), deployment="d", progress=False)
+        report = job.run(Service().client(), connection.execute("SELECT text FROM t"), deployment="d", progress=False)
 
     assert report.done == 2
 

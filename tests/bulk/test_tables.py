@@ -137,7 +137,7 @@ def test_values_of_pandas():
             "day": pandas.to_datetime(["2025-01-01", None]),
             "delta": pandas.to_timedelta([5, None], unit="s"),
             "zone": pandas.to_datetime(["2025-01-01", None]).tz_localize("UTC"),
-            "numpy": pandas.Series([numpy.datetime64(EXACT), numpy.datetime64("NaT")], dtype=object),
+            "numpy": pandas.Series([numpy.datetime64(EXACT), numpy.datetime64("NaT", "ns")], dtype=object),
         }
     )
 
