@@ -444,6 +444,22 @@ def test_collected_stream_equals_the_plain_answer(drive):
     assert reply.usage.total_tokens == 3
 
 
+@pytest.mark.parametrize("empty", [None, "", [], {}])
+def test_empty_fields_of_the_last_event_replace_nothing(drive, empty):
+    """What was streamed has been paid for. `raw` still has a usage that is not an object."""
+    names = ["request_id", "model", "response", "reasoning", "tool_calls", "artifacts", "pending_tool_approvals"]
+    last = {"type": "usage", "usage": 57, "status": "awaiting_approval", **dict.fromkeys(names, empty)}
+    streamed_before = {"type": "tool_approval", "approval": {"approval_id": "ap_1"}, "request_id": "req_1"}
+    service = Service(streamed(*sse(*EVENTS[:4], streamed_before, *EVENTS[5:-1], last)))
+
+    reply = collected(drive, drive.client(service), AgentRequest(agent="a", message="m"))
+
+    assert (reply.request_id, reply.model, reply.response, reply.reasoning) == ("req_1", "m-1", "Bees.", "Hm. ")
+    assert [approval.approval_id for approval in reply.pending_tool_approvals] == ["ap_1"]
+    assert (reply.tool_calls[0].output, reply.artifacts[0].id) == ({"n": 1}, "art_1")
+    assert (reply.raw["usage"], reply.usage.total_tokens) == (57, None)
+
+
 def test_json_answer_to_a_stream_yields_the_same_events(drive):
     """A proxy may have buffered the events."""
     events = events_of(drive, drive.client(Service(REPLY)), agent="a", message="m")

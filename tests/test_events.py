@@ -30,6 +30,7 @@ from fetch_hive_sdk import (
     UsageEvent,
 )
 from fetch_hive_sdk._deadline import Deadlines
+from fetch_hive_sdk._protocol import agent_events
 from fetch_hive_sdk._protocol.answers import one, parse_answer
 from fetch_hive_sdk._protocol.prompt_events import PromptTranscript, parse_event
 from fetch_hive_sdk._protocol.sse import ErrorPayload
@@ -49,6 +50,8 @@ from wire import (
     raws,
     read_stream,
 )
+
+PARSERS = (parse_event, agent_events.parse_event)
 
 # --- Events ----------------------------------------------------------------------------------------------------------
 
@@ -163,10 +166,11 @@ def test_event_that_is_a_list_is_reported():
 )
 def test_error_event_is_parsed_in_any_form(payload, message, code):
     """With an object in `error`, a number as its code, without a type, or with the event name `error`."""
-    event = parse_event(payload)
+    for parse in PARSERS:
+        event = parse(payload)
 
-    assert isinstance(event, ErrorEvent)
-    assert (event.message or event.error, event.error_code) == (message, code)
+        assert isinstance(event, ErrorEvent)
+        assert (event.message or event.error, event.error_code) == (message, code)
 
 
 def test_event_name_marks_an_error():
@@ -817,7 +821,8 @@ def test_json_without_a_media_type_may_begin_with_whitespace():
 
 def test_type_takes_precedence_over_the_event_name():
     """The service sets the type, but a gateway may set the event name."""
-    assert isinstance(parse_event(ErrorPayload(as_json(HELLO))), ResponseEvent)
+    for parse in PARSERS:
+        assert isinstance(parse(ErrorPayload(as_json(HELLO))), ResponseEvent)
 
 
 @pytest.mark.parametrize(
@@ -945,17 +950,19 @@ def test_error_by_event_name_fails_the_stream(wire):
 )
 def test_error_without_a_type_is_an_error(payload, error, code):
     """Even if it has only a code."""
-    event = parse_event(as_json(payload))
+    for parse in PARSERS:
+        event = parse(as_json(payload))
 
-    assert isinstance(event, ErrorEvent)
-    assert (event.message or event.error, event.error_code) == (error, code)
-    assert event.raw == payload
+        assert isinstance(event, ErrorEvent)
+        assert (event.message or event.error, event.error_code) == (error, code)
+        assert event.raw == payload
 
 
 def test_event_name_marks_an_error_of_an_unknown_type():
     """The name `error` is enough."""
-    event = parse_event(ErrorPayload(b'{"type": "overloaded", "message": "busy"}'))
+    for parse in PARSERS:
+        event = parse(ErrorPayload(b'{"type": "overloaded", "message": "busy"}'))
 
-    assert isinstance(event, ErrorEvent)
-    assert event.message == "busy"
-    assert event.raw == {"type": "overloaded", "message": "busy"}
+        assert isinstance(event, ErrorEvent)
+        assert event.message == "busy"
+        assert event.raw == {"type": "overloaded", "message": "busy"}

@@ -23,7 +23,7 @@ from fetch_hive_sdk.models.prompts import ErrorEvent, ReasoningEvent, ResponseEv
 from .answers import as_object, one, parse_answer, parse_object
 from .endpoint import Endpoint
 from .kinds import Kind
-from .prompt_events import is_error, parse_error_event, pass_on, read_event_object, without_key
+from .prompt_events import parse_uncommon_event, without_key
 from .streaming import Transcript
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _KNOWN_EVENT: TypeAdapter[KnownAgentEvent] = TypeAdapter(KnownAgentEvent)
 _validate_event: Callable[[Union[bytes, str]], KnownAgentEvent] = _KNOWN_EVENT.validator.validate_json
 
-_MODELS: dict[str, type[KnownAgentEvent]] = {
+_MODELS: dict[object, type[KnownAgentEvent]] = {
     "summary": SummaryEvent,
     "reasoning": ReasoningEvent,
     "response": ResponseEvent,
@@ -60,21 +60,12 @@ def parse_event(payload: Union[bytes, str]) -> AgentEvent:
     except ValidationError:
         pass
     if event is None or event.type == "error":
-        return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
+        return parse_uncommon_event(payload, _MODELS)
     if isinstance(event, _WITH_NESTED_MODELS):
         # The models inside also have a `raw`.
         return keep_raw(event, as_object(from_json(payload)))
     keep_raw_json(event, payload)
     return event
-
-
-def _parse_uncommon_event(data: bytes) -> AgentEvent:
-    raw = read_event_object(data)
-    kind = raw.get("type")
-    if kind == "error" or (not isinstance(kind, str) and is_error(raw, data)):
-        return parse_error_event(raw)
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
-    return parse_object(model, raw, "an event of the stream") if model is not None else pass_on(raw)
 
 
 class AgentTranscript(Transcript[AgentEvent, AgentReply]):
@@ -123,20 +114,23 @@ class AgentTranscript(Transcript[AgentEvent, AgentReply]):
     def _build_answer(self) -> AgentReply:
         last = dict(self._usage.raw) if self._usage else {}
         last.pop("type", None)
-        usage = dict(as_object(last.pop("usage", None)))
-        fields = {
+        received = {
             "request_id": self.request_id,
             "model": self.model,
-            "reasoning": self._reasoning.getvalue() or None,
+            "reasoning": self._reasoning.getvalue(),
             "response": self._text.getvalue(),
-            "tool_calls": self._tool_calls or None,
-            "artifacts": self._artifacts or None,
-            "pending_tool_approvals": self._approvals or None,
-            "usage": usage or None,
+            "tool_calls": self._tool_calls,
+            "artifacts": self._artifacts,
+            "pending_tool_approvals": self._approvals,
         }
-        # The fields of the last event, such as the status and the pending approvals, are the newest.
-        received = {name: value for name, value in fields.items() if value is not None}
-        return parse_object(AgentReply, {**received, **last})
+        # The fields of the last event, such as the status and the pending approvals, are the newest. An empty one does
+        # not replace what was streamed before.
+        newest = _without_empty(last)
+        return parse_object(AgentReply, {**last, "response": "", **_without_empty(received), **newest})
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
 
 
 def _as_events(answer: AgentReply) -> Iterator[AgentEvent]:

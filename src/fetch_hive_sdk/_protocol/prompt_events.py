@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from fetch_hive_sdk.errors import ResponseValidationError
-from fetch_hive_sdk.models.base import keep_raw, keep_raw_json
+from fetch_hive_sdk.models.base import ReceivedT, keep_raw, keep_raw_json
 from fetch_hive_sdk.models.prompts import (
     ErrorEvent,
     InvokeResponse,
@@ -28,7 +28,7 @@ from .sse import ErrorPayload
 from .streaming import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fetch_hive_sdk._config import Config
     from fetch_hive_sdk._secret import Secret
@@ -58,7 +58,7 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
         pass
     if event is None or event.type == "error":
         # The rare case. Outside of the `except` block, because the exception of Pydantic quotes the payload.
-        return _parse_uncommon_event(payload.encode() if isinstance(payload, str) else payload)
+        return parse_uncommon_event(payload, _MODELS)
     if event.type == "usage":
         # The models inside also have a `raw`.
         return keep_raw(event, as_object(from_json(payload)))
@@ -66,16 +66,30 @@ def parse_event(payload: Union[bytes, str]) -> StreamEvent:
     return event
 
 
-def _parse_uncommon_event(data: bytes) -> StreamEvent:
-    raw = read_event_object(data)
+def parse_uncommon_event(
+    payload: Union[bytes, str], models: Mapping[object, type[ReceivedT]]
+) -> Union[ReceivedT, ErrorEvent, UnknownEvent]:
+    """Parse an event that the validator of a stream did not accept, or an error event.
+
+    Args:
+        payload: The payload of the event.
+        models: The models of the other known events, by type.
+
+    Raises:
+        ResponseDecodeError: The payload is not valid JSON.
+        ResponseValidationError: An event of a known type does not match the API.
+
+    """
+    data = payload.encode() if isinstance(payload, str) else payload
+    raw = _read_event_object(data)
     kind = raw.get("type")
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    model = models.get(kind) if isinstance(kind, str) else None
     if model is not None:
         return parse_object(model, raw, "an event of the stream")
-    return parse_error_event(raw) if kind == "error" or is_error(raw, data) else pass_on(raw)
+    return _parse_error_event(raw) if kind == "error" or _is_error(raw, data) else _pass_on(raw)
 
 
-def read_event_object(data: bytes) -> dict[str, Any]:
+def _read_event_object(data: bytes) -> dict[str, Any]:
     """Decode the payload of an event as an object. A plain string, such as a heartbeat, is wrapped into an object.
 
     Raises:
@@ -95,7 +109,7 @@ def read_event_object(data: bytes) -> dict[str, Any]:
     return {"data": text.decode("utf-8", "replace")}
 
 
-def is_error(raw: dict[str, Any], data: bytes) -> bool:
+def _is_error(raw: dict[str, Any], data: bytes) -> bool:
     """Whether an event of no known type is an error: by its event name or, if it has no type, by its fields."""
     if isinstance(data, ErrorPayload):
         return True
@@ -103,7 +117,7 @@ def is_error(raw: dict[str, Any], data: bytes) -> bool:
     return looks_like_one and not isinstance(raw.get("type"), str)
 
 
-def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
+def _parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
     """Parse an error event in any of its forms."""
     details = read_error(raw if "data" not in raw else {"message": raw["data"], **raw})
     fields = {
@@ -117,7 +131,7 @@ def parse_error_event(raw: dict[str, Any]) -> ErrorEvent:
     return keep_raw(ErrorEvent.model_validate(fields), raw)
 
 
-def pass_on(raw: dict[str, Any]) -> UnknownEvent:
+def _pass_on(raw: dict[str, Any]) -> UnknownEvent:
     """Return an `UnknownEvent` for an event of an unknown type, or without a type."""
     wire_type = raw.get("type")
     fields = {
@@ -133,7 +147,7 @@ def without_key(event: ErrorEvent, secret: Optional[Secret]) -> ErrorEvent:
     """Return an error event with the API key masked."""
     raw = event.raw
     masked = as_object(secret.hide_in_value(raw)) if secret is not None else raw
-    return event if masked == raw else parse_error_event(masked)
+    return event if masked == raw else _parse_error_event(masked)
 
 
 class PromptTranscript(Transcript[StreamEvent, InvokeResponse]):
