@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import datetime as dt  # noqa: TC003 - Pydantic reads annotations at run time
@@ -12,13 +13,15 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import traceback
 from enum import Enum
 from pathlib import Path  # noqa: TC003 - as above
 from typing import Annotated, Any, Literal, NoReturn, Optional, Union
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, Strict, TypeAdapter, ValidationError, field_validator
 
+from driving import KEY
 from fetch_hive_sdk import (
     AsyncPromptStream,
     AsyncTypedStream,
@@ -568,6 +571,92 @@ async def test_output_error_has_the_answer(client, fake):
         await client.astream(request).collect()
     check_mismatch(caught.value)
     assert len(fake.calls) == 4
+
+
+class Undefined(BaseModel):
+    """Names a type that does not exist."""
+
+    item: MissingType  # type: ignore[name-defined]  # noqa: F821 - what the test is about
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (subprocess.Popen, "Popen cannot be an output type: "),
+        (Undefined, "Undefined cannot be an output type: .*not fully defined"),
+        ("Summery", "Summery cannot be an output type: "),
+        (5, "5 cannot be an output type: "),
+    ],
+)
+def test_type_that_cannot_be_validated_is_refused_before_the_call(output, reason):
+    """Otherwise the answer would be paid for and lost."""
+    with pytest.raises(TypeError, match=reason):
+        PromptRequest(deployment="d", output=output)
+
+
+def test_prompt_with_an_undefined_type_is_refused_when_it_is_called():
+    """The type may be defined after the prompt."""
+
+    @prompt("d")
+    def read(text: str) -> Undefined:
+        raise NotImplementedError
+
+    with pytest.raises(TypeError, match="Undefined cannot be an output type"):
+        read(text="a")
+
+
+class Buggy(BaseModel):
+    title: str
+
+    @field_validator("title")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        raise KeyError(value)
+
+
+async def test_output_error_has_the_answer_if_a_validator_has_a_bug(client, fake):
+    """The message names the exception and its place, and does not quote the answer."""
+    fake.answers("d", '{"title": "rather not"}')
+    request: PromptRequest[Buggy] = PromptRequest(deployment="d", output=Buggy)
+
+    for how in (lambda: client.invoke(request), lambda: client.stream(request).collect()):
+        with pytest.raises(OutputValidationError, match=r"raised KeyError in test_prompts.py, line \d+") as caught:
+            how()
+        assert caught.value.response.response == '{"title": "rather not"}'
+        assert caught.value.request_id
+        assert "rather" not in "".join(traceback.format_exception(KeyError, caught.value, caught.tb))
+    with pytest.raises(OutputValidationError):
+        await client.ainvoke(request)
+    with pytest.raises(OutputValidationError):
+        await client.astream(request).collect()
+
+
+async def test_key_in_an_answer_is_masked_in_the_output_error(fake):
+    """In the answer and in the variables of the frames, which crash reports show."""
+    client = fake.client(KEY)
+    fake.answers("d", f"My key is {KEY}.")
+    request: PromptRequest[Summary] = PromptRequest(deployment="d", output=Summary)
+
+    async def collect_async():
+        return await client.astream(request).collect()
+
+    async def call(how):
+        result = how()
+        return await result if asyncio.iscoroutine(result) else result
+
+    calls = (
+        lambda: client.invoke(request),
+        lambda: client.ainvoke(request),
+        lambda: client.stream(request).collect(),
+        collect_async,
+    )
+    for how in calls:
+        with pytest.raises(OutputValidationError) as caught:
+            await call(how)
+        assert caught.value.response.response == "My key is ***."
+        assert KEY.encode() not in pickle.dumps(caught.value)
+        frames = [frame for frame, _ in traceback.walk_tb(caught.tb) if "fetch_hive_sdk" in frame.f_code.co_filename]
+        assert KEY not in repr([frame.f_locals for frame in frames])
 
 
 def test_stored_answer_can_be_parsed():

@@ -12,6 +12,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pickle import PicklingError
+from traceback import clear_frames
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -42,8 +43,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import Never, ParamSpec, get_type_hints
 
 from .errors import OutputValidationError
-from .models.base import message_of
-from .models.output import read_output
+from .models.base import masked, message_of
+from .models.output import adapter_of, read_output
 from .models.partial import NOTHING, PartialJSON
 from .models.prompts import InvokeRequest, InvokeResponse, StreamEvent
 from .streams import AsyncPromptStream, PromptStream
@@ -82,6 +83,7 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
 
     Raises:
         pydantic.ValidationError: A field is missing, unknown or has the wrong type. The message never quotes values.
+        TypeError: Pydantic cannot validate the type of the output, or it names a type that is not defined.
 
     Example:
         ```python
@@ -124,6 +126,8 @@ class PromptRequest(InvokeRequest, Generic[T_co], frozen=True):
     else:
 
         def __init__(self, *, output: object, **fields: Any) -> None:
+            if output is not str and not isinstance(output, Prompt):  # a prompt checks its type once
+                adapter_of(output)
             super().__init__(**fields)
             self._output = output
 
@@ -278,6 +282,10 @@ def _parse_output(
         return request.read(answer)
     except OutputValidationError as error:
         error.attempts, error.correlation_id = transcript.attempts, transcript.correlation_id
+        error.response = masked(error.response, transcript.masked)
+        error.request_id = transcript.masked(error.request_id)
+        clear_frames(error.__traceback__)
+        del answer  # may repeat the key, and crash reports show local variables
         raise
 
 
@@ -406,7 +414,7 @@ class Prompt(Generic[P, T_co]):
             The request. Pass it to `FetchHive.invoke`, `ainvoke`, `stream` or `astream`.
 
         Raises:
-            TypeError: A variable is missing or unknown.
+            TypeError: A variable is missing or unknown, or the output type contains a type that is not defined.
             pydantic.ValidationError: A value is invalid. Neither the message nor `errors()` quotes the value.
 
         """
@@ -543,6 +551,7 @@ class _Definition(Generic[T_co]):
         self._signature = _signature_of(function)
         self._check()
         self._types: Optional[_Types[T_co]] = None
+        self._is_complete = False
         # A type may be defined later in the module: then the annotations are read on first use.
         with suppress(NameError):
             self._types = self._read_types(local_names or {})
@@ -553,10 +562,14 @@ class _Definition(Generic[T_co]):
 
         Raises:
             NameError: An annotation contains a name that is not defined.
+            TypeError: A type contains one that is not defined.
 
         """
         if self._types is None:
             self._types = self._read_types({})
+        if not self._is_complete:
+            adapter_of(self._types.output)
+            self._is_complete = True
         return self._types
 
     def read_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseModel:

@@ -19,9 +19,11 @@ from fetch_hive_sdk.errors import (
     APIStatusError,
     APITimeoutError,
     FetchHiveError,
+    OutputValidationError,
     ResponseDecodeError,
     ResponseError,
 )
+from fetch_hive_sdk.models.base import masked
 
 from .answers import as_object, find_request_id, parse_answer, text_or_none
 from .bodies import MAX_BODY_BYTES, MAX_REFUSAL_BYTES, BodyReader, content_encoding, content_type
@@ -208,6 +210,8 @@ class Call(Generic[AnswerT]):
             return self._read(answer)
         except FetchHiveError as error:
             self._complete(error)
+            _clear_variables(error)
+            del answer  # may repeat the key, and crash reports show local variables
             raise
 
     def refusal(self) -> APIStatusError:
@@ -373,6 +377,8 @@ class Call(Generic[AnswerT]):
             error.args = (f"{error.args[0]}; {doubt}",)
         if isinstance(error, ResponseError):
             self._complete_body(error)
+        elif isinstance(error, OutputValidationError):
+            error.response = masked(error.response, self._mask.hide_in_value)
 
     def _complete_body(self, error: ResponseError) -> None:
         error.body = self._mask.hide_in_value(error.body)

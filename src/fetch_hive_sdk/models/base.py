@@ -177,6 +177,12 @@ def read_model(model: type[ReceivedT], raw: dict[str, Any]) -> ReceivedT:
     return keep_raw(model.model_validate(raw), raw)
 
 
+def masked(model: ReceivedT, mask: Callable[[Any], Any]) -> ReceivedT:
+    """Return a model with `mask` applied to its `raw`: the same model if that changes nothing."""
+    raw = mask(model.raw)
+    return model if raw == model.raw else read_model(type(model), raw)
+
+
 def keep_raw(model: ReceivedT, raw: dict[str, Any]) -> ReceivedT:
     """Set `model.raw` to the dict that the model was parsed from, and `raw` of nested models to the nested dicts."""
     object.__setattr__(model, "_raw_source", raw)

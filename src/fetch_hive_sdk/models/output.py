@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from fetch_hive_sdk.errors import OutputValidationError
@@ -34,19 +36,42 @@ def read_output(
     """
     if output_type is str and isinstance(output, str):
         return cast("T", output)
-    adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
+    adapter = adapter_of(output_type)
     text = _find_json(output) if isinstance(output, str) else to_json(output).decode()
     try:
         return adapter.validate_json(text)
     except ValidationError as exc:
-        reason = describe(exc)
+        reason = describe(exc) + _describe_prose(text)
+    except Exception as exc:  # noqa: BLE001 - whatever a validator of the caller raises, the answer is not lost
+        reason = _describe_bug(exc)
     # It may be a string without quotes. The whole text comes first, as prose may contain a fence.
     for value in (output.strip(), text) if isinstance(output, str) else (output,):
         # Not chained: errors of Pydantic quote the text, which is in `response` anyway.
-        with suppress(ValidationError):
+        with suppress(Exception):
             return adapter.validate_python(value)
-    reason += _describe_prose(text)
     raise OutputValidationError(f"the answer does not match {_name_of(output_type)}: {reason}", response=response)
+
+
+def adapter_of(output_type: Union[type[T], TypeAdapter[T]]) -> TypeAdapter[T]:
+    """Return the adapter of an output type, which is complete.
+
+    Raises:
+        TypeError: Pydantic cannot validate the type, or it names a type that is not defined.
+
+    """
+    try:
+        adapter: TypeAdapter[T] = output_type if isinstance(output_type, TypeAdapter) else TypeAdapter(output_type)
+        _ = adapter.validator.title  # completes a model whose types were not defined when its class was
+    except (PydanticUserError, NameError) as exc:
+        reason = str(exc).partition("\n")[0].partition(". ")[0].partition(", then ")[0]
+        raise TypeError(f"{_name_of(output_type)} cannot be an output type: {reason}") from exc
+    return adapter
+
+
+def _describe_bug(error: Exception) -> str:
+    """Say where a validator of the caller raised an error. Its text may quote the answer."""
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"its validator raised {type(error).__name__} in {Path(frame.f_code.co_filename).name}, line {line}"
 
 
 def _name_of(output_type: object) -> str:
