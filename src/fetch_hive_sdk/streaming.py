@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ._protocol.answers import decode_json, is_object
 from ._protocol.sse import EventDecoder
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import httpx
 
 __all__ = ["aiter_sse", "iter_sse"]
+
+_DONE = b"[DONE]"
 
 
 def iter_sse(response: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -31,13 +33,10 @@ def iter_sse(response: httpx.Response) -> Iterator[dict[str, Any]]:
     decoder = EventDecoder()
     for chunk in response.iter_bytes():
         for payload in decoder.feed(chunk):
-            event = _read(payload)
-            if event is None:
+            if payload.strip() == _DONE:
                 return
-            yield event
-    last = _read(decoder.finish())
-    if last:
-        yield last
+            yield from _read(payload)
+    yield from _read(decoder.finish())
 
 
 async def aiter_sse(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
@@ -45,19 +44,17 @@ async def aiter_sse(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     decoder = EventDecoder()
     async for chunk in response.aiter_bytes():
         for payload in decoder.feed(chunk):
-            event = _read(payload)
-            if event is None:
+            if payload.strip() == _DONE:
                 return
-            yield event
-    last = _read(decoder.finish())
-    if last:
-        yield last
+            for event in _read(payload):
+                yield event
+    for event in _read(decoder.finish()):
+        yield event
 
 
-def _read(payload: bytes) -> Optional[dict[str, Any]]:
-    """Return the JSON object of an event, or None at the end. Other JSON values become an empty object."""
-    payload = payload.strip()
-    if not payload or payload == b"[DONE]":
-        return None
+def _read(payload: bytes) -> list[dict[str, Any]]:
+    """Return the JSON object of an event, if it has one. Other JSON values become an empty object."""
+    if payload.strip() in {b"", _DONE}:
+        return []
     value = decode_json(payload, "an event of the stream")
-    return value if is_object(value) else {}
+    return [value if is_object(value) else {}]
