@@ -630,8 +630,28 @@ def test_wait_interval_doubles():
     assert wait.after_answer(1) is None
     now[0] = 95
     assert wait.after_answer(0) == 5
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(WaitTimeoutError, match="did not end within 100 seconds; the last poll failed: slow"):
         wait.after_failure(error)
+
+
+@pytest.mark.parametrize(
+    ("first", "longest", "pauses"), [(0, 30, [0, 0.1, 0.2, 0.4]), (2, 0.2, [0.2, 0.2]), (0, 0, [0, 0])]
+)
+def test_wait_interval_has_a_minimum_and_a_maximum(first, longest, pauses):
+    """A first wait of 0 is doubled, too: every poll counts towards the daily limit."""
+    wait = Wait("it", bool, max_wait=100, first_wait=first, longest_wait=longest, jitter=lambda: 1.0)
+
+    assert [wait.after_answer(0) for _ in pauses] == pytest.approx(pauses)
+
+
+def test_wait_ends_at_an_error_that_a_poll_cannot_fix(drive, monkeypatch):
+    """Such as a missing certificate file: the message names the variable."""
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    client = FetchHive(KEY, "https://127.0.0.1:9/v1", workspace_id="w")
+
+    for name in ("requests.wait", "delegations.wait"):
+        with pytest.raises(APIConnectionError, match="SSL_CERT_FILE"):
+            call(drive, client, name, "req_1")
 
 
 # --- Answers that do not match ---------------------------------------------------------------------------------------

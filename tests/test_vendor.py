@@ -178,7 +178,10 @@ def test_workspace_id_of_a_call_overrides_the_client():
     assert sent == ["/v1/public/workspaces/other/agents", "/v1/public/workspaces/mine/agents"]
 
 
-BODY = b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:  \n\ndata:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {}\n\n'
+BODY = (
+    b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:  \n\n'
+    b'data:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {}\n\n'
+)
 
 
 @pytest.mark.parametrize("is_read", [True, False])

@@ -15,13 +15,14 @@ from fetch_hive_sdk.errors import (
     WaitTimeoutError,
 )
 
-from .retry import DAILY_CAP
+from .retry import DAILY_CAP, causes, is_permanent
 
 if TYPE_CHECKING:
     from fetch_hive_sdk._deadline import Clock
 
 T = TypeVar("T")
 
+_SHORTEST_DOUBLED = 0.1  # seconds: doubling a first wait of 0 would be 0 for ever
 _TEMPORARY = frozenset({408, 425, 429})  # and 5xx: failures of the poll, not of the polled run
 
 
@@ -58,7 +59,7 @@ class Wait(Generic[T]):
         self._what = what
         self._is_over = is_over
         self._max_wait = max_wait
-        self._next = first_wait
+        self._next = min(first_wait, longest_wait)
         self._longest = longest_wait
         self._request_id = request_id
         self._clock = clock
@@ -88,7 +89,7 @@ class Wait(Generic[T]):
             if not is_temporary or error.error_code == DAILY_CAP:
                 raise error
             return self._pause(error.retry_after or 0, error)
-        if not isinstance(error, APIConnectionError):
+        if not isinstance(error, APIConnectionError) or any(map(is_permanent, causes(error))):
             raise error
         return self._pause(0, error)
 
@@ -101,8 +102,10 @@ class Wait(Generic[T]):
         left = self._max_wait - (self._clock() - self._started)
         if left <= 0 or at_least > left:
             message = f"{self._what} did not end within {self._max_wait:g} seconds"
+            if error is not None:
+                message += f"; the last poll failed: {error}"
             raise WaitTimeoutError(message, last=self.last, request_id=self._request_id) from error
         # At least half of the wait: every poll counts against the daily cap.
         seconds = max(at_least, self._next * (0.5 + self._jitter() / 2))
-        self._next = min(self._next * 2, self._longest)
+        self._next = min(max(self._next * 2, _SHORTEST_DOUBLED), self._longest)
         return min(seconds, left)
