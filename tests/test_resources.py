@@ -362,6 +362,8 @@ def test_undocumented_answer_is_rejected(drive, answer):
         ("agents.update", ["a"], {"name": "n", "extra_body": {"name": "secret"}}, ValueError, "pass it as an argument"),
         ("requests.wait", ["r"], {"max_wait": "secret"}, ConfigurationError, "max_wait must be a finite number"),
         ("requests.get", ["\ud800"], {}, ValueError, "surrogate"),
+        ("approvals.list", [], {"limit": 10**5000}, ValueError, "limit is too large"),
+        ("approvals.list", [], {"limit": float("nan")}, ValueError, "limit must be a finite number"),
         ("approvals.list", [], {"status": "secret\ud800"}, ValueError, "status has a lone surrogate"),
         ("approvals.list", [], {"agent_id": ["secret"]}, ValueError, "agent_id must be a string"),
         ("catalogue.error_codes", [], {"locale": "secret\ud800"}, ValueError, "locale has a lone surrogate"),
@@ -688,12 +690,13 @@ def test_iterate_reads_all_pages(drive):
     pages = [
         {"approvals": [{"id": "1"}], "next_cursor": "x"},
         {"approvals": [{"id": "2"}], "next_cursor": "y"},
-        {"approvals": [{"id": "3"}], "next_cursor": "x"},
+        {"approvals": [{"id": "3"}], "next_cursor": 4},
+        {"approvals": [{"id": "4"}], "next_cursor": "x"},
     ]
     service = Service(*pages)
 
-    assert iterate(drive, client_of(drive, service), status="pending") == ["1", "2", "3"]
-    assert [request.url.params.get("cursor") for request in service.requests] == [None, "x", "y"]
+    assert iterate(drive, client_of(drive, service), status="pending") == ["1", "2", "3", "4"]
+    assert [request.url.params.get("cursor") for request in service.requests] == [None, "x", "y", "4"]
 
 
 @pytest.mark.parametrize("method", ["iterate", "aiterate"])

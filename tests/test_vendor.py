@@ -178,6 +178,21 @@ def test_workspace_id_of_a_call_overrides_the_client():
     assert sent == ["/v1/public/workspaces/other/agents", "/v1/public/workspaces/mine/agents"]
 
 
+@pytest.mark.parametrize(
+    ("name", "ids", "wrong"),
+    [
+        ("get_agent_chat", ["w", "", "c"], "agent_id"),
+        ("get_agent_chat", ["w", "a", "."], "chat_id"),
+        ("get_knowledge_base_item", ["w", "..", "i"], "knowledge_base_id"),
+        ("get_agent", ["", "a"], "workspace_id"),
+    ],
+)
+def test_invalid_id_is_named(name, ids, wrong):
+    """Nothing is sent."""
+    with pytest.raises(ValueError, match=f"^{wrong} must not be empty"):
+        getattr(FetchHive(KEY), name)(*ids)
+
+
 BODY = (
     b'data: {"type": "response", "response": "a"}\r\n\r\n: ping\n\ndata:  \n\n'
     b'data:{"n":\ndata: 2}\n\ndata: [DONE]\n\ndata: {}\n\n'

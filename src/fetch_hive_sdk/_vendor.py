@@ -82,14 +82,14 @@ class VendorNames:
         self, workspace_id: Id, approval_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Read an approval. See `client.approvals.get`."""
-        path = _workspace_path(workspace_id, "tool_action_approvals", approval_id)
+        path = _workspace_path(workspace_id, "tool_action_approvals/{approval_id}", approval_id=approval_id)
         return self._call("get_tool_action_approval", "GET", Effect.READ, path, timeout=timeout)
 
     def decide_tool_action_approval(
         self, workspace_id: Id, approval_id: Id, decision: str, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Decide an approval. See `client.approvals.decide`."""
-        path = _workspace_path(workspace_id, "tool_action_approvals", approval_id, "decide")
+        path = _workspace_path(workspace_id, "tool_action_approvals/{approval_id}/decide", approval_id=approval_id)
         return self._call(
             "decide_tool_action_approval", "POST", Effect.RUN, path, {"decision": decision}, timeout=timeout
         )
@@ -101,7 +101,7 @@ class VendorNames:
 
     def get_knowledge_base(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read a knowledge base. See `client.knowledge_bases.get`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", id)
+        path = _workspace_path(workspace_id, "knowledge_bases/{id}", id=id)
         return self._call("get_knowledge_base", "GET", Effect.READ, path, timeout=timeout)
 
     def create_knowledge_base(
@@ -117,28 +117,30 @@ class VendorNames:
         self, workspace_id: Id, id: Id, knowledge_base: Fields, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Change a knowledge base. See `client.knowledge_bases.update`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", id)
+        path = _workspace_path(workspace_id, "knowledge_bases/{id}", id=id)
         return self._call(
             "update_knowledge_base", "PATCH", Effect.SETTLE, path, {"knowledge_base": knowledge_base}, timeout=timeout
         )
 
     def delete_knowledge_base(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Delete a knowledge base. See `client.knowledge_bases.delete`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", id)
+        path = _workspace_path(workspace_id, "knowledge_bases/{id}", id=id)
         return self._call("delete_knowledge_base", "DELETE", Effect.SETTLE, path, timeout=timeout)
 
     def search_knowledge_base(
         self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None, **params: Any
     ) -> Envelope:
         """Search a knowledge base. See `client.knowledge_bases.search`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", id, "search")
+        path = _workspace_path(workspace_id, "knowledge_bases/{id}/search", id=id)
         return self._call("search_knowledge_base", "POST", Effect.RUN, path, params, timeout=timeout)
 
     def list_knowledge_base_items(
         self, workspace_id: Id, knowledge_base_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """List items. See `client.knowledge_bases.items.list`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items")
+        path = _workspace_path(
+            workspace_id, "knowledge_bases/{knowledge_base_id}/items", knowledge_base_id=knowledge_base_id
+        )
         return self._call(
             "list_knowledge_base_items", "GET", Effect.READ, path, wrap="knowledge_base_items", timeout=timeout
         )
@@ -147,14 +149,18 @@ class VendorNames:
         self, workspace_id: Id, knowledge_base_id: Id, id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Read an item. See `client.knowledge_bases.items.get`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items", id)
+        path = _workspace_path(
+            workspace_id, "knowledge_bases/{knowledge_base_id}/items/{id}", knowledge_base_id=knowledge_base_id, id=id
+        )
         return self._call("get_knowledge_base_item", "GET", Effect.READ, path, timeout=timeout)
 
     def create_knowledge_base_item(
         self, workspace_id: Id, knowledge_base_id: Id, knowledge_base_item: Fields, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Create an item. See `client.knowledge_bases.items.create`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items")
+        path = _workspace_path(
+            workspace_id, "knowledge_bases/{knowledge_base_id}/items", knowledge_base_id=knowledge_base_id
+        )
         return self._call(
             "create_knowledge_base_item",
             "POST",
@@ -174,7 +180,9 @@ class VendorNames:
         timeout: Optional[Timeout] = None,
     ) -> Envelope:
         """Change an item. See `client.knowledge_bases.items.update`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items", id)
+        path = _workspace_path(
+            workspace_id, "knowledge_bases/{knowledge_base_id}/items/{id}", knowledge_base_id=knowledge_base_id, id=id
+        )
         return self._call(
             "update_knowledge_base_item",
             "PATCH",
@@ -188,14 +196,21 @@ class VendorNames:
         self, workspace_id: Id, knowledge_base_id: Id, id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Delete an item. See `client.knowledge_bases.items.delete`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items", id)
+        path = _workspace_path(
+            workspace_id, "knowledge_bases/{knowledge_base_id}/items/{id}", knowledge_base_id=knowledge_base_id, id=id
+        )
         return self._call("delete_knowledge_base_item", "DELETE", Effect.SETTLE, path, timeout=timeout)
 
     def regenerate_knowledge_base_item(
         self, workspace_id: Id, knowledge_base_id: Id, id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Read an item in again. See `client.knowledge_bases.items.regenerate`."""
-        path = _workspace_path(workspace_id, "knowledge_bases", knowledge_base_id, "items", id, "regenerate")
+        path = _workspace_path(
+            workspace_id,
+            "knowledge_bases/{knowledge_base_id}/items/{id}/regenerate",
+            knowledge_base_id=knowledge_base_id,
+            id=id,
+        )
         return self._call("regenerate_knowledge_base_item", "POST", Effect.RUN, path, {}, timeout=timeout)
 
     def list_agents(self, workspace_id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
@@ -205,7 +220,7 @@ class VendorNames:
 
     def get_agent(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Read an agent. See `client.agents.get`."""
-        path = _workspace_path(workspace_id, "agents", id)
+        path = _workspace_path(workspace_id, "agents/{id}", id=id)
         return self._call("get_agent", "GET", Effect.READ, path, timeout=timeout)
 
     def create_agent(self, workspace_id: Id, agent: Fields, *, timeout: Optional[Timeout] = None) -> Envelope:
@@ -215,54 +230,58 @@ class VendorNames:
 
     def update_agent(self, workspace_id: Id, id: Id, agent: Fields, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Change an agent. See `client.agents.update`."""
-        path = _workspace_path(workspace_id, "agents", id)
+        path = _workspace_path(workspace_id, "agents/{id}", id=id)
         return self._call("update_agent", "PATCH", Effect.SETTLE, path, {"agent": agent}, timeout=timeout)
 
     def delete_agent(self, workspace_id: Id, id: Id, *, timeout: Optional[Timeout] = None) -> Envelope:
         """Delete an agent. See `client.agents.delete`."""
-        path = _workspace_path(workspace_id, "agents", id)
+        path = _workspace_path(workspace_id, "agents/{id}", id=id)
         return self._call("delete_agent", "DELETE", Effect.SETTLE, path, timeout=timeout)
 
     def get_agent_chat(
         self, workspace_id: Id, agent_id: Id, chat_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Read a chat. See `client.agents.chats.get`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats", chat_id)
+        path = _workspace_path(workspace_id, "agents/{agent_id}/chats/{chat_id}", agent_id=agent_id, chat_id=chat_id)
         return self._call("get_agent_chat", "GET", Effect.READ, path, timeout=timeout)
 
     def create_agent_chat(
         self, workspace_id: Id, agent_id: Id, chat: Fields, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Create a chat. See `client.agents.chats.create`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats")
+        path = _workspace_path(workspace_id, "agents/{agent_id}/chats", agent_id=agent_id)
         return self._call("create_agent_chat", "POST", Effect.CREATE, path, {"chat": chat}, timeout=timeout)
 
     def update_agent_chat(
         self, workspace_id: Id, agent_id: Id, chat_id: Id, chat: Fields, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Change a chat. See `client.agents.chats.rename`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats", chat_id)
+        path = _workspace_path(workspace_id, "agents/{agent_id}/chats/{chat_id}", agent_id=agent_id, chat_id=chat_id)
         return self._call("update_agent_chat", "PATCH", Effect.SETTLE, path, {"chat": chat}, timeout=timeout)
 
     def delete_agent_chat(
         self, workspace_id: Id, agent_id: Id, chat_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Delete a chat. See `client.agents.chats.delete`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats", chat_id)
+        path = _workspace_path(workspace_id, "agents/{agent_id}/chats/{chat_id}", agent_id=agent_id, chat_id=chat_id)
         return self._call("delete_agent_chat", "DELETE", Effect.SETTLE, path, timeout=timeout)
 
     def clear_agent_chat_messages(
         self, workspace_id: Id, agent_id: Id, chat_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """Delete the messages of a chat. See `client.agents.chats.clear`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats", chat_id, "clear_messages")
+        path = _workspace_path(
+            workspace_id, "agents/{agent_id}/chats/{chat_id}/clear_messages", agent_id=agent_id, chat_id=chat_id
+        )
         return self._call("clear_agent_chat_messages", "PATCH", Effect.SETTLE, path, {}, timeout=timeout)
 
     def list_agent_chat_messages(
         self, workspace_id: Id, agent_id: Id, chat_id: Id, *, timeout: Optional[Timeout] = None
     ) -> Envelope:
         """List the messages of a chat. See `client.agents.chats.messages`."""
-        path = _workspace_path(workspace_id, "agents", agent_id, "chats", chat_id, "messages")
+        path = _workspace_path(
+            workspace_id, "agents/{agent_id}/chats/{chat_id}/messages", agent_id=agent_id, chat_id=chat_id
+        )
         return self._call("list_agent_chat_messages", "GET", Effect.READ, path, wrap="messages", timeout=timeout)
 
     def _call(
@@ -296,7 +315,7 @@ def _read_fields(fields: Mapping[str, object], operation: str) -> dict[str, Any]
     return written
 
 
-def _workspace_path(workspace_id: Id, *parts: Id) -> str:
-    """Return a path in a workspace. The parts alternate between names, such as `agents`, and ids."""
-    words = [str(part) if index % 2 == 0 else segment(part) for index, part in enumerate(parts)]
-    return "/".join(["/public/workspaces", segment(workspace_id, "workspace_id"), *words])
+def _workspace_path(workspace_id: Id, template: str, **ids: Id) -> str:
+    """Return a path in a workspace, with the ids in a template such as `agents/{id}`."""
+    quoted = {name: segment(value, name) for name, value in ids.items()}
+    return f"/public/workspaces/{segment(workspace_id, 'workspace_id')}/{template.format(**quoted)}"

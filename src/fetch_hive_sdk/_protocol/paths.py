@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from typing import TYPE_CHECKING, Optional, Union, cast
 from urllib.parse import quote
@@ -43,7 +44,12 @@ def _as_text(name: str, value: object) -> str:
         return "true" if value else "false"
     if not isinstance(value, (str, int, float, uuid.UUID)):
         raise ValueError(f"{name} must be a string, a number, a boolean or a UUID")  # noqa: TRY004 - as above
-    text = str(value)
+    try:
+        text = str(value)
+    except ValueError:  # Python limits the digits of an integer
+        raise ValueError(f"{name} is too large") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number")
     try:
         text.encode()
     except UnicodeEncodeError:

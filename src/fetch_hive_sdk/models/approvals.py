@@ -85,7 +85,7 @@ class ApprovalPage(Received, frozen=True):
 
     approvals: list[ToolActionApproval] = Field(default_factory=list[ToolActionApproval])
     """The approvals."""
-    next_cursor: Optional[str] = None
+    next_cursor: Optional[ReceivedId] = None
     """The `cursor` of the next page, if the service sends one. The API does not document it."""
 
 

@@ -324,6 +324,8 @@ class Approvals(Resource):
         Raises:
             APIStatusError: The service refused a decision, such as for a tool call that had already been decided. The
                 other decisions have been sent.
+            APIConnectionError: The service gave no answer to a decision. The others have not been sent: list the
+                pending approvals before you resolve them again.
             FetchHiveError: A call failed: see `client.approvals.decide`.
 
         """
