@@ -22,7 +22,7 @@ from fetch_hive_sdk import (
     NotFoundError,
     StreamInterruptedError,
 )
-from fetch_hive_sdk.testing import FakeServer, _record, record, recording_proxy
+from fetch_hive_sdk.testing import FakeServer, _record, record, recording_proxy, replay
 from fetch_hive_sdk.testing._cassette import read_file
 
 EVENTS = [
@@ -344,6 +344,17 @@ def test_same_program_writes_the_same_file(file):
 
     assert written(*names) == ["z", *names, "a"]
     assert written(*reversed(names)) == ["z", *names, "a"]
+
+
+def test_correlation_ids_are_not_recorded(drive, file, fake):
+    """They are random: the same program can be replayed."""
+    with record(file, fake.client(correlate=True)) as client:
+        recorded = drive.invoke(client, deployment="d", metadata={"mine": 1})
+    with replay(file) as cassette:
+        assert drive.invoke(cassette.client(correlate=True), deployment="d", metadata={"mine": 1}) == recorded
+
+    (call,) = read_file(file)
+    assert call.request.body["metadata"] == {"mine": 1, "fetch_hive_sdk.correlation": "correlation"}
 
 
 # --- The proxy -------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ SHARED_WITH_THE_EDGE = {
     "_session.runs_asyncio",
     "_session.wrap_sender",
     "_secret.Secret",
+    "_protocol.endpoint.CORRELATION",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
     "_net.proxies.Routes",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, U
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._protocol.endpoint import CORRELATION
 from fetch_hive_sdk._secret import Secret
 
 from ._json import read_json, write_json
@@ -197,7 +198,7 @@ def record_request(request: httpx.Request, base_path: str = "", redact: Optional
     content = _with_fixed_boundary(request.read(), str(request.headers.get("content-type", "")))
     if not content:
         return RecordedRequest.model_validate(found)
-    body = _parse(content)
+    body = _with_fixed_correlation(_parse(content))
     if isinstance(body, dict) and redact is not None:
         body = _redact(cast("dict[str, Any]", body), redact)
     return RecordedRequest.model_validate({**found, "body": key.hide_in_value(body)})
@@ -210,6 +211,15 @@ def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
     """Return a form with a fixed boundary in place of the random one of the client."""
     found = _BOUNDARY.search(media_type) if media_type.startswith("multipart/") else None
     return content.replace(found[1].encode(), b"boundary") if found else content
+
+
+def _with_fixed_correlation(body: object) -> object:
+    """Return the JSON of a request with a fixed correlation id in place of the random one of the client."""
+    fields = cast("dict[str, object]", body) if isinstance(body, dict) else {}
+    metadata = fields.get("metadata")
+    if not isinstance(metadata, dict) or CORRELATION not in metadata:
+        return body
+    return {**fields, "metadata": {**cast("dict[str, object]", metadata), CORRELATION: "correlation"}}
 
 
 _SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
