@@ -40,6 +40,12 @@ from fetch_hive_sdk.models.partial import NOTHING, PartialJSON
         ('````\n{"a": 1', {"a": 1}),
         ("NaN", NOTHING),
         ('"\ud800', NOTHING),
+        ('"Sure", here it is:\n```json\n{"a": 1', {"a": 1}),
+        ('[1] as asked:\n```json\n{"a": 1}\n```', {"a": 1}),
+        ('[Note] here it is:\n```json\n{"a": 1}\n```\n', {"a": 1}),
+        ('```text\na plan\n```\n```json\n{"a": 1', {"a": 1}),
+        ("```text\na plan\n```\n", NOTHING),
+        ('```json\n{"a": 1}\n```\n```json\n{"b": 2}\n```\n', {"a": 1}),
     ],
 )
 def test_beginning_is_parsed(text, value):
@@ -67,6 +73,9 @@ def read_in_pieces(text):
         ("3 points follow:", NOTHING, NOTHING),
         ("null and void", NOTHING, NOTHING),
         ("Yes.", NOTHING, NOTHING),
+        ("2020-01-01", NOTHING, NOTHING),
+        ("1.5.3", NOTHING, NOTHING),
+        ("nullable", NOTHING, NOTHING),
         ("```json\n42", NOTHING, 42),
         ("```json\n42\n```", 42, 42),
         ("~~~\ntrue\n~~~", True, True),

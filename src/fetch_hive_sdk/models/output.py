@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Union, cast, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from fetch_hive_sdk.errors import OutputValidationError
 
 from .base import describe
+from .partial import is_json
 
 if TYPE_CHECKING:
     from .agents import AgentReply
@@ -94,15 +95,7 @@ def _find_json(text: str) -> str:
     # The first fence with JSON. As a JSON string may contain a fence, the content may extend to the last closing fence.
     matches = [*_FENCE.finditer(text), *_LONGEST_FENCE.finditer(text)]
     found = [match.group(2).strip() for match in matches]
-    return next(filter(_is_json, found), found[0] if found else text.strip())
-
-
-def _is_json(text: str) -> bool:
-    try:
-        from_json(text)
-    except ValueError:
-        return False
-    return True
+    return next(filter(is_json, found), found[0] if found else text.strip())
 
 
 def _describe_prose(text: str) -> str:

@@ -10,10 +10,12 @@ from pydantic_core import from_json
 NOTHING: Any = object()
 """Returned if the JSON has not begun, or if the text is not JSON."""
 
-_OPENING_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[^\n`]*\n", re.MULTILINE)
+_OPENING_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n", re.MULTILINE)
 
 # A value that does not begin with a bracket or a quote, which a closing fence may follow.
-_BARE_VALUE = re.compile(r"\s*[\w.+-]+\s*((?:```|~~~).*)?$", re.DOTALL)
+_BARE_VALUE = re.compile(
+    r"\s*(?:-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null)\s*((?:```|~~~).*)?$", re.DOTALL
+)
 
 # An incomplete escape, or half of a surrogate pair. Pydantic before 2.10 would drop the string.
 _CUT_ESCAPE = re.compile(
@@ -34,8 +36,12 @@ class PartialJSON:
         """The text so far."""
         self._begin: Optional[int] = None
         """The position of the JSON, if it is known."""
+        self._fence: Optional[str] = None
+        """The fence that was opened and not closed yet."""
+        self._is_found = False
+        """Whether a fence with JSON was closed."""
         self._line = 0
-        """The position of the line where the search for an opening fence continues."""
+        """The position of the line where the search for fences continues."""
 
     def add(self, piece: str) -> None:
         """Append the next piece of the text."""
@@ -67,15 +73,37 @@ class PartialJSON:
             return NOTHING
 
     def _find_begin(self) -> Optional[int]:
-        # Searches only new text, so that long prose is not searched again for each piece.
+        # Searches only new text, so that long prose is not searched again for each piece. A line of JSON cannot begin
+        # with a fence: if one follows, the bracket or the quote was the begin of prose.
         if self._begin is None and self.text.lstrip()[:1] in {"{", "[", '"'}:
             self._begin = 0
         end_of_lines = self.text.rfind("\n") + 1
-        if self._begin is None and end_of_lines > self._line:
-            opening = _OPENING_FENCE.search(self.text, self._line)
-            self._begin = opening.end() if opening else None
-            self._line = end_of_lines
+        while self._line < end_of_lines and not self._is_found:
+            self._line = self._next_fence() or end_of_lines
         return self._begin
+
+    def _next_fence(self) -> Optional[int]:
+        """Find the next opening or closing fence, and return the position after it."""
+        if self._fence is None:
+            found = _OPENING_FENCE.search(self.text, self._line)
+            if found is not None:
+                self._fence, self._begin = found.group(1), found.end()
+        else:
+            found = re.compile(rf"^[ \t]*{self._fence}[`~]*[ \t\r]*\n", re.MULTILINE).search(self.text, self._line)
+            if found is not None:
+                self._is_found = is_json(self.text[self._begin : found.start()])
+                self._begin = self._begin if self._is_found else None
+                self._fence = None
+        return found.end() if found is not None else None
+
+
+def is_json(text: str) -> bool:
+    """Whether a text is one complete JSON value."""
+    try:
+        from_json(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _without_cut_escape(json: str) -> str:
