@@ -369,6 +369,16 @@ def test_csv(job, tmp_path):
     assert bad["error"].startswith("UnprocessableEntityError")
 
 
+def test_csv_has_control_characters_as_they_are(tmp_path, client):
+    """Also a NUL, which a CSV writer of Python 3.10 may refuse."""
+    job = Job(tmp_path / "job.db")
+    run(job, client, [{"id": "a", "text": "nul: \0, bell: \a, tab: \t"}])
+
+    job.export(tmp_path / "out.csv")
+
+    assert "nul: \0, bell: \a, tab: \t" in (tmp_path / "out.csv").read_text("utf-8")
+
+
 def test_an_export_replaces_its_file_when_complete(job, tmp_path):
     """No temporary file is left in the folder."""
     (tmp_path / "out").mkdir()

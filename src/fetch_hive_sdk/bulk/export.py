@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Callable, Optional, cast
@@ -267,7 +268,8 @@ def _write_csv(file: IO[bytes], records: Iterable[Record]) -> int:
     names = _columns_of(records)
     count = 0
     text = io.TextIOWrapper(file, "utf-8", "surrogatepass", newline="")
-    writer = csv.writer(text)
+    # Without an escape character, Python 3.10 refuses a NUL. This one is a noncharacter, which does not occur.
+    writer = csv.writer(text, escapechar="\U0010ffff" if sys.version_info < (3, 11) else None)
     writer.writerow(names)
     for record in records:
         values = _flat(record)
