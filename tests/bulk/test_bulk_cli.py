@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fetch_hive_sdk.bulk import BulkReport, Item, Job, JournalError, OutputError
+from fetch_hive_sdk.bulk import Budget, BulkReport, Item, Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.report import Stored
 from fetch_hive_sdk.cli import main
 from fetch_hive_sdk.testing import FakeServer
@@ -226,6 +226,53 @@ def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
     out, err = capsys.readouterr()
     assert json.loads(out.splitlines()[-1])["done"] == 1
     assert "1 of 3 rows are done and kept" in err
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "calls"),
+    [
+        (["--max-runs", "1"], 10, 1),
+        (["--max-runs", "2"], 0, 2),
+        (["--max-tokens", "1", "--max-concurrency", "1"], 10, 1),
+        (["--max-failures", "1", "--max-concurrency", "1"], 10, 1),
+    ],
+)
+def test_a_sample_stays_within_the_budget(fake, place, limits, code, calls):
+    """The exit code is 10 if another budget ends the sample. Repeated, the sample does not exceed `--max-runs`."""
+    if "--max-failures" in limits:
+        fake.fails("summarise", 422)
+    command = [*RUN, *COLUMNS, *limits, "--sample", "2"]
+
+    assert main(command) == code
+    assert len(fake.calls) == calls
+    if "--max-runs" in limits:
+        assert main(command) == 10
+        assert len(fake.calls) == calls
+
+
+def test_a_sample_stops_after_max_seconds(fake, place, monkeypatch):
+    """The time limit of the command is also that of its sample."""
+    budgets = []
+
+    def run(*_args, budget, **_options):
+        budgets.append(budget)
+        return BulkReport(done=1, pending=2, stopped="seconds")
+
+    monkeypatch.setattr(Job, "run", run)
+
+    assert main([*RUN, *COLUMNS, "--sample", "2", "--max-seconds", "0.5"]) == 10
+    assert budgets == [Budget(runs=2, seconds=0.5)]
+
+
+@pytest.mark.parametrize(("refused", "code"), [(False, 0), (True, 4)])
+def test_the_output_of_a_sample_is_written(fake, place, refused, code):
+    """As without `--sample`, also when the service refuses the job."""
+    if refused:
+        fake.fails("summarise", 401)
+
+    assert main([*RUN, *COLUMNS, "--sample", "2", "--output", "out.jsonl"]) == code
+
+    assert ('"rejected"' if refused else '"Short."') in (place / "out.jsonl").read_text("utf-8")
 
 
 def test_interrupted_job_says_how_to_continue(fake, place, capsys, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Literal, Optional, cast
 
@@ -60,12 +61,17 @@ def _run_rows(options: argparse.Namespace) -> int:
     if rows.can_be_read_again and next(iter(rows), None) is None:
         return _report_no_rows(rows, options)
     check_proxies()
-    client = FetchHive(base_url=options.base_url, timeout=options.timeout)
+    return _run_job(FetchHive(base_url=options.base_url, timeout=options.timeout), rows, options)
+
+
+def _run_job(client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
     job = Job(options.journal)
+    budget, sample = _budget(options), None
     if options.sample is not None:
-        return _sample(job, client, rows, options)
+        sample = runs_begun(journals_of(job.path)) + options.sample
+        budget = replace(budget, runs=sample if budget.runs is None else min(sample, budget.runs))
     try:
-        report = _send(job, client, rows, options, _budget(options))
+        report = _send(job, client, rows, options, budget)
     except BulkError as exc:
         if isinstance(exc.report, BulkReport) and exc.report.rows:
             try:
@@ -76,8 +82,11 @@ def _run_rows(options: argparse.Namespace) -> int:
     _print_report(report, rows, options)
     if not report.rows:
         return _report_no_rows(rows, options)
+    if sample is not None:
+        _print_estimate(report, rows, options)
     _write_output(job, options)
-    return _code_of(report)
+    is_sampled = report.stopped == "runs" and budget.runs == sample
+    return _BUDGET if report.stopped in _BUDGETS and not is_sampled else _code_of(report)
 
 
 def _rows(options: argparse.Namespace) -> FileRows:
@@ -133,19 +142,16 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
     return 0
 
 
-def _sample(job: Job, client: FetchHive, rows: FileRows, options: argparse.Namespace) -> int:
-    runs = runs_begun(journals_of(job.path))
-    report = _send(job, client, rows, options, Budget(runs=runs + options.sample))
-    _print_report(report, rows, options)
-    if report.done:
-        total = sum(1 for _ in rows) if rows.can_be_read_again else report.rows
-        each = report.tokens / report.done
-        print(
-            f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
-            f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them still to come",
-            file=sys.stderr if options.json else sys.stdout,
-        )
-    return _SOME_FAILED if _has_failures(report) else 0
+def _print_estimate(report: BulkReport, rows: FileRows, options: argparse.Namespace) -> None:
+    if not report.done:
+        return
+    total = sum(1 for _ in rows) if rows.can_be_read_again else report.rows
+    each = report.tokens / report.done
+    print(
+        f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
+        f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them still to come",
+        file=sys.stderr if options.json else sys.stdout,
+    )
 
 
 def _report_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
@@ -173,14 +179,8 @@ def _write_output(job: Job, options: argparse.Namespace) -> None:
         job.export(options.output)
 
 
-def _has_failures(report: BulkReport) -> bool:
-    return bool(report.failed or report.rejected or report.in_doubt)
-
-
 def _code_of(report: BulkReport) -> int:
-    if report.stopped in _BUDGETS:
-        return _BUDGET
-    return _SOME_FAILED if _has_failures(report) else 0
+    return _SOME_FAILED if report.failed or report.rejected or report.in_doubt else 0
 
 
 # --- Reading and settling ---------------------------------------------------------------------------------------------
