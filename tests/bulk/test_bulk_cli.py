@@ -6,8 +6,10 @@ import io
 import json
 import os
 import socket
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,21 @@ def test_a_damaged_journal(fake, place, capsys):
     assert main(["bulk", "export", "rows.db", "--output", "out.jsonl"]) == 11
     assert "3 rows could be read" in complaint(capsys)
     assert len((place / "out.jsonl").read_text("utf-8").splitlines()) == 3
+
+
+def test_a_damaged_journal_and_a_sample(fake, place, capsys):
+    """The exit code is 11, also if the damage is where the runs are counted."""
+    assert main([*RUN, *COLUMNS]) == 0
+    with closing(sqlite3.connect("rows.db")) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'rows'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with (place / "rows.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+    capsys.readouterr()
+
+    assert main([*RUN, *COLUMNS, "--sample", "2"]) == 11
+    assert "rows.db is damaged" in complaint(capsys)
 
 
 def test_no_key(place, capsys):

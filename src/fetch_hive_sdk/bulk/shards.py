@@ -93,10 +93,15 @@ def make_shard(path: Path, count: int) -> None:
 
 
 def runs_begun(journals: Sequence[Path]) -> int:
-    """Return how many runs the rows of some journals have begun; those that are marked as sent are in doubt."""
+    """Return how many runs the rows of some journals have begun; those that are marked as sent are in doubt.
+
+    Raises:
+        JournalError: A journal cannot be read.
+
+    """
     runs = 0
     for journal in journals:
-        with closing(open_for_reading(journal)) as connection:
+        with journal_errors(journal), closing(open_for_reading(journal)) as connection:
             counts = count_rows(connection)
         runs += counts.runs + counts.states[SENT]
     return runs
