@@ -130,6 +130,24 @@ def test_later_runs_go_on_with_other_numbers_of_processes(served, tmp_path):
     assert len({call.inputs["text"] for call in served.calls}) == 40
 
 
+@pytest.mark.parametrize("second", [range(20, 40), range(40, 60), [*range(50, 60), *range(30)]])
+def test_results_and_exports_are_in_the_order_of_the_last_input(served, tmp_path, second):
+    """Also if it lacks rows that an earlier input had."""
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
+    for numbers in (range(40), second):
+        rows = [{"id": f"k{number}", "text": "a"} for number in numbers]
+        job.run(client, rows, deployment="d", inputs={"text": "text"}, key="id", processes=3, progress=False)
+    expected = [f"k{number}" for number in second]
+
+    job.export(tmp_path / "rows.jsonl")
+
+    exported = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    found = [(item.key, item.row) for item in job.results()]
+    assert [key for key, _ in found if key in expected] == expected
+    assert [(record["key"], record["row"]) for record in exported] == found
+    assert len(found) == len({*expected, *(f"k{number}" for number in range(40))})
+
+
 def test_equal_rows_are_run_as_often_as_they_are_there(served, tmp_path):
     job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
     rows = [InvokeRequest(deployment="d", inputs={"text": "same"})] * 5 + list(requests(5))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Journals = Sequence[tuple[sqlite3.Connection, Path]]
 
 _ROWS_AT_ONCE = 500
+_NUMBERS_AT_ONCE = 10_000
 _FEWEST_BYTES = 60  # the smallest size of a row, over all tables
 
 _SELECT = """
@@ -27,6 +28,9 @@ SELECT rows.id, rows.key, rows.row, rows.state, rows.kind, rows.attempts, rows.t
     requests.body, ends.body, ends.error_code, ends.error, ends.request_id
 FROM rows LEFT JOIN requests ON requests.id = rows.id LEFT JOIN ends ON ends.id = rows.id
 """
+_SELECT_NUMBERS = f"""
+SELECT id, row FROM rows WHERE id > ? ORDER BY id LIMIT {_NUMBERS_AT_ONCE}
+"""  # noqa: S608 - only our own number
 
 
 def read_report(connection: sqlite3.Connection, path: Path) -> BulkReport:
@@ -81,11 +85,24 @@ def read_items(
         raise ValueError(f"there is no state {min(unknown)!r}: there are {', '.join(STATES)}")
     codes = None if states is None else sorted({*(CODES[state] for state in states), SENT})
     condition = "" if codes is None else f" AND rows.state IN ({', '.join(map(str, codes))})"
-    read = _read_reordered if get_meta(connection, "reordered", 0) else _read_by_id
+    read = _read_by_id if _is_by_id(connection) else _read_reordered
     for values in read(connection, condition):
         stored = as_stored(values, is_running=values[3] == SENT and is_owned(path))
         if states is None or stored.state in states:
             yield stored
+
+
+def _is_by_id(connection: sqlite3.Connection) -> bool:
+    """Return whether the ids of a journal are in the order of the input."""
+    if get_meta(connection, "shards", 1) == 1:
+        return not get_meta(connection, "reordered", 0)
+    # Shards are merged by the numbers of their rows. A row that the last input does not contain keeps an older number.
+    last = 0
+    for _, number in read_pages(connection, _SELECT_NUMBERS, _NUMBERS_AT_ONCE):
+        if number < last:
+            return False
+        last = number
+    return True
 
 
 def _read_by_id(connection: sqlite3.Connection, condition: str) -> Iterator[tuple[Any, ...]]:
