@@ -172,6 +172,21 @@ def test_a_changed_input(fake, place, capsys):
     assert fake.calls[-1].inputs == {"text": "Two and a half."}
 
 
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="names of files are Unicode")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]])
+def test_a_journal_whose_name_is_not_utf_8(fake, place, capsys, more):
+    """All commands can use it."""
+    name = os.fsdecode(b"rows\xff.db")
+
+    assert main([*RUN, *COLUMNS, "--journal", name, *more]) == 0
+    assert main(["bulk", "status", name]) == 0
+    assert main(["bulk", "doubt", name]) == 0
+    assert main(["bulk", "doubt", name, "--retry"]) == 0
+    assert main(["bulk", "export", name, "--output", "out.jsonl"]) == 0
+    assert len((place / "out.jsonl").read_text("utf-8").splitlines()) == 3
+
+
 def test_a_damaged_journal(fake, place, capsys):
     """The exit code is 11. The export contains the rows that can be read."""
     assert main([*RUN, *COLUMNS]) == 0

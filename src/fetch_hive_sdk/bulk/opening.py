@@ -98,7 +98,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         # still be read as immutable.
         is_alone = not beside(path, "-wal").exists()
         is_fixed = is_alone and not os.access(path.parent, os.W_OK)
-        url = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
+        url = f"file:{quote(os.fsencode(path))}?mode=ro{'&immutable=1' if is_fixed else ''}"
         connection = sqlite3.connect(
             url, uri=True, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False
         )
