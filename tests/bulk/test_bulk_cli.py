@@ -430,6 +430,17 @@ def test_arguments_are_checked(capsys, option, value, message):
     assert f"argument {option}: {message}" in capsys.readouterr().err
 
 
+def test_closed_stdin_is_refused(fake, place, capsys, monkeypatch):
+    """As after `<&-` in a shell, when `sys.stdin` is None."""
+    monkeypatch.setattr(sys, "stdin", None)
+
+    with pytest.raises(SystemExit) as caught:
+        main(["bulk", "run", "-", *RUN[3:]])
+
+    assert caught.value.code == 2
+    assert "argument FILE: cannot read -: standard input is closed" in capsys.readouterr().err
+
+
 def test_an_unknown_format(fake, place, capsys):
     """The format is taken from the file's suffix."""
     (place / "rows.txt").write_text("a", "utf-8")

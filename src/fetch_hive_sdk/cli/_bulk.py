@@ -9,6 +9,8 @@ from typing import Callable
 
 from fetch_hive_sdk import FetchHiveError
 
+from ._calling import check_stdin
+
 CODES = """\
 exit codes:
   0  all rows are done             5  no connection for many consecutive rows
@@ -82,7 +84,7 @@ def _add(
 
 def _add_run(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
     parser = _add(add_parser, "run", "Send the rows of a file that have not been run yet.", RUN_EPILOG)
-    parser.add_argument("rows", metavar="FILE", help="a CSV, JSON Lines or Parquet file; - for stdin")
+    parser.add_argument("rows", type=check_stdin, metavar="FILE", help="a CSV, JSON Lines or Parquet file; - for stdin")
     parser.add_argument("--deployment", required=True, help="the name of the deployment")
     parser.add_argument("--variant", help="the name of the variant")
     parser.add_argument(

@@ -94,8 +94,7 @@ def read_bytes(path: str) -> bytes:
     """Read a file, or stdin for `-`. Can be used by the `type` of an option, because it raises argparse's error."""
     if path == "-" and "_ARGCOMPLETE" in os.environ:
         return b""  # the shell asks for completions: standard input is the terminal
-    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
-        raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    check_stdin(path)
     if path == "-" and sys.stdin.isatty():
         keys = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         complain(f"reading from standard input; end it with {keys}")
@@ -106,6 +105,13 @@ def read_bytes(path: str) -> bytes:
     if path == "-" and not data:
         raise argparse.ArgumentTypeError("standard input is empty; it can be read only once")
     return data
+
+
+def check_stdin(path: str) -> str:
+    """Return the path; raise argparse's error if it is `-` and stdin is closed."""
+    if path == "-" and cast("Optional[TextIO]", sys.stdin) is None:
+        raise argparse.ArgumentTypeError("cannot read -: standard input is closed")
+    return path
 
 
 def scalar(text: str) -> object:
