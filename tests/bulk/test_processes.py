@@ -26,7 +26,7 @@ from driving import KEY
 from fetch_hive_sdk import BulkError, ConfigurationError, FetchHive, InvokeRequest, prompt
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError, run_shard
 from fetch_hive_sdk.bulk.endings import disk_error, error_of
-from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned, lock_path
+from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import shard_of, shard_path
 from fetch_hive_sdk.bulk.worker import Failure
@@ -569,8 +569,14 @@ from fetch_hive_sdk.bulk import Job
 if __name__ == "__main__":
     url, path, count, method = sys.argv[1:]
     multiprocessing.set_start_method(method)
-    rows = (InvokeRequest(deployment="d", inputs={"text": str(number)}) for number in range(int(count)))
-    print(Job(path).run(FetchHive("fhk_0123456789", url), rows, processes=2, max_concurrency=16, progress=False))
+
+    def rows():
+        print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+        for number in range(int(count)):
+            yield InvokeRequest(deployment="d", inputs={"text": str(number)})
+
+    client = FetchHive("fhk_0123456789", url)
+    print(Job(path).run(client, rows(), processes=2, max_concurrency=16, progress=False))
 """
 
 
@@ -580,19 +586,22 @@ class Run:
     def __init__(self, server, folder, method="fork"):
         self.server = server
         self.job = Job(folder / "job.db")
+        self.shards = [shard_path(self.job.path, number) for number in range(2)]
         self.program = folder / "program.py"
         self.program.write_text(PROGRAM, "utf-8")
         self.method = method
 
     def start(self):
         arguments = [self.program, self.server.url, self.job.path, ROWS, self.method]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+        self.workers = [int(number) for number in process.stdout.readline().split()]
+        return process
 
     def wait_until_run(self, number, seconds=30.0):
         end = time.monotonic() + seconds
@@ -603,7 +612,7 @@ class Run:
     def wait_until_free(self, seconds=30.0):
         """Wait until no process has the journal any more."""
         end = time.monotonic() + seconds
-        while workers_of(self.job.path):
+        while any(map(is_owned, self.shards)):
             assert time.monotonic() < end, "a worker does not end"
             time.sleep(0.01)
 
@@ -623,18 +632,11 @@ class Run:
         assert done <= set(runs) <= done | doubt
 
 
-def workers_of(path):
-    """Return the process ids that own shards of a journal now."""
-    shards = [shard for shard in path.parent.glob(f"{path.name}.shard-?") if is_owned(shard)]
-    texts = [lock_path(shard).read_text("ascii").strip() for shard in shards]
-    return sorted({int(text) for text in texts if text})
-
-
 def kill(run, process, what):
     if what == "parent":
         process.kill()
     elif what == "worker":
-        os.kill(random.choice(workers_of(run.job.path)), signal.SIGKILL)
+        os.kill(random.choice(run.workers), signal.SIGKILL)
     else:
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -699,17 +701,34 @@ def test_a_signal_lets_it_finish_what_is_under_way(counted, tmp_path, number, co
 
 
 @posix
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_second_owner_is_refused_with_the_id_of_the_first_process(counted, tmp_path, method):
+    """Not with that of a worker."""
+    run = Run(counted, tmp_path, method)
+    process = run.start()
+    run.wait_until_run(30)
+    os.killpg(process.pid, signal.SIGSTOP)  # so that it does not end meanwhile
+
+    with pytest.raises(JournalError, match=f"is in use by process {process.pid}:"):
+        run.job.retry()
+    with pytest.raises(JournalError, match=f"is in use by process {process.pid}:"):
+        run.job.run(FetchHive(KEY, counted.url), requests(1), processes=2, progress=False)
+
+    os.killpg(process.pid, signal.SIGCONT)
+    process.communicate(timeout=60)
+
+
+@posix
 def test_the_key_is_on_no_command_line_and_in_no_file(counted, tmp_path):
     run = Run(counted, tmp_path, "spawn")
     process = run.start()
     run.wait_until_run(30)
 
-    workers = workers_of(run.job.path)
-    places = [Path(f"/proc/{pid}/{name}") for pid in workers for name in ("cmdline", "environ")]
+    places = [Path(f"/proc/{pid}/{name}") for pid in run.workers for name in ("cmdline", "environ")]
     seen = b"".join(place.read_bytes() for place in places if place.exists())
     process.communicate(timeout=60)
 
-    assert len(workers) == 2
+    assert len(run.workers) == 2
     assert KEY.encode() not in seen
     assert not [path for path in tmp_path.iterdir() if path != run.program and KEY.encode() in path.read_bytes()]
 

@@ -38,7 +38,7 @@ class OwnerLock:
             self._file.close()
             raise JournalError(f"{journal} is in use by process {owner or 'unknown'}: wait for it, or end it")
         self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n".encode())
+        self._file.write(f"{_owner or os.getpid()}\n".encode())
         self._file.flush()
         _held.add(self)
 
@@ -58,6 +58,15 @@ class OwnerLock:
         """Close the child's copy of the file after a fork: the lock belongs to the parent."""
         # Closing the copy does not release the parent's lock.
         self.release()
+
+
+_owner: Optional[int] = None
+
+
+def set_owner(process: int) -> None:
+    """Name another process as the owner in the locks of this one: a worker of a job names the job's first process."""
+    global _owner  # noqa: PLW0603 - of the whole process
+    _owner = process
 
 
 _held: weakref.WeakSet[OwnerLock] = weakref.WeakSet()

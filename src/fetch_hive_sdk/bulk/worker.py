@@ -7,6 +7,7 @@ The parent sends `Rows`, `Grant` and the other orders below; the worker answers 
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import pickle
 import signal
@@ -22,11 +23,13 @@ from fetch_hive_sdk import BulkError, ConfigurationError
 from .budget import Budget, Limits
 from .engine import Engine
 from .failures import RowError
+from .lock import set_owner
 from .spending import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from fetch_hive_sdk import FetchHive
@@ -191,6 +194,7 @@ def work(pipe: Connection, inherited: Sequence[Connection]) -> None:
     # A forked process must not wake the event loop of the parent, nor call its handlers.
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    set_owner(cast("int", cast("BaseProcess", multiprocessing.parent_process()).pid))
     try:
         setup = cast("Setup", pickle.loads(pipe.recv_bytes()))  # noqa: S301 - from the parent
         client = _client_of(setup.client, pipe)
