@@ -11,11 +11,13 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import traceback
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,8 +29,9 @@ from fetch_hive_sdk import BulkError, ConfigurationError, FetchHive, InvokeReque
 from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError, run_shard
 from fetch_hive_sdk.bulk.endings import disk_error, error_of
 from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned
+from fetch_hive_sdk.bulk.opening import open_for_writing
 from fetch_hive_sdk.bulk.rows import RowReader
-from fetch_hive_sdk.bulk.shards import shard_of, shard_path
+from fetch_hive_sdk.bulk.shards import journals_of, make_shard, shard_of, shard_path
 from fetch_hive_sdk.bulk.worker import Failure
 from fetch_hive_sdk.testing import FakeServer, Refusal
 
@@ -484,6 +487,23 @@ def test_a_missing_shard_stops_the_job(served, tmp_path):
     with pytest.raises(JournalError, match=r"job\.db\.shard-1 is missing"):
         job.status()
     assert len(served.calls) == 4
+
+
+@pytest.mark.parametrize("has_tables", [False, True])
+def test_a_job_that_was_killed_while_it_made_its_shards_makes_them_again(served, tmp_path, has_tables):
+    """Until the first shard has their number, there is no journal."""
+    job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
+    make_shard(shard_path(job.path, 2), 3)
+    with closing(sqlite3.connect(shard_path(job.path, 0))) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    if has_tables:
+        open_for_writing(shard_path(job.path, 0)).close()
+    assert not job.status().rows
+
+    report = job.run(client, requests(30), processes=2, progress=False)
+
+    assert (report.done, job.status().done, len(served.calls)) == (30, 30, 30)
+    assert journals_of(job.path) == [shard_path(job.path, number) for number in range(2)]
 
 
 def test_clients_that_cannot_be_pickled_are_refused(tmp_path):

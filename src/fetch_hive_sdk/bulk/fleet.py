@@ -20,7 +20,7 @@ from .opening import open_for_reading
 from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
-from .shards import journals_of, make_journals, shard_of, shard_path
+from .shards import count_shards, make_journals, shard_of, shard_path
 from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken, Unable
 
 if TYPE_CHECKING:
@@ -394,10 +394,12 @@ def start_fleet(
         ValueError: There are fewer calls at once than shards.
 
     """
-    if processes is None and not shard_path(path, 0).exists():
-        return None
+    count = count_shards(path)
+    if count is None:
+        if processes is None:
+            return None
+        count = int(processes)
     pickled = pickle_client(client)
-    count = len(journals_of(path)) if shard_path(path, 0).exists() else int(processes or 1)
     if limits.max_concurrency < count:
         raise ValueError(f"max_concurrency must be at least {count}, the number of journals that share it")
     journals = make_journals(path, count)

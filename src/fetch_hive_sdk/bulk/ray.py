@@ -128,7 +128,8 @@ def _make_journals(paths: Sequence[Path]) -> None:
     missing = [path for path, rows in zip(paths, found) if rows is None]
     if missing and any(found):
         raise missing_error(missing[0])
-    _get([_task(make_shard, path).remote(path, len(paths)) for path in missing])
+    # Also those without rows: the process that made them may have been killed before it wrote their number.
+    _get([_task(make_shard, path).remote(path, len(paths)) for path, rows in zip(paths, found) if not rows])
 
 
 def _rows_in(path: Path) -> Optional[int]:

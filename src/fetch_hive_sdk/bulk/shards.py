@@ -9,7 +9,7 @@ the same shard in each run.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from .failures import JournalError
 from .lock import OwnerLock
@@ -31,16 +31,31 @@ def journals_of(path: Path) -> list[Path]:
         JournalError: A shard is missing, or the first one cannot be read.
 
     """
-    first = shard_path(path, 0)
-    if not first.exists():
+    count = count_shards(path)
+    if count is None:
         return [path]
-    with journal_errors(first), closing(open_for_reading(first)) as connection:
-        count = int(get_meta(connection, "shards", 1))
     shards = [shard_path(path, number) for number in range(count)]
     missing = [shard for shard in shards if not shard.exists()]
     if missing:
         raise missing_error(missing[0])
     return shards
+
+
+def count_shards(path: Path) -> Optional[int]:
+    """Return the number of shards of a journal. None if it has none, or if the process that made them was killed.
+
+    Raises:
+        JournalError: The first shard cannot be read.
+
+    """
+    first = shard_path(path, 0)
+    if not first.exists():
+        return None
+    with journal_errors(first), closing(open_for_reading(first)) as connection:
+        count: Optional[int] = get_meta(connection, "shards")
+        if count is None and any(count_rows(connection).states):
+            return 1
+        return count
 
 
 def missing_error(shard: Path) -> JournalError:
@@ -66,9 +81,9 @@ def make_journals(path: Path, count: int) -> list[Path]:
         raise JournalError(
             f"{path} is the journal of a job in one process: go on without processes, or begin a new journal"
         )
-    if shard_path(path, 0).exists():
+    if count_shards(path) is not None:
         return journals_of(path)
-    # The first one comes last: if it is there, all are.
+    # The first one comes last: if it has their number, all are there.
     for number in reversed(range(count)):
         make_shard(shard_path(path, number), count)
     return journals_of(path)
