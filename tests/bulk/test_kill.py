@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -34,6 +35,26 @@ else:
     asyncio.run(job.arun(client, rows, max_concurrency=16, progress=False))
 """
 
+CLI = """
+import sys
+from fetch_hive_sdk.cli import main
+
+sys.exit(main())
+"""
+
+# Prints a line when the job has noticed a signal: a second one that arrives earlier is merged with the first.
+NOTICING = """
+from fetch_hive_sdk.bulk.background import Background
+
+def hear_and_say(self, number, frame, hear=Background._hear):
+    try:
+        hear(self, number, frame)
+    finally:
+        print("noticed", flush=True)
+
+Background._hear = hear_and_say
+"""
+
 
 @pytest.fixture(scope="module")
 def server():
@@ -44,7 +65,8 @@ def server():
 class Place:
     """A folder with an input and a journal, and the command that runs it."""
 
-    def __init__(self, server, folder, how, rows=ROWS):
+    def __init__(self, start_process, folder, server, how, rows=ROWS):
+        self.start_process = start_process
         self.server = server
         self.how = how
         self.rows = rows
@@ -52,21 +74,14 @@ class Place:
         self.input = folder / "rows.csv"
         self.input.write_text("text\n" + "".join(f"{number}\n" for number in range(rows)), "utf-8")
 
-    def start(self, *more):
+    def start(self, *more, prelude=""):
         if self.how == "cli":
-            arguments = ["-m", "fetch_hive_sdk", "bulk", "run", str(self.input), "--deployment=d", "--input=text=text"]
+            arguments = ["-c", prelude + CLI, "bulk", "run", str(self.input), "--deployment=d", "--input=text=text"]
             arguments += [f"--journal={self.job.path}", f"--max-concurrency={AT_ONCE}", "--quiet", *more]
         else:
-            arguments = ["-c", RUN, self.server.url, str(self.job.path), self.how, str(self.rows)]
+            arguments = ["-c", prelude + RUN, self.server.url, str(self.job.path), self.how, str(self.rows)]
         environ = {**os.environ, "FETCH_HIVE_API_KEY": "fhk_0123456789", "FETCH_HIVE_BASE_URL": self.server.url}
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.start_process([sys.executable, *arguments], env=environ)
 
     def wait_until_sent(self, number, seconds=20.0):
         """Wait until the server has run `number` rows."""
@@ -93,9 +108,15 @@ class Place:
         assert done <= set(runs) <= done | doubt
 
 
-def kill_at_random_moments(server, folder, how, choose, kills=1):
+@pytest.fixture
+def make_place(start_process, tmp_path):
+    """Return a function that makes a `Place` in the folder of the test."""
+    return partial(Place, start_process, tmp_path)
+
+
+def kill_at_random_moments(make_place, server, how, choose, kills=1):
     server.reset()
-    place = Place(server, folder, how)
+    place = make_place(server, how)
     so_far = 0
     for number in range(kills):
         process = place.start()
@@ -112,25 +133,25 @@ def kill_at_random_moments(server, folder, how, choose, kills=1):
 
 
 @pytest.mark.parametrize("how", ["run", "arun", "cli"])
-def test_a_killed_job_pays_for_no_row_twice(server, tmp_path, how):
+def test_a_killed_job_pays_for_no_row_twice(make_place, server, how):
     """After `kill -9`, no row is run again, few rows are in doubt, and the counts add up."""
-    kill_at_random_moments(server, tmp_path, how, random.Random(how))
+    kill_at_random_moments(make_place, server, how, random.Random(how))
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(50))
-def test_fifty_kills(server, tmp_path, seed):
+def test_fifty_kills(make_place, server, seed):
     """Jobs are killed at many random moments, for `run`, `arun` and the command line."""
-    kill_at_random_moments(server, tmp_path, ["run", "arun", "cli"][seed % 3], random.Random(seed), kills=2)
+    kill_at_random_moments(make_place, server, ["run", "arun", "cli"][seed % 3], random.Random(seed), kills=2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 @pytest.mark.parametrize("how", ["run", "cli"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_the_calls_under_way_finish(server, tmp_path, how, number):
+def test_a_signal_lets_the_calls_under_way_finish(make_place, server, how, number):
     """After Ctrl-C or SIGTERM, no row is in doubt, and the exit code tells the signals apart."""
     server.reset()
-    place = Place(server, tmp_path, how, rows=1000)  # a second or more after 50 rows
+    place = make_place(server, how, rows=1000)  # a second or more after 50 rows
     process = place.start()
     place.wait_until_sent(50)
 
@@ -150,10 +171,10 @@ def test_a_signal_lets_the_calls_under_way_finish(server, tmp_path, how, number)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_wait_for_a_row(server, tmp_path, number, code):
+def test_a_signal_ends_the_wait_for_a_row(make_place, server, number, code):
     """The rows read from stdin are finished. The job does not wait for the next line."""
     server.reset()
-    place = Place(server, tmp_path, "cli")
+    place = make_place(server, "cli")
     place.input = "-"
     process = place.start("--format=csv")
     process.stdin.write("text\n1\n2\n3\n")
@@ -178,14 +199,14 @@ def test_a_signal_ends_the_wait_for_a_row(server, tmp_path, number, code):
         ("cli", signal.SIGTERM, {143}),
     ],
 )
-def test_a_second_signal_leaves_calls_in_doubt(tmp_path, how, number, codes):
+def test_a_second_signal_leaves_calls_in_doubt(make_place, how, number, codes):
     """A second signal ends the job immediately."""
     with counting("--delay", "30") as slow:
-        place = Place(slow, tmp_path, how)
-        process = place.start()
+        place = make_place(slow, how)
+        process = place.start(prelude=NOTICING)
         place.wait_until_sent(1)
         process.send_signal(number)
-        time.sleep(0.5)
+        assert process.stdout.readline() == "noticed\n"
         assert process.poll() is None
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
@@ -225,9 +246,9 @@ time.sleep(60)
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace to observe writes and syncs")
-def test_a_row_is_marked_on_disk_before_its_request_is_sent(server, tmp_path):
+def test_a_row_is_marked_on_disk_before_its_request_is_sent(make_place, server, tmp_path):
     """The log is synced before each request is written to its socket, so that a power cut loses no mark."""
-    place = Place(server, tmp_path, "run", rows=20)
+    place = make_place(server, "run", rows=20)
     log = tmp_path / "calls"
     calls = "trace=fsync,fdatasync,pwrite64,sendto,write,openat"
     command = ["strace", "-f", "-qq", "-s", "5000", "-e", calls, "-o", str(log), sys.executable, "-c", RUN]

@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -603,7 +604,8 @@ if __name__ == "__main__":
 class Run:
     """A job in processes, started as a program of its own in a group of its own."""
 
-    def __init__(self, server, folder, method="fork"):
+    def __init__(self, start_process, server, folder, method="fork"):
+        self.start_process = start_process
         self.server = server
         self.job = Job(folder / "job.db")
         self.shards = [shard_path(self.job.path, number) for number in range(2)]
@@ -613,13 +615,7 @@ class Run:
 
     def start(self):
         arguments = [self.program, self.server.url, self.job.path, ROWS, self.method]
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        process = self.start_process([sys.executable, *map(str, arguments)], start_new_session=True)
         self.workers = [int(number) for number in process.stdout.readline().split()]
         return process
 
@@ -661,15 +657,21 @@ def kill(run, process, what):
         os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def make_run(start_process, counted, tmp_path):
+    """Return a function that makes a `Run` in the folder of the test."""
+    return partial(Run, start_process, counted, tmp_path)
+
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals to send")
 
 
 @posix
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("what", ["parent", "worker", "group"])
-def test_nothing_is_paid_for_twice(counted, tmp_path, what, method):
+def test_nothing_is_paid_for_twice(make_run, what, method):
     """`kill -9` of the parent, of one worker, or of all: what is in doubt is known, and not much."""
-    run = Run(counted, tmp_path, method)
+    run = make_run(method)
     process = run.start()
     run.wait_until_run(60)
 
@@ -688,10 +690,10 @@ def test_nothing_is_paid_for_twice(counted, tmp_path, what, method):
 @posix
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(30))
-def test_thirty_kills(counted, tmp_path, seed):
+def test_thirty_kills(make_run, seed):
     """The same at random moments."""
     dice = random.Random(seed)
-    run = Run(counted, tmp_path, ["fork", "spawn"][seed % 2])
+    run = make_run(["fork", "spawn"][seed % 2])
     for number in range(2):
         process = run.start()
         run.wait_until_run(dice.randint(1, ROWS // 3) + number * ROWS // 3)
@@ -705,9 +707,9 @@ def test_thirty_kills(counted, tmp_path, seed):
 
 @posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
-def test_a_signal_lets_it_finish_what_is_under_way(counted, tmp_path, number, code):
+def test_a_signal_lets_it_finish_what_is_under_way(make_run, counted, number, code):
     """As Ctrl-C on a terminal, it goes to the whole group."""
-    run = Run(counted, tmp_path)
+    run = make_run()
     process = run.start()
     run.wait_until_run(60)
 
@@ -722,9 +724,9 @@ def test_a_signal_lets_it_finish_what_is_under_way(counted, tmp_path, number, co
 
 @posix
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_a_second_owner_is_refused_with_the_id_of_the_first_process(counted, tmp_path, method):
+def test_a_second_owner_is_refused_with_the_id_of_the_first_process(make_run, counted, method):
     """Not with that of a worker."""
-    run = Run(counted, tmp_path, method)
+    run = make_run(method)
     process = run.start()
     run.wait_until_run(30)
     os.killpg(process.pid, signal.SIGSTOP)  # so that it does not end meanwhile
@@ -739,8 +741,8 @@ def test_a_second_owner_is_refused_with_the_id_of_the_first_process(counted, tmp
 
 
 @posix
-def test_the_key_is_on_no_command_line_and_in_no_file(counted, tmp_path):
-    run = Run(counted, tmp_path, "spawn")
+def test_the_key_is_on_no_command_line_and_in_no_file(make_run, tmp_path):
+    run = make_run("spawn")
     process = run.start()
     run.wait_until_run(30)
 
