@@ -477,15 +477,17 @@ def test_journals_of_one_process_stay_so(served, tmp_path):
         job.run(client, requests(2), processes=2, progress=False)
 
 
-def test_a_missing_shard_stops_the_job(served, tmp_path):
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_missing_shard_stops_the_job(served, tmp_path, number):
     """Its rows may have been paid for."""
     job, client = Job(tmp_path / "job.db"), FetchHive(KEY, served.url)
     job.run(client, requests(4), processes=2, progress=False)
-    for path in tmp_path.glob("job.db.shard-1*"):
+    for path in tmp_path.glob(f"job.db.shard-{number}*"):
         path.unlink()
-    with pytest.raises(JournalError, match=r"job\.db\.shard-1 is missing"):
-        job.run(client, requests(4), processes=2, progress=False)
-    with pytest.raises(JournalError, match=r"job\.db\.shard-1 is missing"):
+    for processes in (2, None):
+        with pytest.raises(JournalError, match=rf"job\.db\.shard-{number} is missing"):
+            job.run(client, requests(4), processes=processes, progress=False)
+    with pytest.raises(JournalError, match=rf"job\.db\.shard-{number} is missing"):
         job.status()
     assert len(served.calls) == 4
 

@@ -45,17 +45,22 @@ def count_shards(path: Path) -> Optional[int]:
     """Return the number of shards of a journal. None if it has none, or if the process that made them was killed.
 
     Raises:
-        JournalError: The first shard cannot be read.
+        JournalError: The first shard is missing or cannot be read.
 
     """
-    first = shard_path(path, 0)
-    if not first.exists():
-        return None
-    with journal_errors(first), closing(open_for_reading(first)) as connection:
-        count: Optional[int] = get_meta(connection, "shards")
-        if count is None and any(count_rows(connection).states):
-            return 1
-        return count
+    first, second = shard_path(path, 0), shard_path(path, 1)
+    if first.exists():
+        with journal_errors(first), closing(open_for_reading(first)) as connection:
+            count: Optional[int] = get_meta(connection, "shards")
+            if count is not None:
+                return count
+            if any(count_rows(connection).states):
+                return 1
+    if second.exists():
+        with journal_errors(second), closing(open_for_reading(second)) as connection:
+            if get_meta(connection, "shards") is not None and get_meta(connection, "pass") is not None:
+                raise missing_error(first)  # all shards are made before one is used
+    return None
 
 
 def missing_error(shard: Path) -> JournalError:
