@@ -244,6 +244,17 @@ def test_a_sample_is_kept(fake, place, capsys, options):
     assert len(fake.calls) == 3
 
 
+def test_the_estimate_of_a_sample_includes_rows_of_earlier_inputs(fake, place, capsys):
+    """They are in the counts of the journal: no fewer than zero tokens are to come."""
+    assert main([*RUN, *COLUMNS]) == 0
+    (place / "rows.csv").write_text("id,body\n4,Four.\n", "utf-8")
+    capsys.readouterr()
+
+    assert main([*RUN, *COLUMNS, "--sample", "1"]) == 0
+
+    assert "4 of 4 rows are done and kept" in capsys.readouterr().out
+
+
 def test_a_sample_counts_its_own_runs_only(fake, place, capsys):
     """Earlier runs of the same rows do not reduce the sample."""
     fake.fails("summarise", 422)

@@ -145,7 +145,8 @@ def _dry_run(rows: FileRows, options: argparse.Namespace) -> int:
 def _print_estimate(report: BulkReport, rows: FileRows, options: argparse.Namespace) -> None:
     if not report.done:
         return
-    total = sum(1 for _ in rows) if rows.can_be_read_again else report.rows
+    # The journal may have rows that this input does not contain.
+    total = max(report.rows, sum(1 for _ in rows)) if rows.can_be_read_again else report.rows
     each = report.tokens / report.done
     print(
         f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
