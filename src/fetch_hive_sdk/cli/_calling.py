@@ -24,7 +24,7 @@ from fetch_hive_sdk import (
 from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk._text import in_one_line
 
-from ._terminal import complain
+from ._terminal import complain, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +184,7 @@ def report(error: FetchHiveError, *, as_json: bool) -> None:
         "maybe_processed": error.maybe_processed,
         "exit_code": exit_code(error),
     }
-    print(json.dumps({name: value for name, value in fields.items() if value is not None}), file=sys.stderr)
+    note(json.dumps({name: value for name, value in fields.items() if value is not None}))
 
 
 def exit_code(error: FetchHiveError) -> int:

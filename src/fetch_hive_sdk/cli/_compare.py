@@ -26,7 +26,7 @@ from fetch_hive_sdk._text import count_of, in_one_line, pad, wrap
 
 from ._calling import EXIT_CODES, add_options, call, exit_code, name_of, prints_utf8, read_text, refuse
 from ._clock import Clock
-from ._terminal import complain, paint
+from ._terminal import complain, note, paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
         if options.file is None and not options.json:
             cases, variants = len(requests), len(options.variant)
             sizes = f"{count_of(cases, 'case')} through {count_of(variants, 'variant')}"
-            print(f"{count_of(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
+            note(f"{count_of(cases * variants, 'paid run')}: {sizes}")
         return _compare(client, requests, options)
 
     if options.file is None:
@@ -299,4 +299,4 @@ def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> None:
 
     page = page_of(options.deployment, options.variant, rows)
     options.html.write_text(page, "utf-8", errors="backslashreplace")
-    print(f"written to {options.html}", file=sys.stderr)
+    note(f"written to {options.html}")
