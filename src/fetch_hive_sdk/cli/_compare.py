@@ -184,6 +184,7 @@ def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], opt
     rows: list[Row] = []
     first_error: Optional[FetchHiveError] = None
     results: list[Result] = []
+    is_written = True
     try:
         for inputs, of_case in zip(options.inputs, requests):
             results = []
@@ -203,9 +204,11 @@ def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], opt
         # Also after Ctrl-C: these answers were paid for.
         rows = [row for row in rows if row.results]
         if options.html is not None and rows:
-            _write_page(rows, options)
+            is_written = _write_page(rows, options)
     if not options.json:
         _print_totals(rows, options.variant)
+    if not is_written:
+        return 1
     return 0 if first_error is None else exit_code(first_error)
 
 
@@ -294,9 +297,15 @@ def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:
         print(f"{in_one_line(variant)}: {totals(rows, at)}")
 
 
-def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> None:
+def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> bool:
+    """Write the page. If that fails, print the reason and return False."""
     from ._compare_page import page_of  # noqa: PLC0415 - only for this option
 
     page = page_of(options.deployment, options.variant, rows)
-    options.html.write_text(page, "utf-8", errors="backslashreplace")
+    try:
+        options.html.write_text(page, "utf-8", errors="backslashreplace")
+    except OSError as exc:
+        complain(f"cannot write {options.html}: {exc.strerror}")
+        return False
     note(f"written to {options.html}")
+    return True
