@@ -138,7 +138,8 @@ def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowR
         fields = {"deployment": deployment, "variant": options.variant, "inputs": inputs or None}
         return model.model_validate({**fields, **common})
     except ValidationError as exc:
-        refuse(options, exc)
+        name = "deployment" if options.workflow is None else "--workflow"
+        refuse(options, exc, names={"deployment": name, "thread_id": "--thread"})
 
 
 def _check_combination(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
