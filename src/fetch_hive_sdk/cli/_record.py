@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk import ConfigurationError, FetchHive
 from fetch_hive_sdk._net.proxies import check_proxies
-from fetch_hive_sdk._text import count_of
+from fetch_hive_sdk._text import count_of, in_one_line
 from fetch_hive_sdk.testing import recording_proxy
 
 from ._running import add_command_to, check_command, run_command
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         # Only checks the base URL. The command has its own key.
         FetchHive("fhk_unused", upstream)
     except ConfigurationError as exc:
-        complain(str(exc))
+        complain(in_one_line(str(exc)))
         return 3
     try:
         with ExitStack() as stack:
