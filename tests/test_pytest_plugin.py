@@ -338,6 +338,61 @@ def test_blocks_calls_to_other_machines(run, body):
 @pytest.mark.parametrize(
     "body",
     [
+        "FetchHive(default_headers=named).invoke_prompt(deployment='greet')",
+        "asyncio.run(FetchHive(default_headers=named).ainvoke_prompt(deployment='greet'))",
+        "FetchHive(http_client=httpx.Client(event_hooks=hooks)).invoke_prompt(deployment='greet')",
+        "asyncio.run(FetchHive(async_http_client=httpx.AsyncClient(event_hooks=ahooks)).ainvoke_prompt(deployment='g'))",
+        pytest.param(
+            "import httpx2\n"
+            "        FetchHive(http_client=httpx2.Client(event_hooks=hooks)).invoke_prompt(deployment='greet')",
+            marks=needs_httpx2,
+        ),
+    ],
+)
+def test_blocks_calls_with_another_user_agent(run, body):
+    """A call is blocked whatever its `User-Agent` is."""
+    module = f"""{BLOCKED}
+    named = {{"User-Agent": "my-app/1"}}
+
+    def rename(request):
+        request.headers.update(named)
+
+    async def arename(request):
+        rename(request)
+
+    hooks, ahooks = {{"request": [rename]}}, {{"request": [arename]}}
+
+    def test_it():
+        {body}
+    """
+
+    result = run(module, "--fetch-hive-block-network")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it would have called https://blocked.invalid/v1/prompt/invoke"])
+
+
+def test_blocks_the_recording_proxy(run):
+    """A call that the recording proxy forwards is blocked, whatever program makes it."""
+    module = f"""{BLOCKED}
+    from fetch_hive_sdk.testing import recording_proxy
+
+    def test_it(tmp_path):
+        with recording_proxy(tmp_path / "calls.json", "https://blocked.invalid/v1") as proxy:
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.post(f"{{proxy.url}}/prompt/invoke", json={{}}, trust_env=False)
+    """
+
+    result = run(module, "--fetch-hive-block-network", "-W", "ignore")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it would have called https://blocked.invalid/v1/prompt/invoke"])
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize(
+    "body",
+    [
         "try: greet()\n        except BaseException: pass",
         "with pytest.raises(BaseException): greet()",
         "asyncio.run(gather())",

@@ -141,7 +141,10 @@ class _Guard:
 
 
 def _is_ours(request: httpcore.Request) -> bool:
-    return any(
+    from fetch_hive_sdk._extensions import OURS  # noqa: PLC0415 - only when the option is used
+
+    # A transport of the caller that rebuilds the request may drop its extensions.
+    return OURS in request.extensions or any(
         name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
     )
 
