@@ -425,8 +425,60 @@ def test_swallowed_error_fails_the_test(run, body):
 
 
 @pytest.mark.usefixtures("_offline")
+def test_swallowed_error_fails_a_skipped_test(run):
+    """A test fails even if it is skipped, or expected to fail, after its call was blocked."""
+    module = f"""{BLOCKED}
+    import unittest
+
+    def call_in_thread():
+        thread = threading.Thread(target=greet)
+        thread.start()
+        thread.join()
+
+    @pytest.fixture
+    def text():
+        call_in_thread()
+        pytest.skip("no service")
+
+    def test_skipped():
+        call_in_thread()
+        pytest.skip("no service")
+
+    def test_skipped_by_a_fixture(text):
+        pass
+
+    def test_expected():
+        call_in_thread()
+        pytest.xfail("a known bug")
+
+    @pytest.mark.xfail
+    def test_marked():
+        call_in_thread()
+
+    @pytest.mark.xfail(strict=True)
+    def test_marked_and_failed():
+        call_in_thread()
+        assert False
+
+    class TestCase(unittest.TestCase):
+        def test_skipped(self):
+            call_in_thread()
+            self.skipTest("no service")
+
+    def test_next():
+        pytest.skip("no service")
+    """
+
+    result = run(module, "--fetch-hive-block-network", "-W", "ignore")
+
+    result.assert_outcomes(failed=5, errors=1, skipped=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_skipped would have called https://blocked.invalid/*"])
+    result.stdout.fnmatch_lines(["test_it.py::TestCase::test_skipped would have called https://blocked.invalid/*"])
+
+
+@pytest.mark.usefixtures("_offline")
 def test_blocks_in_fixtures_and_collection(run):
-    """A call in a fixture fails its test; one at module level fails the collection."""
+    """A call in a fixture fails its test; one at module level, or in a thread started there, fails the collection."""
     module = f"""{BLOCKED}
     @pytest.fixture
     def text():
@@ -438,13 +490,22 @@ def test_blocks_in_fixtures_and_collection(run):
     in_fixture = run(module, "--fetch-hive-block-network")
     in_fixture.assert_outcomes(errors=1)
 
-    module = """
+    for start in ("call()", "thread = threading.Thread(target=call); thread.start(); thread.join()"):
+        module = f"""
+        import threading
         from fetch_hive_sdk import FetchHive
-        FetchHive("fhk_test", "https://blocked.invalid").invoke_prompt(deployment="greet")
-    """
-    at_the_top = run(module, "--fetch-hive-block-network")
-    at_the_top.assert_outcomes(errors=1)
-    at_the_top.stdout.fnmatch_lines(["*the collection of the tests would have called https://blocked.invalid/*"])
+
+        def call():
+            FetchHive("fhk_test", "https://blocked.invalid").invoke_prompt(deployment="greet")
+
+        {start}
+
+        def test_it():
+            pass
+        """
+        at_the_top = run(module, "--fetch-hive-block-network", "-W", "ignore")
+        at_the_top.assert_outcomes(errors=1)
+        at_the_top.stdout.fnmatch_lines(["*the collection of the tests would have called https://blocked.invalid/*"])
 
 
 @pytest.mark.usefixtures("_offline")
