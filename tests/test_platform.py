@@ -801,6 +801,17 @@ def test_assets_can_be_downloaded(call, client, fake):
     assert fetched.headers["content-type"] == "text/plain"
 
 
+@pytest.mark.parametrize("name", ["mail.eml", "page.mht", "data.bin"])
+def test_uploaded_file_is_kept_unchanged(call, fake, name):
+    """Also an e-mail, whatever parts and lines it has."""
+    content = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHi\n.\r\n--b--\r\n\xff\r\n"
+
+    asset = call("assets.upload", (name, BytesIO(content)))
+
+    fetched = fake.handle(httpx.Request("GET", httpx.URL(asset.file_url).copy_with(scheme="http", host="x.test")))
+    assert fetched.content == content
+
+
 def test_an_uploaded_file_can_be_attached_to_a_message(fake, call):
     """Also over a port of this machine, where its address is plain http."""
     fake.answers_agent("a", "Seen.")

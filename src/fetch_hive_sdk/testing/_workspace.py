@@ -346,11 +346,17 @@ def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
 def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
     """Return the name, media type and content of the first file in a form."""
     request = incoming.request
-    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
-    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
-    parts = cast("Iterable[EmailMessage]", form.iter_parts() if form.is_multipart() else ())
+    boundary = _parse_head(f"Content-Type: {request.headers.get('content-type', '')}".encode()).get_boundary()
+    # Not split by the email package, which would parse the content of a part that is an e-mail.
+    parts = (b"\r\n" + request.read()).split(f"\r\n--{boundary}".encode())[1:] if boundary else []
     for part in parts:
-        name = part.get_filename()
+        head, _, content = part.partition(b"\r\n\r\n")
+        fields = _parse_head(head.strip())
+        name = fields.get_filename()
         if name:
-            return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
+            return name, fields.get_content_type(), content
     raise RefusedError(422, "The form has no file", "missing_required_field")
+
+
+def _parse_head(head: bytes) -> EmailMessage:
+    return email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(head)
