@@ -50,6 +50,7 @@ SHARED_WITH_THE_EDGE = {
     "_session.wrap_sender",
     "_secret.Secret",
     "_protocol.endpoint.CORRELATION",
+    "_extensions.OURS",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
     "_net.proxies.Routes",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
 
+from fetch_hive_sdk._extensions import OURS
 from fetch_hive_sdk._net.proxies import loopback_mounts
 from fetch_hive_sdk._session import wrap_sender
 
@@ -156,7 +157,7 @@ class _Forwarder:
             headers=[*_end_to_end(request.headers, b"accept-encoding"), (b"accept-encoding", b"identity")],
             content=request.content,
             # No read timeout: the caller decides how long to wait.
-            extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict()},
+            extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict(), OURS: True},
         )
         return self._client.send(forwarded, stream=True, follow_redirects=False)
 
