@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import threading
 import zlib
 from functools import partial
@@ -420,6 +421,41 @@ def test_proxy_forwards_events_at_once(file):
     assert answers_of(file)[0].ended is None
 
 
+def test_proxy_forwards_any_number_of_calls_at_once(file):
+    """A call that waited in the proxy would be sent after its caller has given up."""
+    together = threading.Barrier(101)
+    fake = FakeServer(default=lambda call: str(together.wait(10)))
+    with fake.serve() as service, recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url) as client:
+        threads = [
+            threading.Thread(target=client.invoke_prompt, kwargs={"deployment": "d"}) for _ in range(together.parties)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(answers_of(file)) == together.parties
+
+
+def test_proxy_sends_nothing_for_a_caller_that_has_left(file, fake, service):
+    """A run that nobody waits for would still be billed."""
+    gone = threading.Event()
+
+    def wait_until_gone(body):
+        assert gone.wait(30)
+        return body
+
+    with recording_proxy(file, service, redact=wait_until_gone) as proxy:
+        address = httpx.URL(proxy.url)
+        with socket.create_connection((address.host, address.port), timeout=30) as connection:
+            connection.sendall(b"POST /v1/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            connection.shutdown(socket.SHUT_WR)
+            gone.set()
+            assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+
+    assert fake.calls == []
+
+
 def test_proxy_returns_503_without_a_service(file):
     """An unreachable service has run nothing, so clients may retry."""
     with FakeServer().serve() as service:
@@ -451,8 +487,6 @@ def test_proxy_forwards_broken_streams(file, raw_service):
 @pytest.fixture
 def raw_service():
     """A service that breaks the first call in mid-stream, and the others before the answer."""
-    import socket  # noqa: PLC0415 - only here
-
     listener = socket.create_server(("127.0.0.1", 0))
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     (event,) = sse(EVENTS[0])

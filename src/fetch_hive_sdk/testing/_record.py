@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
@@ -29,7 +30,7 @@ from ._server import serve
 from ._watch import WatchedBody
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Iterator
+    from collections.abc import Awaitable, Generator, Iterator, Mapping
 
     from fetch_hive_sdk import FetchHive
 
@@ -124,7 +125,8 @@ def recording_proxy(
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
         stack.enter_context(recorder.writing(path))
-        client = stack.enter_context(httpx.Client(mounts=loopback_mounts(url)))
+        # Without a maximum of connections: a call that waited for one would be sent after its caller has given up.
+        client = stack.enter_context(httpx.Client(mounts=loopback_mounts(url), limits=httpx.Limits()))
         address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 
@@ -155,8 +157,11 @@ class _Forwarder:
             # The caller may accept compressions that cannot be decoded here.
             headers=[*_end_to_end(request.headers, b"accept-encoding"), (b"accept-encoding", b"identity")],
             content=request.content,
-            # No read timeout: the caller decides how long to wait.
-            extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict()},
+            extensions={
+                # No read timeout: the caller decides how long to wait.
+                "timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict(),
+                "trace": partial(_check_caller, request.extensions["has_left"]),
+            },
         )
         return self._client.send(forwarded, stream=True, follow_redirects=False)
 
@@ -167,6 +172,12 @@ class _Forwarder:
         with closing(response):
             content = b"".join(response.iter_raw())
         return Reply(status, headers, [content]).respond(response.request)
+
+
+def _check_caller(has_left: Callable[[], bool], event: str, info: Mapping[str, object]) -> None:  # noqa: ARG001 - as httpcore calls it
+    """Raise an error before a call is sent whose caller closed the connection while the proxy was connecting."""
+    if event.endswith("send_request_headers.started") and has_left():
+        raise httpx.ConnectError("the caller closed its connection")
 
 
 def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> Reply:
