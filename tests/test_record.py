@@ -32,6 +32,8 @@ EVENTS = [
     {"type": "usage", "usage": {"total_tokens": 3}},
 ]
 
+BODY = {"deployment": "d", "streaming": False}
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -213,6 +215,45 @@ def test_records_complete_answers_only(drive, file, answer):
     assert len(answers_of(file)) == 1
 
 
+@pytest.mark.parametrize("status", [600, 999])
+def test_records_any_status(drive, file, status):
+    """The recorder does not break a call that has been paid for."""
+    client = drive.client(lambda request: httpx.Response(status, json={"error": "odd"}))
+
+    with record(file, client), pytest.raises(InternalServerError, match="odd"):
+        drive.invoke(client, deployment="d")
+    with replay(file) as cassette, pytest.raises(InternalServerError, match="odd") as caught:
+        drive.invoke(cassette.client(max_retries=0), deployment="d")
+
+    assert caught.value.status_code == status
+
+
+def test_answer_that_no_service_can_send_is_not_recorded(drive, file):
+    """A mock that sends one still reaches the client."""
+    headers = {"content-type": "application/json", "retry-after": "1\n2"}
+    client = drive.client(lambda request: httpx.Response(200, headers=headers, json=ANSWER))
+
+    with record(file, client):
+        assert drive.invoke(client, deployment="d").raw == ANSWER
+
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"\xc3\xa9", "\u2603".encode()])
+def test_headers_with_other_letters_can_be_replayed(drive, file, value):
+    """Headers are bytes, which httpx decodes as UTF-8 or Latin-1."""
+    headers = [(b"content-type", b"application/json; x=" + value)]
+    client = drive.client(lambda request: httpx.Response(200, headers=headers, stream=Pieces(b'{"response": "x"}')))
+
+    with record(file, client):
+        drive.invoke(client, deployment="d")
+    with replay(file) as cassette:
+        assert drive.invoke(cassette.client(), deployment="d").response == "x"
+        replayed = replay(file).handle(httpx.Request("POST", "https://x.test/v1/prompt/invoke", json=BODY))
+
+    assert replayed.headers["content-type"] == httpx.Headers(headers)["content-type"]
+
+
 def test_failing_block_keeps_its_calls(file, fake):
     """The calls before an exception are recorded."""
     client = fake.client()
@@ -295,6 +336,8 @@ def test_sends_nothing_when_redact_fails(drive, file):
     client = drive.client(asked.append)
 
     with record(file, client, redact=lambda request: request["no"]), pytest.raises(KeyError):
+        drive.invoke(client, deployment="d")
+    with record(file, client, redact=lambda request: {"a": "\ud800"}), pytest.raises(ValueError, match="surrogates"):
         drive.invoke(client, deployment="d")
 
     assert asked == []
