@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
@@ -219,7 +220,9 @@ class _Recorder:
                 yield
             finally:
                 for call in sorted(self._open_calls, key=lambda call: call.started):
-                    self._finish(call, "left")
+                    # A process forked in the block may leave it, too.
+                    if call.process == os.getpid():
+                        self._finish(call, "left")
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
         """Send a request and record its answer."""
@@ -261,6 +264,7 @@ class _OpenCall:
     def __init__(self, request: httpx.Request, recorded: RecordedRequest) -> None:
         self.sort_key = str(sorted(recorded.fields().items()))
         self.started = time.monotonic()
+        self.process = os.getpid()
         self._request = recorded
         self._secret = secrets_of(request)
         self._status = 0
