@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
+from fetch_hive_sdk._net import tls
 from fetch_hive_sdk.cli import main
 
 KEY = "fhk_0123456789"
@@ -23,10 +24,13 @@ NOW = dt.datetime.now(dt.timezone.utc)
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
+    tls._make_tls_context.cache_clear()
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    yield
+    tls._make_tls_context.cache_clear()
 
 
 @contextmanager
@@ -226,6 +230,19 @@ def test_bypasses_the_proxy_for_this_machine(examine, monkeypatch):
         code, found = examine(url)
 
     assert (code, found["dns"]["result"], len(asked), asked_proxy) == (0, "ok", 1, [])
+
+
+@pytest.mark.parametrize("exception", ["", "[::1]"])
+def test_ipv6_address_is_called(examine, monkeypatch, exception):
+    """Brackets, in the base URL or in an unused NO_PROXY, are not an error of the program."""
+    monkeypatch.setenv("NO_PROXY", exception)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+
+    code, found = examine(f"http://[::1]:{port}/v1")
+
+    assert (code, found["dns"]["found"]) == (8, "::1 is an IP address")
+    assert found["service"]["found"].startswith("no answer: ")
 
 
 def test_unknown_host_is_a_problem(examine, monkeypatch):

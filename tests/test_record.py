@@ -499,10 +499,12 @@ def test_proxy_sends_nothing_for_a_caller_that_has_left(file, fake, service):
     assert fake.calls == []
 
 
-def test_proxy_returns_503_without_a_service(file):
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_proxy_returns_503_without_a_service(file, host):
     """An unreachable service has run nothing, so clients may retry."""
     with FakeServer().serve() as service:
         pass
+    service = service.replace("127.0.0.1", host)
 
     with recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url, max_retries=0) as client:
         call = partial(client.invoke_prompt, deployment="d")

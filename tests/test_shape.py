@@ -52,9 +52,9 @@ SHARED_WITH_THE_EDGE = {
     "_protocol.endpoint.CORRELATION",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
+    "_net.plain_clients.plain_client",
     "_net.proxies.Routes",
     "_net.proxies.check_proxies",
-    "_net.proxies.loopback_mounts",
 }
 # The types of observers, which `telemetry` exports.
 SHARED_WITH_THE_EDGE |= {

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional
 import httpx
 
 from fetch_hive_sdk import ConfigurationError, FetchHive, __version__
-from fetch_hive_sdk._net.proxies import Routes, check_proxies, loopback_mounts
+from fetch_hive_sdk._net.plain_clients import plain_client
+from fetch_hive_sdk._net.proxies import Routes, check_proxies
 from fetch_hive_sdk._text import in_one_line
 
 from ._record import SERVICE
@@ -231,7 +232,7 @@ def _shake_hands(url: httpx.URL, context: ssl.SSLContext) -> Finding:
 def _check_service(url: httpx.URL) -> Iterator[Finding]:
     begun = time.time()
     try:
-        with httpx.Client(timeout=_SECONDS, mounts=loopback_mounts(url)) as client:
+        with plain_client(url, timeout=_SECONDS) as client:
             response = client.get(f"{str(url).rstrip('/')}/error_codes")
     except (httpx.HTTPError, OSError) as exc:
         advice = "check the base URL, and for a firewall or a proxy in between"

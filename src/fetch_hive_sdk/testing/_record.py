@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Optional
 import httpx
 from pydantic import ValidationError
 
-from fetch_hive_sdk._net.proxies import loopback_mounts
+from fetch_hive_sdk._net.plain_clients import plain_client
 from fetch_hive_sdk._session import wrap_sender
 
 from ._cassette import (
@@ -120,6 +120,7 @@ def recording_proxy(
         The proxy. Its `url` is the `base_url` for clients, which send their own API keys.
 
     Raises:
+        ConfigurationError: A proxy in the environment is invalid.
         OSError: The port is in use, the file cannot be written, or another recorder is writing to it.
 
     """
@@ -127,8 +128,7 @@ def recording_proxy(
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
         stack.enter_context(recorder.writing(path))
-        # Without a maximum of connections: a call that waited for one would be sent after its caller has given up.
-        client = stack.enter_context(httpx.Client(mounts=loopback_mounts(url), limits=httpx.Limits()))
+        client = stack.enter_context(plain_client(url))
         address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 
