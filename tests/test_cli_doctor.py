@@ -333,15 +333,37 @@ def test_missing_tls_is_a_problem(examine):
     assert "cannot connect to localhost with TLS" in found["tls"]["found"]
 
 
-def test_invalid_certificate_file_is_a_problem(examine, monkeypatch, tmp_path):
-    """An invalid SSL_CERT_FILE is a problem."""
-    (tmp_path / "ca.pem").write_text("none", "utf-8")
+@pytest.mark.parametrize("content", ["none", None])
+def test_invalid_certificate_file_is_a_problem(examine, monkeypatch, tmp_path, content):
+    """An invalid or missing SSL_CERT_FILE is a problem."""
+    if content:
+        (tmp_path / "ca.pem").write_text(content, "utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with answering() as (url, _):
         code, found = examine(url.replace("http://", "https://"))
 
     assert code == 8
-    assert found["tls"]["advice"] == "correct SSL_CERT_FILE or SSL_CERT_DIR, or unset them"
+    assert found["tls"]["found"].startswith("SSL_CERT_FILE in the environment does not name trusted certificates")
+
+
+def test_http_needs_no_certificates(examine, monkeypatch, tmp_path):
+    """As for all calls."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with answering() as (url, _):
+        code, found = examine(url)
+
+    assert (code, found["tls"]["result"], found["service"]["result"]) == (0, "skipped", "ok")
+
+
+def test_invalid_certificate_file_behind_a_proxy_is_a_problem(examine, monkeypatch, tmp_path):
+    """The check of TLS is skipped there."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+
+    code, found = examine("https://service.test/v1")
+
+    assert code == 8
+    assert "SSL_CERT_FILE in the environment does not name" in found["service"]["found"]
 
 
 # --- The service -----------------------------------------------------------------------------------------------------

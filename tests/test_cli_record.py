@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fetch_hive_sdk import _config
+from fetch_hive_sdk._net import tls
 from fetch_hive_sdk.cli import _record, main
 from fetch_hive_sdk.testing import FakeServer, recording_proxy
 
@@ -112,6 +113,27 @@ def test_invalid_environment_exits_with_3(monkeypatch, capfd, variable, value, c
     seen = capfd.readouterr()
     assert seen.out == ""
     assert seen.err.startswith(f"fetch-hive: {complaint}")
+
+
+def test_invalid_certificate_file_exits_with_3(monkeypatch, capfd):
+    """It is not reported as a cassette that cannot be written."""
+    tls._make_tls_context.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://service.test/v1")
+
+    assert main(["record", "--out", "new/c.json", *python("print('not run')")]) == 3
+
+    seen = capfd.readouterr()
+    assert seen.out == ""
+    assert seen.err.startswith("fetch-hive: SSL_CERT_FILE in the environment does not name trusted certificates")
+    assert not Path("new").exists()
+
+
+def test_http_needs_no_certificates(monkeypatch):
+    """As for all calls."""
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+
+    assert main(["record", "--out", "c.json", *python(CALL)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ SHARED_WITH_THE_EDGE = {
     "_net.plain_clients.plain_client",
     "_net.proxies.Routes",
     "_net.proxies.check_proxies",
+    "_net.tls.tls_context",
 }
 # The types of observers, which `telemetry` exports.
 SHARED_WITH_THE_EDGE |= {

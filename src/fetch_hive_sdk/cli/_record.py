@@ -37,7 +37,7 @@ examples:
   fetch-hive record --out cassettes/shop.json -- node shop.js
 
 exit codes: that of the command, or 128 plus the number of the signal that ended it, or
-  1  the cassette cannot be written    3         invalid base URL or proxy
+  1  the cassette cannot be written    3         invalid base URL, proxy or certificates
   2  invalid argument                  126, 127  the command cannot be run, or was not found
 """
 
@@ -73,13 +73,12 @@ def run(options: argparse.Namespace) -> int:
         check_proxies()
         # Only checks the base URL. The command has its own key.
         FetchHive("fhk_unused", upstream)
-    except ConfigurationError as exc:
-        complain(str(exc))
-        return 3
-    try:
         with ExitStack() as stack:
             proxy = stack.enter_context(recording_proxy(file, upstream.strip()))
             code = run_command(options.command, proxy.url, {})
+    except ConfigurationError as exc:
+        complain(str(exc))
+        return 3
     except OSError as exc:
         complain(f"cannot write {file}: {exc.strerror}")
         return 1

@@ -120,15 +120,15 @@ def recording_proxy(
         The proxy. Its `url` is the `base_url` for clients, which send their own API keys.
 
     Raises:
-        ConfigurationError: A proxy in the environment is invalid.
+        ConfigurationError: A proxy in the environment is invalid, or the trusted certificates cannot be read.
         OSError: The port is in use, the file cannot be written, or another recorder is writing to it.
 
     """
     url = httpx.URL(base_url)
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
-        stack.enter_context(recorder.writing(path))
         client = stack.enter_context(plain_client(url))
+        stack.enter_context(recorder.writing(path))
         address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 
