@@ -18,6 +18,7 @@ import pytest
 from driving import ANSWER, KEY, Blocking, Pieces, sse, streamed
 from fetch_hive_sdk import (
     APIConnectionError,
+    BadRequestError,
     FetchHive,
     InternalServerError,
     NotFoundError,
@@ -462,6 +463,20 @@ def test_proxy_forwards_events_at_once(file):
 
     assert [event.type for event in [first, *rest]] == ["reasoning", "response", "usage"]
     assert answers_of(file)[0].ended is None
+
+
+def test_proxy_refuses_calls_whose_redact_fails(file, fake, service, capfd):
+    """The client knows that nothing was sent, and does not retry."""
+    with (
+        recording_proxy(file, service, redact=lambda request: request["no"]) as proxy,
+        FetchHive(KEY, proxy.url) as client,
+        pytest.raises(BadRequestError, match="KeyError: 'no'") as caught,
+    ):
+        client.invoke_prompt(deployment="d")
+
+    assert not caught.value.maybe_processed
+    assert fake.calls == []
+    assert capfd.readouterr().err == ""
 
 
 def test_proxy_forwards_any_number_of_calls_at_once(file):

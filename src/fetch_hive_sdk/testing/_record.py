@@ -27,7 +27,7 @@ from ._cassette import (
 )
 from ._cassette_writer import CassetteWriter
 from ._reply import Reply, json_reply
-from ._routes import path_of
+from ._routes import path_of, refusal_reply
 from ._server import serve
 from ._watch import WatchedBody
 
@@ -144,7 +144,12 @@ class _Forwarder:
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer a request with the answer of the service."""
         try:
-            return self._return(self._recorder.send(self._forward, request))
+            call = self._recorder.begin(request)
+        except Exception as exc:  # noqa: BLE001 - redact is the user's own code
+            problem = f"redact failed, so the call was not sent: {type(exc).__name__}: {exc}"
+            return refusal_reply(400, problem, "redact_failed").respond(request)
+        try:
+            return self._return(self._recorder.watch(call, self._forward(request)))
         except _NOT_SENT as exc:
             # Clients treat 503 as a service that has not started the run, and may retry.
             return _fail(503, exc, {"Retry-After": "1"}).respond(request)
@@ -226,18 +231,19 @@ class _Recorder:
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
         """Send a request and record its answer."""
-        call = self._begin(request)
-        return self._watch(call, send(request))
+        call = self.begin(request)
+        return self.watch(call, send(request))
 
     async def asend(self, send: AsyncSend, request: httpx.Request) -> httpx.Response:
         """Send a request and record its answer."""
-        call = self._begin(request)
-        return self._watch(call, await send(request))
+        call = self.begin(request)
+        return self.watch(call, await send(request))
 
-    def _begin(self, request: httpx.Request) -> _OpenCall:
+    def begin(self, request: httpx.Request) -> _OpenCall:
+        """Return the call of a request that will be sent. Errors of `redact` are raised."""
         return _OpenCall(request, record_request(request, self.base_path, self._redact))
 
-    def _watch(self, call: _OpenCall, response: httpx.Response) -> httpx.Response:
+    def watch(self, call: _OpenCall, response: httpx.Response) -> httpx.Response:
         """Record the head of an answer, and its body while it is read."""
         call.answer(response)
         self._open_calls.add(call)
