@@ -82,9 +82,12 @@ def test_no_calls_print_a_hint(capfd):
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), (os.sep, 126)])
 def test_invalid_command_is_one_line(capfd, command, code):
-    """A command that cannot be run is one line, with the exit codes of shells."""
-    assert main(["record", "--", command]) == code
-    assert f"fetch-hive: cannot run {command}: " in capfd.readouterr().err
+    """A command that cannot be run is one line, with the exit codes of shells, and leaves no folder."""
+    assert main(["record", "--out", "new/cassettes", "--", command]) == code
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"fetch-hive: cannot run {command}: ")
+    assert not Path("new").exists()
 
 
 def test_unwritable_file_is_reported_first(capfd, tmp_path):

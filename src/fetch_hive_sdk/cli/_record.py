@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
@@ -13,7 +13,7 @@ from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk._text import count_of
 from fetch_hive_sdk.testing import recording_proxy
 
-from ._running import add_command_to, check_command, run_command
+from ._running import NOT_EXECUTABLE, NOT_FOUND, add_command_to, check_command, run_command
 from ._terminal import complain
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.command:
         options.parser.error("the command is missing: fetch-hive record -- COMMAND")
     file = file_for(options.out, options.command)
+    new_folders = [folder for folder in file.parents if not folder.exists()]
     upstream = os.environ.get("FETCH_HIVE_BASE_URL") or SERVICE
     try:
         check_proxies()
@@ -82,7 +83,12 @@ def run(options: argparse.Namespace) -> int:
     except OSError as exc:
         complain(f"cannot write {file}: {exc.strerror}")
         return 1
-    _report(file, proxy.calls)
+    if not proxy.calls:
+        with suppress(OSError):
+            for folder in new_folders:
+                folder.rmdir()
+    if proxy.calls or code not in {NOT_EXECUTABLE, NOT_FOUND}:
+        _report(file, proxy.calls)
     return code
 
 

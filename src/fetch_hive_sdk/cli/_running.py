@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from types import FrameType
 
-_NOT_EXECUTABLE = 126
-_NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
 
 
 def add_command_to(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
             process = subprocess.Popen(command, env=environment)  # noqa: S603
         except OSError as exc:
             complain(f"cannot run {command[0]}: {exc.strerror}")
-            return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
+            return NOT_FOUND if isinstance(exc, FileNotFoundError) else NOT_EXECUTABLE
         forward_to(process)
         code = process.wait()
     return code if code >= 0 else 128 - code
