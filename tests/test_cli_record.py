@@ -183,20 +183,24 @@ time.sleep(60)
     assert Path("c.json").exists()
 
 
-@pytest.mark.parametrize("number", signals("SIGTERM", "SIGHUP"))
-def test_signal_while_the_command_is_started_reaches_it(number, monkeypatch):
-    """Otherwise the recorder would end, and leave the command running."""
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", signals("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"))
+def test_signal_while_the_command_is_started_reaches_it(number, moment, monkeypatch):
+    """Otherwise the recorder would end, or the command would run on."""
 
     def start(*arguments, **options):
+        if moment == "before":
+            os.kill(os.getpid(), number)
         process = Popen(*arguments, **options)
-        os.kill(os.getpid(), number)
+        if moment == "after":
+            os.kill(os.getpid(), number)
         return process
 
     Popen = subprocess.Popen  # noqa: N806 - the name of the class
     before = signal.signal(number, lambda *_: pytest.fail("the signal was not forwarded"))
     monkeypatch.setattr(subprocess, "Popen", start)
     try:
-        assert main(["record", "--out", "c.json", *python("import time; time.sleep(60)")]) == 128 + number
+        assert main(["record", "--out", "c.json", "--", "sleep", "60"]) == 128 + number
     finally:
         signal.signal(number, before)
 
