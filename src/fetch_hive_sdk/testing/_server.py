@@ -10,7 +10,7 @@ import traceback
 from contextlib import closing, contextmanager, suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from socket import IPPROTO_TCP, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
+from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
 from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 import h11
@@ -194,7 +194,20 @@ class _Connection(socketserver.BaseRequestHandler):
             raise _RefusedRequest(exc.error_status_hint, str(exc)) from None
         except (ValueError, httpx.InvalidURL):
             raise _RefusedRequest(HTTPStatus.BAD_REQUEST, "The host or the path is invalid") from None
-        return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body)
+        extensions = {"has_left": self._has_left}
+        return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body, extensions=extensions)
+
+    def _has_left(self) -> bool:
+        """Whether the client has closed its connection."""
+        self.request.settimeout(0)
+        try:
+            return not self.request.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.request.settimeout(None)
 
     def _read_body(self, length: bytes) -> bytes:
         body = bytearray()
