@@ -292,6 +292,36 @@ def test_invalid_file_is_explained(tmp_path, content, complaint):
     assert str(file) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        ({"status": 101}, "status: Input should be greater than or equal to 200"),
+        ({"status": 1000}, "status: Input should be less than or equal to 999"),
+        ({"headers": {"content-type": "a\nb"}}, "headers: Illegal header value"),
+        ({"headers": {"x-café": "a"}}, "headers: Illegal header name"),
+        ({"headers": {"Content-Length": "3"}}, "headers: remove content-length"),
+        ({"body": {"a": ["\ud800"]}}, "body: .* surrogates not allowed"),
+        ({"body": {"\ud800": 1}}, "body: .* surrogates not allowed"),
+        ({"body": {"a": float("nan")}}, "body: Out of range float values"),
+        ({"text": "\ud800"}, "text: .* surrogates not allowed"),
+        ({"base64": "!!!"}, "base64: "),
+        ({"events": [{"at": 0, "wire": "\ud800"}]}, "events.0.wire: .* surrogates not allowed"),
+        ({"events": [{"at": 0, "event": {"\ud800": 1}}]}, "events.0.event: .* surrogates not allowed"),
+        ({"body": {}, "ended": "left"}, "only an answer with events can have ended"),
+    ],
+)
+def test_edited_answer_that_cannot_be_sent_is_rejected(tmp_path, edit, complaint):
+    """The line is named when the cassette is read, not when it is replayed."""
+    file = tmp_path / "c.json"
+    lines = [
+        {"fetch_hive_cassette": 2, **CALL, "response": answer} for answer in ({"status": 200}, {"status": 200, **edit})
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+
+    with pytest.raises(ConfigurationError, match=f"invalid line 2: response\\W+{complaint}"):
+        read_file(file)
+
+
 def test_missing_file_is_explained(tmp_path):
     """The error for a missing file is one sentence too."""
     with pytest.raises(ConfigurationError, match=r"cannot read .*missing\.json: No such file"):

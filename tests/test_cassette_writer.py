@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -262,6 +263,93 @@ def test_killed_program_loses_only_open_calls(file, number):
     with CassetteWriter(file) as writer:
         writer.append(call("next"))
     assert names_in(file) == ["next"]
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(code)], check=True)
+
+
+@not_on_windows
+def test_forked_processes_record_to_the_same_file(file):
+    """Only the process that opened the cassette removes the older recording, once, and closes the cassette."""
+    with CassetteWriter(file) as writer:
+        writer.append(call("old"))
+
+    run(f"""
+        import os, sys
+        from fetch_hive_sdk.testing import FakeServer, record
+
+        def fork(*names):
+            if not os.fork():
+                for name in names:
+                    client.invoke_prompt(deployment=name)
+                sys.exit()
+            os.wait()
+
+        client = FakeServer("one two").client()
+        with record({os.fspath(file)!r}, client):
+            stream = client.invoke_prompt_stream(deployment="stream")
+            next(stream)
+            fork("a", "a long name")
+            client.invoke_prompt(deployment="b")
+            fork("c")
+            client.invoke_prompt(deployment="d")
+            stream.collect()
+    """)
+
+    assert names_in(file) == ["a", "a long name", "b", "c", "d", "stream"]
+
+
+@not_on_windows
+@pytest.mark.parametrize("has_older", [True, False])
+def test_processes_forked_before_the_first_call_lose_nothing(file, has_older):
+    """The first one removes the older recording, and the others wait for it."""
+    if has_older:
+        with CassetteWriter(file) as writer:
+            writer.append(call("old"))
+
+    run(f"""
+        import os
+        from fetch_hive_sdk.testing import FakeServer, record
+
+        client = FakeServer("Yes.").client()
+        with record({os.fspath(file)!r}, client):
+            for name in "abcd":
+                if not os.fork():
+                    for number in range(5):
+                        client.invoke_prompt(deployment=f"{{name}}{{number}}")
+                    os._exit(0)
+            for _ in "abcd":
+                os.wait()
+    """)
+
+    assert sorted(names_in(file)) == [f"{name}{number}" for name in "abcd" for number in range(5)]
+
+
+@not_on_windows
+@pytest.mark.parametrize("calls", [0, 1])
+def test_removed_folder_does_not_hide_the_error_of_the_block(file, calls):
+    """The file is closed all the same."""
+    with pytest.raises(KeyError, match="mine"), CassetteWriter(file.parent / "new" / "c.json") as writer:  # noqa: PT012 - all of it is one block
+        for _ in range(calls):
+            writer.append(call("a"))
+        shutil.rmtree(file.parent / "new")
+        raise KeyError("mine")
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writer._file)
+
+
+@not_on_windows
+def test_removed_file_is_reported_if_calls_are_lost(file):
+    """Its calls have been paid for."""
+    with pytest.raises(FileNotFoundError, match="the file was removed"), CassetteWriter(file) as writer:  # noqa: PT012 - all of it is one block
+        writer.append(call("a"))
+        file.unlink()
+    with CassetteWriter(file):
+        file.unlink()
+
+    assert not file.exists()
 
 
 # --- The proxy ------------------------------------------------------------------------------------------------------

@@ -589,12 +589,34 @@ def test_closed_pipe_has_an_exit_code(fake, closed_pipe, monkeypatch):
         assert main(["invoke", "d"]) == 141
 
 
-@pytest.mark.usefixtures("buffered", "fake")
-def test_closed_stderr_keeps_the_answer(closed_pipe):
-    """The billed answer is on stdout although the usage cannot be printed."""
-    done = subprocess.run([*PROGRAM, "invoke", "d"], stdout=subprocess.PIPE, stderr=closed_pipe, check=False)
+@pytest.fixture(params=["closed pipe", "full disk"])
+def unwritable(request):
+    """A file that cannot be written to."""
+    if request.param == "closed pipe":
+        yield request.getfixturevalue("closed_pipe")
+        return
+    if not os.path.exists("/dev/full"):  # noqa: PTH110 - a device
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        yield full
 
-    assert (done.returncode, done.stdout) == (141, b"Short.\n")
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out"),
+    [
+        (["invoke", "d"], 0, b"Short.\n"),
+        (["invoke", "d", "--reasoning"], 0, b"Short.\n"),
+        (["invoke", "d", "--reasoning", "--stream"], 0, b"Short.\n"),
+        (["invoke", "unknown"], 4, b""),
+        (["invoke", "unknown", "--json"], 4, b""),
+    ],
+)
+@pytest.mark.usefixtures("buffered", "fake")
+def test_answer_is_printed_if_stderr_cannot_be_written(unwritable, arguments, code, out):
+    """The billed answer is on stdout although reasoning, usage and errors cannot be printed."""
+    done = subprocess.run([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=unwritable, check=False)
+
+    assert (done.returncode, done.stdout) == (code, out)
 
 
 def run_without(number, *arguments):

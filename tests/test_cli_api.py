@@ -253,13 +253,23 @@ def test_workspace_is_required(fake, see, monkeypatch):
     assert "FETCH_HIVE_WORKSPACE_ID" in err
 
 
-def test_invalid_search_is_rejected(fake, capsys):
-    """The reason is reported before anything is sent."""
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["kb", "search", "kb_1", "q", "--limit", "21"], "--limit: Input should be less than or equal to 20"),
+        (["kb", "search", "kb_1", "q", "--threshold", "2"], "--threshold: Input should be less than or equal to 1"),
+        (["invoke", "--workflow", ""], "--workflow: must not be empty"),
+        (["invoke", "--agent", "a", "--message", "m", "--thread", "\udcff"], "--thread: it has a lone surrogate"),
+        (["invoke", ""], "deployment: must not be empty"),
+    ],
+)
+def test_invalid_value_is_reported_with_the_name_of_its_option(fake, capsys, arguments, reason):
+    """Before anything is sent."""
     with pytest.raises(SystemExit) as caught:
-        main(["kb", "search", "kb_1", "q", "--limit", "21"])
+        main(arguments)
 
     assert caught.value.code == 2
-    assert "less than or equal to 20" in capsys.readouterr().err
+    assert f": error: {reason}" in capsys.readouterr().err
 
 
 def test_error_is_json_with_json(fake, see):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -166,6 +167,15 @@ def test_invalid_arguments_are_refused_before_anything_is_paid_for(fake, capsys,
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not fake.calls
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_page_that_cannot_be_written_is_named_and_the_totals_are_printed(fake, capsys):
+    assert main([*COMPARE, "--html", "/dev/full"]) == 1
+
+    seen = capsys.readouterr()
+    assert seen.err.splitlines()[-1] == "fetch-hive: cannot write /dev/full: No space left on device"
+    assert [line.partition(":")[0] for line in seen.out.splitlines()[-2:]] == ["a", "b"]
 
 
 def test_check_of_the_page_leaves_no_file(fake, tmp_path, monkeypatch):

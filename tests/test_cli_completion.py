@@ -127,4 +127,4 @@ def test_missing_package_is_one_line(capsys, monkeypatch, shell):
 
     seen = capsys.readouterr()
     assert seen.out == ""
-    assert seen.err == "fetch-hive: completion requires argcomplete: pip install 'fetch-hive-sdk[completion]'\n"
+    assert seen.err == "fetch-hive: completion requires argcomplete: pip install argcomplete\n"

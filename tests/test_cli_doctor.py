@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 
+from fetch_hive_sdk._net import tls
 from fetch_hive_sdk.cli import main
 
 KEY = "fhk_0123456789"
@@ -23,10 +24,13 @@ NOW = dt.datetime.now(dt.timezone.utc)
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch):
+    tls._make_tls_context.cache_clear()
     monkeypatch.setenv("FETCH_HIVE_API_KEY", KEY)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    yield
+    tls._make_tls_context.cache_clear()
 
 
 @contextmanager
@@ -228,6 +232,19 @@ def test_bypasses_the_proxy_for_this_machine(examine, monkeypatch):
     assert (code, found["dns"]["result"], len(asked), asked_proxy) == (0, "ok", 1, [])
 
 
+@pytest.mark.parametrize("exception", ["", "[::1]"])
+def test_ipv6_address_is_called(examine, monkeypatch, exception):
+    """Brackets, in the base URL or in an unused NO_PROXY, are not an error of the program."""
+    monkeypatch.setenv("NO_PROXY", exception)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+
+    code, found = examine(f"http://[::1]:{port}/v1")
+
+    assert (code, found["dns"]["found"]) == (8, "::1 is an IP address")
+    assert found["service"]["found"].startswith("no answer: ")
+
+
 def test_unknown_host_is_a_problem(examine, monkeypatch):
     """A name that cannot be resolved ends the network checks."""
 
@@ -316,15 +333,37 @@ def test_missing_tls_is_a_problem(examine):
     assert "cannot connect to localhost with TLS" in found["tls"]["found"]
 
 
-def test_invalid_certificate_file_is_a_problem(examine, monkeypatch, tmp_path):
-    """An invalid SSL_CERT_FILE is a problem."""
-    (tmp_path / "ca.pem").write_text("none", "utf-8")
+@pytest.mark.parametrize("content", ["none", None])
+def test_invalid_certificate_file_is_a_problem(examine, monkeypatch, tmp_path, content):
+    """An invalid or missing SSL_CERT_FILE is a problem."""
+    if content:
+        (tmp_path / "ca.pem").write_text(content, "utf-8")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with answering() as (url, _):
         code, found = examine(url.replace("http://", "https://"))
 
     assert code == 8
-    assert found["tls"]["advice"] == "correct SSL_CERT_FILE or SSL_CERT_DIR, or unset them"
+    assert found["tls"]["found"].startswith("SSL_CERT_FILE in the environment does not name trusted certificates")
+
+
+def test_http_needs_no_certificates(examine, monkeypatch, tmp_path):
+    """As for all calls."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    with answering() as (url, _):
+        code, found = examine(url)
+
+    assert (code, found["tls"]["result"], found["service"]["result"]) == (0, "skipped", "ok")
+
+
+def test_invalid_certificate_file_behind_a_proxy_is_a_problem(examine, monkeypatch, tmp_path):
+    """The check of TLS is skipped there."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+
+    code, found = examine("https://service.test/v1")
+
+    assert code == 8
+    assert "SSL_CERT_FILE in the environment does not name" in found["service"]["found"]
 
 
 # --- The service -----------------------------------------------------------------------------------------------------

@@ -118,6 +118,43 @@ def test_invalid_module_is_an_error(capsys, task, module, reason):
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise Exception('a\\nb \\x1b[31m')", "Exception: a b [31m"),
+        ("raise BaseException('left')", "BaseException: left"),
+        ("class E(Exception):\n    def __str__(self): raise ValueError\nraise E", "E"),
+    ],
+)
+def test_any_error_of_a_module_is_one_line(capsys, tmp_path, code, reason):
+    (tmp_path / "typed_app" / "failing.py").write_text(code, "utf-8")
+
+    assert main(["prompts", "check", "typed_app.failing"]) == 2
+    assert capsys.readouterr().err == f"fetch-hive: cannot import typed_app.failing: {reason}\n"
+
+
+def test_ctrl_c_in_a_module_is_no_error_of_the_module(capsys, tmp_path):
+    (tmp_path / "typed_app" / "interrupted.py").write_text("raise KeyboardInterrupt", "utf-8")
+
+    assert main(["prompts", "check", "typed_app.interrupted"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("module", ["typed_app.py", "./typed_app", ""])
+def test_path_instead_of_a_module_is_explained(capsys, module):
+    """The message says to pass the name of a module."""
+    assert main(["prompts", "check", module]) == 2
+    assert capsys.readouterr().err.endswith("; pass the name of a module, such as my_app.prompts\n")
+
+
+def test_error_of_the_file_cannot_control_the_terminal(capsys, tmp_path):
+    (tmp_path / "fetch-hive.toml").write_text('"\\u001b[31m\\n" = 1', "utf-8")
+
+    for command in (["prompts", "check", "typed_app.prompts"], ["serve", "--file", "fetch-hive.toml"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err == "fetch-hive: fetch-hive.toml: [31m is unknown\n"
+
+
 def test_file_is_required(capsys, tmp_path):
     """A missing file is an error."""
     (tmp_path / "fetch-hive.toml").unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fetch_hive_sdk import _config
+from fetch_hive_sdk._net import tls
 from fetch_hive_sdk.cli import _record, main
 from fetch_hive_sdk.testing import FakeServer, recording_proxy
 
@@ -81,9 +82,12 @@ def test_no_calls_print_a_hint(capfd):
 
 @pytest.mark.parametrize(("command", "code"), [("no-such-command", 127), (os.sep, 126)])
 def test_invalid_command_is_one_line(capfd, command, code):
-    """A command that cannot be run is one line, with the exit codes of shells."""
-    assert main(["record", "--", command]) == code
-    assert f"fetch-hive: cannot run {command}: " in capfd.readouterr().err
+    """A command that cannot be run is one line, with the exit codes of shells, and leaves no folder."""
+    assert main(["record", "--out", "new/cassettes", "--", command]) == code
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"fetch-hive: cannot run {command}: ")
+    assert not Path("new").exists()
 
 
 def test_unwritable_file_is_reported_first(capfd, tmp_path):
@@ -112,6 +116,27 @@ def test_invalid_environment_exits_with_3(monkeypatch, capfd, variable, value, c
     seen = capfd.readouterr()
     assert seen.out == ""
     assert seen.err.startswith(f"fetch-hive: {complaint}")
+
+
+def test_invalid_certificate_file_exits_with_3(monkeypatch, capfd):
+    """It is not reported as a cassette that cannot be written."""
+    tls._make_tls_context.cache_clear()
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+    monkeypatch.setenv("FETCH_HIVE_BASE_URL", "https://service.test/v1")
+
+    assert main(["record", "--out", "new/c.json", *python("print('not run')")]) == 3
+
+    seen = capfd.readouterr()
+    assert seen.out == ""
+    assert seen.err.startswith("fetch-hive: SSL_CERT_FILE in the environment does not name trusted certificates")
+    assert not Path("new").exists()
+
+
+def test_http_needs_no_certificates(monkeypatch):
+    """As for all calls."""
+    monkeypatch.setenv("SSL_CERT_FILE", "missing.pem")
+
+    assert main(["record", "--out", "c.json", *python(CALL)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -158,20 +183,24 @@ time.sleep(60)
     assert Path("c.json").exists()
 
 
-@pytest.mark.parametrize("number", signals("SIGTERM", "SIGHUP"))
-def test_signal_while_the_command_is_started_reaches_it(number, monkeypatch):
-    """Otherwise the recorder would end, and leave the command running."""
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", signals("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP"))
+def test_signal_while_the_command_is_started_reaches_it(number, moment, monkeypatch):
+    """Otherwise the recorder would end, or the command would run on."""
 
     def start(*arguments, **options):
+        if moment == "before":
+            os.kill(os.getpid(), number)
         process = Popen(*arguments, **options)
-        os.kill(os.getpid(), number)
+        if moment == "after":
+            os.kill(os.getpid(), number)
         return process
 
     Popen = subprocess.Popen  # noqa: N806 - the name of the class
     before = signal.signal(number, lambda *_: pytest.fail("the signal was not forwarded"))
     monkeypatch.setattr(subprocess, "Popen", start)
     try:
-        assert main(["record", "--out", "c.json", *python("import time; time.sleep(60)")]) == 128 + number
+        assert main(["record", "--out", "c.json", "--", "sleep", "60"]) == 128 + number
     finally:
         signal.signal(number, before)
 

@@ -115,6 +115,46 @@ def test_error_has_file_place_and_reason(tmp_path, text, complaint):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("answer = 'x'", "answer is unknown"),
+        ("dely = 1", "dely is unknown: did you mean delay?"),
+        ("[deployments.d]\nrequired = true", "deployments.d.required is unknown"),
+        ("[deployments.d]\napi_key = 'a'", "deployments.d.api_key is unknown"),
+        ("[deployments.usage]\ntokens = 1", "deployments.usage.tokens is unknown"),
+        ("[deployments.d.variants.a]\nvariables = {}", "deployments.d.variants.a.variables is unknown"),
+        (
+            "[deployments.d.variants.a]\nanswr = 'x'",
+            "deployments.d.variants.a.answr is unknown: did you mean answer?",
+        ),
+        (
+            "[deployments.d.variables.v]\nrequird = true",
+            "deployments.d.variables.v.requird is unknown: did you mean required?",
+        ),
+        (
+            "[deployments.d.usage]\nprompt_token = 1",
+            "deployments.d.usage.prompt_token is unknown: did you mean prompt_tokens?",
+        ),
+        (
+            "[deployments.d.variants.a.usage]\nprompt_token = 1",
+            "deployments.d.variants.a.usage.prompt_token is unknown: did you mean prompt_tokens?",
+        ),
+        (
+            "[[deployments.d.variants.a.faults]]\nfault = 429\nfrst = 1",
+            "deployments.d.variants.a.faults.0.frst is unknown: did you mean first?",
+        ),
+    ],
+)
+def test_only_keys_of_the_same_table_are_suggested(tmp_path, text, complaint):
+    file = write(tmp_path, text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        read_file(file)
+
+    assert str(caught.value) == f"{file}: {complaint}"
+
+
 def test_first_error_is_reported(tmp_path):
     """Of several errors, the first one is reported."""
     with pytest.raises(ConfigurationError, match=r"deployments\.d\.b is unknown"):

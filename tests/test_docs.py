@@ -205,9 +205,9 @@ def test_commands_exist(page, tmp_path, monkeypatch):
                     build_parser().parse_args(words[1:])
 
 
-@every_page
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / "src").rglob("*.py")], ids=lambda page: page.name)
 def test_nothing_is_installed_by_name(page):
-    """No page tells users to install `fetch-hive-sdk` from an index, where that name belongs to the vendor."""
+    """Nothing tells users to install `fetch-hive-sdk` from an index, where that name belongs to the vendor."""
     text = page.read_text("utf-8")
     assert not re.search(r"pip install\s.*\bfetch.hive.sdk(?!.*\.whl)", text)
 

@@ -198,6 +198,8 @@ def test_flat_metadata_is_sent(value, written):
         ({"key": []}, "the service rejects nested metadata"),
         ({"key": NAN}, "the value of key is not a finite number"),
         ({"key": float("-inf")}, "the value of key is not a finite number"),
+        ({"key": "\udcff"}, "the value of key has a lone surrogate"),
+        ({"\udcff": "text"}, "a key has a lone surrogate"),
     ],
 )
 def test_invalid_metadata_is_rejected(metadata, reason):

@@ -425,6 +425,17 @@ def test_approvals_are_paginated(fake, call):
     assert len(call("approvals.list", status="denied").approvals) == 1
 
 
+@pytest.mark.parametrize("limit", ["²", "9" * 5000, "x", ""], ids=["superscript", "long", "letter", "empty"])
+def test_invalid_limit_of_approvals_is_ignored(fake, client, limit):
+    """A page then has the default size."""
+    fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY, PAY]))
+    client.invoke_agent(agent="a", message="Pay")
+
+    path = f"/public/workspaces/{WORKSPACE}/tool_action_approvals"
+
+    assert len(client.raw_request("GET", path, query={"limit": limit}).json["approvals"]) == 2
+
+
 def test_unknown_approval_is_not_found(call):
     """It can be neither read nor decided."""
     with pytest.raises(NotFoundError):
@@ -433,14 +444,15 @@ def test_unknown_approval_is_not_found(call):
         call("approvals.allow", "none")
 
 
-def test_unknown_decision_is_rejected(fake, client):
+@pytest.mark.parametrize("decision", ["always", ["allow_once"]])
+def test_unknown_decision_is_rejected(fake, client, decision):
     """The service rejects decisions that clients do not check."""
     fake.answers_agent("a", AgentAnswer("Paid.", tools=[PAY]))
     reply = client.invoke_agent(agent="a", message="Pay")
     approval_id = reply.pending_tool_approvals[0].approval_id
 
     with pytest.raises(UnprocessableEntityError):
-        client.decide_tool_action_approval(WORKSPACE, approval_id, "always")
+        client.decide_tool_action_approval(WORKSPACE, approval_id, decision)
 
 
 # --- Background work -------------------------------------------------------------------------------------------------
@@ -733,13 +745,48 @@ def test_method_names_of_the_vendor_work(client):
     [
         ("knowledge_bases", {"knowledge_base": {}}, "name can't be blank"),
         ("knowledge_bases", {"knowledge_base": {"name": "n", "search_type": "psychic"}}, "Invalid search type"),
+        ("knowledge_bases", {"knowledge_base": {"name": "n", "search_type": ["hybrid"]}}, "Invalid search type"),
+        ("knowledge_bases", {"knowledge_base": {"name": ["n"]}}, "name can't be blank"),
         ("agents", {"agent": {"name": "n"}}, "llm_model can't be blank"),
+        ("agents", {"agent": {"name": {"first": "n"}}}, "name can't be blank"),
     ],
 )
 def test_invalid_requests_are_rejected(client, method, body, message):
     """The messages are those of the service."""
     with pytest.raises(UnprocessableEntityError, match=message):
         client.raw_request("POST", f"/public/workspaces/{WORKSPACE}/{method}", json=body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("search_query", ["bees"], "search_query can't be blank"),
+        ("search_type", {"a": 1}, "search_type can't be blank"),
+        ("search_type", 5, "Invalid search type"),
+        ("search_score_threshold", [0], "search_score_threshold can't be blank"),
+        ("search_chunk_limit", [5], "search_chunk_limit can't be blank"),
+        ("search_chunk_limit", "5", "search_chunk_limit must be a positive whole number"),
+        ("search_chunk_limit", -1, "search_chunk_limit must be a positive whole number"),
+    ],
+)
+def test_invalid_searches_are_rejected(client, field, value, message):
+    """A field of the wrong type gets a 422."""
+    base = client.create_knowledge_base(WORKSPACE, {"name": "Docs"})["knowledge_base"]["id"]
+    query = {"search_query": "bees", "search_type": "hybrid", "search_chunk_limit": 8, "search_score_threshold": 0}
+
+    with pytest.raises(UnprocessableEntityError, match=message):
+        client.raw_request(
+            "POST", f"/public/workspaces/{WORKSPACE}/knowledge_bases/{base}/search", json={**query, field: value}
+        )
+
+
+def test_name_cannot_be_removed(client):
+    """An update is checked like a new object."""
+    base = client.create_knowledge_base(WORKSPACE, {"name": "Docs"})["knowledge_base"]["id"]
+    path = f"/public/workspaces/{WORKSPACE}/knowledge_bases/{base}"
+
+    with pytest.raises(UnprocessableEntityError, match="name can't be blank"):
+        client.raw_request("PATCH", path, json={"knowledge_base": {"name": ["Docs"]}})
 
 
 def test_assets_can_be_downloaded(call, client, fake):
@@ -752,6 +799,17 @@ def test_assets_can_be_downloaded(call, client, fake):
     assert call("assets.list") == [asset]
     assert fetched.content == b"bees"
     assert fetched.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("name", ["mail.eml", "page.mht", "data.bin"])
+def test_uploaded_file_is_kept_unchanged(call, fake, name):
+    """Also an e-mail, whatever parts and lines it has."""
+    content = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHi\n.\r\n--b--\r\n\xff\r\n"
+
+    asset = call("assets.upload", (name, BytesIO(content)))
+
+    fetched = fake.handle(httpx.Request("GET", httpx.URL(asset.file_url).copy_with(scheme="http", host="x.test")))
+    assert fetched.content == content
 
 
 def test_an_uploaded_file_can_be_attached_to_a_message(fake, call):

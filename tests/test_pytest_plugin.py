@@ -338,6 +338,61 @@ def test_blocks_calls_to_other_machines(run, body):
 @pytest.mark.parametrize(
     "body",
     [
+        "FetchHive(default_headers=named).invoke_prompt(deployment='greet')",
+        "asyncio.run(FetchHive(default_headers=named).ainvoke_prompt(deployment='greet'))",
+        "FetchHive(http_client=httpx.Client(event_hooks=hooks)).invoke_prompt(deployment='greet')",
+        "asyncio.run(FetchHive(async_http_client=httpx.AsyncClient(event_hooks=ahooks)).ainvoke_prompt(deployment='g'))",
+        pytest.param(
+            "import httpx2\n"
+            "        FetchHive(http_client=httpx2.Client(event_hooks=hooks)).invoke_prompt(deployment='greet')",
+            marks=needs_httpx2,
+        ),
+    ],
+)
+def test_blocks_calls_with_another_user_agent(run, body):
+    """A call is blocked whatever its `User-Agent` is."""
+    module = f"""{BLOCKED}
+    named = {{"User-Agent": "my-app/1"}}
+
+    def rename(request):
+        request.headers.update(named)
+
+    async def arename(request):
+        rename(request)
+
+    hooks, ahooks = {{"request": [rename]}}, {{"request": [arename]}}
+
+    def test_it():
+        {body}
+    """
+
+    result = run(module, "--fetch-hive-block-network")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it would have called https://blocked.invalid/v1/prompt/invoke"])
+
+
+def test_blocks_the_recording_proxy(run):
+    """A call that the recording proxy forwards is blocked, whatever program makes it."""
+    module = f"""{BLOCKED}
+    from fetch_hive_sdk.testing import recording_proxy
+
+    def test_it(tmp_path):
+        with recording_proxy(tmp_path / "calls.json", "https://blocked.invalid/v1") as proxy:
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.post(f"{{proxy.url}}/prompt/invoke", json={{}}, trust_env=False)
+    """
+
+    result = run(module, "--fetch-hive-block-network", "-W", "ignore")
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it would have called https://blocked.invalid/v1/prompt/invoke"])
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize(
+    "body",
+    [
         "try: greet()\n        except BaseException: pass",
         "with pytest.raises(BaseException): greet()",
         "asyncio.run(gather())",
@@ -370,8 +425,60 @@ def test_swallowed_error_fails_the_test(run, body):
 
 
 @pytest.mark.usefixtures("_offline")
+def test_swallowed_error_fails_a_skipped_test(run):
+    """A test fails even if it is skipped, or expected to fail, after its call was blocked."""
+    module = f"""{BLOCKED}
+    import unittest
+
+    def call_in_thread():
+        thread = threading.Thread(target=greet)
+        thread.start()
+        thread.join()
+
+    @pytest.fixture
+    def text():
+        call_in_thread()
+        pytest.skip("no service")
+
+    def test_skipped():
+        call_in_thread()
+        pytest.skip("no service")
+
+    def test_skipped_by_a_fixture(text):
+        pass
+
+    def test_expected():
+        call_in_thread()
+        pytest.xfail("a known bug")
+
+    @pytest.mark.xfail
+    def test_marked():
+        call_in_thread()
+
+    @pytest.mark.xfail(strict=True)
+    def test_marked_and_failed():
+        call_in_thread()
+        assert False
+
+    class TestCase(unittest.TestCase):
+        def test_skipped(self):
+            call_in_thread()
+            self.skipTest("no service")
+
+    def test_next():
+        pytest.skip("no service")
+    """
+
+    result = run(module, "--fetch-hive-block-network", "-W", "ignore")
+
+    result.assert_outcomes(failed=5, errors=1, skipped=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_skipped would have called https://blocked.invalid/*"])
+    result.stdout.fnmatch_lines(["test_it.py::TestCase::test_skipped would have called https://blocked.invalid/*"])
+
+
+@pytest.mark.usefixtures("_offline")
 def test_blocks_in_fixtures_and_collection(run):
-    """A call in a fixture fails its test; one at module level fails the collection."""
+    """A call in a fixture fails its test; one at module level, or in a thread started there, fails the collection."""
     module = f"""{BLOCKED}
     @pytest.fixture
     def text():
@@ -383,13 +490,22 @@ def test_blocks_in_fixtures_and_collection(run):
     in_fixture = run(module, "--fetch-hive-block-network")
     in_fixture.assert_outcomes(errors=1)
 
-    module = """
+    for start in ("call()", "thread = threading.Thread(target=call); thread.start(); thread.join()"):
+        module = f"""
+        import threading
         from fetch_hive_sdk import FetchHive
-        FetchHive("fhk_test", "https://blocked.invalid").invoke_prompt(deployment="greet")
-    """
-    at_the_top = run(module, "--fetch-hive-block-network")
-    at_the_top.assert_outcomes(errors=1)
-    at_the_top.stdout.fnmatch_lines(["*the collection of the tests would have called https://blocked.invalid/*"])
+
+        def call():
+            FetchHive("fhk_test", "https://blocked.invalid").invoke_prompt(deployment="greet")
+
+        {start}
+
+        def test_it():
+            pass
+        """
+        at_the_top = run(module, "--fetch-hive-block-network", "-W", "ignore")
+        at_the_top.assert_outcomes(errors=1)
+        at_the_top.stdout.fnmatch_lines(["*the collection of the tests would have called https://blocked.invalid/*"])
 
 
 @pytest.mark.usefixtures("_offline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import threading
 import zlib
 from functools import partial
@@ -17,6 +18,7 @@ import pytest
 from driving import ANSWER, KEY, Blocking, Pieces, sse, streamed
 from fetch_hive_sdk import (
     APIConnectionError,
+    BadRequestError,
     FetchHive,
     InternalServerError,
     NotFoundError,
@@ -30,6 +32,8 @@ EVENTS = [
     {"type": "response", "response": "Short."},
     {"type": "usage", "usage": {"total_tokens": 3}},
 ]
+
+BODY = {"deployment": "d", "streaming": False}
 
 
 @pytest.fixture
@@ -212,6 +216,45 @@ def test_records_complete_answers_only(drive, file, answer):
     assert len(answers_of(file)) == 1
 
 
+@pytest.mark.parametrize("status", [600, 999])
+def test_records_any_status(drive, file, status):
+    """The recorder does not break a call that has been paid for."""
+    client = drive.client(lambda request: httpx.Response(status, json={"error": "odd"}))
+
+    with record(file, client), pytest.raises(InternalServerError, match="odd"):
+        drive.invoke(client, deployment="d")
+    with replay(file) as cassette, pytest.raises(InternalServerError, match="odd") as caught:
+        drive.invoke(cassette.client(max_retries=0), deployment="d")
+
+    assert caught.value.status_code == status
+
+
+def test_answer_that_no_service_can_send_is_not_recorded(drive, file):
+    """A mock that sends one still reaches the client."""
+    headers = {"content-type": "application/json", "retry-after": "1\n2"}
+    client = drive.client(lambda request: httpx.Response(200, headers=headers, json=ANSWER))
+
+    with record(file, client):
+        assert drive.invoke(client, deployment="d").raw == ANSWER
+
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"\xc3\xa9", "\u2603".encode()])
+def test_headers_with_other_letters_can_be_replayed(drive, file, value):
+    """Headers are bytes, which httpx decodes as UTF-8 or Latin-1."""
+    headers = [(b"content-type", b"application/json; x=" + value)]
+    client = drive.client(lambda request: httpx.Response(200, headers=headers, stream=Pieces(b'{"response": "x"}')))
+
+    with record(file, client):
+        drive.invoke(client, deployment="d")
+    with replay(file) as cassette:
+        assert drive.invoke(cassette.client(), deployment="d").response == "x"
+        replayed = replay(file).handle(httpx.Request("POST", "https://x.test/v1/prompt/invoke", json=BODY))
+
+    assert replayed.headers["content-type"] == httpx.Headers(headers)["content-type"]
+
+
 def test_failing_block_keeps_its_calls(file, fake):
     """The calls before an exception are recorded."""
     client = fake.client()
@@ -294,6 +337,8 @@ def test_sends_nothing_when_redact_fails(drive, file):
     client = drive.client(asked.append)
 
     with record(file, client, redact=lambda request: request["no"]), pytest.raises(KeyError):
+        drive.invoke(client, deployment="d")
+    with record(file, client, redact=lambda request: {"a": "\ud800"}), pytest.raises(ValueError, match="surrogates"):
         drive.invoke(client, deployment="d")
 
     assert asked == []
@@ -420,10 +465,61 @@ def test_proxy_forwards_events_at_once(file):
     assert answers_of(file)[0].ended is None
 
 
-def test_proxy_returns_503_without_a_service(file):
+def test_proxy_refuses_calls_whose_redact_fails(file, fake, service, capfd):
+    """The client knows that nothing was sent, and does not retry."""
+    with (
+        recording_proxy(file, service, redact=lambda request: request["no"]) as proxy,
+        FetchHive(KEY, proxy.url) as client,
+        pytest.raises(BadRequestError, match="KeyError: 'no'") as caught,
+    ):
+        client.invoke_prompt(deployment="d")
+
+    assert not caught.value.maybe_processed
+    assert fake.calls == []
+    assert capfd.readouterr().err == ""
+
+
+def test_proxy_forwards_any_number_of_calls_at_once(file):
+    """A call that waited in the proxy would be sent after its caller has given up."""
+    together = threading.Barrier(101)
+    fake = FakeServer(default=lambda call: str(together.wait(10)))
+    with fake.serve() as service, recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url) as client:
+        threads = [
+            threading.Thread(target=client.invoke_prompt, kwargs={"deployment": "d"}) for _ in range(together.parties)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(answers_of(file)) == together.parties
+
+
+def test_proxy_sends_nothing_for_a_caller_that_has_left(file, fake, service):
+    """A run that nobody waits for would still be billed."""
+    gone = threading.Event()
+
+    def wait_until_gone(body):
+        assert gone.wait(30)
+        return body
+
+    with recording_proxy(file, service, redact=wait_until_gone) as proxy:
+        address = httpx.URL(proxy.url)
+        with socket.create_connection((address.host, address.port), timeout=30) as connection:
+            connection.sendall(b"POST /v1/invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            connection.shutdown(socket.SHUT_WR)
+            gone.set()
+            assert connection.recv(100).startswith(b"HTTP/1.1 503 ")
+
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_proxy_returns_503_without_a_service(file, host):
     """An unreachable service has run nothing, so clients may retry."""
     with FakeServer().serve() as service:
         pass
+    service = service.replace("127.0.0.1", host)
 
     with recording_proxy(file, service) as proxy, FetchHive(KEY, proxy.url, max_retries=0) as client:
         call = partial(client.invoke_prompt, deployment="d")
@@ -451,8 +547,6 @@ def test_proxy_forwards_broken_streams(file, raw_service):
 @pytest.fixture
 def raw_service():
     """A service that breaks the first call in mid-stream, and the others before the answer."""
-    import socket  # noqa: PLC0415 - only here
-
     listener = socket.create_server(("127.0.0.1", 0))
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     (event,) = sse(EVENTS[0])

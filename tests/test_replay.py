@@ -302,6 +302,16 @@ def test_broken_stream_on_a_port(write, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_stream_left_before_its_first_event_on_a_port_ends_with_an_error_event(write):
+    """There is no time of an event to take over."""
+    with (
+        replay(write(({"deployment": "a"}, events(ended="left")))).serve() as url,
+        FetchHive("fhk_any", url) as client,
+        pytest.raises(StreamFailedError, match="the reader stopped here"),
+    ):
+        client.invoke_prompt_stream(deployment="a").collect()
+
+
 def test_incomplete_stream_on_a_port_ends_with_an_error_event(drive, write):
     """A client that stops where the recording stops is not a mistake. Reading on gets an error event."""
     left = events("A", ended="left")

@@ -29,10 +29,10 @@ def file(tmp_path):
 
 
 @contextmanager
-def serving(*arguments, folder):
+def serving(*arguments, folder, stderr=subprocess.PIPE):
     """Run the command as a program; yield it and the URL that it prints."""
     program = [sys.executable, "-m", "fetch_hive_sdk", "serve", *map(str, arguments)]
-    server = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(program, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         # Two paragraphs, or fewer if the program ended early.
         printed = "".join(line for _ in range(2) for line in takewhile(lambda line: line.strip(), server.stdout))
@@ -125,6 +125,13 @@ def test_default_file_is_not_used(file):
         assert ask(url) == "d was called with {}."
 
     assert hint == "fetch-hive: fetch-hive.toml is ignored: to serve it, pass --file fetch-hive.toml\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")  # noqa: PTH110 - a device
+def test_messages_that_cannot_be_written_do_not_stop_the_server(file):
+    """Such as the message that the default file is ignored, on a full disk."""
+    with open("/dev/full", "w") as full, serving(folder=file.parent, stderr=full) as (_, url):  # noqa: PTH123 - a device
+        assert "was called with" in ask(url)
 
 
 def test_key_of_a_file_is_not_printed(file):

@@ -119,6 +119,48 @@ def test_closes_bodies_of_disconnected_clients():
     assert closed.wait(10)
 
 
+def test_unexpected_error_is_answered_and_printed(capfd):
+    """An error in a function that scripts an answer is a 500 with its place, and one line. The connection is kept."""
+    fake = FakeServer()
+    fake.answers("d", lambda call: call.inputs["missing"])
+
+    with fake.serve() as url, httpx.Client(headers=HEADERS, trust_env=False) as client:
+        answer = client.post(f"{url}/invoke", json={"deployment": "d"})
+        next_answer = client.get(f"{url}/error_codes")
+
+    printed = capfd.readouterr().err
+    assert answer.status_code == 500
+    assert "the server failed: KeyError: 'missing'" in answer.json()["message"]
+    assert "test_server.py" in answer.json()["message"]
+    assert printed == f"fetch-hive: {answer.json()['message']}\n"
+    assert "connection" not in answer.headers
+    assert next_answer.status_code == 200
+
+
+def test_unexpected_error_reaches_the_caller_in_process():
+    """In process, an error in a function that scripts an answer is raised by the call."""
+    fake = FakeServer()
+    fake.answers("d", lambda call: call.inputs["missing"])
+
+    with pytest.raises(KeyError, match="missing"):
+        fake.client().invoke_prompt(deployment="d")
+
+
+def test_unexpected_error_in_a_body_breaks_the_connection(capfd):
+    """An error after the first part of a body is printed on one line."""
+
+    def body():
+        yield b"data: {}\n\n"
+        raise ValueError("two\nlines")
+
+    with serve(lambda request: httpx.Response(200, content=body())) as url, pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(url, trust_env=False)
+
+    printed = capfd.readouterr().err
+    assert printed.startswith("fetch-hive: the server failed: ValueError: two lines (")
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to set")
 def test_waits_for_file_descriptors():
     """A server that cannot accept connections waits, and continues when it can."""

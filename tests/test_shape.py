@@ -50,11 +50,13 @@ SHARED_WITH_THE_EDGE = {
     "_session.wrap_sender",
     "_secret.Secret",
     "_protocol.endpoint.CORRELATION",
+    "_extensions.OURS",
     "_config.is_loopback",
     "_config.no_proxy_for_loopback",
+    "_net.plain_clients.plain_client",
     "_net.proxies.Routes",
     "_net.proxies.check_proxies",
-    "_net.proxies.loopback_mounts",
+    "_net.tls.tls_context",
 }
 # The types of observers, which `telemetry` exports.
 SHARED_WITH_THE_EDGE |= {

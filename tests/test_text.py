@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,19 @@ def test_lines_are_padded_to_their_width():
 )
 def test_text_is_broken_at_blanks_or_between_letters(text, lines):
     assert wrap(text, 5) == lines
+
+
+def test_time_to_break_a_long_line_is_linear():
+    """Chinese has no blanks, so that a paragraph is one word."""
+    before = time.perf_counter()
+    lines = wrap("漢" * 60_000, 38)
+
+    assert lines == [*["漢" * 19] * 3157, "漢" * 17]
+    assert time.perf_counter() - before < 10
+
+
+def test_letter_that_is_too_wide_has_a_line_of_its_own():
+    assert wrap("漢字", 1) == ["漢", "字"]
 
 
 @given(st.text(alphabet="ab 漢\u0301"), st.integers(min_value=1, max_value=9))

@@ -1,5 +1,8 @@
 """What the network and the protocol share: the keys of `httpx.Request.extensions`, and error messages."""
 
+OURS = "fetch_hive_sdk.ours"
+"""Marks the requests of this package, whatever their `User-Agent`."""
+
 PROXY = "fetch_hive_sdk.proxy"
 """The host and port of the proxy of the request, if there is one."""
 

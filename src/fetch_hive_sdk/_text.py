@@ -6,6 +6,10 @@ In columns, Chinese, Japanese and Korean letters and emojis are two cells wide.
 from __future__ import annotations
 
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MARKS = {"Mn", "Me", "Cf"}  # drawn on the letter before, or invisible
 
@@ -40,11 +44,8 @@ def wrap(text: str, width: int) -> list[str]:
         if width_of(joined) > width and line:
             lines.append(line)
             joined = word
-        line = joined
-        while width_of(line) > width:
-            piece = _fitting(line, width)
-            lines.append(piece)
-            line = line[len(piece) :]
+        *full, line = _pieces(joined, width)
+        lines += full
     return [*lines, line]
 
 
@@ -54,11 +55,13 @@ def _width_of_character(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _fitting(line: str, width: int) -> str:
-    """The longest beginning of a line that is at most `width` cells wide, and at least one character."""
-    used = 0
+def _pieces(line: str, width: int) -> Iterator[str]:
+    """Cut a line into pieces of at most `width` cells, and at least one character."""
+    start = used = 0
     for index, character in enumerate(line):
-        used += _width_of_character(character)
-        if used > width:
-            return line[: max(index, 1)]
-    return line
+        cells = _width_of_character(character)
+        used += cells
+        if used > width and index > start:
+            yield line[start:index]
+            start, used = index, cells
+    yield line[start:]

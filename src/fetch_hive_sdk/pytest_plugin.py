@@ -9,7 +9,7 @@ import functools
 import traceback
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Union
 
 import pytest
 
@@ -124,24 +124,30 @@ class _Guard:
         # pytest.fail raises a BaseException, which neither `except Exception` nor a retry catches.
         pytest.fail(message, pytrace=False)
 
-    def pytest_collection_finish(self) -> None:
-        # Calls blocked so far have failed the collection, not a test.
-        self._blocked.clear()
-
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._test = nodeid
 
-    # Runs before pytest's own report, so that errors swallowed or raised in a thread still fail the test.
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+    # Runs around all other plugins, so that neither a swallowed error nor one in a thread is skipped or expected.
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self) -> Generator[None, Any, None]:
+        self._fail_if_blocked((yield).get_result())
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_make_collect_report(self) -> Generator[None, Any, None]:
+        self._fail_if_blocked((yield).get_result())
+
+    def _fail_if_blocked(self, report: Union[pytest.TestReport, pytest.CollectReport]) -> None:
         blocked, self._blocked = self._blocked, []
-        if blocked and call.excinfo is None:
-            with pytest.raises(pytest.fail.Exception) as call.excinfo:
-                pytest.fail(blocked[0], pytrace=False)
+        if blocked and not report.failed:
+            report.outcome, report.longrepr = "failed", blocked[0]
+            vars(report).pop("wasxfail", None)
 
 
 def _is_ours(request: httpcore.Request) -> bool:
-    return any(
+    from fetch_hive_sdk._extensions import OURS  # noqa: PLC0415 - only when the option is used
+
+    # A transport of the caller that rebuilds the request may drop its extensions.
+    return OURS in request.extensions or any(
         name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
     )
 

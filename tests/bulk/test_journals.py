@@ -326,6 +326,47 @@ def test_a_full_disk(tmp_path):
     assert status.rows == report["rows"]
 
 
+READ = """
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1])) as connection:
+    print(connection.execute("SELECT count(*) FROM rows").fetchone())
+"""
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_reading_a_running_job_disturbs_nothing(tmp_path, is_new):
+    """Not even together with another program that reads the journal: it must not delete the -wal file of the job.
+
+    On POSIX, a process that closes a file loses all locks that it has on it, those of SQLite included.
+    """
+    job, seen = Job(tmp_path / "job.db"), []
+
+    async def answer(request):
+        seen.append(request)
+        if len(seen) == 40:
+            read_all()
+        return httpx.Response(200, json={"response": "x"})
+
+    def read_all():
+        log = job.path.with_name("job.db-wal")
+        before = log.stat().st_ino
+        assert job.status().rows
+        assert [*job.results(), *job.doubt()]
+        job.export(tmp_path / "out.csv")
+        job.report_html(tmp_path / "out.html")
+        subprocess.run([sys.executable, "-c", READ, str(job.path)], check=True, stdout=subprocess.DEVNULL)
+        assert log.stat().st_ino == before
+        seen.append("checked")
+
+    client = FetchHive(KEY, async_http_client=httpx.AsyncClient(transport=httpx.MockTransport(answer)))
+    if not is_new:
+        run(job, client, numbered(20))
+
+    assert run(job, client, numbered(100)).done == 100
+    assert "checked" in seen
+    assert len(seen) == 101
+
+
 # --- Exports ----------------------------------------------------------------------------------------------------------
 
 

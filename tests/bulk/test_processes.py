@@ -31,9 +31,10 @@ from fetch_hive_sdk.bulk import Budget, BulkReport, Job, JournalError, RowError,
 from fetch_hive_sdk.bulk.endings import disk_error, error_of
 from fetch_hive_sdk.bulk.lock import OwnerLock, is_owned
 from fetch_hive_sdk.bulk.opening import open_for_writing
+from fetch_hive_sdk.bulk.processes import Worker
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, make_shard, shard_of, shard_path
-from fetch_hive_sdk.bulk.worker import Failure
+from fetch_hive_sdk.bulk.worker import Failure, Reclaim
 from fetch_hive_sdk.testing import FakeServer, Refusal
 
 # From Python 3.12 on, a fork beside other threads is warned of; the fakes of these tests have such threads.
@@ -230,6 +231,42 @@ def test_tokens_are_exceeded_by_no_more_than_what_is_under_way(counted, tmp_path
     )
     assert report.stopped == "tokens"
     assert 500 <= report.tokens <= 500 + 10 * 8
+
+
+@both
+def test_runs_are_reclaimed_at_intervals(counted, tmp_path, monkeypatch, how):
+    """Each answer of a process may lead to the next request. Without a pause, they would keep all processes busy."""
+    reclaims, send = [], Worker.send
+
+    def count(self, order):
+        if isinstance(order, Reclaim):
+            reclaims.append(order)
+        send(self, order)
+
+    monkeypatch.setattr(Worker, "send", count)
+
+    report = run_both(
+        how,
+        Job(tmp_path / "job.db"),
+        FetchHive(KEY, counted.url),
+        requests(100),
+        max_concurrency=8,
+        rpm=1200,
+        budget=Budget(runs=20),
+    )
+
+    assert report.done == 20
+    assert 0 < len(reclaims) <= 2 * (report.seconds / 0.05 + 2)
+
+
+@both
+def test_rows_that_a_budget_leaves_are_not_exhausted(served, tmp_path, how):
+    job = Job(tmp_path / "job.db")
+
+    report = run_both(how, job, FetchHive(KEY, served.url), requests(3), budget=Budget(runs=2))
+
+    assert (report.done, report.stopped, report.is_exhausted) == (2, "runs", False)
+    assert not job.status().is_exhausted
 
 
 def test_failures_stop_the_job(tmp_path):
@@ -740,6 +777,29 @@ def test_a_second_owner_is_refused_with_the_id_of_the_first_process(make_run, co
 
     os.killpg(process.pid, signal.SIGCONT)
     process.communicate(timeout=60)
+
+
+@posix
+@both
+def test_a_signal_to_one_process_is_an_error(counted, tmp_path, how):
+    """Such as from a system that is short of memory: the job is not done, and was not asked to stop."""
+
+    async def rows():
+        for request in requests(ROWS):
+            yield request
+            if len(counted.stats()["runs"]) >= 60:
+                for worker in multiprocessing.active_children()[:1]:
+                    os.kill(worker.pid, signal.SIGTERM)
+                break
+        for number in range(10_000):
+            yield InvokeRequest(deployment="d", inputs={"text": f"later {number}"})
+
+    with pytest.raises(BulkError, match="a process of the job was ended by a signal") as caught:
+        run_both(how, Job(tmp_path / "job.db"), FetchHive(KEY, counted.url), rows())
+
+    report = caught.value.report
+    assert (report.in_doubt, report.stopped) == (0, "signal")
+    assert 60 <= report.done == len(counted.stats()["runs"]) < 10_000
 
 
 @posix

@@ -170,11 +170,6 @@ def check_proxies() -> list[str]:
     return [proxy_name(scheme) for scheme in named]
 
 
-def loopback_mounts(url: httpx.URL) -> Optional[dict[str, Optional[httpx.BaseTransport]]]:
-    """Return `mounts` for an `httpx.Client` that bypass the environment's proxies for loopback URLs."""
-    return {f"all://{url.raw_host.decode('ascii')}": None} if is_loopback(url.host) else None
-
-
 def proxy_name(scheme: str) -> str:
     """Return the name of the environment variable that sets the proxy of a scheme, with its actual case."""
     names = [name for name, value in os.environ.items() if name.lower() == f"{scheme}_proxy" and value]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 import httpx
 from pydantic_core import to_json
 
+from fetch_hive_sdk._extensions import OURS
 from fetch_hive_sdk._version import __version__
 from fetch_hive_sdk.models.json_values import read_json_object
 
@@ -166,7 +167,7 @@ def build_request(
         "User-Agent": USER_AGENT,
         **config.default_headers,
     }
-    extensions = {"timeout": dict(limits)}
+    extensions = {"timeout": dict(limits), OURS: True}
     if body is None:
         return httpx.Request(endpoint.method, url, headers=headers, extensions=extensions)
     headers["Content-Type"] = body.media_type

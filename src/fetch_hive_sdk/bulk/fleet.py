@@ -41,6 +41,7 @@ T = TypeVar("T")
 _ROWS_AT_ONCE = 256
 _ROWS_AHEAD = 1024  # that were sent to a shard and are not read yet: settled rows are skipped quickly
 _NO_LIMIT = 1 << 40
+_RECLAIM_SECONDS = 0.05  # at least, between two requests to give runs back
 
 
 class _Shard:
@@ -98,6 +99,8 @@ class Fleet:
         self._changed = asyncio.Event()
         self._stopping: asyncio.Future[None] = self._loop.create_future()
         self._stop: Optional[Stop] = None
+        self._is_signalled = False  # this process, and not only a worker
+        self._reclaiming: Optional[asyncio.TimerHandle] = None
         self._errors: list[BaseException] = []
         self._is_exhausted = False
         self._started = time.monotonic()
@@ -136,10 +139,12 @@ class Fleet:
 
     def stop(self, why: Optional[Stop]) -> None:
         """Send nothing more. What is under way is finished and written down."""
+        self._is_signalled = self._is_signalled or why == "signal"
         self._send_stop(StopSending(why))
 
     def abandon(self) -> None:
         """Stop, and leave what is under way in doubt."""
+        self._is_signalled = True
         self._send_stop(StopSending("signal", is_abandoned=True))
 
     def _send_stop(self, order: StopSending) -> None:
@@ -236,7 +241,8 @@ class Fleet:
             return
         shard.snapshot = answer.snapshot
         if answer.snapshot.is_stopping and not self._stopping.done():
-            self.stop(answer.snapshot.report.stopped)  # the others need not wait for its calls in progress
+            # The others need not wait for its calls in progress.
+            self._send_stop(StopSending(answer.snapshot.report.stopped))
         if isinstance(answer, Asked):
             shard.is_asking = True
         elif isinstance(answer, Ended):
@@ -249,7 +255,7 @@ class Fleet:
         if answer.error is not None:
             self._errors.append(answer.error.restore())
         if (answer.error is not None or stopped is not None) and not self._stopping.done():  # such as a locked journal
-            self.stop(stopped)
+            self._send_stop(StopSending(stopped))
 
     def _bury(self, worker: Worker, how: str) -> None:
         """Record that a process has ended. If one of its shards has not, the process died."""
@@ -336,10 +342,17 @@ class Fleet:
 
     def _reclaim(self) -> None:
         """Let shards give back what they were granted and do not need now, such as for a row that was rejected."""
+        if self._reclaiming is not None:
+            return  # each answer leads here again, and would ask for more answers
+        self._reclaiming = self._loop.call_later(_RECLAIM_SECONDS, self._reclaim_again)
         for worker in self._workers:
             shards = [self._shards[number] for number in worker.shards]
             if any(shard.granted > shard.snapshot.runs + shard.snapshot.under_way for shard in shards):
                 worker.send(Reclaim())
+
+    def _reclaim_again(self) -> None:
+        self._reclaiming = None
+        self._grant()
 
     def _outstanding(self) -> int:
         """Return how many granted runs have not ended yet, as far as is known."""
@@ -362,12 +375,16 @@ class Fleet:
             await self._changed.wait()
 
     def _conclude(self) -> BulkReport:
+        total = sum_of([self._report_of(shard) for shard in self._shards.values()])
         report = replace(
-            sum_of([self._report_of(shard) for shard in self._shards.values()]),
+            total,
             seconds=time.monotonic() - self._started,
-            is_exhausted=self._is_exhausted,
+            is_exhausted=self._is_exhausted and total.is_exhausted,
             stopped=self._stop,
         )
+        if self._stop == "signal" and not self._is_signalled:
+            message = f"a process of the job was ended by a signal; its calls under way were finished. {report}"
+            self._errors.append(BulkError(message, report=report))
         if not self._errors:
             return report
         raise error_of(self._errors, report)

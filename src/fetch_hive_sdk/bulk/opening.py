@@ -35,7 +35,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     with journal_errors(path):
         if path.exists() and path.stat().st_size:
-            check_magic(path)
+            _read_ahead(path)
         else:
             warn_of_network(path)
         connection = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS, check_same_thread=False)
@@ -93,7 +93,6 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     with journal_errors(path):
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             return open_nothing()
-        check_magic(path)
         # A cleanly closed journal has no -wal file. In a read-only directory, where SQLite cannot create one, it can
         # still be read as immutable.
         is_alone = not beside(path, "-wal").exists()
@@ -120,21 +119,6 @@ def open_nothing(path: Union[str, Path] = ":memory:") -> sqlite3.Connection:
     return connection
 
 
-def check_magic(path: Path) -> None:
-    """Check that a file is a SQLite database.
-
-    Raises:
-        JournalError: The file is not a SQLite database.
-
-    """
-    if path.is_dir():
-        raise JournalError(f"{path} is a directory, not a journal")
-    with path.open("rb") as file:
-        begin = file.read(len(_MAGIC))
-    if begin != _MAGIC:
-        raise JournalError(f"{path} is not a journal: it is another kind of file")
-
-
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     with closing(connection.execute("PRAGMA application_id")) as cursor:
         (application,) = cursor.fetchone()
@@ -155,7 +139,6 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
         JournalError: The journal is damaged.
 
     """
-    _read_ahead(path)
     try:
         with closing(connection.execute("PRAGMA quick_check(1)")) as cursor:
             (found,) = cursor.fetchone()
@@ -166,7 +149,11 @@ def quick_check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _read_ahead(path: Path) -> None:
-    """Load a file into the system's cache by a sequential read, since `quick_check` reads pages in random order."""
+    """Load a file into the system's cache by a sequential read, since `quick_check` reads pages in random order.
+
+    Only before this process opens the file with SQLite. On POSIX, closing a file drops all locks that the process has
+    on it, those of SQLite included; then another program may delete the -wal file of a running job.
+    """
     with suppress(OSError), path.open("rb", buffering=0) as file:
         piece, left = bytearray(_PIECE), _MOST_READ_AHEAD
         while left > 0 and (size := file.readinto(piece)):
@@ -187,7 +174,11 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
     try:
         yield
     except sqlite3.Error as exc:
+        if path.is_dir():
+            raise JournalError(f"{path} is a directory, not a journal") from exc
         if type(exc) is sqlite3.DatabaseError:  # "file is not a database", "database disk image is malformed"
+            if str(exc) == "file is not a database" and not _begins_like_a_database(path):
+                raise JournalError(f"{path} is not a journal: it is another kind of file") from exc
             raise DamageError(damage_of(path)) from exc
         raise JournalError(f"{path}: {exc}") from exc
     except OSError as exc:
@@ -195,6 +186,11 @@ def journal_errors(path: Path) -> Generator[None, None, None]:
         if isinstance(exc, FileNotFoundError) and not path.parent.is_dir():
             reason = f"there is no directory {path.parent.absolute()}"
         raise JournalError(f"cannot open the journal {path}: {reason}") from exc
+
+
+def _begins_like_a_database(path: Path) -> bool:
+    with path.open("rb") as file:  # not while SQLite has it open: see `_read_ahead`
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def sync_folder(folder: Path) -> None:

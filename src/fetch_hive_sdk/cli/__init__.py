@@ -36,6 +36,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
                 return run(sys.argv[1:] if argv is None else argv)
             finally:
+                # Python flushes again at exit, and would exit with 120.
+                _discard_unwritten(sys.stderr)
                 # Also for --help. Unlike sys.stdout.flush, print does nothing if stdout is closed.
                 print(end="", flush=True)
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
 
-from ._terminal import complain, show
+from ._terminal import complain, note, show
 
 if TYPE_CHECKING:
     import argparse
@@ -148,15 +148,15 @@ def _print_estimate(report: BulkReport, rows: FileRows, options: argparse.Namesp
     # The journal may have rows that this input does not contain.
     total = max(report.rows, sum(1 for _ in rows)) if rows.can_be_read_again else report.rows
     each = report.tokens / report.done
-    print(
+    write = note if options.json else print
+    write(
         f"{report.done:,} of {total:,} rows are done and kept, with {each:,.1f} tokens a row:"
-        f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them still to come",
-        file=sys.stderr if options.json else sys.stdout,
+        f" about {each * total:,.0f} tokens for all, {each * (total - report.done):,.0f} of them still to come"
     )
 
 
 def _report_no_rows(rows: FileRows, options: argparse.Namespace) -> int:
-    print(f"there are no rows in {options.rows}{_skipped(rows)}", file=sys.stderr)
+    note(f"there are no rows in {options.rows}{_skipped(rows)}")
     if options.json and rows.can_be_read_again and not options.dry_run:
         print(json.dumps({**BulkReport(is_exhausted=True).as_dict(), "skipped": rows.skipped}))
     return 0
@@ -202,7 +202,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     count = _job_of(options).export(options.output)
-    print(count_of(count, "row"), file=sys.stderr)
+    note(count_of(count, "row"))
     return 0
 
 
@@ -230,7 +230,7 @@ def _doubt(options: argparse.Namespace) -> int:
         complain(str(exc.args[0]))
         return _WRONG
     what = f"settled as {settled}" if settled else "will be sent again by the next run"
-    print(f"{count_of(count, 'row')}: {what}", file=sys.stderr)
+    note(f"{count_of(count, 'row')}: {what}")
     return 0
 
 
@@ -268,7 +268,7 @@ def report_error(error: FetchHiveError) -> int:
         for item in error.unwritten:
             response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
-            print(json.dumps(known), file=sys.stderr)
+            note(json.dumps(known))
     kinds: list[tuple[type[FetchHiveError], int]] = [
         (RowError, _WRONG),
         (OutputError, _NOT_WRITTEN),

@@ -24,7 +24,7 @@ from fetch_hive_sdk import (
 from fetch_hive_sdk._net.proxies import check_proxies
 from fetch_hive_sdk._text import in_one_line
 
-from ._terminal import complain
+from ._terminal import complain, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -155,13 +155,16 @@ def call(options: argparse.Namespace, work: Callable[[FetchHive], int], *, as_js
         return exit_code(exc)
 
 
-def refuse(options: argparse.Namespace, error: ValueError, where: str = "") -> NoReturn:
-    """Report invalid arguments and exit."""
+def refuse(
+    options: argparse.Namespace, error: ValueError, where: str = "", names: Optional[Mapping[str, str]] = None
+) -> NoReturn:
+    """Report invalid arguments and exit. `names` are the options for fields with other names."""
     parser: argparse.ArgumentParser = options.parser
     if not isinstance(error, ValidationError):
         parser.error(f"{where}{error}")
     problem = error.errors(include_url=False, include_input=False)[0]
-    parser.error(f"{where}{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+    field = ".".join(map(str, problem["loc"]))
+    parser.error(f"{where}{(names or {}).get(field, field)}: {problem['msg']}")
 
 
 def print_json(value: object) -> None:
@@ -190,7 +193,7 @@ def report(error: FetchHiveError, *, as_json: bool) -> None:
         "maybe_processed": error.maybe_processed,
         "exit_code": exit_code(error),
     }
-    print(json.dumps({name: value for name, value in fields.items() if value is not None}), file=sys.stderr)
+    note(json.dumps({name: value for name, value in fields.items() if value is not None}))
 
 
 def exit_code(error: FetchHiveError) -> int:

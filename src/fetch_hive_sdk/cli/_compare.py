@@ -26,7 +26,7 @@ from fetch_hive_sdk._text import count_of, in_one_line, pad, wrap
 
 from ._calling import EXIT_CODES, add_options, call, exit_code, name_of, prints_utf8, read_text, refuse
 from ._clock import Clock
-from ._terminal import complain, paint
+from ._terminal import complain, note, paint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
         if options.file is None and not options.json:
             cases, variants = len(requests), len(options.variant)
             sizes = f"{count_of(cases, 'case')} through {count_of(variants, 'variant')}"
-            print(f"{count_of(cases * variants, 'paid run')}: {sizes}", file=sys.stderr)
+            note(f"{count_of(cases * variants, 'paid run')}: {sizes}")
         return _compare(client, requests, options)
 
     if options.file is None:
@@ -184,6 +184,7 @@ def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], opt
     rows: list[Row] = []
     first_error: Optional[FetchHiveError] = None
     results: list[Result] = []
+    is_written = True
     try:
         for inputs, of_case in zip(options.inputs, requests):
             results = []
@@ -203,9 +204,11 @@ def _compare(client: FetchHive, requests: Sequence[Sequence[InvokeRequest]], opt
         # Also after Ctrl-C: these answers were paid for.
         rows = [row for row in rows if row.results]
         if options.html is not None and rows:
-            _write_page(rows, options)
+            is_written = _write_page(rows, options)
     if not options.json:
         _print_totals(rows, options.variant)
+    if not is_written:
+        return 1
     return 0 if first_error is None else exit_code(first_error)
 
 
@@ -294,9 +297,15 @@ def _print_totals(rows: Sequence[Row], variants: Sequence[str]) -> None:
         print(f"{in_one_line(variant)}: {totals(rows, at)}")
 
 
-def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> None:
+def _write_page(rows: Sequence[Row], options: argparse.Namespace) -> bool:
+    """Write the page. If that fails, print the reason and return False."""
     from ._compare_page import page_of  # noqa: PLC0415 - only for this option
 
     page = page_of(options.deployment, options.variant, rows)
-    options.html.write_text(page, "utf-8", errors="backslashreplace")
-    print(f"written to {options.html}", file=sys.stderr)
+    try:
+        options.html.write_text(page, "utf-8", errors="backslashreplace")
+    except OSError as exc:
+        complain(f"cannot write {options.html}: {exc.strerror}")
+        return False
+    note(f"written to {options.html}")
+    return True

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 EPILOG = """\
-Requires argcomplete: pip install 'fetch-hive-sdk[completion]'
+Requires argcomplete: pip install argcomplete
 
 examples:
   source <(fetch-hive completion bash)    in ~/.bashrc
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         from argcomplete.shell_integration import shellcode  # noqa: PLC0415 - an optional dependency
     except ImportError:
-        complain("completion requires argcomplete: pip install 'fetch-hive-sdk[completion]'")
+        complain("completion requires argcomplete: pip install argcomplete")
         return 1
     print(shellcode(["fetch-hive"], shell=options.shell, use_defaults=False))
     return 0

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Callable, Literal, Optional
 import httpx
 
 from fetch_hive_sdk import ConfigurationError, FetchHive, __version__
-from fetch_hive_sdk._net.proxies import Routes, check_proxies, loopback_mounts
+from fetch_hive_sdk._net.plain_clients import plain_client
+from fetch_hive_sdk._net.proxies import Routes, check_proxies
+from fetch_hive_sdk._net.tls import tls_context
 from fetch_hive_sdk._text import in_one_line
 
 from ._record import SERVICE
@@ -199,10 +201,9 @@ def _check_tls(url: httpx.URL) -> Finding:
     if url.scheme != "https":
         return Finding("tls", "skipped", "the base URL uses http")
     try:
-        context = httpx.create_ssl_context()
-    except OSError as exc:
-        found = f"cannot read the trusted certificates: {_reason(exc)}"
-        return Finding("tls", "problem", found, "correct SSL_CERT_FILE or SSL_CERT_DIR, or unset them")
+        context = tls_context()
+    except httpx.ConnectError as exc:
+        return Finding("tls", "problem", str(exc))
     try:
         return _shake_hands(url, context)
     except ssl.SSLCertVerificationError as exc:
@@ -231,9 +232,9 @@ def _shake_hands(url: httpx.URL, context: ssl.SSLContext) -> Finding:
 def _check_service(url: httpx.URL) -> Iterator[Finding]:
     begun = time.time()
     try:
-        with httpx.Client(timeout=_SECONDS, mounts=loopback_mounts(url)) as client:
+        with plain_client(url, timeout=_SECONDS) as client:
             response = client.get(f"{str(url).rstrip('/')}/error_codes")
-    except (httpx.HTTPError, OSError) as exc:
+    except (httpx.HTTPError, OSError, ConfigurationError) as exc:
         advice = "check the base URL, and for a firewall or a proxy in between"
         yield Finding("service", "problem", f"no answer: {_reason(exc)}", advice)
         return

@@ -14,7 +14,7 @@ from fetch_hive_sdk._text import in_one_line
 
 from ._calling import add_options, call, pair, print_json, prints_utf8, read_json, refuse, scalar, variable
 from ._clock import Clock
-from ._terminal import complain, is_terminal, paint, show
+from ._terminal import complain, is_terminal, note, paint, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,8 @@ def _read_request(options: argparse.Namespace) -> Union[InvokeRequest, WorkflowR
         fields = {"deployment": deployment, "variant": options.variant, "inputs": inputs or None}
         return model.model_validate({**fields, **common})
     except ValidationError as exc:
-        refuse(options, exc)
+        name = "deployment" if options.workflow is None else "--workflow"
+        refuse(options, exc, names={"deployment": name, "thread_id": "--thread"})
 
 
 def _check_combination(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -174,7 +175,6 @@ def _print(answer: Union[InvokeResponse, AgentReply], options: argparse.Namespac
         return
     if options.reasoning and answer.reasoning:
         _print_reasoning(answer.reasoning.rstrip("\n") + "\n")
-    # Flush the billed answer before anything else can fail.
     print(show(answer.response, sys.stdout), flush=True)
     if isinstance(answer, AgentReply):
         _print_approvals(answer.pending_tool_approvals)
@@ -188,7 +188,7 @@ def _print_approvals(approvals: Sequence[PendingToolApproval]) -> None:
 
 
 def _print_reasoning(text: str) -> None:
-    print(paint(show(text, sys.stderr), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
+    note(paint(show(text, sys.stderr), "dim", sys.stderr), end="")
 
 
 def _stream(client: FetchHive, request: Union[InvokeRequest, AgentRequest], options: argparse.Namespace) -> None:
@@ -214,7 +214,7 @@ def _print_events(stream: Union[PromptStream, AgentStream], clock: Clock, *, wit
             if isinstance(event, ReasoningEvent) and with_reasoning:
                 _print_reasoning(event.response)
             if is_thinking and not isinstance(event, ReasoningEvent):
-                print(file=sys.stderr, flush=True)
+                note("")
             is_thinking = isinstance(event, ReasoningEvent) and with_reasoning
             if isinstance(event, ResponseEvent):
                 print(show(event.response, sys.stdout), end="", flush=True)
@@ -225,11 +225,11 @@ def _print_events(stream: Union[PromptStream, AgentStream], clock: Clock, *, wit
     if stream.partial.usage:
         _print_usage(stream.partial.usage)
         if is_terminal(sys.stderr) and (speed := clock.speed(stream.partial.usage)):
-            print(paint(speed, "dim", sys.stderr), file=sys.stderr)
+            note(paint(speed, "dim", sys.stderr))
 
 
 def _print_usage(usage: Usage) -> None:
     if usage.total_tokens is not None:
         prompt, completion = usage.prompt_tokens.total_tokens, usage.completion_tokens.total_tokens
         counts = f"{usage.total_tokens} tokens (prompt {prompt}, completion {completion})"
-        print(paint(counts, "dim", sys.stderr), file=sys.stderr)
+        note(paint(counts, "dim", sys.stderr))

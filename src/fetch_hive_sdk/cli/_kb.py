@@ -91,4 +91,4 @@ def run_search(options: argparse.Namespace) -> int:
     try:
         return call(options, work, as_json=options.json)
     except ValueError as exc:
-        refuse(options, exc)
+        refuse(options, exc, names={"search_chunk_limit": "--limit", "search_score_threshold": "--threshold"})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 from pydantic import TypeAdapter
 
 from fetch_hive_sdk import ConfigurationError, Prompt
+from fetch_hive_sdk._text import in_one_line
 from fetch_hive_sdk.emulator import Emulator
 
 from ._terminal import complain, paint
@@ -72,7 +73,7 @@ def run_check(options: argparse.Namespace) -> int:
     try:
         emulator = Emulator.from_file(path)
     except ConfigurationError as exc:
-        complain(str(exc))
+        complain(in_one_line(str(exc)))
         return 2
     all_match = True
     for name, prompt in prompts.items():
@@ -121,8 +122,12 @@ def _import(module: str) -> Optional[Mapping[str, Prompt[..., Any]]]:
     sys.path.insert(0, "")
     try:
         names = vars(importlib.import_module(module))
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - a module may raise anything
-        complain(f"cannot import {module}: {type(exc).__name__}: {exc}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - a module may raise anything
+        is_name = all(map(str.isidentifier, module.split("."))) and not module.endswith(".py")
+        advice = "" if is_name else "; pass the name of a module, such as my_app.prompts"
+        complain(in_one_line(f"cannot import {module}: {_reason(exc)}{advice}"))
         return None
     finally:
         sys.path.remove("")
@@ -141,5 +146,12 @@ def _problem_of(prompt: Prompt[..., Any]) -> Optional[str]:
     try:
         _schemas_of(prompt)
     except Exception as exc:  # noqa: BLE001 - the types are those of the caller
-        return f"{type(exc).__name__}: {exc}".partition("\n")[0]
+        return in_one_line(_reason(exc).partition("\n")[0])
     return None
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - the class may be the caller's
+        return type(error).__name__

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk import ConfigurationError, FetchHive
 from fetch_hive_sdk._net.proxies import check_proxies
-from fetch_hive_sdk._text import count_of
+from fetch_hive_sdk._text import count_of, in_one_line
 from fetch_hive_sdk.testing import recording_proxy
 
-from ._running import add_command_to, check_command, run_command
+from ._running import NOT_EXECUTABLE, NOT_FOUND, add_command_to, check_command, run_command
 from ._terminal import complain
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ examples:
   fetch-hive record --out cassettes/shop.json -- node shop.js
 
 exit codes: that of the command, or 128 plus the number of the signal that ended it, or
-  1  the cassette cannot be written    3         invalid base URL or proxy
+  1  the cassette cannot be written    3         invalid base URL, proxy or certificates
   2  invalid argument                  126, 127  the command cannot be run, or was not found
 """
 
@@ -68,22 +68,27 @@ def run(options: argparse.Namespace) -> int:
     if not options.command:
         options.parser.error("the command is missing: fetch-hive record -- COMMAND")
     file = file_for(options.out, options.command)
+    new_folders = [folder for folder in file.parents if not folder.exists()]
     upstream = os.environ.get("FETCH_HIVE_BASE_URL") or SERVICE
     try:
         check_proxies()
         # Only checks the base URL. The command has its own key.
         FetchHive("fhk_unused", upstream)
-    except ConfigurationError as exc:
-        complain(str(exc))
-        return 3
-    try:
         with ExitStack() as stack:
             proxy = stack.enter_context(recording_proxy(file, upstream.strip()))
             code = run_command(options.command, proxy.url, {})
+    except ConfigurationError as exc:
+        complain(in_one_line(str(exc)))
+        return 3
     except OSError as exc:
         complain(f"cannot write {file}: {exc.strerror}")
         return 1
-    _report(file, proxy.calls)
+    if not proxy.calls:
+        with suppress(OSError):
+            for folder in new_folders:
+                folder.rmdir()
+    if proxy.calls or code not in {NOT_EXECUTABLE, NOT_FOUND}:
+        _report(file, proxy.calls)
     return code
 
 

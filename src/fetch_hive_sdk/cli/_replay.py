@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Callable
 
 from fetch_hive_sdk import ConfigurationError
+from fetch_hive_sdk._text import in_one_line
 from fetch_hive_sdk.testing import TEST_KEY, Cassette, UnrecordedCallError, replay
 
 from ._running import add_command_to, check_command, run_command
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         cassette = replay(options.file, pace=options.pace, repeat=options.repeat)
     except ConfigurationError as exc:
-        complain(str(exc))
+        complain(in_one_line(str(exc)))
         return 2
     code = 0
     try:

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from fetch_hive_sdk._config import no_proxy_for_loopback
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from types import FrameType
 
-_NOT_EXECUTABLE = 126
-_NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
 
 
 def add_command_to(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run_command(command: Sequence[str], url: str, changed: Mapping[str, str]) ->
             process = subprocess.Popen(command, env=environment)  # noqa: S603
         except OSError as exc:
             complain(f"cannot run {command[0]}: {exc.strerror}")
-            return _NOT_FOUND if isinstance(exc, FileNotFoundError) else _NOT_EXECUTABLE
+            return NOT_FOUND if isinstance(exc, FileNotFoundError) else NOT_EXECUTABLE
         forward_to(process)
         code = process.wait()
     return code if code >= 0 else 128 - code
@@ -67,36 +67,40 @@ def _forward_signals() -> Generator[Callable[[subprocess.Popen[bytes]], None], N
     """Ignore Ctrl-C, which a terminal also sends to the command, and forward other signals to the command.
 
     Yields:
-        A function that takes the command once it runs. It gets the signals that arrived while it was started.
+        A function that takes the command once it runs. It gets the signals that arrived while it was started, Ctrl-C
+        included: a terminal sends it only to running programs.
 
     """
     process: Optional[subprocess.Popen[bytes]] = None
     early: list[int] = []
+    from_terminal = _signals("SIGINT", "SIGQUIT")
 
-    def ignore(number: int, frame: FrameType | None) -> None:
-        """Not SIG_IGN, which the command would inherit."""
-
+    # Not SIG_IGN for Ctrl-C, which the command would inherit.
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
         if process is None:
             early.append(number)
-        else:
+        elif number not in from_terminal:
             process.send_signal(number)
 
     def forward_to(started: subprocess.Popen[bytes]) -> None:
         nonlocal process
         process = started
-        for number in early:
-            started.send_signal(number)
+        with suppress(ValueError):  # Windows cannot send Ctrl-C
+            for number in early:
+                started.send_signal(number)
 
-    handlers = {"SIGINT": ignore, "SIGQUIT": ignore, "SIGTERM": forward, "SIGHUP": forward}
-    previous: dict[signal.Signals, Any] = {}
-    for name, handler in handlers.items():
-        number: Optional[signal.Signals] = getattr(signal, name, None)
+    previous: dict[int, Any] = {}
+    for number in from_terminal | _signals("SIGTERM", "SIGHUP"):
         # Keep signals ignored that were ignored at the start, as by nohup.
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            previous[number] = signal.signal(number, handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, forward)
     try:
         yield forward_to
     finally:
         for number, before in previous.items():
             signal.signal(number, before)
+
+
+def _signals(*names: str) -> set[int]:
+    """Return the numbers of signals that this system has."""
+    return {getattr(signal, name) for name in names if hasattr(signal, name)}

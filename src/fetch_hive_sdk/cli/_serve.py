@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         emulator = _make_emulator(options.file, options.delay)
     except ConfigurationError as exc:
-        complain(str(exc))
+        complain(in_one_line(str(exc)))
         return 2
     with ExitStack() as stack:
         stopped = stack.enter_context(stop_on_signal())
@@ -130,7 +130,7 @@ def _reload(emulator: Emulator, file: Optional[Path]) -> None:
         if emulator.reload():
             complain(f"{file} reloaded")
     except ConfigurationError as exc:
-        complain(f"{exc} (still serving its previous content)")
+        complain(in_one_line(f"{exc} (still serving its previous content)"))
 
 
 def _report_wrong_urls(emulator: Emulator, reported: set[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Literal, Optional, TextIO
 
 Style = Literal["dim", "red", "green", "yellow"]
@@ -41,6 +42,12 @@ def show(text: str, output: Optional[TextIO]) -> str:
     return _CONTROLS.sub("", text)
 
 
+def note(text: str, *, end: str = "\n") -> None:
+    """Print to stderr. A failure is ignored, because it must not lose a billed answer or stop a server."""
+    with suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)
+
+
 def complain(text: str) -> None:
     """Print a message to stderr."""
-    print(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}", file=sys.stderr, flush=True)
+    note(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}")

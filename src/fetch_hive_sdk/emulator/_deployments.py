@@ -16,7 +16,7 @@ from fetch_hive_sdk.testing import Answer
 from ._toml import TOMLError, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -305,14 +305,26 @@ def _explain(problem: ErrorDetails) -> str:
     place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
     where = ".".join(map(str, place))
     if problem["type"] == "extra_forbidden":
-        return f"{where} is unknown{_suggest(str(place[-1]), _KEYS)}"
+        return f"{where} is unknown{_suggest(str(place[-1]), _keys_at(place[:-1]))}"
     if problem["type"] == "missing":
         return f"{where} is missing"
     return f"{where}: {problem['msg']}"
 
 
-_MODELS = (DeploymentFile, DeploymentTable, Variable, Tokens, PlannedFault)
-_KEYS = {name for model in _MODELS for name in model.model_fields}
+_TABLES: dict[str, type[_Model]] = {
+    "deployments": DeploymentTable,
+    "variants": Variant,
+    "variables": Variable,
+    "faults": PlannedFault,
+}
+
+
+def _keys_at(place: Sequence[Union[str, int]]) -> Iterable[str]:
+    """Return the keys of the table at a place. A name or a number follows each key, except `usage`, which is last."""
+    if not place:
+        return DeploymentFile.model_fields
+    table = Tokens if len(place) % 2 else _TABLES[str(place[-2])]
+    return table.model_fields
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

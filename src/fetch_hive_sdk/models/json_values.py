@@ -205,18 +205,21 @@ def _as_json(value: object, path: str, parents: tuple[int, ...]) -> object:
 
 
 def _check_text(text: str) -> str:
+    return _check_text_at("it", text)
+
+
+def _check_text_at(where: str, text: str) -> str:
     try:
-        return _to_json_text(text, "it")
+        return _to_json_text(text, where)
     except _NotJSONError as exc:
         raise PydanticCustomError("text_json", "{reason}", {"reason": str(exc)}) from None
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
-MetadataText = Union[Text, int, float, bool, None]
 
 
 def check_metadata(value: object) -> object:
-    """Check that metadata is flat."""
+    """Check that metadata is flat and can be sent."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -225,6 +228,9 @@ def check_metadata(value: object) -> object:
     for key, item in flat.items():
         if not isinstance(key, str) or not key:
             raise PydanticCustomError("metadata_key", "every key must be a non-empty string")
+        _check_text_at("a key", key)
+        if isinstance(item, str):
+            _check_text_at(f"the value of {key}", item)
         if isinstance(item, int) and item.bit_length() > _MAX_BITS:
             raise PydanticCustomError("metadata_number", "the value of {key} has more than 4,300 digits", {"key": key})
         if isinstance(item, float) and not math.isfinite(item):

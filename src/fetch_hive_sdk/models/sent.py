@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from fetch_hive_sdk._config import is_loopback
 
-from .json_values import MetadataText, Text, check_metadata, read_inputs, read_json_object
+from .json_values import MetadataValue, Text, check_metadata, read_inputs, read_json_object
 
 Id = Union[str, uuid.UUID]
 """An id of the service: a string or a UUID."""
@@ -63,7 +63,7 @@ Name = Annotated[Text, AfterValidator(_not_empty)]
 CallbackUrl = Annotated[Text, AfterValidator(check_callback_url)]
 IdText = Annotated[Text, AfterValidator(_not_empty), BeforeValidator(_read_id)]
 Inputs = Annotated[Mapping[str, object], BeforeValidator(read_inputs)]
-Metadata = Annotated[Mapping[Text, MetadataText], BeforeValidator(check_metadata)]
+Metadata = Annotated[Mapping[str, MetadataValue], BeforeValidator(check_metadata)]
 
 
 class Sent(BaseModel, frozen=True):

@@ -8,9 +8,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, TypeVar, Union, cast
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+import h11
+import httpx
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from fetch_hive_sdk import ConfigurationError
 from fetch_hive_sdk._protocol.endpoint import CORRELATION
@@ -19,7 +21,7 @@ from fetch_hive_sdk._secret import Secret
 from ._json import read_json, write_json
 
 if TYPE_CHECKING:
-    import httpx
+    from typing_extensions import Self
 
 File = Union[str, "os.PathLike[str]"]
 Redact = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -30,7 +32,41 @@ FORMAT = 2
 _OLD_FORMAT = 1
 """One JSON object with all calls."""
 
+_T = TypeVar("_T")
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _check_json(value: _T) -> _T:
+    # Python also reads NaN, and lone surrogates, which cannot be sent.
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return value
+
+
+def _check_base64(text: str) -> str:
+    base64.b64decode(text, validate=True)
+    return text
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    if "content-length" in httpx.Headers(headers, encoding="utf-8"):
+        raise ValueError("remove content-length: it is computed from the body")
+    try:
+        h11.Response(status_code=200, headers=raw_headers(headers))
+    except h11.LocalProtocolError as exc:
+        raise ValueError(str(exc)) from None
+    return headers
+
+
+Json = Annotated[JsonValue, AfterValidator(_check_json)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_check_json)]
+Text = Annotated[str, AfterValidator(_check_json)]
+Base64 = Annotated[str, AfterValidator(_check_base64)]
+Headers = Annotated[dict[str, str], AfterValidator(_check_headers)]
+
+
+def raw_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return headers as they are sent. httpx reads UTF-8 back as the recorded text."""
+    return httpx.Headers(headers, encoding="utf-8").raw
 
 
 class _Part(BaseModel, frozen=True):
@@ -40,10 +76,10 @@ class _Part(BaseModel, frozen=True):
 class RecordedRequest(_Part, frozen=True):
     """A recorded request."""
 
-    method: str
-    path: str
+    method: Text
+    path: Text
     """The path below the base URL, so that cassettes do not depend on the host."""
-    body: JsonValue = None
+    body: Json = None
 
     def fields(self) -> dict[str, str]:
         """Return all fields by path, each value as JSON."""
@@ -55,9 +91,9 @@ class RecordedEvent(_Part, frozen=True):
 
     at: Seconds
     """Seconds after the request."""
-    event: Optional[dict[str, JsonValue]] = None
-    wire: Optional[str] = None
-    base64: Optional[str] = None
+    event: Optional[JsonObject] = None
+    wire: Optional[Text] = None
+    base64: Optional[Base64] = None
 
     def content(self) -> bytes:
         """Return the bytes of the event."""
@@ -69,16 +105,22 @@ class RecordedEvent(_Part, frozen=True):
 class RecordedAnswer(_Part, frozen=True):
     """A recorded answer: a body in one piece, or the events of a stream."""
 
-    status: int = Field(ge=100, le=599)
-    headers: dict[str, str] = {}
+    status: int = Field(ge=200, le=999)
+    headers: Headers = {}
     at: Seconds = 0.0
     """Seconds after the request, for a body in one piece."""
-    body: JsonValue = None
-    text: Optional[str] = None
-    base64: Optional[str] = None
+    body: Json = None
+    text: Optional[Text] = None
+    base64: Optional[Base64] = None
     events: Optional[list[RecordedEvent]] = None
     ended: Optional[Literal["left", "broken"]] = None
     """Why a stream is incomplete: the reader stopped early, or the connection broke."""
+
+    @model_validator(mode="after")
+    def _check_end(self) -> Self:
+        if self.ended and self.events is None:
+            raise ValueError("only an answer with events can have ended")
+        return self
 
     def pieces(self) -> list[tuple[float, bytes]]:
         """Return the chunks of the body, each with its seconds after the request."""
@@ -173,7 +215,7 @@ def _check_format(name: str, version: object, expected: int) -> None:
 
 def _explain(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 # --- Recording -------------------------------------------------------------------------------------------------------

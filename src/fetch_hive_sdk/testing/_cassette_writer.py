@@ -7,8 +7,9 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Optional
 from ._cassette import write_call
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -30,11 +32,24 @@ if sys.platform == "win32":
         os.lseek(file, 2**40, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
+    @contextmanager
+    def _excluding_forks(file: int) -> Generator[None, None, None]:  # noqa: ARG001 - as below
+        yield
+
 else:
     import fcntl
 
     def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @contextmanager
+    def _excluding_forks(file: int) -> Generator[None, None, None]:
+        # Unlike the lock above, this one is not shared with forked processes.
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(file, fcntl.LOCK_UN)
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,7 @@ class CassetteWriter:
 
     The file is opened and locked at once, but an older recording is kept until the first call ends.
     Symbolic links and file modes are preserved. If a line cannot be written, the file keeps the lines before it, calls
-    continue, and leaving the block raises the error.
+    continue, and leaving the block raises the error. Forked processes append to the same file.
 
     Args:
         path: The file. A missing folder is created.
@@ -65,9 +80,14 @@ class CassetteWriter:
         self._path = Path(os.path.realpath(path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._is_new = not self._path.exists()
-        self._file = self._open(os.fspath(path))
-        self._older = b""
-        self._length = 0
+        # Shared with forked processes: locked by the one that writes, and not empty once a call is in the cassette.
+        self._state = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the cassette
+        try:
+            self._file = self._open(os.fspath(path))
+        except BaseException:
+            self._state.close()
+            raise
+        self._process = os.getpid()
         self._lines: list[_Line] = []
         self._error: Optional[OSError] = None
         self._guard = threading.Lock()
@@ -90,10 +110,16 @@ class CassetteWriter:
                     os.close(file)
                     raise BlockingIOError(errno.EAGAIN, "another recorder is writing to this cassette", name) from None
             # The last recorder may have removed or replaced the file between the two lines above.
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file), self._path.stat()):
-                    return file
+            if self._is_in_place(file):
+                return file
             os.close(file)
+
+    def _is_in_place(self, file: int) -> bool:
+        """Whether a descriptor is that of the file at the path."""
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except OSError:
+            return False
 
     def append(self, call: RecordedCall, *, started: float = 0.0, ended: float = 0.0, sort_key: str = "") -> None:
         """Append a call.
@@ -108,24 +134,29 @@ class CassetteWriter:
         line = _Line(write_call(call), started, ended, sort_key)
         with self._guard:
             if self._error is None and not self._is_closed:
-                self._write(line.content)
-                self._lines.append(line)
+                try:
+                    with _excluding_forks(self._state.fileno()):
+                        self._write(line.content)
+                    self._lines.append(line)
+                except OSError as exc:
+                    self._error = exc
+
+    def _has_begun(self) -> bool:
+        return os.fstat(self._state.fileno()).st_size > 0
 
     def _write(self, content: bytes) -> None:
+        has_begun = self._has_begun()
+        older = b"" if has_begun else self._read_all()
+        length = os.fstat(self._file).st_size if has_begun else 0
         try:
-            if not self._lines:
-                self._older = self._read_all()
-                os.ftruncate(self._file, 0)
-            self._write_at(self._length, content)
-            self._length += len(content)
-        except BaseException as exc:
+            os.ftruncate(self._file, length)
+            self._write_at(length, content)
+            os.ftruncate(self._state.fileno(), 1)
+        except BaseException:
             with suppress(OSError):
-                os.ftruncate(self._file, self._length)
-                if not self._length:
-                    self._write_at(0, self._older)
-            if not isinstance(exc, OSError):
-                raise
-            self._error = exc
+                os.ftruncate(self._file, length)
+                self._write_at(length, older)
+            raise
 
     def _read_all(self) -> bytes:
         os.lseek(self._file, 0, os.SEEK_SET)
@@ -152,13 +183,21 @@ class CassetteWriter:
             raise self._error
 
     def _close(self) -> None:
-        with self._guard:
+        with self._guard, self._state:
             self._is_closed = True
+            has_begun, in_place = self._has_begun(), self._is_in_place(self._file)
+            # Forked processes may have added calls, whose order is unknown.
+            is_ours = os.fstat(self._file).st_size == sum(len(line.content) for line in self._lines)
             if sys.platform == "win32":  # which can neither remove nor replace an open file
                 os.close(self._file)
-            if not self._lines and self._is_new:
-                self._path.unlink()
-            elif self._lines != (lines := _sorted(self._lines)):
+            if os.getpid() != self._process:
+                pass  # the process that opened the file does the rest
+            elif has_begun and not in_place:
+                self._error = self._error or FileNotFoundError(errno.ENOENT, "the file was removed", str(self._path))
+            elif not has_begun and in_place and self._is_new:
+                with suppress(OSError):
+                    self._path.unlink()
+            elif is_ours and self._lines != (lines := _sorted(self._lines)):
                 self._replace(lines)
             if sys.platform != "win32":  # closing releases the lock, so it comes last
                 os.close(self._file)

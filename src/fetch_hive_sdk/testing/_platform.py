@@ -254,7 +254,10 @@ class Platform:
         query = dict(incoming.request.url.params)
         approvals = self._ledger.approvals(query)
         first = index_of(query.get("cursor", ""))
-        limit = int(query["limit"]) if query.get("limit", "").isdigit() else _PAGE
+        try:
+            limit = int(query["limit"])
+        except (KeyError, ValueError):
+            limit = _PAGE
         end = first + max(1, min(limit, _PAGE))
         page: dict[str, object] = {"approvals": approvals[first:end]}
         # The API documents the parameter `cursor`, but not the field that returns it.
@@ -266,12 +269,12 @@ class Platform:
 
     def _decide(self, incoming: Incoming) -> Reply:
         approval_id = incoming.names["approval"]
-        decision = read_object(incoming.request).get("decision")
+        decision = str(read_object(incoming.request).get("decision"))
         if self._ledger.approval(approval_id) is None:
             raise RefusedError(404, "Approval not found")
         if decision not in _DECISIONS:
             raise RefusedError(422, "The decision is not allowed for this action", "validation_error")
-        if not self._ledger.decide(approval_id, str(decision)):
+        if not self._ledger.decide(approval_id, decision):
             raise RefusedError(409, "This approval has already been decided")
         # The API reference documents an empty answer.
         return Reply(200, {}, [])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Callable, Optional
 
 import httpx
+from pydantic import ValidationError
 
-from fetch_hive_sdk._net.proxies import loopback_mounts
+from fetch_hive_sdk._extensions import OURS
+from fetch_hive_sdk._net.plain_clients import plain_client
 from fetch_hive_sdk._session import wrap_sender
 
 from ._cassette import (
@@ -24,12 +28,12 @@ from ._cassette import (
 )
 from ._cassette_writer import CassetteWriter
 from ._reply import Reply, json_reply
-from ._routes import path_of
+from ._routes import path_of, refusal_reply
 from ._server import serve
 from ._watch import WatchedBody
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Iterator
+    from collections.abc import Awaitable, Generator, Iterator, Mapping
 
     from fetch_hive_sdk import FetchHive
 
@@ -117,14 +121,15 @@ def recording_proxy(
         The proxy. Its `url` is the `base_url` for clients, which send their own API keys.
 
     Raises:
+        ConfigurationError: A proxy in the environment is invalid, or the trusted certificates cannot be read.
         OSError: The port is in use, the file cannot be written, or another recorder is writing to it.
 
     """
     url = httpx.URL(base_url)
     recorder = _Recorder(base_url, redact)
     with ExitStack() as stack:
+        client = stack.enter_context(plain_client(url))
         stack.enter_context(recorder.writing(path))
-        client = stack.enter_context(httpx.Client(mounts=loopback_mounts(url)))
         address = stack.enter_context(serve(_Forwarder(client, url, recorder).handle, port))
         yield RecordingProxy(f"{address}{recorder.base_path}", recorder)
 
@@ -140,7 +145,12 @@ class _Forwarder:
     def handle(self, request: httpx.Request) -> httpx.Response:
         """Answer a request with the answer of the service."""
         try:
-            return self._return(self._recorder.send(self._forward, request))
+            call = self._recorder.begin(request)
+        except Exception as exc:  # noqa: BLE001 - redact is the user's own code
+            problem = f"redact failed, so the call was not sent: {type(exc).__name__}: {exc}"
+            return refusal_reply(400, problem, "redact_failed").respond(request)
+        try:
+            return self._return(self._recorder.watch(call, self._forward(request)))
         except _NOT_SENT as exc:
             # Clients treat 503 as a service that has not started the run, and may retry.
             return _fail(503, exc, {"Retry-After": "1"}).respond(request)
@@ -155,8 +165,12 @@ class _Forwarder:
             # The caller may accept compressions that cannot be decoded here.
             headers=[*_end_to_end(request.headers, b"accept-encoding"), (b"accept-encoding", b"identity")],
             content=request.content,
-            # No read timeout: the caller decides how long to wait.
-            extensions={"timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict()},
+            extensions={
+                # No read timeout: the caller decides how long to wait.
+                "timeout": httpx.Timeout(None, connect=_CONNECT_SECONDS).as_dict(),
+                OURS: True,
+                "trace": partial(_check_caller, request.extensions["has_left"]),
+            },
         )
         return self._client.send(forwarded, stream=True, follow_redirects=False)
 
@@ -167,6 +181,12 @@ class _Forwarder:
         with closing(response):
             content = b"".join(response.iter_raw())
         return Reply(status, headers, [content]).respond(response.request)
+
+
+def _check_caller(has_left: Callable[[], bool], event: str, info: Mapping[str, object]) -> None:  # noqa: ARG001 - as httpcore calls it
+    """Raise an error before a call is sent whose caller closed the connection while the proxy was connecting."""
+    if event.endswith("send_request_headers.started") and has_left():
+        raise httpx.ConnectError("the caller closed its connection")
 
 
 def _fail(status: int, exc: Exception, headers: Optional[dict[str, str]] = None) -> Reply:
@@ -207,22 +227,25 @@ class _Recorder:
                 yield
             finally:
                 for call in sorted(self._open_calls, key=lambda call: call.started):
-                    self._finish(call, "left")
+                    # A process forked in the block may leave it, too.
+                    if call.process == os.getpid():
+                        self._finish(call, "left")
 
     def send(self, send: Send, request: httpx.Request) -> httpx.Response:
         """Send a request and record its answer."""
-        call = self._begin(request)
-        return self._watch(call, send(request))
+        call = self.begin(request)
+        return self.watch(call, send(request))
 
     async def asend(self, send: AsyncSend, request: httpx.Request) -> httpx.Response:
         """Send a request and record its answer."""
-        call = self._begin(request)
-        return self._watch(call, await send(request))
+        call = self.begin(request)
+        return self.watch(call, await send(request))
 
-    def _begin(self, request: httpx.Request) -> _OpenCall:
+    def begin(self, request: httpx.Request) -> _OpenCall:
+        """Return the call of a request that will be sent. Errors of `redact` are raised."""
         return _OpenCall(request, record_request(request, self.base_path, self._redact))
 
-    def _watch(self, call: _OpenCall, response: httpx.Response) -> httpx.Response:
+    def watch(self, call: _OpenCall, response: httpx.Response) -> httpx.Response:
         """Record the head of an answer, and its body while it is read."""
         call.answer(response)
         self._open_calls.add(call)
@@ -249,6 +272,7 @@ class _OpenCall:
     def __init__(self, request: httpx.Request, recorded: RecordedRequest) -> None:
         self.sort_key = str(sorted(recorded.fields().items()))
         self.started = time.monotonic()
+        self.process = os.getpid()
         self._request = recorded
         self._secret = secrets_of(request)
         self._status = 0
@@ -271,7 +295,8 @@ class _OpenCall:
         """Yield the call if it has a complete answer, or any part of a stream."""
         try:
             answer = record_answer(self._status, self._headers, self._decompressed(), self._secret)
-        except httpx.DecodingError:
+        # A ValidationError: the answer of a mock that no service can send, such as status 100.
+        except (httpx.DecodingError, ValidationError):
             return
         # Clients may stop reading at the end marker, before the end of the body.
         if answer.events is not None and end != "done" and not any(is_last(event) for event in answer.events):

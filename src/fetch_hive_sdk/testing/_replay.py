@@ -14,6 +14,7 @@ from ._cassette import (
     RecordedEvent,
     RecordedRequest,
     Redact,
+    raw_headers,
     read_file,
     record_request,
 )
@@ -204,7 +205,7 @@ class Cassette:
     def _reply(self, answer: RecordedAnswer) -> Reply:
         steps = self._steps(answer)
         # A generator for incomplete streams, whose end may raise an error.
-        return Reply(answer.status, answer.headers, steps if answer.ended else list(steps))
+        return Reply(answer.status, raw_headers(answer.headers), steps if answer.ended else list(steps))
 
     def _handle_on_port(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -212,10 +213,11 @@ class Cassette:
         except UnrecordedCallError as exc:
             # A status that clients do not retry.
             return refusal_reply(404, str(exc), "unrecorded_call").respond(request)
-        if answer.ended == "left" and answer.events:
+        if answer.ended == "left":
             # Not a mistake yet: the client may stop here, too. If it reads on, it gets an error event.
-            end = RecordedEvent(at=answer.events[-1].at, wire=_error_event(self._explain_end()))
-            answer = answer.model_copy(update={"events": [*answer.events, end], "ended": None})
+            events = answer.events or []
+            end = RecordedEvent(at=events[-1].at if events else 0.0, wire=_error_event(self._explain_end()))
+            answer = answer.model_copy(update={"events": [*events, end], "ended": None})
         return self._reply(answer).respond(request)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socketserver
+import sys
 import threading
 import time
+import traceback
 from contextlib import closing, contextmanager, suppress
 from email.utils import formatdate
 from http import HTTPStatus
-from socket import IPPROTO_TCP, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
+from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, SHUT_WR, TCP_NODELAY, create_connection, socket
 from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 import h11
 import httpx
+
+from fetch_hive_sdk._text import in_one_line
 
 from ._reply import json_reply
 
@@ -35,7 +39,8 @@ def serve(handler: Handler, port: int = 0) -> Generator[str, None, None]:
     """Serve on a loopback port until the block is left; yield the address.
 
     Errors of httpx that the handler or the response body raises become faults on the port: a timeout keeps the
-    connection open without an answer, any other `httpx.TransportError` closes it.
+    connection open without an answer, any other `httpx.TransportError` closes it. Any other error is printed on one
+    line, and answered with a 500 if the answer has not begun.
     """
     with _Server(handler, port) as server:
         thread = threading.Thread(target=server.accept, daemon=True)
@@ -95,6 +100,9 @@ class _Server(socketserver.ThreadingTCPServer):
             self._open.discard(request)
         super().shutdown_request(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as in the standard library
+        _report_error()
+
     def server_close(self) -> None:
         # Close the connections that clients keep open, which ends the threads reading from them.
         with self._lock:
@@ -102,6 +110,15 @@ class _Server(socketserver.ThreadingTCPServer):
                 with suppress(OSError):
                     connection.shutdown(SHUT_RDWR)
         super().server_close()
+
+
+def _report_error() -> str:
+    """Print the error that is being handled on one line, and return its description."""
+    _, error, frames = sys.exc_info()
+    place = traceback.extract_tb(frames)[-1]
+    problem = in_one_line(f"the server failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})")
+    print(f"fetch-hive: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - no caller to raise it to
+    return problem
 
 
 class _RefusedRequest(Exception):  # noqa: N818 - not an error of this program
@@ -131,7 +148,7 @@ class _Connection(socketserver.BaseRequestHandler):
             request = self._receive()
             if request is None:
                 return False
-            with closing(cast("_Server", self.server).handler(request)) as response:
+            with closing(self._respond(request)) as response:
                 self._send(response, request.method)
         except _RefusedRequest as exc:
             self._send(exc.reply.respond(httpx.Request("POST", "")), "POST")
@@ -145,6 +162,15 @@ class _Connection(socketserver.BaseRequestHandler):
         except httpx.TransportError:
             return False
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return cast("_Server", self.server).handler(request)
+        except httpx.TransportError:
+            raise
+        except Exception:  # noqa: BLE001 - a bug of the fake, or of a function that scripts an answer
+            problem = _report_error()
+            return json_reply(500, {"error": problem, "message": problem}).respond(request)
 
     def _let_finish(self) -> None:
         # Closing while the client is still sending would discard the answer.
@@ -168,7 +194,20 @@ class _Connection(socketserver.BaseRequestHandler):
             raise _RefusedRequest(exc.error_status_hint, str(exc)) from None
         except (ValueError, httpx.InvalidURL):
             raise _RefusedRequest(HTTPStatus.BAD_REQUEST, "The host or the path is invalid") from None
-        return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body)
+        extensions = {"has_left": self._has_left}
+        return httpx.Request(head.method.decode(), url, headers=list(head.headers), content=body, extensions=extensions)
+
+    def _has_left(self) -> bool:
+        """Whether the client has closed its connection."""
+        self.request.settimeout(0)
+        try:
+            return not self.request.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.request.settimeout(None)
 
     def _read_body(self, length: bytes) -> bytes:
         body = bytearray()

@@ -203,9 +203,7 @@ class Workspaces:
 
     def _create(self, incoming: Incoming, kind: _Kind) -> Reply:
         fields = _unwrapped(incoming, kind)
-        missing = [name for name in kind.required if fields.get(name) in {None, ""}]
-        if missing:
-            raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        _check_present(fields, kind.required)
         if kind is _ITEM:
             fields = {**fields, "knowledge_base_id": incoming.names["base"]}
         with self._lock:
@@ -218,7 +216,9 @@ class Workspaces:
         fields = _unwrapped(incoming, kind)
         with self._lock:
             stored = self._find(incoming, kind)
-            stored.record = {**stored.record, **kind.complete({**stored.record, **fields})}
+            changed = {**stored.record, **fields}
+            _check_present(changed, kind.required)
+            stored.record = {**stored.record, **kind.complete(changed)}
         return json_reply(200, {"message": f"Successfully updated {kind.one}.", kind.wrapper: stored.record})
 
     def _delete(self, incoming: Incoming, kind: _Kind) -> Reply:
@@ -257,14 +257,14 @@ class Workspaces:
 
     def _search(self, incoming: Incoming) -> Reply:
         query = read_object(incoming.request)
-        missing = [name for name in _SEARCH_FIELDS if query.get(name) in {None, ""}]
-        if missing:
-            raise RefusedError(422, f"{missing[0]} can't be blank", "missing_required_field")
+        _check_present(query, _SEARCH_FIELDS)
         _check_search_type(query)
+        limit = query["search_chunk_limit"]
+        if not isinstance(limit, int) or limit < 1:
+            raise RefusedError(422, "search_chunk_limit must be a positive whole number", "validation_error")
         with self._lock:
             base = self._find(incoming, _KNOWLEDGE_BASE)
             found = _matches(base.children.values(), str(query["search_query"]))
-        limit = cast("int", query["search_chunk_limit"])
         message = "Successfully ran a search on a knowledge base."
         return json_reply(200, {"message": message, "response": {"matches": found[:limit]}})
 
@@ -316,8 +316,16 @@ def _unwrapped(incoming: Incoming, kind: _Kind) -> Record:
     return cast("Record", fields)
 
 
+def _check_present(fields: Record, names: Iterable[str]) -> None:
+    for name in names:
+        value = fields.get(name)
+        if value is None or value == "" or isinstance(value, (list, dict)):
+            raise RefusedError(422, f"{name} can't be blank", "missing_required_field")
+
+
 def _check_search_type(fields: Record) -> None:
-    if fields.get("search_type", "hybrid") not in _SEARCH_TYPES:
+    # As a string, because a list cannot be looked up in a set.
+    if str(fields.get("search_type", "hybrid")) not in _SEARCH_TYPES:
         raise RefusedError(422, "Invalid search type.", "validation_error")
 
 
@@ -338,11 +346,17 @@ def _matches(items: Iterable[_Stored], query: str) -> list[Record]:
 def _read_file(incoming: Incoming) -> tuple[str, str, bytes]:
     """Return the name, media type and content of the first file in a form."""
     request = incoming.request
-    head = f"Content-Type: {request.headers.get('content-type', '')}\r\n\r\n".encode()
-    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.read())
-    parts = cast("Iterable[EmailMessage]", form.iter_parts() if form.is_multipart() else ())
+    boundary = _parse_head(f"Content-Type: {request.headers.get('content-type', '')}".encode()).get_boundary()
+    # Not split by the email package, which would parse the content of a part that is an e-mail.
+    parts = (b"\r\n" + request.read()).split(f"\r\n--{boundary}".encode())[1:] if boundary else []
     for part in parts:
-        name = part.get_filename()
+        head, _, content = part.partition(b"\r\n\r\n")
+        fields = _parse_head(head.strip())
+        name = fields.get_filename()
         if name:
-            return name, part.get_content_type(), cast("bytes", part.get_payload(decode=True))
+            return name, fields.get_content_type(), content
     raise RefusedError(422, "The form has no file", "missing_required_field")
+
+
+def _parse_head(head: bytes) -> EmailMessage:
+    return email.parser.BytesHeaderParser(policy=email.policy.HTTP).parsebytes(head)
