@@ -368,14 +368,21 @@ class WithFailingValidator(BaseModel):
 
 
 def test_oserror_of_a_validator_is_not_a_network_error(drive):
-    """The caller receives it unchanged, and the call is not retried."""
+    """The call is not retried, and the error has the answer, which was paid for."""
+    requests = []
     handle = answering(httpx.Response(200, json={**ANSWER, "response": "{}"}))
-    client = drive.client(handle, retry_unknown_outcome=True)
 
-    with pytest.raises(OSError, match="the dictionary is missing") as caught:
+    def count(request):
+        requests.append(request)
+        return handle(request)
+
+    client = drive.client(count, retry_unknown_outcome=True)
+
+    with pytest.raises(OutputValidationError, match=r"validator raised OSError in test_telemetry.py") as caught:
         drive.call(client, "invoke", PromptRequest(deployment="summarise", output=WithFailingValidator))
 
-    assert type(caught.value) is OSError
+    assert len(requests) == caught.value.attempts == 1
+    assert caught.value.response.response == "{}"
 
 
 @pytest.mark.parametrize(
