@@ -437,6 +437,68 @@ def test_an_error_of_an_asynchronous_input_is_raised(start, job):
     assert job.status().rows == 3
 
 
+def raising(error, service, calls, *, is_async):
+    """Rows that raise an error once some calls have begun."""
+
+    async def asynchronous():
+        for request in numbered(6):
+            yield request
+        await service.until(calls)
+        raise error
+
+    def plain():
+        yield from numbered(6)
+        while service.total < calls:  # `Job.run` reads the rows in another thread than the calls
+            time.sleep(0.01)
+        raise error
+
+    return asynchronous() if is_async else plain()
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_rows_that_exit_let_the_calls_under_way_finish(job, error, is_async):
+    """Any exception of the rows reaches the caller after the paid answers have been recorded."""
+    service = Service()
+    service.delay = 0.2
+
+    with pytest.raises(error):
+        job.run(service.client(), raising(error(), service, 6, is_async=is_async), progress=False)
+
+    assert (job.status().done, job.status().in_doubt, service.total) == (6, 0, 6)
+
+
+def test_plain_rows_of_arun_that_exit_let_the_calls_under_way_finish(job):
+    """SystemExit does not end the event loop before the paid answers have been recorded."""
+    service = Service()
+    service.delay = 0.2
+
+    def rows():
+        yield from numbered(6)
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(job.arun(service.client(), rows(), progress=False))
+
+    report = job.status()
+    assert (report.done, report.pending, report.in_doubt) == (service.total, 6 - service.total, 0)
+    assert service.total > 0
+
+
+def test_rows_that_raise_cancelled_error_do_not_cancel_the_job(start, job):
+    """The calls under way finish, and the caller sees an error: the job was not cancelled."""
+    service = Service()
+    service.delay = 0.2
+    rows = raising(asyncio.CancelledError(), service, 6, is_async=True)
+
+    with pytest.raises(BulkError, match="the rows raised CancelledError") as caught:
+        start(job, service.client(), rows)
+
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert (caught.value.report.done, caught.value.report.in_doubt) == (6, 0)
+    assert (job.status().done, service.total) == (6, 6)
+
+
 def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
     """No row before the bad one is lost, whether the bad row lacks a column or a key."""
     for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):
@@ -917,6 +979,22 @@ async def test_cancelling_twice_leaves_calls_in_doubt(job):
     assert report.in_doubt == 8
     assert report.done + report.in_doubt == service.total
     check_sum(report)
+
+
+def test_end_of_the_event_loop_closes_the_journal(job):
+    """When asyncio.run ends with a job under way, only its call is in doubt, not the row marked in advance."""
+    service = Service()
+    service.delay = 60
+
+    async def main():
+        task = asyncio.ensure_future(job.arun(service.client(), numbered(2), progress=False))
+        await service.until(1)
+        return task
+
+    task = asyncio.run(main())
+
+    assert task.cancelled()
+    assert (job.status().in_doubt, job.status().pending, service.total) == (1, 1, 1)
 
 
 async def test_run_works_inside_a_running_event_loop(job):

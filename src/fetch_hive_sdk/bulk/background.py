@@ -91,7 +91,7 @@ class Background:
                 while self._thread.is_alive():
                     self._thread.join(_LOOK_SECONDS)
             except BaseException:
-                # A second signal, or what the rows raise that is not an Exception.
+                # A second signal.
                 self._tell(lambda watched: watched.abandon())
                 self._thread.join()
                 raise
@@ -105,9 +105,11 @@ class Background:
         if isinstance(self._source, ServedSource):
             try:
                 self._source.serve(self._wait)
-            except (KeyboardInterrupt, SystemExit):
-                if len(self._signals) != 1:
+            except BaseException as exc:
+                if len(self._signals) > 1:
                     raise
+                if not self._signals:
+                    self._source.fail(exc)
 
     def _wait(self, condition: threading.Condition) -> None:
         condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
