@@ -981,6 +981,27 @@ async def test_cancelling_twice_leaves_calls_in_doubt(job):
     check_sum(report)
 
 
+@pytest.mark.parametrize("cancellations", [3, 5])
+async def test_further_cancellations_leave_no_tasks_behind(job, cancellations):
+    """However often arun is cancelled, it returns after its calls have ended and the journal is closed."""
+    service = Service()
+    task = asyncio.ensure_future(job.arun(service.client(), numbered(50), progress=False, max_concurrency=8))
+    await service.until(12)
+    service.delay = 60
+    while service.hung < 8:  # noqa: ASYNC110 - the service has no event to await
+        await asyncio.sleep(0.01)
+
+    for _ in range(cancellations):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert job.status().in_doubt == 8
+    assert job.status().stopped == "signal"
+
+
 def test_end_of_the_event_loop_closes_the_journal(job):
     """When asyncio.run ends with a job under way, only its call is in doubt, not the row marked in advance."""
     service = Service()

@@ -259,11 +259,11 @@ class Job:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             engine.stop("signal")
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                engine.abandon()
-                await asyncio.wait({task})
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:  # noqa: PERF203 - no cancellation may leave tasks behind
+                    engine.abandon()
             if not task.cancelled():
                 task.exception()  # mark it as retrieved
             raise
