@@ -499,6 +499,19 @@ def test_rows_that_raise_cancelled_error_do_not_cancel_the_job(start, job):
     assert (job.status().done, service.total) == (6, 6)
 
 
+def test_progress_function_that_exits_stops_the_job(job):
+    """The calls under way finish, and the journal is closed."""
+    service = Service()
+    service.delay = 0.8
+
+    with pytest.raises(SystemExit):
+        job.run(service.client(), numbered(30), max_concurrency=2, progress=lambda _: sys.exit(3))
+
+    report = job.status()
+    assert (report.done, report.in_doubt) == (service.total, 0)
+    assert job.run(Service().client(), numbered(30), progress=False).done == 30
+
+
 def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
     """No row before the bad one is lost, whether the bad row lacks a column or a key."""
     for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):

@@ -165,7 +165,15 @@ class Background:
     def _work(self) -> None:
         try:
             asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(self._main())
+            main = self._loop.create_task(self._main())
+            try:
+                self._loop.run_until_complete(main)
+            except BaseException:
+                # SystemExit in any task, such as that of the progress, ends the loop before the job.
+                if not main.done():
+                    self._tell(lambda watched: watched.stop(None))
+                    self._loop.run_until_complete(main)
+                raise
         except BaseException as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
             self._error = exc
         finally:
