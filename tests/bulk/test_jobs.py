@@ -1172,6 +1172,61 @@ def test_a_bar_on_a_terminal(start, job, monkeypatch):
     assert "rows/s" in terminal.getvalue()
 
 
+class GoneTerminal(Terminal):
+    """A terminal that is closed after some writes."""
+
+    def __init__(self, writes, *, is_terminal=True):
+        super().__init__()
+        self.writes = writes
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+    def write(self, text):
+        self.writes -= 1
+        if self.writes < 0:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("writes", [0, 2])
+def test_terminal_that_is_closed_does_not_end_the_job(start, job, monkeypatch, caplog, writes, is_terminal):  # noqa: PLR0917 - fixtures, and a case
+    """The job continues without its progress, which is logged once, and stdout is as before."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Rich.seconds", 0.05)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Lines.seconds", 0.05)
+    stdout = sys.stdout
+    terminal = GoneTerminal(writes, is_terminal=is_terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    service = Service()
+    service.delay = 0.2
+
+    report = start(job, service.client(), numbered(6), progress=None)
+
+    assert report.done == 6
+    assert caplog.text.count("the progress of a job cannot be shown") == 1
+    assert (sys.stdout, sys.stderr) == (stdout, terminal)
+
+
+def test_closed_terminal_hides_no_error_of_the_job(start, job, monkeypatch):
+    """The caller sees why the job stopped, not that the progress could not be shown."""
+    monkeypatch.setattr(sys, "stderr", GoneTerminal(0))
+
+    with pytest.raises(BulkError, match="401"):
+        start(job, Service(a=[refusal(401)]).client(), requests("a"), progress=None)
+
+
+def test_closed_stderr_does_not_end_the_job(start, job, monkeypatch):
+    """Not even if the log goes to it, too."""
+    terminal = Terminal()
+    terminal.close()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    assert start(job, Service().client(), numbered(3), progress=None).done == 3
+
+
 def test_contents_of_a_progress_line(start, job, monkeypatch, capsys):
     """A line has the counts, the rate, the tokens and the calls under way."""
     monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Lines.seconds", 0.05)
