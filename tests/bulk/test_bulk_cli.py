@@ -6,6 +6,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from fetch_hive_sdk.bulk import BulkReport, Item, Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.report import Stored
 from fetch_hive_sdk.cli import main
-from fetch_hive_sdk.testing import FakeServer
+from fetch_hive_sdk.testing import FakeServer, Refusal
 
 
 @pytest.fixture
@@ -114,6 +115,64 @@ def test_status_export_and_doubt(fake, place, capsys):
     assert "1 done" in capsys.readouterr().out
     assert main(["bulk", "export", "rows.db", "--output", "out.csv"]) == 0
     assert (place / "out.csv").read_text("utf-8").startswith("key,row,state")
+
+
+class Gone(io.StringIO):
+    """The output to a terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_closed_stdout_does_not_keep_the_output_from_being_written(fake, place, monkeypatch, options):
+    """The report cannot be printed, and the answers are in the output file."""
+    monkeypatch.setattr(sys, "stdout", Gone())
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl", *options]) == 1
+
+    assert len(Path("out.jsonl").read_text("utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(("answer", "code"), [(Refusal(500), 9), (Refusal(401), 4)])
+def test_closed_stderr_keeps_the_exit_code(fake, place, monkeypatch, answer, code):
+    """The program writes the output and returns its exit code, although it cannot print its messages."""
+    fake.answers("summarise", answer)
+    monkeypatch.setattr(sys, "stderr", Gone())
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == code
+
+    assert Path("out.jsonl").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_closed_terminal_does_not_end_the_program(fake, place):
+    """As after `nohup` or `disown`: the terminal of stderr is closed while the job runs."""
+    pytest.importorskip("rich")
+    started = threading.Event()
+    leave = threading.Event()
+
+    def answer(_call):
+        started.set()
+        leave.wait(20)
+        return "Short."
+
+    fake.answers("summarise", answer)
+    terminal, stderr = os.openpty()
+    command = [sys.executable, "-m", "fetch_hive_sdk", *RUN, *COLUMNS, "--output", "out.jsonl"]
+    command.remove("--quiet")
+    environ = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+    ) as process:
+        os.close(stderr)
+        assert started.wait(20)
+        os.close(terminal)
+        leave.set()
+        out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out.decode().split(";")[0]) == (0, "3 rows: 3 done")
+    assert Path("out.jsonl").exists()
 
 
 def test_a_reached_budget(fake, place, capsys):

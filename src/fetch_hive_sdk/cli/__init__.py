@@ -38,6 +38,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             finally:
                 # Also for --help. Unlike sys.stdout.flush, print does nothing if stdout is closed.
                 print(end="", flush=True)
+                _discard_unwritten(sys.stderr)
     except KeyboardInterrupt:
         return 130
     except OSError as exc:

@@ -16,7 +16,7 @@ from fetch_hive_sdk.bulk.files import FileRows
 from fetch_hive_sdk.bulk.rows import RowReader
 from fetch_hive_sdk.bulk.shards import journals_of, runs_begun
 
-from ._terminal import complain, show
+from ._terminal import complain, print_error, show
 
 if TYPE_CHECKING:
     import argparse
@@ -73,11 +73,12 @@ def _run_rows(options: argparse.Namespace) -> int:
             except JournalError as second:  # raise the first error, which has the unwritten answers
                 complain(in_one_line(str(second)))
         raise
-    _print_report(report, rows, options)
-    if not report.rows:
-        return _report_no_rows(rows, options)
-    _write_output(job, options)
-    return _code_of(report)
+    try:
+        _print_report(report, rows, options)
+    finally:  # even if stdout is gone
+        if report.rows:
+            _write_output(job, options)
+    return _code_of(report) if report.rows else _report_no_rows(rows, options)
 
 
 def _rows(options: argparse.Namespace) -> FileRows:
@@ -267,7 +268,7 @@ def report_error(error: FetchHiveError) -> int:
         for item in error.unwritten:
             response = item.body if item.response is None else item.response.raw
             known = {"key": item.key, "row": item.row, "state": item.state, "response": response}
-            print(json.dumps(known), file=sys.stderr)
+            print_error(json.dumps(known))
     kinds: list[tuple[type[FetchHiveError], int]] = [
         (RowError, _WRONG),
         (OutputError, _NOT_WRITTEN),

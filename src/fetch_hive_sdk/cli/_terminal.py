@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import Literal, Optional, TextIO
 
 Style = Literal["dim", "red", "green", "yellow"]
@@ -43,4 +44,10 @@ def show(text: str, output: Optional[TextIO]) -> str:
 
 def complain(text: str) -> None:
     """Print a message to stderr."""
-    print(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}", file=sys.stderr, flush=True)
+    print_error(f"{paint('fetch-hive:', 'red', sys.stderr)} {text}")
+
+
+def print_error(text: str) -> None:
+    """Print text to stderr. If stderr is gone, such as a terminal that was closed, the command continues."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
