@@ -1172,6 +1172,23 @@ def test_a_bar_on_a_terminal(start, job, monkeypatch):
     assert "rows/s" in terminal.getvalue()
 
 
+def test_prints_to_a_file_are_not_shown_on_the_terminal(start, job, monkeypatch, capsys):
+    """While there is a bar, what the program prints to stdout still goes to stdout."""
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+
+    def rows():
+        for request in numbered(3):
+            sys.stdout.write("a row\n")
+            yield request
+
+    start(job, Service().client(), rows(), progress=None)
+
+    assert capsys.readouterr().out == "a row\n" * 3
+    assert "a row" not in sys.stderr.getvalue()
+
+
 class GoneTerminal(Terminal):
     """A terminal that is closed after some writes."""
 

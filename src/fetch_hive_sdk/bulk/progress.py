@@ -206,6 +206,8 @@ class _Rich:
             text,
             console=Console(stderr=True),
             auto_refresh=False,
+            # What the program prints while the job runs is shown above the bar, unless it goes to a file.
+            redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
         )
         self._task = self._bar.add_task("starting", total=total)
         self._bar.start()
