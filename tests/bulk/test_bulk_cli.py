@@ -175,6 +175,28 @@ def test_closed_terminal_does_not_end_the_program(fake, place):
     assert Path("out.jsonl").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a wait for a row cannot be interrupted there")
+@pytest.mark.parametrize(
+    ("answer", "options", "code"),
+    [(Refusal(401), [], 4), (Refusal(401), ["--processes=2"], 4), ("Short.", ["--max-seconds=2"], 10)],
+)
+def test_job_that_has_stopped_does_not_wait_for_the_next_line(fake, place, answer, options, code):
+    """The program ends, although the pipe with its rows stays open."""
+    fake.answers("summarise", answer)
+    command = [sys.executable, "-m", "fetch_hive_sdk", *RUN, *options, "--format=csv", "--output=out.jsonl"]
+    command[command.index("rows.csv")] = "-"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b"body\nOne.\n")
+        process.stdin.flush()
+        try:
+            assert process.wait(30) == code
+        finally:
+            process.kill()
+        assert b"Traceback" not in process.stderr.read()
+
+    assert len(Path("out.jsonl").read_text("utf-8").splitlines()) == 1
+
+
 def test_a_reached_budget(fake, place, capsys):
     """The exit code is 10. The next command resumes the job."""
     assert main([*RUN, *COLUMNS, "--max-runs", "2"]) == 10

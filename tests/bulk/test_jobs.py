@@ -1060,13 +1060,53 @@ async def test_arun_touches_no_signal_handlers(job):
     assert seen == [before]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a wait for a row cannot be interrupted there")
+def test_rows_that_block_are_left_when_the_job_has_ended(job):
+    """The budget of seconds holds in the main thread, and the rows are closed before `run` returns."""
+    assert threading.current_thread() is threading.main_thread()
+    ends = []
+
+    def rows():
+        try:
+            yield from numbered(3)
+            threading.Event().wait(60)
+            ends.append("waited for a minute")
+        finally:
+            ends.append("closed")
+
+    report = job.run(Service().client(), rows(), budget=Budget(seconds=1), progress=False)
+
+    assert (report.done, report.stopped, report.is_exhausted) == (3, "seconds", False)
+    assert ends == ["closed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_signal_handler_of_the_application_is_not_replaced(job):
+    """Where the signal that ends a wait for a row has a handler, the job waits for the row."""
+    before = signal.signal(signal.SIGURG, lambda *_: None)
+    try:
+        handler = signal.getsignal(signal.SIGURG)
+        seen = []
+
+        def rows():
+            yield from numbered(3)
+            seen.append(signal.getsignal(signal.SIGURG))
+
+        assert job.run(Service().client(), rows(), progress=False).done == 3
+        assert seen == [handler]
+        assert signal.getsignal(signal.SIGURG) is handler
+    finally:
+        signal.signal(signal.SIGURG, before)
+
+
 def test_run_restores_the_signal_handlers(job):
     """The application's handlers are back in place after a run."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGURG])]
+    before = [signal.getsignal(number) for number in numbers]
 
     job.run(Service().client(), numbered(3), progress=False)
 
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_job_is_a_context_manager(job):
