@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sqlite3
+import subprocess
 import sys
 import threading
 from contextlib import closing
@@ -17,7 +18,7 @@ import pytest
 from fetch_hive_sdk.bulk import Budget, BulkReport, Item, Job, JournalError, OutputError
 from fetch_hive_sdk.bulk.report import Stored
 from fetch_hive_sdk.cli import main
-from fetch_hive_sdk.testing import FakeServer
+from fetch_hive_sdk.testing import FakeServer, Refusal
 
 
 @pytest.fixture
@@ -116,6 +117,86 @@ def test_status_export_and_doubt(fake, place, capsys):
     assert "1 done" in capsys.readouterr().out
     assert main(["bulk", "export", "rows.db", "--output", "out.csv"]) == 0
     assert (place / "out.csv").read_text("utf-8").startswith("key,row,state")
+
+
+class Gone(io.StringIO):
+    """The output to a terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_closed_stdout_does_not_keep_the_output_from_being_written(fake, place, monkeypatch, options):
+    """The report cannot be printed, and the answers are in the output file."""
+    monkeypatch.setattr(sys, "stdout", Gone())
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl", *options]) == 1
+
+    assert len(Path("out.jsonl").read_text("utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(("answer", "code"), [(Refusal(500), 9), (Refusal(401), 4)])
+def test_closed_stderr_keeps_the_exit_code(fake, place, monkeypatch, answer, code):
+    """The program writes the output and returns its exit code, although it cannot print its messages."""
+    fake.answers("summarise", answer)
+    monkeypatch.setattr(sys, "stderr", Gone())
+
+    assert main([*RUN, *COLUMNS, "--output", "out.jsonl"]) == code
+
+    assert Path("out.jsonl").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_closed_terminal_does_not_end_the_program(fake, place):
+    """As after `nohup` or `disown`: the terminal of stderr is closed while the job runs."""
+    pytest.importorskip("rich")
+    started = threading.Event()
+    leave = threading.Event()
+
+    def answer(_call):
+        started.set()
+        leave.wait(20)
+        return "Short."
+
+    fake.answers("summarise", answer)
+    terminal, stderr = os.openpty()
+    command = [sys.executable, "-m", "fetch_hive_sdk", *RUN, *COLUMNS, "--output", "out.jsonl"]
+    command.remove("--quiet")
+    environ = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+    ) as process:
+        os.close(stderr)
+        assert started.wait(20)
+        os.close(terminal)
+        leave.set()
+        out, _ = process.communicate(timeout=20)
+
+    assert (process.returncode, out.decode().split(";")[0]) == (0, "3 rows: 3 done")
+    assert Path("out.jsonl").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a wait for a row cannot be interrupted there")
+@pytest.mark.parametrize(
+    ("answer", "options", "code"),
+    [(Refusal(401), [], 4), (Refusal(401), ["--processes=2"], 4), ("Short.", ["--max-seconds=2"], 10)],
+)
+def test_job_that_has_stopped_does_not_wait_for_the_next_line(fake, place, answer, options, code):
+    """The program ends, although the pipe with its rows stays open."""
+    fake.answers("summarise", answer)
+    command = [sys.executable, "-m", "fetch_hive_sdk", *RUN, *options, "--format=csv", "--output=out.jsonl"]
+    command[command.index("rows.csv")] = "-"
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(b"body\nOne.\n")
+        process.stdin.flush()
+        try:
+            assert process.wait(30) == code
+        finally:
+            process.kill()
+        assert b"Traceback" not in process.stderr.read()
+
+    assert len(Path("out.jsonl").read_text("utf-8").splitlines()) == 1
 
 
 def test_a_reached_budget(fake, place, capsys):

@@ -437,6 +437,81 @@ def test_an_error_of_an_asynchronous_input_is_raised(start, job):
     assert job.status().rows == 3
 
 
+def raising(error, service, calls, *, is_async):
+    """Rows that raise an error once some calls have begun."""
+
+    async def asynchronous():
+        for request in numbered(6):
+            yield request
+        await service.until(calls)
+        raise error
+
+    def plain():
+        yield from numbered(6)
+        while service.total < calls:  # `Job.run` reads the rows in another thread than the calls
+            time.sleep(0.01)
+        raise error
+
+    return asynchronous() if is_async else plain()
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_rows_that_exit_let_the_calls_under_way_finish(job, error, is_async):
+    """Any exception of the rows reaches the caller after the paid answers have been recorded."""
+    service = Service()
+    service.delay = 0.2
+
+    with pytest.raises(error):
+        job.run(service.client(), raising(error(), service, 6, is_async=is_async), progress=False)
+
+    assert (job.status().done, job.status().in_doubt, service.total) == (6, 0, 6)
+
+
+def test_plain_rows_of_arun_that_exit_let_the_calls_under_way_finish(job):
+    """SystemExit does not end the event loop before the paid answers have been recorded."""
+    service = Service()
+    service.delay = 0.2
+
+    def rows():
+        yield from numbered(6)
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        asyncio.run(job.arun(service.client(), rows(), progress=False))
+
+    report = job.status()
+    assert (report.done, report.pending, report.in_doubt) == (service.total, 6 - service.total, 0)
+    assert service.total > 0
+
+
+def test_rows_that_raise_cancelled_error_do_not_cancel_the_job(start, job):
+    """The calls under way finish, and the caller sees an error: the job was not cancelled."""
+    service = Service()
+    service.delay = 0.2
+    rows = raising(asyncio.CancelledError(), service, 6, is_async=True)
+
+    with pytest.raises(BulkError, match="the rows raised CancelledError") as caught:
+        start(job, service.client(), rows)
+
+    assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+    assert (caught.value.report.done, caught.value.report.in_doubt) == (6, 0)
+    assert (job.status().done, service.total) == (6, 6)
+
+
+def test_progress_function_that_exits_stops_the_job(job):
+    """The calls under way finish, and the journal is closed."""
+    service = Service()
+    service.delay = 0.8
+
+    with pytest.raises(SystemExit):
+        job.run(service.client(), numbered(30), max_concurrency=2, progress=lambda _: sys.exit(3))
+
+    report = job.status()
+    assert (report.done, report.in_doubt) == (service.total, 0)
+    assert job.run(Service().client(), numbered(30), progress=False).done == 30
+
+
 def test_the_rows_before_a_bad_one_are_in_the_journal(start, job):
     """No row before the bad one is lost, whether the bad row lacks a column or a key."""
     for rows in ([{"a": "x"}, {"a": "y"}, {"b": "z"}], [{"a": "x"}, {"a": "y"}, {"a": ""}]):
@@ -919,6 +994,43 @@ async def test_cancelling_twice_leaves_calls_in_doubt(job):
     check_sum(report)
 
 
+@pytest.mark.parametrize("cancellations", [3, 5])
+async def test_further_cancellations_leave_no_tasks_behind(job, cancellations):
+    """However often arun is cancelled, it returns after its calls have ended and the journal is closed."""
+    service = Service()
+    task = asyncio.ensure_future(job.arun(service.client(), numbered(50), progress=False, max_concurrency=8))
+    await service.until(12)
+    service.delay = 60
+    while service.hung < 8:  # noqa: ASYNC110 - the service has no event to await
+        await asyncio.sleep(0.01)
+
+    for _ in range(cancellations):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert job.status().in_doubt == 8
+    assert job.status().stopped == "signal"
+
+
+def test_end_of_the_event_loop_closes_the_journal(job):
+    """When asyncio.run ends with a job under way, only its call is in doubt, not the row marked in advance."""
+    service = Service()
+    service.delay = 60
+
+    async def main():
+        task = asyncio.ensure_future(job.arun(service.client(), numbered(2), progress=False))
+        await service.until(1)
+        return task
+
+    task = asyncio.run(main())
+
+    assert task.cancelled()
+    assert (job.status().in_doubt, job.status().pending, service.total) == (1, 1, 1)
+
+
 async def test_run_works_inside_a_running_event_loop(job):
     """`run` uses its own thread and event loop."""
     assert job.run(Service().client(), numbered(3), progress=False).done == 3
@@ -948,13 +1060,53 @@ async def test_arun_touches_no_signal_handlers(job):
     assert seen == [before]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a wait for a row cannot be interrupted there")
+def test_rows_that_block_are_left_when_the_job_has_ended(job):
+    """The budget of seconds holds in the main thread, and the rows are closed before `run` returns."""
+    assert threading.current_thread() is threading.main_thread()
+    ends = []
+
+    def rows():
+        try:
+            yield from numbered(3)
+            threading.Event().wait(60)
+            ends.append("waited for a minute")
+        finally:
+            ends.append("closed")
+
+    report = job.run(Service().client(), rows(), budget=Budget(seconds=1), progress=False)
+
+    assert (report.done, report.stopped, report.is_exhausted) == (3, "seconds", False)
+    assert ends == ["closed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+def test_signal_handler_of_the_application_is_not_replaced(job):
+    """Where the signal that ends a wait for a row has a handler, the job waits for the row."""
+    before = signal.signal(signal.SIGURG, lambda *_: None)
+    try:
+        handler = signal.getsignal(signal.SIGURG)
+        seen = []
+
+        def rows():
+            yield from numbered(3)
+            seen.append(signal.getsignal(signal.SIGURG))
+
+        assert job.run(Service().client(), rows(), progress=False).done == 3
+        assert seen == [handler]
+        assert signal.getsignal(signal.SIGURG) is handler
+    finally:
+        signal.signal(signal.SIGURG, before)
+
+
 def test_run_restores_the_signal_handlers(job):
     """The application's handlers are back in place after a run."""
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = [signal.SIGINT, signal.SIGTERM, *([] if sys.platform == "win32" else [signal.SIGURG])]
+    before = [signal.getsignal(number) for number in numbers]
 
     job.run(Service().client(), numbered(3), progress=False)
 
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_job_is_a_context_manager(job):
@@ -1058,6 +1210,78 @@ def test_a_bar_on_a_terminal(start, job, monkeypatch):
 
     assert "3 rows: 2 done, 1" in terminal.getvalue()
     assert "rows/s" in terminal.getvalue()
+
+
+def test_prints_to_a_file_are_not_shown_on_the_terminal(start, job, monkeypatch, capsys):
+    """While there is a bar, what the program prints to stdout still goes to stdout."""
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+
+    def rows():
+        for request in numbered(3):
+            sys.stdout.write("a row\n")
+            yield request
+
+    start(job, Service().client(), rows(), progress=None)
+
+    assert capsys.readouterr().out == "a row\n" * 3
+    assert "a row" not in sys.stderr.getvalue()
+
+
+class GoneTerminal(Terminal):
+    """A terminal that is closed after some writes."""
+
+    def __init__(self, writes, *, is_terminal=True):
+        super().__init__()
+        self.writes = writes
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+    def write(self, text):
+        self.writes -= 1
+        if self.writes < 0:
+            raise OSError(5, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("writes", [0, 2])
+def test_terminal_that_is_closed_does_not_end_the_job(start, job, monkeypatch, caplog, writes, is_terminal):  # noqa: PLR0917 - fixtures, and a case
+    """The job continues without its progress, which is logged once, and stdout is as before."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Rich.seconds", 0.05)
+    monkeypatch.setattr("fetch_hive_sdk.bulk.progress._Lines.seconds", 0.05)
+    stdout = sys.stdout
+    terminal = GoneTerminal(writes, is_terminal=is_terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    service = Service()
+    service.delay = 0.2
+
+    report = start(job, service.client(), numbered(6), progress=None)
+
+    assert report.done == 6
+    assert caplog.text.count("the progress of a job cannot be shown") == 1
+    assert (sys.stdout, sys.stderr) == (stdout, terminal)
+
+
+def test_closed_terminal_hides_no_error_of_the_job(start, job, monkeypatch):
+    """The caller sees why the job stopped, not that the progress could not be shown."""
+    monkeypatch.setattr(sys, "stderr", GoneTerminal(0))
+
+    with pytest.raises(BulkError, match="401"):
+        start(job, Service(a=[refusal(401)]).client(), requests("a"), progress=None)
+
+
+def test_closed_stderr_does_not_end_the_job(start, job, monkeypatch):
+    """Not even if the log goes to it, too."""
+    terminal = Terminal()
+    terminal.close()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    assert start(job, Service().client(), numbered(3), progress=None).done == 3
 
 
 def test_contents_of_a_progress_line(start, job, monkeypatch, capsys):

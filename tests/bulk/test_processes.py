@@ -335,6 +335,26 @@ def test_rows_that_raise_are_an_error_after_what_is_under_way(served, tmp_path):
     assert Job(tmp_path / "job.db").status().in_doubt == 0
 
 
+@pytest.mark.parametrize(
+    ("raised", "caught"), [(SystemExit, SystemExit), (asyncio.CancelledError, BulkError)], ids=["exit", "cancelled"]
+)
+def test_rows_that_exit_or_are_cancelled_let_the_calls_under_way_finish(counted, tmp_path, raised, caught):
+    """Any exception of the rows reaches the caller after the paid answers have been recorded."""
+
+    def rows():
+        yield from requests(5)
+        while not counted.stats()["runs"]:
+            time.sleep(0.005)
+        raise raised
+
+    with pytest.raises(caught):
+        Job(tmp_path / "job.db").run(FetchHive(KEY, counted.url), rows(), processes=2, progress=False)
+
+    report = Job(tmp_path / "job.db").status()
+    assert report.in_doubt == 0
+    assert report.done == len(counted.stats()["runs"]) > 0
+
+
 def run_both(how, job, *arguments, **options):
     """Run a job with `Job.run` or with its asyncio twin."""
     options = {"processes": 2, "progress": False, **options}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SIGTERM_EXIT = 128 + 15
 _LOOK_SECONDS = 0.2  # Windows does not interrupt a wait when a signal comes
+_READING_SECONDS = 1.0  # for the rows to return, once the job has ended
 
 
 class Runs(Protocol):
@@ -63,6 +64,10 @@ class Watched:
             return await self.engine.run()
 
 
+class _JobEndedError(BaseException):
+    """Ends a wait for the next row. Not an Exception, which the rows may catch."""
+
+
 class Background:
     """Runs a job in a thread of its own, with a loop of its own, while the thread that called reads the rows."""
 
@@ -81,17 +86,22 @@ class Background:
         self._error: Optional[BaseException] = None
         self._signals: list[int] = []
         self._previous: dict[signal.Signals, Any] = {}
+        self._has_ended = False
+        self._has_served = threading.Event()
 
     def run(self) -> BulkReport:
         """Run the job, and return its report."""
         with self._catching_signals():
             self._thread.start()
             try:
-                self._serve()
+                try:
+                    self._serve()
+                finally:
+                    self._has_served.set()
                 while self._thread.is_alive():
                     self._thread.join(_LOOK_SECONDS)
             except BaseException:
-                # A second signal, or what the rows raise that is not an Exception.
+                # A second signal.
                 self._tell(lambda watched: watched.abandon())
                 self._thread.join()
                 raise
@@ -101,13 +111,15 @@ class Background:
         return cast("BulkReport", self._report)
 
     def _serve(self) -> None:
-        """Read the rows on request. The first signal ends a wait for the next row."""
+        """Read the rows on request. The first signal and the end of the job end a wait for the next row."""
         if isinstance(self._source, ServedSource):
             try:
                 self._source.serve(self._wait)
-            except (KeyboardInterrupt, SystemExit):
-                if len(self._signals) != 1:
+            except BaseException as exc:
+                if len(self._signals) > 1:
                     raise
+                if not self._signals:
+                    self._source.fail(exc)
 
     def _wait(self, condition: threading.Condition) -> None:
         condition.wait(_LOOK_SECONDS if sys.platform == "win32" else None)
@@ -135,6 +147,9 @@ class Background:
             if previous is not signal.SIG_IGN and previous is not None:
                 self._previous[number] = previous
                 signal.signal(number, self._hear)
+        # By default this signal is ignored, so that one that comes late does no harm.
+        if sys.platform != "win32" and signal.getsignal(signal.SIGURG) is signal.SIG_DFL:
+            self._previous[signal.SIGURG] = signal.signal(signal.SIGURG, self._leave_rows)
         try:
             yield
         finally:
@@ -150,6 +165,10 @@ class Background:
         if not is_first or (isinstance(self._source, ServedSource) and self._source.is_reading):
             raise SystemExit(_SIGTERM_EXIT) if number == signal.SIGTERM else KeyboardInterrupt
 
+    def _leave_rows(self, number: int, frame: Optional[FrameType]) -> None:  # noqa: ARG002 - for signal
+        if self._has_ended and isinstance(self._source, ServedSource) and self._source.is_reading:
+            raise _JobEndedError
+
     def _tell(self, what: Callable[[Watched], None]) -> None:
         def tell() -> None:
             if self._watched is not None:
@@ -163,7 +182,15 @@ class Background:
     def _work(self) -> None:
         try:
             asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(self._main())
+            main = self._loop.create_task(self._main())
+            try:
+                self._loop.run_until_complete(main)
+            except BaseException:
+                # SystemExit in any task, such as that of the progress, ends the loop before the job.
+                if not main.done():
+                    self._tell(lambda watched: watched.stop(None))
+                    self._loop.run_until_complete(main)
+                raise
         except BaseException as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
             self._error = exc
         finally:
@@ -174,6 +201,13 @@ class Background:
                 asyncio.set_event_loop(None)
                 self._loop.close()
                 self._source.close()
+                self._end_reading()
+
+    def _end_reading(self) -> None:
+        """Interrupt the main thread if the job has ended and the rows still block, as on a pipe without a new line."""
+        self._has_ended = True
+        if sys.platform != "win32" and signal.SIGURG in self._previous and not self._has_served.wait(_READING_SECONDS):
+            signal.pthread_kill(cast("int", threading.main_thread().ident), signal.SIGURG)
 
     async def _main(self) -> None:
         watched = self._watched = self._plan(self._source)

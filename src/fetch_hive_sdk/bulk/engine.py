@@ -14,7 +14,6 @@ import asyncio
 import random
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 from pydantic_core import to_json
@@ -26,12 +25,12 @@ from .failures import JournalError
 from .journal import Journal
 from .pace import Pace
 from .report import BulkReport
+from .rows import take_unless
 from .spending import Spending
 from .store import DONE, FAILED, IN_DOUBT, PENDING, REJECTED, SENT, End
 from .verdicts import body_of, judge, resets_at, tokens_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from datetime import datetime
     from pathlib import Path
 
@@ -123,6 +122,7 @@ class Engine:
 
         Raises:
             BulkError: The job stopped for a reason other than its budget.
+            BaseException: An exception of the rows.
 
         """
         await self._journal.open(self._sendable, may_change_requests=self._may_change_requests)
@@ -136,7 +136,7 @@ class Engine:
                 await self._feed()
             except JournalError as exc:
                 self._fail_to_write(exc)
-            except Exception as exc:  # noqa: BLE001 - after any error, the calls under way finish first
+            except BaseException as exc:  # noqa: BLE001 - after any error, the calls under way finish first
                 self._give_up(exc)
             await self._drain()
         finally:
@@ -269,7 +269,7 @@ class Engine:
         self._pump()
 
     async def _read(self, most: int, room: int) -> None:
-        values = await self._unless_stopping(self._source.take(most))
+        values = await take_unless(self._stopping, self._source, most)
         if values is None:
             # The source has ended, unless the job was stopped.
             self._is_exhausted = not self.is_stopping
@@ -303,18 +303,6 @@ class Engine:
         is_settled = len(admitted.rows) <= len(rows) * _SETTLED_SHARE
         self._batch = min(_LARGEST_BATCH, 2 * max(len(rows), self._batch)) if is_settled else 0
         self._pump()
-
-    async def _unless_stopping(self, work: Awaitable[Any]) -> Any:
-        """Return the result of an awaitable, or None if the job stops first."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({task, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
     # --- Sending rows -------------------------------------------------------------------------------------------------
 
@@ -538,7 +526,11 @@ class Engine:
 
     async def _drain(self) -> None:
         while self._under_way:
-            await asyncio.wait(list(self._under_way))
+            try:
+                await asyncio.wait(list(self._under_way))
+            except asyncio.CancelledError as exc:  # noqa: PERF203 - the event loop ends: wait again
+                self._give_up(exc)
+                self.abandon()
         self._give_back()
 
     async def _close(self) -> None:

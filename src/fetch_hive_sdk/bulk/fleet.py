@@ -20,6 +20,7 @@ from .opening import open_for_reading
 from .processes import pickle_client, pickle_rows, start_workers
 from .reading import read_report
 from .report import BulkReport, sum_of
+from .rows import take_unless
 from .shards import count_shards, make_journals, shard_of, shard_path
 from .worker import Asked, End, Ended, Grant, Pass, Reclaim, Returned, Rows, Setup, StopSending, Taken, Unable
 
@@ -122,7 +123,9 @@ class Fleet:
         try:
             try:
                 await self._feed()
-            except Exception as exc:  # noqa: BLE001 - whatever it is, what is under way has to be finished first
+            except asyncio.CancelledError:
+                raise
+            except BaseException as exc:  # noqa: BLE001 - after any error, the calls under way finish first
                 self._errors.append(exc)
                 self.stop(None)
             await self._wait_until(lambda: all(shard.has_ended for shard in self._shards.values()))
@@ -198,17 +201,7 @@ class Fleet:
 
     async def _take(self) -> Optional[list[object]]:
         """Return the next values; None at the end, or when the job stops."""
-        if self._stopping.done():
-            return None
-        task = asyncio.ensure_future(self._source.take(_ROWS_AT_ONCE))
-        waited: set[asyncio.Future[Any]] = {task, self._stopping}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        return None
+        return None if self._stopping.done() else await take_unless(self._stopping, self._source, _ROWS_AT_ONCE)
 
     # --- What the workers answer --------------------------------------------------------------------------------------
 

@@ -156,6 +156,9 @@ class Job:
         read in the calling thread. In the main thread, the first Ctrl-C or SIGTERM lets the calls under way finish; a
         second one cancels them and leaves their rows in doubt.
 
+        If the job ends while `rows` wait for the next row, such as a line from a pipe, the wait is interrupted after a
+        second. In other threads than the main thread, and on Windows, `run` returns when the next row arrives.
+
         Args:
             client: The client to send with. The job turns off its retries. A client with only a custom `http_client`
                 cannot be used.
@@ -259,11 +262,11 @@ class Job:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             engine.stop("signal")
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                engine.abandon()
-                await asyncio.wait({task})
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:  # noqa: PERF203 - no cancellation may leave tasks behind
+                    engine.abandon()
             if not task.cancelled():
                 task.exception()  # mark it as retrieved
             raise

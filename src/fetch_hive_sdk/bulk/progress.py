@@ -94,11 +94,17 @@ class Watch:
                 hint = operator.length_hint(cast("Any", rows), -1)
         self._total = hint if hint >= 0 else None
         self._seen: deque[tuple[float, int]] = deque()
+        self._has_failed = False
 
     @contextmanager
     def watching(self, look: Callable[[], Snapshot]) -> Generator[None, None, None]:
-        """Report the progress in the event loop while the block runs, and once at its end."""
-        display = self._display()
+        """Report the progress in the event loop while the block runs, and once at its end.
+
+        The job continues if its progress cannot be shown, such as on a terminal that was closed.
+        """
+        display = None
+        with self._logging_errors():
+            display = self._display()
         if display is None:
             yield
             return
@@ -108,7 +114,19 @@ class Watch:
             yield
         finally:
             task.cancel()
-            display.close(self._progress_of(look()))
+            with self._logging_errors():
+                display.close(self._progress_of(look()))
+
+    @contextmanager
+    def _logging_errors(self) -> Generator[None, None, None]:
+        """Log the first error of the display."""
+        try:
+            yield
+        except Exception:
+            if not self._has_failed:
+                with suppress(Exception):  # the log may go to the same terminal
+                    log.exception("the progress of a job cannot be shown; the job continues")
+            self._has_failed = True
 
     def _display(self) -> Optional[_Display]:
         if self._progress is False:
@@ -125,7 +143,8 @@ class Watch:
     async def _tick(self, display: _Display, look: Callable[[], Snapshot]) -> None:
         while True:
             await asyncio.sleep(display.seconds)
-            display.show(self._progress_of(look()))
+            with self._logging_errors():
+                display.show(self._progress_of(look()))
 
     def _progress_of(self, snapshot: Snapshot) -> Progress:
         now = time.monotonic()
@@ -141,21 +160,15 @@ class Watch:
 
 
 class _Function:
-    """Calls the caller's function. The job continues if the function raises."""
+    """Calls the caller's function."""
 
     seconds = _TICK_SECONDS
 
     def __init__(self, function: Callable[[Progress], None]) -> None:
         self._function = function
-        self._has_failed = False
 
     def show(self, progress: Progress) -> None:
-        try:
-            self._function(progress)
-        except Exception:
-            if not self._has_failed:
-                log.exception("the progress function of a job raised an error; the job continues")
-            self._has_failed = True
+        self._function(progress)
 
     close = show
 
@@ -173,8 +186,7 @@ class _Lines:
 
 
 def _print(line: str) -> None:
-    with suppress(OSError, ValueError):  # stderr may be closed
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is printed
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress is printed
 
 
 class _Rich:
@@ -189,7 +201,14 @@ class _Rich:
         from rich.progress import Progress as Bar  # noqa: PLC0415 - not needed before
 
         text = TextColumn("{task.description}", markup=False)
-        self._bar = Bar(BarColumn(bar_width=20), text, console=Console(stderr=True), auto_refresh=False)
+        self._bar = Bar(
+            BarColumn(bar_width=20),
+            text,
+            console=Console(stderr=True),
+            auto_refresh=False,
+            # What the program prints while the job runs is shown above the bar, unless it goes to a file.
+            redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
+        )
         self._task = self._bar.add_task("starting", total=total)
         self._bar.start()
 
@@ -200,5 +219,7 @@ class _Rich:
 
     def close(self, progress: Progress) -> None:
         self._bar.update(self._task, description=str(progress.report), completed=progress.report.rows)
-        self._bar.refresh()
-        self._bar.stop()
+        try:
+            self._bar.refresh()
+        finally:
+            self._bar.stop()  # restores stdout and stderr

@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, Union, cast
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Optional, Protocol, TypeVar, Union, cast
 
 from pydantic import BaseModel, ValidationError
 
-from fetch_hive_sdk import InvokeRequest
+from fetch_hive_sdk import BulkError, InvokeRequest
 
 from .failures import RowError
 from .kinds import kind_of, write_request
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Key = Union[str, Callable[[Any], object]]
 """The name of a column, or a function that returns the key of a row."""
+
+T = TypeVar("T")
 
 RowValue = Union[BaseModel, Mapping[str, Any]]
 """A request, such as `InvokeRequest`, or a mapping of columns to values."""
@@ -158,12 +161,52 @@ class Source(Protocol):
         ...
 
 
+async def take_unless(stopping: asyncio.Future[None], source: Source, most: int) -> Optional[list[object]]:
+    """Return the next values of a source; None at its end, or if a future is done first.
+
+    Raises:
+        BulkError: The source raised CancelledError. As it is, the job would seem to be cancelled.
+        BaseException: Any other exception of the source.
+
+    """
+    task = asyncio.ensure_future(_outcome_of(partial(source.take, most)))
+    waited: set[asyncio.Future[Any]] = {task, stopping}
+    try:
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return None
+        taken = task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    if not isinstance(taken, _Raised):
+        return taken
+    if isinstance(taken.error, asyncio.CancelledError):
+        raise BulkError("the rows raised CancelledError", report=None) from taken.error
+    raise taken.error
+
+
+class _Raised:
+    """An exception, as the result of a task. A task that raises SystemExit or KeyboardInterrupt ends the event loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _outcome_of(call: Callable[[], Awaitable[T]]) -> Union[T, _Raised]:
+    try:
+        return await call()
+    except BaseException as exc:  # noqa: BLE001 - the caller raises it
+        return _Raised(exc)
+
+
 class PlainSource:
     """An iterable, read in the event loop."""
 
     def __init__(self, values: Iterable[object]) -> None:
         self._values: Iterator[object] = iter(values)
-        self._error: Optional[Exception] = None
+        self._error: Optional[BaseException] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and at most `most`; None at the end."""
@@ -176,7 +219,7 @@ class PlainSource:
                 taken.append(value)
                 if len(taken) >= most or time.monotonic() - begun > _BATCH_SECONDS:
                     break
-        except Exception as exc:
+        except BaseException as exc:
             # Return the values read before the error first.
             if not taken:
                 raise
@@ -192,21 +235,23 @@ class AsyncSource:
 
     def __init__(self, values: AsyncIterable[object]) -> None:
         self._values: AsyncIterator[object] = aiter_of(values)
-        self._next: Optional[asyncio.Task[object]] = None
+        self._next: Optional[asyncio.Future[object]] = None
 
     async def take(self, most: int) -> Optional[list[object]]:
         """Return the next values, at least one and at most `most`; None at the end."""
         taken: list[object] = []
         while len(taken) < most:
             if self._next is None:
-                self._next = asyncio.ensure_future(_anext(self._values))
+                self._next = asyncio.ensure_future(_outcome_of(self._values.__anext__))
             if taken:
                 await asyncio.sleep(0)
-                if not self._next.done() or self._next.exception() is not None:
+                if not self._next.done() or isinstance(self._next.result(), _Raised):
                     break  # return what is there; the next call awaits the rest or raises the error
             value = await asyncio.shield(self._next)
-            if value is _END:
-                break
+            if isinstance(value, _Raised):
+                if isinstance(value.error, StopAsyncIteration):
+                    break
+                raise value.error
             self._next = None
             taken.append(value)
         return taken or None
@@ -217,20 +262,9 @@ class AsyncSource:
             self._next.cancel()
 
 
-_END = object()
-
-
 def aiter_of(values: AsyncIterable[object]) -> AsyncIterator[object]:
     """Return the iterator of an asynchronous iterable."""
     return values.__aiter__()
-
-
-async def _anext(values: AsyncIterator[object]) -> object:
-    # A future cannot hold StopAsyncIteration: return a sentinel.
-    try:
-        return await values.__anext__()
-    except StopAsyncIteration:
-        return _END
 
 
 class ServedSource:
@@ -289,7 +323,12 @@ class ServedSource:
     # Called in the caller's thread:
 
     def serve(self, wait: Callable[[threading.Condition], None]) -> None:
-        """Read values as they are requested, until `close` is called."""
+        """Read values as they are requested, until `close` is called.
+
+        Raises:
+            BaseException: An exception of the iterable: see `fail`.
+
+        """
         try:
             values = iter(self._values)
             while self._is_wanted(wait):
@@ -300,9 +339,7 @@ class ServedSource:
                 self._given += 1
                 self._wake()
         except StopIteration:
-            self._end(None)
-        except Exception as exc:  # noqa: BLE001 - `take` raises it again
-            self._end(exc)
+            self.fail(None)
         finally:
             self.is_reading = False
         with self._changed:
@@ -316,7 +353,8 @@ class ServedSource:
                     wait(self._changed)
         return not self._is_closed
 
-    def _end(self, error: Optional[BaseException]) -> None:
+    def fail(self, error: Optional[BaseException]) -> None:
+        """End the source: after the values read so far, `take` raises the error, if any."""
         self._error = error
         self._is_over = True
         self._wake()

@@ -79,12 +79,15 @@ def _run_job(client: FetchHive, rows: FileRows, options: argparse.Namespace) -> 
             except JournalError as second:  # raise the first error, which has the unwritten answers
                 complain(in_one_line(str(second)))
         raise
-    _print_report(report, rows, options)
+    try:
+        _print_report(report, rows, options)
+        if sample is not None and report.rows:
+            _print_estimate(report, rows, options)
+    finally:  # even if stdout is gone
+        if report.rows:
+            _write_output(job, options)
     if not report.rows:
         return _report_no_rows(rows, options)
-    if sample is not None:
-        _print_estimate(report, rows, options)
-    _write_output(job, options)
     is_sampled = report.stopped == "runs" and budget.runs == sample
     return _BUDGET if report.stopped in _BUDGETS and not is_sampled else _code_of(report)
 
