@@ -117,7 +117,8 @@ def _report_error() -> str:
     _, error, frames = sys.exc_info()
     place = traceback.extract_tb(frames)[-1]
     problem = in_one_line(f"the server failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})")
-    print(f"fetch-hive: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - no caller to raise it to
+    with suppress(OSError, ValueError):  # stderr may be closed
+        print(f"fetch-hive: {problem}", file=sys.stderr, flush=True)  # noqa: T201 - no caller to raise it to
     return problem
 
 
@@ -199,15 +200,16 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def _has_left(self) -> bool:
         """Whether the client has closed its connection."""
-        self.request.settimeout(0)
         try:
-            return not self.request.recv(1, MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
+            self.request.setblocking(False)
+            try:
+                return not self.request.recv(1, MSG_PEEK)
+            except BlockingIOError:
+                return False
+            finally:
+                self.request.setblocking(True)
+        except OSError:  # it was reset, or the server closed it
             return True
-        finally:
-            self.request.settimeout(None)
 
     def _read_body(self, length: bytes) -> bytes:
         body = bytearray()
