@@ -9,7 +9,7 @@ import functools
 import traceback
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Union, cast
 
 import pytest
 
@@ -147,7 +147,7 @@ def _is_ours(request: httpcore.Request) -> bool:
     from fetch_hive_sdk._extensions import OURS  # noqa: PLC0415 - only when the option is used
 
     # A transport of the caller that rebuilds the request may drop its extensions.
-    return OURS in request.extensions or any(
+    return OURS in cast("Any", request).extensions or any(
         name.lower() == b"user-agent" and value.startswith(b"fetch-hive-sdk/") for name, value in request.headers
     )
 

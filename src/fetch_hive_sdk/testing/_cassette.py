@@ -255,13 +255,12 @@ def _with_fixed_boundary(content: bytes, media_type: str) -> bytes:
     return content.replace(found[1].encode(), b"boundary") if found else content
 
 
-def _with_fixed_correlation(body: object) -> object:
+def _with_fixed_correlation(body: JsonValue) -> JsonValue:
     """Return the JSON of a request with a fixed correlation id in place of the random one of the client."""
-    fields = cast("dict[str, object]", body) if isinstance(body, dict) else {}
-    metadata = fields.get("metadata")
-    if not isinstance(metadata, dict) or CORRELATION not in metadata:
+    metadata = body.get("metadata") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(metadata, dict) or CORRELATION not in metadata:
         return body
-    return {**fields, "metadata": {**cast("dict[str, object]", metadata), CORRELATION: "correlation"}}
+    return {**body, "metadata": {**metadata, CORRELATION: "correlation"}}
 
 
 _SECRET_IN_QUERY = re.compile(r"([?&]secret=)[^&]*")
