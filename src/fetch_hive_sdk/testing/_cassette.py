@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Callable, Literal, Optional, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Annotated, Any, Callable, ClassVar, Literal, Optional, TypeVar, Union, cast
 
 import h11
 import httpx
@@ -70,7 +70,7 @@ def raw_headers(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
 
 
 class _Part(BaseModel, frozen=True):
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 class RecordedRequest(_Part, frozen=True):

@@ -270,9 +270,9 @@ class _OpenCall:
     """A call whose answer has not ended."""
 
     def __init__(self, request: httpx.Request, recorded: RecordedRequest) -> None:
-        self.sort_key = str(sorted(recorded.fields().items()))
-        self.started = time.monotonic()
-        self.process = os.getpid()
+        self.sort_key: str = str(sorted(recorded.fields().items()))
+        self.started: float = time.monotonic()
+        self.process: int = os.getpid()
         self._request = recorded
         self._secret = secrets_of(request)
         self._status = 0
