@@ -98,7 +98,7 @@ class PartialJSON:
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is one complete JSON value."""
+    """Whether a string is one complete JSON value."""
     try:
         from_json(text)
     except ValueError:
