@@ -169,7 +169,9 @@ class _Connection(socketserver.BaseRequestHandler):
             return cast("_Server", self.server).handler(request)
         except httpx.TransportError:
             raise
-        except Exception:  # noqa: BLE001 - a bug of the fake, or of a function that scripts an answer
+        # A bug of the fake or of a function that scripts an answer, or pytest's Failed. The error of this thread would
+        # be reported for whatever test runs at that moment.
+        except BaseException:  # noqa: BLE001 - as above
             problem = _report_error()
             return json_reply(500, {"error": problem, "message": problem}).respond(request)
 
