@@ -384,7 +384,7 @@ def test_blocks_the_recording_proxy(run):
             assert "blocked" in answer.json()["error"]
     """
 
-    result = run(module, "--fetch-hive-block-network", "-W", "error")
+    result = run(module, "--fetch-hive-block-network", "-W", "error::pytest.PytestUnhandledThreadExceptionWarning")
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["test_it.py::test_it would have called https://blocked.invalid/v1/prompt/invoke"])
