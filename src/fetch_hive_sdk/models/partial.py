@@ -74,7 +74,7 @@ class PartialJSON:
 
     def _find_begin(self) -> Optional[int]:
         # Searches only new text, so that long prose is not searched again for each piece. A line of JSON cannot begin
-        # with a fence: if one follows, the bracket or the quote was the begin of prose.
+        # with a fence: if one follows, the bracket or the quote was the beginning of prose.
         if self._begin is None and self.text.lstrip()[:1] in {"{", "[", '"'}:
             self._begin = 0
         end_of_lines = self.text.rfind("\n") + 1
