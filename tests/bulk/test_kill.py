@@ -43,14 +43,16 @@ sys.exit(main())
 """
 
 # Prints a line when the job has noticed a signal: a second one that arrives earlier is merged with the first.
+# With os.write, as `print` must not be called again by a signal that interrupts it.
 NOTICING = """
+import os
 from fetch_hive_sdk.bulk.background import Background
 
 def hear_and_say(self, number, frame, hear=Background._hear):
     try:
         hear(self, number, frame)
     finally:
-        print("noticed", flush=True)
+        os.write(1, b"noticed\\n")
 
 Background._hear = hear_and_say
 """
